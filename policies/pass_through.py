@@ -1,0 +1,20 @@
+"""pass_through: every packet goes on at once."""
+
+from typing import ClassVar, Literal
+
+from shaper import Policy
+
+
+class PassThrough(Policy):
+    """Every packet goes on at once: the queue's own cost, and nothing else.
+
+    # pass_through
+    +0     < a b        two packets arrive together
+    +0     > a b        and go on
+    """
+
+    needs = "headers"
+    holds: ClassVar[bool] = False
+
+    scope: Literal["flow", "connection", "queue"] = "queue"
+    """One object for all packets, which costs least."""

@@ -1,0 +1,42 @@
+"""The policy author's vocabulary: all that a policy file imports.
+
+from shaper import Drop, Policy
+
+class DropThird(Policy):
+    def start(self):
+        self._seen = 0
+
+    def on_packet(self, packet, now):
+        self._seen += 1
+        if self._seen % 3 == 0:
+            return Drop(packet)
+"""
+
+from shaper.action import Action, Drop, Hold, Send, Wake
+from shaper.packet import Flow, Packet, TruncatedPacket
+from shaper.policy import Answer, Classes, Policy
+from shaper.units import Bound, Duration, Limit, Rate, Share, Size, ms, ns, s, us
+
+__all__ = [
+    "Action",
+    "Answer",
+    "Bound",
+    "Classes",
+    "Drop",
+    "Duration",
+    "Flow",
+    "Hold",
+    "Limit",
+    "Packet",
+    "Policy",
+    "Rate",
+    "Send",
+    "Share",
+    "Size",
+    "TruncatedPacket",
+    "Wake",
+    "ms",
+    "ns",
+    "s",
+    "us",
+]

@@ -1,0 +1,136 @@
+"""Which connection and direction a packet belongs to, and what is known of it.
+
+A connection's *original* direction is that of its SYN, else of the first packet seen.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from shaper.header import ACK, SYN, flow_key
+from shaper.packet import Packet
+from shaper.segment import Sender, classify_other
+from shaper.units import s
+
+if TYPE_CHECKING:
+    from shaper.seat import Seat
+
+IDLE = 120 * s
+"""A connection unseen for this long is forgotten."""
+
+
+class Connection:
+    """Both directions of one conversation.
+
+    Attributes:
+        identity: the same in every run for the how-manieth connection between these
+            addresses to this service, whatever port its client got.
+    """
+
+    __slots__ = ("identity", "isn", "seats", "seen")
+
+    def __init__(self, identity: str, isn: int) -> None:
+        self.identity = identity
+        self.isn = isn
+        self.seen = 0
+        self.seats: dict[int, Seat] = {}
+
+
+class Track:
+    """One direction of a connection: its sender's state, and the seats of its policies.
+
+    `seats` are the pipeline's: per stage the policy object that these packets meet.
+    """
+
+    __slots__ = ("connection", "direction", "seats", "segment", "sender")
+
+    def __init__(self, connection: Connection, direction: str, protocol: str) -> None:
+        self.connection = connection
+        self.direction = direction
+        self.sender = Sender() if protocol == "tcp" else None
+        # Where the flow key, by its ports, says all about the class.
+        self.segment = "udp" if protocol == "udp" else None
+        self.seats: list[Seat | None] | None = None
+
+
+class Connections:
+    """The table of all connections seen lately."""
+
+    def __init__(self) -> None:
+        self._tracks: dict[bytes, Track] = {}
+        self._counts: dict[tuple[str, str, str, int], int] = {}
+        self._sweep_at = 1024
+
+    def __len__(self) -> int:
+        return len(self._tracks)
+
+    def classify(self, packet: Packet, now: int) -> Track:
+        """Fill in the packet's class and direction, and return its track."""
+        key = flow_key(packet.raw)
+        track = self._tracks.get(key)
+        if track is None:
+            track = self._open(key, packet, now)
+        if track.segment is not None:
+            packet.segment = track.segment
+        elif track.sender is not None and (tcp := packet.tcp) is not None:
+            if tcp.flags & (SYN | ACK) == SYN and self._is_another(track, tcp.seq):
+                track = self._open(key, packet, now)
+            packet.segment = track.sender.classify(tcp) if track.sender is not None else "other"
+        else:
+            packet.segment = classify_other(packet.ip)
+        packet.direction = track.direction
+        packet.track = track
+        track.connection.seen = now
+        return track
+
+    def find(self, packet: Packet, now: int) -> Track:
+        """The track of a packet that a policy made; its sender's state stays as it is."""
+        if packet.track is not None:
+            return packet.track
+        key = flow_key(packet.raw)
+        track = self._tracks.get(key) or self._open(key, packet, now)
+        tcp = packet.tcp
+        packet.segment = Sender().classify(tcp) if tcp is not None else classify_other(packet.ip)
+        packet.direction = track.direction
+        packet.track = track
+        return track
+
+    @staticmethod
+    def _is_another(track: Track, isn: int) -> bool:
+        """A SYN that starts another connection with the ports of an earlier one, and is no repeat."""
+        connection = track.connection
+        if connection.isn < 0 and track.sender is not None and track.sender.next < 0:
+            connection.isn = isn
+        return isn != connection.isn
+
+    def _open(self, key: bytes, packet: Packet, now: int) -> Track:
+        flow, tcp = packet.flow, packet.tcp
+        reverse = _reverse(key, packet)
+        opened_by_other = tcp is not None and tcp.flags & (SYN | ACK) == SYN | ACK
+        source, destination, service = flow.source, flow.destination, flow.dport
+        if opened_by_other:
+            source, destination, service = destination, source, flow.sport
+        counted = (flow.protocol, source, destination, service)
+        nth = self._counts[counted] = self._counts.get(counted, 0) + 1
+        isn = tcp.seq if tcp is not None and tcp.flags & (SYN | ACK) == SYN else -1
+        connection = Connection(f"{flow.protocol} {source} > {destination} {service} #{nth}", isn)
+        connection.seen = now
+        kind = "tcp" if tcp is not None else "udp" if flow.protocol == "udp" and flow.dport + flow.sport else "other"
+        here = Track(connection, "reply" if opened_by_other else "original", kind)
+        there = Track(connection, "original" if opened_by_other else "reply", kind)
+        self._tracks[reverse] = there
+        self._tracks[key] = here
+        if len(self._tracks) > self._sweep_at:
+            self._forget_idle(now)
+        return here
+
+    def _forget_idle(self, now: int) -> None:
+        self._tracks = {key: track for key, track in self._tracks.items() if now - track.connection.seen < IDLE}
+        self._sweep_at = max(1024, 2 * len(self._tracks))
+
+
+def _reverse(key: bytes, packet: Packet) -> bytes:
+    """The flow key of the other direction."""
+    size = len(packet.ip.source)
+    ends = key[1 + 2 * size :]
+    return key[:1] + packet.ip.destination + packet.ip.source + ends[2:] + ends[:2]

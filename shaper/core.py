@@ -1,0 +1,142 @@
+"""The core: packets and time in, verdicts out. No I/O, no clock, no chance of its own.
+
+The same core runs live, with the kernel's packets and its clock, and in `replay`, with
+a capture's; the caller passes the time in:
+
+    core.receive(packet, now)       a packet was taken
+    core.next_deadline()            when to call due() at the latest
+    core.due(now)                   the verdicts that are to be given by now
+    core.close()                    all that is still held goes on
+
+Packets run through the pipeline: what one policy sends at t, the next receives at t.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from shaper.agenda import Entry
+from shaper.connections import Connections
+from shaper.packet import Packet
+from shaper.pipeline import Pipeline, Verdict
+from shaper.policy import Policy
+from shaper.seat import Failure
+from shaper.units import s
+
+MAX_HOLD = 10 * s
+
+
+class Core:
+    """A pipeline of policies at work.
+
+    Args:
+        pipeline: the prototypes, the first policy first (see `Policy.fresh`).
+        seed: decides all chance.
+        max_hold: the longest that any packet is held, in ns; a plan beyond it is cut short.
+
+    Attributes:
+        taken: packets received so far.
+        needs_whole_packets: some policy looks beyond the headers.
+    """
+
+    def __init__(self, pipeline: Sequence[Policy], *, seed: int | str = 0, max_hold: int = MAX_HOLD) -> None:
+        self.taken = 0
+        self.needs_whole_packets = any(policy.needs == "packet" for policy in pipeline)
+        self._connections = Connections()
+        self._pipeline = Pipeline(pipeline, self._connections, seed, max_hold)
+        self._agenda = self._pipeline.agenda
+
+    def receive(self, packet: Packet, now: int) -> None:
+        """A packet was taken at `now`; a time before the last one counts as that one."""
+        pipeline = self._pipeline
+        if now > pipeline.now:
+            self._advance(now)
+        self.taken += 1
+        pipeline.enter(packet, self._connections.classify(packet, pipeline.now))
+
+    def next_deadline(self) -> int | None:
+        """When `due` has something to do next, in ns; None while nothing is planned."""
+        while entry := self._agenda.first():
+            if _stands(entry):
+                return entry[0]
+            self._agenda.pop()
+        return None
+
+    def due(self, now: int) -> list[Verdict]:
+        """All verdicts planned up to `now` and not yet returned, in order."""
+        if now >= self._pipeline.now:
+            self._advance(now)
+        verdicts, self._pipeline.verdicts = self._pipeline.verdicts, []
+        return verdicts
+
+    def close(self) -> list[Verdict]:
+        """Verdicts for all packets still held: they go on, in order of arrival."""
+        pipeline, waiting = self._pipeline, []
+        while len(self._agenda):
+            entry = self._agenda.pop()
+            _, _, seat, packet = entry
+            if packet is not None and _stands(entry):
+                seat.let_go(packet, pipeline.now)
+                waiting.append(packet)
+        for packet in sorted(waiting, key=Packet.order):
+            pipeline.conclude(packet, "sent")
+        return self.due(pipeline.now)
+
+    def _advance(self, now: int) -> None:
+        """Let everything happen that is planned up to `now`, each at its own time."""
+        pipeline, first, pop = self._pipeline, self._agenda.first, self._agenda.pop
+        while (entry := first()) is not None and entry[0] <= now:
+            pop()
+            if not _stands(entry):
+                continue
+            at, _, seat, packet = entry
+            if at > pipeline.now:
+                pipeline.now = at
+            if packet is None:
+                pipeline.wake(seat)
+            else:
+                pipeline.release(seat, packet)
+        pipeline.now = now
+
+    # What has happened so far.
+
+    @property
+    def sent(self) -> int:
+        """Packets that went on."""
+        return self._pipeline.sent
+
+    @property
+    def dropped(self) -> int:
+        """Packets that did not, those beyond a policy's `limit` included."""
+        return self._pipeline.dropped
+
+    @property
+    def injected(self) -> int:
+        """Packets that policies made: duplicates and new ones."""
+        return self._pipeline.injected
+
+    @property
+    def overflowed(self) -> int:
+        """Packets dropped because of a policy's `limit`."""
+        return self._pipeline.overflowed
+
+    @property
+    def cut_short(self) -> int:
+        """Packets sent earlier than planned, because of `max_hold`."""
+        return self._pipeline.cut_short
+
+    @property
+    def held(self) -> int:
+        """Packets that await their verdict."""
+        return self.taken - self._pipeline.sent - self._pipeline.dropped
+
+    @property
+    def failures(self) -> list[Failure]:
+        """Every failure of a policy, the first first."""
+        return self._pipeline.failures
+
+
+def _stands(entry: Entry) -> bool:
+    """Whether an entry of the agenda is still to happen: no later Wake replaced it, the packet is still there."""
+    at, _, seat, packet = entry
+    return seat.wake == at if packet is None else packet.root.holder is seat

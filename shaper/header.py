@@ -1,0 +1,140 @@
+"""IP and TCP headers read by struct: what a shaper looks at on every packet.
+
+Sources: RFC 791 (IPv4), RFC 8200 section 4 (IPv6 and its extension headers), RFC 9293
+(TCP), RFC 2018 (SACK). Nothing here raises on a bad packet: what can't be read is
+reported as a protocol without ports, or as no TCP header.
+"""
+
+from struct import Struct
+from typing import NamedTuple
+
+ICMP, TCP, UDP, ICMPV6 = 1, 6, 17, 58
+PROTOCOLS = {ICMP: "icmp", TCP: "tcp", UDP: "udp", ICMPV6: "icmp6"}
+# TCP, UDP, DCCP, SCTP, UDP-Lite: source and destination port come first.
+WITH_PORTS = frozenset({TCP, UDP, 33, 132, 136})
+
+FIN, SYN, RST, PSH, ACK, URG, ECE, CWR = (1 << bit for bit in range(8))
+FLAGS = "FSRPAUEC"
+
+HOP_BY_HOP, ROUTING, FRAGMENT, AUTHENTICATION, DESTINATION = 0, 43, 44, 51, 60
+
+_ports = Struct("!HH").unpack_from
+_tcp = Struct("!HHIIBBH").unpack_from
+
+
+class IP(NamedTuple):
+    """An IPv4 or IPv6 header with its extensions."""
+
+    version: int  # 4 or 6; 0 where the packet is neither
+    protocol: int
+    source: bytes
+    destination: bytes
+    transport: int  # offset of the transport header, -1 where there is none to read
+    fragment: bool  # part of a fragmented datagram, the first included
+    length: int  # of the whole packet in bytes, as the header says
+
+
+class TCPHeader(NamedTuple):
+    """A TCP header; `payload` is the number of bytes that follow it."""
+
+    sport: int
+    dport: int
+    seq: int
+    ack: int
+    flags: int
+    window: int
+    payload: int
+    sack: bool  # carries SACK blocks
+
+    @property
+    def flag_names(self) -> str:
+        """The flags as letters, lowest bit first: "SA" for SYN-ACK."""
+        return "".join(name for bit, name in enumerate(FLAGS) if self.flags >> bit & 1)
+
+
+def read_ip(raw: bytes) -> IP:
+    version = raw[0] >> 4 if raw else 0
+    if version == 4 and len(raw) >= 20:
+        header = (raw[0] & 15) * 4
+        fragment = bool(raw[6] & 0x3F or raw[7])
+        readable = header >= 20 and len(raw) > header and not (raw[6] & 0x1F or raw[7])
+        length = raw[2] << 8 | raw[3]
+        return IP(4, raw[9], raw[12:16], raw[16:20], header if readable else -1, fragment, length or len(raw))
+    if version == 6 and len(raw) >= 40:
+        protocol, transport, fragment = _skip_extensions(raw)
+        length = 40 + (raw[4] << 8 | raw[5])
+        return IP(6, protocol, raw[8:24], raw[24:40], transport, fragment, length if length > 40 else len(raw))
+    return IP(0, 255, b"", b"", -1, False, len(raw))
+
+
+def _skip_extensions(raw: bytes) -> tuple[int, int, bool]:
+    """The transport protocol behind IPv6's extension headers, its offset, and whether this is a fragment."""
+    protocol, at, fragment = raw[6], 40, False
+    while protocol in (HOP_BY_HOP, ROUTING, FRAGMENT, AUTHENTICATION, DESTINATION):
+        if at + 8 > len(raw):
+            return protocol, -1, fragment
+        following = raw[at]
+        if protocol == FRAGMENT:
+            fragment = True
+            if raw[at + 2] or raw[at + 3] & 0xF8:
+                return following, -1, True
+            at += 8
+        elif protocol == AUTHENTICATION:
+            at += (raw[at + 1] + 2) * 4
+        else:
+            at += (raw[at + 1] + 1) * 8
+        protocol = following
+    return protocol, at if at < len(raw) else -1, fragment
+
+
+def flow_key(raw: bytes) -> bytes:
+    """Bytes that are equal for packets of one flow: protocol, addresses and, where there are any, ports.
+
+    All fragments of a datagram share a key without ports, since only the first has them.
+    """
+    # The common case, an unfragmented IPv4 header without options, costs two slices.
+    if len(raw) >= 24 and raw[0] == 0x45 and not (raw[6] & 0x3F or raw[7]):
+        return raw[9:10] + raw[12 : 24 if raw[9] in WITH_PORTS else 20]
+    ip = read_ip(raw)
+    key = bytes((ip.protocol,)) + ip.source + ip.destination
+    if ip.protocol in WITH_PORTS and not ip.fragment and 0 <= ip.transport <= len(raw) - 4:
+        key += raw[ip.transport : ip.transport + 4]
+    return key
+
+
+def read_ports(raw: bytes, ip: IP) -> tuple[int, int]:
+    """Source and destination port, (0, 0) where there are none."""
+    if ip.protocol in WITH_PORTS and not ip.fragment and 0 <= ip.transport <= len(raw) - 4:
+        sport, dport = _ports(raw, ip.transport)
+        return sport, dport
+    return 0, 0
+
+
+def read_tcp(raw: bytes, ip: IP) -> TCPHeader | None:
+    """The TCP header, None where the packet has none that can be read whole."""
+    at = ip.transport
+    if ip.protocol != TCP or ip.fragment or at < 0 or at + 20 > len(raw):
+        return None
+    sport, dport, seq, ack, offset, flags, window = _tcp(raw, at)
+    size = (offset >> 4) * 4
+    if size < 20:
+        return None
+    payload = max(0, ip.length - at - size)
+    return TCPHeader(sport, dport, seq, ack, flags, window, payload, size > 20 and _has_sack(raw[at + 20 : at + size]))
+
+
+def _has_sack(options: bytes) -> bool:
+    at = 0
+    while at < len(options):
+        kind = options[at]
+        if kind == 5:
+            return True
+        if kind == 0:
+            return False
+        if kind == 1:
+            at += 1
+        elif at + 1 < len(options) and options[at + 1] >= 2:
+            at += options[at + 1]
+        else:
+            return False
+    return False

@@ -1,0 +1,190 @@
+"""Packet: a lazy view over the bytes of one IP packet; Flow: whose packet it is."""
+
+from __future__ import annotations
+
+from ipaddress import ip_address
+from typing import TYPE_CHECKING, NamedTuple
+
+from shaper.checksum import put_right
+from shaper.header import IP, PROTOCOLS, TCPHeader, read_ip, read_ports, read_tcp
+
+if TYPE_CHECKING:
+    from scapy.packet import Packet as Layers
+
+    from shaper.connections import Track
+    from shaper.seat import Seat
+
+
+class TruncatedPacket(ValueError):
+    """The kernel gave only the beginning of this packet, so it can't be rewritten or copied."""
+
+
+class Flow(NamedTuple):
+    """A 5-tuple: the packets of one direction. Ports are 0 where there are none."""
+
+    protocol: str
+    source: str
+    sport: int
+    destination: str
+    dport: int
+
+    @classmethod
+    def of(cls, raw: bytes) -> Flow:
+        ip = read_ip(raw)
+        if not ip.version:
+            return cls("other", "", 0, "", 0)
+        sport, dport = read_ports(raw, ip)
+        protocol = PROTOCOLS.get(ip.protocol, str(ip.protocol))
+        return cls(protocol, str(ip_address(ip.source)), sport, str(ip_address(ip.destination)), dport)
+
+    def __str__(self) -> str:
+        return f"{self.protocol} {_end(self.source, self.sport)} > {_end(self.destination, self.dport)}"
+
+
+def _end(address: str, port: int) -> str:
+    if not port:
+        return address
+    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
+
+
+class Packet:
+    """One IP packet on its way.
+
+    Attributes:
+        raw: its bytes from the IP header on; the beginning only if `truncated`.
+        id: the number under which it was taken, in order of arrival; 0 if a policy made it.
+        arrived: when it came, in ns on the policy's clock.
+        taken: when it was read from the queue; the same as `arrived` where that is all that is known.
+        segment: its class, such as "syn" or "pure-ack" (see `shaper.segment`).
+        direction: "original" (from the sender of the SYN, else of the first packet seen) or "reply".
+    """
+
+    __slots__ = (
+        "_flow", "_holds", "_ip", "_tcp", "arrived", "cut_short", "direction", "holder",
+        "id", "raw", "root", "segment", "since", "taken", "track",
+    )  # fmt: skip
+
+    def __init__(self, raw: bytes, id: int = 0, arrived: int = 0) -> None:
+        self.raw = raw
+        self.id = id
+        self.arrived = self.taken = arrived
+        self.segment = ""
+        self.direction = "original"
+        # What follows is the core's: the packet as taken, its flow's state, who holds it and since when.
+        self.root = self
+        self.track: Track | None = None
+        self.holder: Seat | None = None
+        self.since = 0
+        self.cut_short = False
+        self._holds: tuple[tuple[str, int], ...] = ()
+
+    def __repr__(self) -> str:
+        return f"<packet {self.id or 'new'} {self.segment or 'unclassified'} {self.flow}>"
+
+    @property
+    def ip(self) -> IP:
+        """The IP header; version 0 where the bytes are no IP packet."""
+        try:
+            return self._ip
+        except AttributeError:
+            self._ip: IP = read_ip(self.raw)
+            return self._ip
+
+    @property
+    def tcp(self) -> TCPHeader | None:
+        """The TCP header; None where there is none to read."""
+        try:
+            return self._tcp
+        except AttributeError:
+            self._tcp: TCPHeader | None = read_tcp(self.raw, self.ip)
+            return self._tcp
+
+    @property
+    def flow(self) -> Flow:
+        """The 5-tuple that its bytes say."""
+        try:
+            return self._flow
+        except AttributeError:
+            self._flow: Flow = Flow.of(self.raw)
+            return self._flow
+
+    @property
+    def length(self) -> int:
+        """Bytes of the whole packet, the IP header included."""
+        return self.ip.length
+
+    @property
+    def truncated(self) -> bool:
+        """Only the beginning of the packet is in `raw`."""
+        return len(self.raw) < self.ip.length
+
+    @property
+    def holds(self) -> tuple[tuple[str, int], ...]:
+        """How long each policy has held it so far, as (policy, ns)."""
+        return self.root._holds
+
+    def order(self) -> tuple[int, int]:
+        """Sorts packets by arrival."""
+        return self.root.arrived, self.root.id
+
+    def note_hold(self, policy: str, duration: int) -> None:
+        """Count a hold that has ended; one policy's holds in a row are one."""
+        holds = self._holds
+        if holds and holds[-1][0] == policy:
+            duration += holds[-1][1]
+            holds = holds[:-1]
+        self._holds = (*holds, (policy, duration))
+
+    def scapy(self) -> Layers:
+        """The packet's layers, dissected by scapy; a new object on each call."""
+        # Importing scapy takes most of a second, so only those who ask for it pay.
+        from scapy.layers import inet, inet6
+
+        return inet6.IPv6(self.raw) if self.ip.version == 6 else inet.IP(self.raw)
+
+    def with_raw(self, raw: bytes, *, fix: bool = True) -> Packet:
+        """This packet with other bytes.
+
+        Args:
+            raw: the whole packet from the IP header on.
+            fix: put lengths and checksums right; without, the bytes go out as they are.
+
+        Raises:
+            TruncatedPacket: the kernel gave only the beginning of this packet.
+        """
+        self._need_whole("rewritten")
+        changed = Packet(put_right(raw) if fix else raw, self.id, self.arrived)
+        changed.segment, changed.direction = self.segment, self.direction
+        changed.root, changed.track = self.root, self.track
+        return changed
+
+    def with_scapy(self, layers: Layers) -> Packet:
+        """This packet with the bytes of these layers; lengths and checksums are put right.
+
+        Raises:
+            TruncatedPacket: the kernel gave only the beginning of this packet.
+        """
+        layers = layers.copy()
+        for layer in layers.iterpayloads():
+            # Header lengths that scapy dissected are stale when options were added.
+            for field in {"ihl", "dataofs"} & set(layer.fields):
+                delattr(layer, field)
+        return self.with_raw(bytes(layers))
+
+    def copy(self) -> Packet:
+        """A new packet with the same bytes, to be sent beside this one.
+
+        Raises:
+            TruncatedPacket: the kernel gave only the beginning of this packet.
+        """
+        self._need_whole("copied")
+        twin = Packet(self.raw)
+        twin.segment, twin.direction, twin.track = self.segment, self.direction, self.track
+        return twin
+
+    def _need_whole(self, what: str) -> None:
+        if self.truncated:
+            raise TruncatedPacket(
+                f"packet {self.id} has {self.length} bytes and {len(self.raw)} were copied, so it can't be {what}: "
+                f"lower the interface's MTU below {len(self.raw)}, or switch its segmentation offload off"
+            )

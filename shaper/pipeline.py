@@ -1,0 +1,260 @@
+"""The pipeline: a packet's way through the policies, and what they say done.
+
+Everything happens at `now`, which the core moves on; what is planned for later goes
+to the agenda, what leaves the last stage or is dropped becomes a verdict.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal, NamedTuple
+
+from shaper.action import Drop, Hold, Send, Wake
+from shaper.agenda import Agenda
+from shaper.connections import Connections, Track
+from shaper.packet import Packet
+from shaper.policy import Answer, Policy
+from shaper.seat import Failure, PolicyError, Seat, check, seat_for
+
+WAKES_IN_A_ROW = 1000
+"""How often an object may be woken without time going on, before that counts as an endless loop."""
+
+Fate = Literal["sent", "dropped", "injected"]
+
+
+class Verdict(NamedTuple):
+    """What becomes of one packet.
+
+    `packet.root` is the packet as taken; `packet.raw` the bytes that go out.
+    `planned` is the time at which it was to be (ns).
+    """
+
+    packet: Packet
+    fate: Fate
+    planned: int
+
+    @property
+    def rewritten(self) -> bool:
+        return self.packet.raw is not self.packet.root.raw
+
+
+class Pipeline:
+    """Policies in a row, with the seats at which packets meet them.
+
+    Attributes:
+        now: the time of what happens, in ns.
+        sent, dropped, injected, cut_short, overflowed, failures: see `Core`.
+    """
+
+    def __init__(self, prototypes: Sequence[Policy], connections: Connections, seed: int | str, max_hold: int) -> None:
+        self.now = 0
+        self.agenda = Agenda()
+        self.verdicts: list[Verdict] = []
+        self.sent = self.dropped = self.injected = self.cut_short = self.overflowed = 0
+        self.failures: list[Failure] = []
+        self._prototypes = tuple(prototypes)
+        self.names = stage_names(prototypes)
+        self._depth = len(self._prototypes)
+        self._connections = connections
+        self._seed = seed
+        self._max_hold = max_hold
+        self._queue_seats: dict[int, Seat] = {}
+
+    # The way through the stages.
+
+    def enter(self, packet: Packet, track: Track, stage: int = 0) -> None:
+        """The packet reaches this stage, or the end of the pipeline."""
+        seats = track.seats
+        if seats is None:
+            seats = track.seats = [self._seat(track, index) for index in range(self._depth)]
+        while stage < self._depth:
+            seat = seats[stage]
+            stage += 1
+            if seat is None or not seat.shapes(packet):
+                continue
+            if seat.is_full():
+                self.overflowed += 1
+                self.conclude(packet, "dropped")
+                return
+            try:
+                answer = seat.policy.on_packet(packet, self.now)
+            except Exception as error:
+                self._fail(seat, error, packet)
+                return
+            if answer is not None:
+                if type(answer) is Send and answer.packet is packet and type(answer.at) is int:
+                    self._send(seat, packet, answer.at)
+                else:
+                    self._carry_out(seat, answer, packet)
+                return
+        self.conclude(packet, "sent")
+
+    def go_on(self, seat: Seat, packet: Packet) -> None:
+        """The packet goes from this seat to the next stage."""
+        assert packet.track is not None
+        self.enter(packet, packet.track, seat.stage + 1)
+
+    def conclude(self, packet: Packet, fate: Fate) -> None:
+        """The packet leaves the pipeline."""
+        if packet.root.id == 0:
+            if fate == "dropped":
+                return
+            fate = "injected"
+            self.injected += 1
+        elif fate == "sent":
+            self.sent += 1
+        else:
+            self.dropped += 1
+        self.verdicts.append(Verdict(packet, fate, self.now))
+
+    def _seat(self, track: Track, stage: int) -> Seat | None:
+        """Where packets of this flow sit at this stage; None where they pass by."""
+        policy, connection = self._prototypes[stage], track.connection
+        label = f"{self._seed}|{stage}|{type(policy).__name__}"
+        if policy.scope == "flow":
+            if policy.direction not in ("both", track.direction):
+                return None
+            return self._open_seat(stage, f"{label}|{connection.identity}|{track.direction}")
+        seats = self._queue_seats if policy.scope == "queue" else connection.seats
+        if stage not in seats:
+            whose = "" if policy.scope == "queue" else f"|{connection.identity}"
+            seats[stage] = self._open_seat(stage, label + whose)
+        return seats[stage]
+
+    def _open_seat(self, stage: int, identity: str) -> Seat:
+        seat, failure = seat_for(self._prototypes[stage], self.names[stage], stage, identity)
+        if failure is not None:
+            self.failures.append(failure)
+        return seat
+
+    # Time has come.
+
+    def wake(self, seat: Seat) -> None:
+        seat.wake = None
+        try:
+            answer = seat.policy.on_wake(self.now)
+        except Exception as error:
+            self._fail(seat, error, None)
+            return
+        if answer is not None:
+            self._carry_out(seat, answer, None)
+
+    def release(self, seat: Seat, packet: Packet) -> None:
+        """A planned packet goes on; one that is still held until told has been held too long."""
+        if packet.root in seat.held:
+            self._cut_short(packet)
+        seat.let_go(packet, self.now)
+        self.go_on(seat, packet)
+
+    # What a policy says.
+
+    def _carry_out(self, seat: Seat, answer: Answer, current: Packet | None) -> None:
+        """Do what the policy said, in its order; a current packet that it didn't mention goes on first."""
+        undisposed = current
+        try:
+            actions = (answer,) if isinstance(answer, Send | Drop | Hold | Wake) else tuple(answer or ())
+            check(actions)
+            about = [action for action in actions if not isinstance(action, Wake)]
+            if current is not None and all(action.packet.root is not current.root for action in about):
+                undisposed = None
+                self.go_on(seat, current)
+            disposed: set[Packet] = set()
+            for action in actions:
+                if isinstance(action, Wake):
+                    self._plan_wake(seat, action.at)
+                    continue
+                packet = action.packet
+                if isinstance(action, Send) and packet.root in disposed:
+                    self._send(seat, packet.copy(), action.at)
+                    continue
+                if undisposed is not None and packet.root is undisposed.root:
+                    undisposed = None
+                elif not self._claim(seat, action):
+                    continue
+                disposed.add(packet.root)
+                if isinstance(action, Send):
+                    self._send(seat, packet, action.at)
+                elif isinstance(action, Hold):
+                    self._hold(seat, packet)
+                else:
+                    self.conclude(packet, "dropped")
+        except Exception as error:
+            self._fail(seat, error, undisposed)
+
+    def _claim(self, seat: Seat, action: Send | Drop | Hold) -> bool:
+        """Whether this seat may dispose of the packet, which it then holds no longer.
+
+        Raises:
+            PolicyError: it is not this seat's to send, drop or hold.
+        """
+        packet, root = action.packet, action.packet.root
+        if root.cut_short and root.holder is not seat:
+            return False  # it went on when its time was over
+        if root in seat.held:
+            seat.let_go(packet, self.now)
+            return True
+        is_new = root.id == 0 and root.holder is None
+        if is_new and not isinstance(action, Drop):
+            return True
+        if isinstance(action, Send) and root.holder is seat:
+            self._send(seat, packet.copy(), action.at)
+            return False
+        raise PolicyError(
+            f"{action!r}: {seat.name} does not hold this packet; "
+            "it can use the packet it was just given and those it answered with Hold"
+        )
+
+    def _send(self, seat: Seat, packet: Packet, at: int | None) -> None:
+        root = packet.root
+        if (root.id == 0 and root.track is None) or not root.arrived:
+            root.arrived = self.now
+            self._connections.find(packet, self.now)
+        if at is None or at <= self.now:
+            self.go_on(seat, packet)
+            return
+        latest = root.arrived + self._max_hold
+        if at > latest:
+            self._cut_short(packet)
+            at = max(latest, self.now)
+        seat.take(packet, self.now)
+        self.agenda.add(at, seat, packet)
+
+    def _hold(self, seat: Seat, packet: Packet) -> None:
+        latest = packet.root.arrived + self._max_hold
+        if latest <= self.now:
+            self._cut_short(packet)
+            self.go_on(seat, packet)
+            return
+        seat.take(packet, self.now, until_told=True)
+        self.agenda.add_far(latest, seat, packet)
+
+    def _cut_short(self, packet: Packet) -> None:
+        if not packet.root.cut_short:
+            packet.root.cut_short = True
+            self.cut_short += 1
+
+    def _plan_wake(self, seat: Seat, at: int) -> None:
+        at = max(at, self.now)
+        seat.wakes_in_a_row = seat.wakes_in_a_row + 1 if at == self.now else 0
+        if seat.wakes_in_a_row > WAKES_IN_A_ROW:
+            raise PolicyError(f"asked {WAKES_IN_A_ROW} times in a row to be woken at once, so time can't go on")
+        seat.wake = at
+        self.agenda.add(at, seat, None)
+
+    def _fail(self, seat: Seat, error: Exception, current: Packet | None) -> None:
+        """Fail open: what the policy holds and the current packet go on, and all that comes later passes by it."""
+        self.failures.append(seat.failed(error))
+        packets = seat.release(self.now)
+        if current is not None:
+            packets.append(current)
+        for packet in packets:
+            self.go_on(seat, packet)
+
+
+def stage_names(pipeline: Sequence[Policy]) -> tuple[str, ...]:
+    """A name for each stage; the second `delay` is "delay#2"."""
+    names: list[str] = []
+    for policy in pipeline:
+        nth = 1 + sum(1 for name in names if name.split("#")[0] == policy.name)
+        names.append(f"{policy.name}#{nth}" if nth > 1 else policy.name)
+    return tuple(names)

@@ -1,0 +1,85 @@
+"""The class of each packet, known once, before the pipeline.
+
+| class         | meaning |
+|---------------|---------|
+| syn, synack   | opens a connection, answers that |
+| handshake-ack | the opener's first ACK without payload, its sequence number the SYN's plus one; and its repeats |
+| pure-ack      | no payload, acknowledges something new |
+| dup-ack       | no payload, acknowledges the same again with the same window (RFC 5681, section 2) |
+| window-update | no payload, acknowledges the same with another window |
+| data, fin, rst | carries payload; ends its sender's direction; aborts |
+| udp, icmp     | the protocols (ICMPv6 included) |
+| other         | everything else: fragments, keep-alive probes, other protocols, junk |
+
+A FIN or RST with payload is a fin or rst. Each direction is classified from its own
+packets alone, so the classes are the same when only one direction is queued.
+"""
+
+from shaper.header import ACK, FIN, ICMP, ICMPV6, IP, RST, SYN, UDP, TCPHeader
+
+CLASSES = (
+    "syn", "synack", "handshake-ack", "pure-ack", "dup-ack", "window-update",
+    "data", "fin", "rst", "udp", "icmp", "other",
+)  # fmt: skip
+WRAP = 1 << 32
+
+
+class Sender:
+    """What one direction of a TCP connection has sent so far."""
+
+    __slots__ = ("ack", "handshake_ack", "isn", "next", "window")
+
+    def __init__(self) -> None:
+        self.isn = -1  # of its SYN without ACK; -1 if that wasn't seen
+        self.next = -1  # the sequence number after the highest sent
+        self.ack = -1
+        self.window = -1
+        self.handshake_ack = -1
+
+    def classify(self, tcp: TCPHeader) -> str:
+        """The class of its next segment."""
+        name = self._class(tcp)
+        after = tcp.seq + tcp.payload + bool(tcp.flags & SYN) + bool(tcp.flags & FIN)
+        if name in ("syn", "synack") or self.next < 0 or (after - self.next) % WRAP < WRAP // 2:
+            self.next = after % WRAP
+        if tcp.flags & ACK:
+            self.ack, self.window = tcp.ack, tcp.window
+        return name
+
+    def _class(self, tcp: TCPHeader) -> str:
+        if tcp.flags & RST:
+            return "rst"
+        if tcp.flags & SYN:
+            if tcp.flags & ACK:
+                return "synack"
+            self.isn, self.ack, self.handshake_ack = tcp.seq, -1, -1
+            return "syn"
+        if tcp.flags & FIN:
+            return "fin"
+        if tcp.payload:
+            return "data"
+        if not tcp.flags & ACK:
+            return "other"
+        if self._completes_handshake(tcp):
+            self.handshake_ack = tcp.ack
+            return "handshake-ack"
+        if tcp.ack != self.ack:
+            return "pure-ack"
+        if tcp.seq != self.next:
+            return "other"
+        return "dup-ack" if tcp.window == self.window or tcp.sack else "window-update"
+
+    def _completes_handshake(self, tcp: TCPHeader) -> bool:
+        first = (self.isn + 1) % WRAP
+        if self.isn < 0 or tcp.seq != first or self.next != first:
+            return False
+        return self.handshake_ack in (-1, tcp.ack)
+
+
+def classify_other(ip: IP) -> str:
+    """The class of a packet without a TCP header that could be read."""
+    if ip.fragment or ip.transport < 0:
+        return "other"
+    if ip.protocol == UDP:
+        return "udp"
+    return "icmp" if ip.protocol in (ICMP, ICMPV6) else "other"

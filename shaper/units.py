@@ -1,0 +1,184 @@
+"""Durations, rates, sizes and shares: tc's spellings <-> whole numbers.
+
+Durations are int nanoseconds, rates int bits per second, sizes int bytes, shares
+floats from 0 to 1. The spellings are those of tc(8), "PARAMETERS"; where tc takes a
+bare number for a duration (microseconds) or a share (percent), we ask for the unit,
+because every second reader would guess it wrong.
+"""
+
+from collections.abc import Callable
+from decimal import Decimal, InvalidOperation
+from typing import Annotated, Any, NamedTuple
+
+ns = 1
+us = 1_000
+ms = 1_000_000
+s = 1_000_000_000
+
+DURATIONS = {
+    "ns": ns, "nsec": ns, "nsecs": ns,
+    "us": us, "usec": us, "usecs": us,
+    "ms": ms, "msec": ms, "msecs": ms,
+    "s": s, "sec": s, "secs": s,
+    "m": 60 * s, "min": 60 * s,
+}  # fmt: skip
+RATES = {
+    "": 1, "bit": 1, "kbit": 10**3, "mbit": 10**6, "gbit": 10**9, "tbit": 10**12,
+    "kibit": 2**10, "mibit": 2**20, "gibit": 2**30,
+    "bps": 8, "kbps": 8 * 10**3, "mbps": 8 * 10**6, "gbps": 8 * 10**9,
+}  # fmt: skip
+SIZES = {
+    "": 1, "b": 1, "k": 2**10, "kb": 2**10, "m": 2**20, "mb": 2**20, "g": 2**30, "gb": 2**30,
+}  # fmt: skip
+
+
+class Unit(NamedTuple):
+    """How an option of one kind is written and read."""
+
+    name: str
+    example: str
+    parse: Callable[[str], Any]
+    format: Callable[[Any], str]
+
+
+class Limit(NamedTuple):
+    """The most that one policy object may hold; None is no bound."""
+
+    packets: int | None = None
+    bytes: int | None = None
+
+
+def split(text: str) -> tuple[Decimal, str]:
+    """Split "20ms" into its number and its unit, in lower case.
+
+    Raises:
+        ValueError: there is no number in front.
+    """
+    text = text.strip().lower()
+    digits = len(text.rstrip("abcdefghijklmnopqrstuvwxyzµ%"))
+    try:
+        return Decimal(text[:digits]), text[digits:].replace("µ", "u")
+    except InvalidOperation:
+        raise ValueError(f"'{text}' does not start with a number") from None
+
+
+def whole(number: Decimal, factor: int, text: str, unit: str) -> int:
+    value = number * factor
+    if not value.is_finite() or value != value.to_integral_value():
+        raise ValueError(f"'{text}' is not a whole number of {unit}")
+    if value < 0:
+        raise ValueError(f"'{text}' is negative")
+    return int(value)
+
+
+def parse_duration(text: str) -> int:
+    """Nanoseconds in "20ms", "1.5s", "0".
+
+    Raises:
+        ValueError: no or an unknown unit, a negative time, a fraction of a nanosecond.
+    """
+    number, unit = split(text)
+    if not unit and number == 0:
+        return 0
+    if unit not in DURATIONS:
+        raise ValueError(f"'{text}' needs a unit of time, such as {exact(number)}ms (ns, us, ms, s, min)")
+    return whole(number, DURATIONS[unit], text, "nanoseconds")
+
+
+def format_duration(value: int) -> str:
+    """The shortest exact spelling: 20_000_000 -> "20ms"."""
+    if value == 0:
+        return "0"
+    for name, factor in (("s", s), ("ms", ms), ("us", us)):
+        if abs(value) >= factor:
+            return f"{exact(Decimal(value) / factor)}{name}"
+    return f"{value}ns"
+
+
+def parse_rate(text: str) -> int:
+    """Bits per second in "10mbit", "100kbps" (bytes per second, as in tc).
+
+    Raises:
+        ValueError: an unknown unit, a negative rate.
+    """
+    number, unit = split(text)
+    if unit not in RATES:
+        raise ValueError(f"'{text}' is not a rate, such as 10mbit (bit, kbit, mbit, gbit; kbps: kilobytes/s)")
+    return whole(number, RATES[unit], text, "bits per second")
+
+
+def format_rate(value: int) -> str:
+    for name in ("gbit", "mbit", "kbit"):
+        if value >= RATES[name]:
+            return f"{exact(Decimal(value) / RATES[name])}{name}"
+    return f"{value}bit"
+
+
+def parse_size(text: str) -> int:
+    """Bytes in "1500", "64kb" (1 kb is 1024 bytes, as in tc).
+
+    Raises:
+        ValueError: an unknown unit, a negative size.
+    """
+    number, unit = split(text)
+    if unit not in SIZES:
+        raise ValueError(f"'{text}' is not a size, such as 64kb (b, kb, mb, gb)")
+    return whole(number, SIZES[unit], text, "bytes")
+
+
+def format_size(value: int) -> str:
+    for name in ("gb", "mb", "kb"):
+        if value and value % SIZES[name] == 0:
+            return f"{value // SIZES[name]}{name}"
+    return f"{value}b"
+
+
+def parse_share(text: str) -> float:
+    """The share, 0 to 1, in "5%".
+
+    Raises:
+        ValueError: no percent sign, or not from 0% to 100%.
+    """
+    number, unit = split(text)
+    if unit != "%" and number != 0:
+        raise ValueError(f"'{text}' needs a percent sign, such as 5%")
+    if not 0 <= number <= 100:
+        raise ValueError(f"'{text}' is not from 0% to 100%")
+    return float(number / 100)
+
+
+def format_share(value: float) -> str:
+    return f"{value * 100:.10g}%"
+
+
+def parse_limit(text: str) -> Limit:
+    """The bound in "1000" (packets), "64kb" (bytes) or "none".
+
+    Raises:
+        ValueError: not a bound, or below one packet.
+    """
+    if text.strip().lower() in ("none", "off"):
+        return Limit()
+    number, unit = split(text)
+    if number < 1:
+        raise ValueError(f"'{text}' is below one packet or byte")
+    if unit in ("", "p", "packet", "packets"):
+        return Limit(packets=whole(number, 1, text, "packets"))
+    return Limit(bytes=parse_size(text))
+
+
+def format_limit(value: Limit) -> str:
+    if value.bytes is not None:
+        return format_size(value.bytes)
+    return "none" if value.packets is None else str(value.packets)
+
+
+def exact(value: Decimal) -> str:
+    return f"{value.normalize():f}"
+
+
+Duration = Annotated[int, Unit("duration", "20ms", parse_duration, format_duration)]
+Rate = Annotated[int, Unit("rate", "10mbit", parse_rate, format_rate)]
+Size = Annotated[int, Unit("size", "64kb", parse_size, format_size)]
+Share = Annotated[float, Unit("share", "5%", parse_share, format_share)]
+Bound = Annotated[Limit, Unit("packets or bytes", "1000", parse_limit, format_limit)]
