@@ -18,6 +18,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from shaper.errors import UsageError
 from shaper.lint import lint
 from shaper.options import options_of
 from shaper.policy import Policy
@@ -25,7 +26,7 @@ from shaper.policy import Policy
 GROUP = "shaper.policies"
 
 
-class LoadError(Exception):
+class LoadError(UsageError):
     """A SPEC that can't be used; the message says what is wrong and what to do."""
 
 
