@@ -219,7 +219,15 @@ class Pipeline:
         seat.take(packet, self.now)
         self.agenda.add(at, seat, packet)
 
+    def _adopt(self, packet: Packet) -> None:
+        """A packet that a policy made arrives when it is first sent or held."""
+        if not packet.root.arrived:
+            packet.root.arrived = self.now
+        self._connections.find(packet, self.now)
+
     def _hold(self, seat: Seat, packet: Packet) -> None:
+        if not packet.root.id:
+            self._adopt(packet)
         latest = packet.root.arrived + self._max_hold
         if latest <= self.now:
             self._cut_short(packet)
