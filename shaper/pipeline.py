@@ -206,9 +206,8 @@ class Pipeline:
 
     def _send(self, seat: Seat, packet: Packet, at: int | None) -> None:
         root = packet.root
-        if (root.id == 0 and root.track is None) or not root.arrived:
-            root.arrived = self.now
-            self._connections.find(packet, self.now)
+        if not root.id:
+            self._adopt(packet)
         if at is None or at <= self.now:
             self.go_on(seat, packet)
             return
