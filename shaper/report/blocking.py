@@ -1,0 +1,198 @@
+"""Blockings: a task asleep inside a system call, what woke it, and which held packets were to blame.
+
+The probe makes them from the times of its own calls, the tracer from the kernel's
+events; both print and write them the same way. Times and durations are int ns, and ms
+only in the table and in JSON (see `as_json`).
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import TYPE_CHECKING, Any, Literal, TextIO
+
+from shaper.units import ms
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+Kind = Literal["packet", "softirq", "irq", "hrtimer", "task"]
+
+# The classes of `shaper.segment` as people write them.
+LABELS = {
+    "syn": "SYN", "synack": "SYN-ACK", "handshake-ack": "ACK", "pure-ack": "ACK", "dup-ack": "dup ACK",
+    "window-update": "window update", "fin": "FIN", "rst": "RST", "udp": "UDP", "icmp": "ICMP",
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Waker:
+    """What ended a blocking: "softirq" "NET_RX", "task" "nc[4711]", "packet" "SYN-ACK #2"."""
+
+    kind: Kind
+    name: str
+
+    def __str__(self) -> str:
+        if self.kind in ("task", "hrtimer"):
+            return self.name
+        return f"{self.kind if self.kind == 'packet' else self.kind.upper()} {self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """The part of one packet's hold that lies inside a blocking, on the chain that caused it.
+
+    Attributes:
+        packet: its id in the journal.
+        segment: its class, such as "synack".
+        policy: who held it.
+        duration: the part inside the blocking that no other part covers, in ns.
+        hold: the whole hold, in ns.
+    """
+
+    packet: int
+    segment: str
+    policy: str
+    duration: int
+    hold: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Blocking:
+    """One interval in which a system call had its task off the CPU.
+
+    `duration` is the sum of the holds' parts, `before_client`, `peer`, `cpu_wait` and `unexplained`.
+
+    Attributes:
+        task: the name of the task.
+        role: "server" or "client" where that is known.
+        pid, tid: of the process and the thread.
+        syscall: the call; "" where the task slept in none, as for a page fault.
+        fd: the file descriptor that the call was about.
+        file: what that is: a path, or a socket's two ends.
+        start: when it fell asleep, in ns of the trace's clock.
+        duration: until it ran again, in ns.
+        waited_for: "network", "timer", "disk", "task" …; the probe says it more exactly.
+        waker: what woke it; None if nothing was seen.
+        held: the holds to blame, the last first.
+        before_client: how long it waited before the client began, in ns.
+        peer: how long it waited while the peer computed or slept, in ns.
+        cpu_wait: how long it waited for a CPU when it had been woken, in ns.
+        unexplained: the rest, in ns.
+        ambiguous: packets that may have woken it, where more than one can be.
+        ended: False if it was still asleep at the end.
+    """
+
+    task: str
+    pid: int
+    tid: int
+    syscall: str
+    start: int
+    duration: int
+    role: str = ""
+    fd: int | None = None
+    file: str = ""
+    waited_for: str = ""
+    waker: Waker | None = None
+    held: tuple[Held, ...] = ()
+    before_client: int = 0
+    peer: int = 0
+    cpu_wait: int = 0
+    unexplained: int = 0
+    ambiguous: tuple[str, ...] = ()
+    ended: bool = True
+
+    @property
+    def end(self) -> int:
+        return self.start + self.duration
+
+
+def as_json(blocking: Blocking) -> dict[str, Any]:
+    """One entry of `blockings[]`."""
+    waker = blocking.waker
+    return {
+        "task": blocking.task, "role": blocking.role, "pid": blocking.pid, "tid": blocking.tid,
+        "syscall": blocking.syscall, "fd": blocking.fd, "file": blocking.file,
+        "start_ns": blocking.start, "duration_ms": blocking.duration / ms, "waited_for": blocking.waited_for,
+        "waker": None if waker is None else {"kind": waker.kind, "name": waker.name},
+        "held": [
+            {
+                "packet": held.packet, "class": held.segment, "policy": held.policy,
+                "ms": held.duration / ms, "hold_ms": held.hold / ms,
+            }
+            for held in blocking.held
+        ],
+        "before_client_ms": blocking.before_client / ms, "peer_ms": blocking.peer / ms,
+        "cpu_wait_ms": blocking.cpu_wait / ms, "unexplained_ms": blocking.unexplained / ms,
+        "ambiguous": list(blocking.ambiguous), "ended": blocking.ended,
+    }  # fmt: skip
+
+
+def tables(blockings: Iterable[Blocking], origin: int) -> list[Table]:
+    """A table for each task, in the order of their first blocking; starts are in ms since `origin`."""
+    by_task: dict[int, list[Blocking]] = {}
+    for blocking in blockings:
+        by_task.setdefault(blocking.tid, []).append(blocking)
+    return [_table(rows, origin) for rows in by_task.values()]
+
+
+def _table(blockings: Sequence[Blocking], origin: int) -> Table:
+    from rich import box
+    from rich.table import Table
+
+    first = blockings[0]
+    title = f"{first.role} {first.task}[{first.tid}]".strip()
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("Start (ms)", justify="right", no_wrap=True)
+    table.add_column("Duration (ms)", justify="right", no_wrap=True)
+    table.add_column("Syscall", no_wrap=True)
+    table.add_column("Wakeup", overflow="fold")
+    explained = any(blocking.held or blocking.ambiguous for blocking in blockings)
+    if explained:
+        table.add_column("Because of (ms)", overflow="fold")
+    for blocking in blockings:
+        call = blocking.syscall or "(no call)"
+        if blocking.fd is not None:
+            call += f" {blocking.fd}"
+        row = [
+            f"{(blocking.start - origin) / ms:.3f}",
+            f"{blocking.duration / ms:.3f}",
+            call,
+            str(blocking.waker or "?") if blocking.ended else "still blocked",
+        ]
+        table.add_row(*row, *([because(blocking)] if explained else []))
+    return table
+
+
+def because(blocking: Blocking) -> str:
+    """What made up the duration: "← ACK(100.1) ← SYN-ACK(100.0) ← SYN(100.1), before client 499.7"."""
+    if blocking.ambiguous:
+        return "ambiguous: " + " or ".join(blocking.ambiguous)
+    chain = []
+    for packet, parts in groupby(blocking.held, key=lambda held: (held.packet, held.segment)):
+        duration = sum(held.duration for held in parts)
+        chain.append(f"← {LABELS.get(packet[1], packet[1])}({duration / ms:.1f})")
+    rest = (
+        ("before client", blocking.before_client),
+        ("peer", blocking.peer),
+        ("CPU", blocking.cpu_wait),
+        ("unexplained", blocking.unexplained),
+    )
+    others = [f"{name} {duration / ms:.1f}" for name, duration in rest if abs(duration) >= 0.05 * ms]
+    return ", ".join([" ".join(chain), *others] if chain else others)
+
+
+def write_csv(blockings: Iterable[Blocking], file: TextIO) -> None:
+    """One line per blocking, with the names of `as_json`; the chain of holds in one field."""
+    writer = None
+    for blocking in blockings:
+        row = as_json(blocking)
+        row["waker"] = str(blocking.waker or "")
+        row["held"] = because(blocking) if blocking.held else ""
+        row["ambiguous"] = " ".join(blocking.ambiguous)
+        if writer is None:
+            writer = csv.DictWriter(file, row)
+            writer.writeheader()
+        writer.writerow(row)

@@ -1,0 +1,1 @@
+"""Kernel tracing: recorders and readers -> one event model -> blocking analysis -> attribution."""
