@@ -15,6 +15,7 @@ class DropThird(Policy):
 from shaper.action import Action, Drop, Hold, Send, Wake
 from shaper.packet import Flow, Packet, TruncatedPacket
 from shaper.policy import Answer, Classes, Policy
+from shaper.script import Script, Stream
 from shaper.units import Bound, Duration, Limit, Rate, Share, Size, ms, ns, s, us
 
 __all__ = [
@@ -30,9 +31,11 @@ __all__ = [
     "Packet",
     "Policy",
     "Rate",
+    "Script",
     "Send",
     "Share",
     "Size",
+    "Stream",
     "TruncatedPacket",
     "Wake",
     "ms",
