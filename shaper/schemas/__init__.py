@@ -1,0 +1,1 @@
+"""JSON Schemas of what shaper writes, as package data."""

@@ -1,0 +1,120 @@
+"""The journal: what is written can be read again, and is what the schema says."""
+
+import io
+import json
+from importlib.resources import files
+from pathlib import Path
+
+import jsonschema
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shaper.core import Core
+from shaper.journal import Clocks, Held, Journal, JournalError, Record, read_journal
+from shaper.packet import Packet
+from shaper.pipeline import Fate, Verdict
+from shaper.policy import Policy
+from shaper.units import ms
+
+SYN = bytes.fromhex("4500002800010000400600007f0000017f0000019c40223d000003e8000000005002200000000000")
+UDP = bytes.fromhex("4500001e00010000401100007f0000017f00000100010002000a00006162")
+
+
+SCHEMA = jsonschema.Draft202012Validator(json.loads((files("shaper.schemas") / "journal.json").read_text()))
+
+
+def written(*verdicts: Verdict) -> str:
+    file = io.StringIO()
+    journal = Journal(file, policies=["delay:20ms"], seed=7, clocks=Clocks(5, 1_700_000_000_000_000_005))
+    for verdict in verdicts:
+        journal.record(verdict)
+    return file.getvalue()
+
+
+def verdict_of(raw: bytes, *holds: tuple[str, int], fate: Fate = "sent") -> Verdict:
+    core = Core([Policy()])
+    core.receive(Packet(raw, 3, 1_000), 1_000)
+    (verdict,) = core.due(1_000)
+    for policy, ns in holds:
+        verdict.packet.note_hold(policy, ns)
+    return verdict._replace(fate=fate, planned=2_000)
+
+
+def test_a_record_says_what_happened(tmp_path: Path) -> None:
+    file = tmp_path / "journal"
+    file.write_text(written(verdict_of(SYN, ("delay", 20 * ms), ("spread_burst", 5))))
+    header, records = read_journal(file)
+    assert header.policies == ("delay:20ms",)
+    assert header.seed == "7"
+    assert header.clocks == (5, 1_700_000_000_000_000_005)
+    assert not header.paired
+    assert records == [
+        Record(
+            id=3,
+            flow="tcp 127.0.0.1:40000 > 127.0.0.1:8765",
+            segment="syn",
+            flags="S",
+            seq=1000,
+            ack=0,
+            length=40,
+            arrived=1_000,
+            taken=1_000,
+            fate="sent",
+            planned=2_000,
+            begin=2_000,
+            end=2_000,
+            tid=0,
+            held=(Held("delay", 20 * ms), Held("spread_burst", 5)),
+        )
+    ]
+
+
+def test_a_live_verdict_has_the_times_and_the_thread_of_its_write(tmp_path: Path) -> None:
+    out = io.StringIO()
+    journal = Journal(out, policies=[], seed=0, paired=True)
+    journal.record(verdict_of(UDP), begin=2_100, end=2_200, tid=42)
+    file = tmp_path / "journal"
+    file.write_text(out.getvalue())
+    header, (record,) = read_journal(file)
+    assert header.paired
+    assert header.clocks.realtime > header.clocks.monotonic > 0
+    assert (record.planned, record.begin, record.end, record.tid) == (2_000, 2_100, 2_200, 42)
+    assert (record.segment, record.flags, record.seq, record.ack) == ("udp", "", None, None)
+
+
+@given(
+    raw=st.one_of(st.sampled_from([SYN, UDP]), st.binary(max_size=60)),
+    holds=st.lists(st.tuples(st.text(), st.integers(0, 10**12)), max_size=3),
+    fate=st.sampled_from(["sent", "dropped", "injected"]),
+)
+def test_every_line_is_as_the_schema_says(raw: bytes, holds: list[tuple[str, int]], fate: Fate) -> None:
+    lines = [json.loads(line) for line in written(verdict_of(raw, *holds, fate=fate)).splitlines()]
+    assert len(lines) == 2
+    for line in lines:
+        SCHEMA.validate(line)
+
+
+def test_the_schema_refuses_what_is_no_record() -> None:
+    line = json.loads(written(verdict_of(SYN)).splitlines()[1])
+    for broken in ({**line, "fate": "lost"}, {**line, "extra": 1}, {**line, "arrived_ns": 1.5}):
+        assert not SCHEMA.is_valid(broken)
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("", ":1: not a line of a shaper journal"),
+        ("[]\n", ":1: not a line of a shaper journal (is no object)"),
+        ('{"v": 2}\n', ":1: version 2 of the journal; this shaper reads 1"),
+        (written() + '{"v": 1}\n', ":2: not a line of a shaper journal (lacks 'id')"),
+        (written(verdict_of(SYN))[:-20], ":2: not a whole line of JSON; was the journal cut off there?"),
+    ],
+)
+def test_what_is_no_journal_gives_one_line_that_names_the_line(tmp_path: Path, text: str, complaint: str) -> None:
+    file = tmp_path / "journal"
+    file.write_text(text)
+    with pytest.raises(JournalError) as error:
+        read_journal(file)
+    assert str(error.value).startswith(f"{file}{complaint}")
+    assert "\n" not in str(error.value)
