@@ -1,0 +1,65 @@
+"""Whose rules these are: the name that shaper leaves on each rule, and whether its owner still lives."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import NamedTuple
+
+
+class Owner(NamedTuple):
+    """The queue and the process that a rule belongs to, as in its comment `shaper:QUEUE:PID:START:NAMESPACE`.
+
+    Attributes:
+        queue: the number of the queue.
+        pid: the process.
+        start: when it started, in clock ticks since boot (proc(5), /proc/pid/stat), so that a process
+            that got the same number later isn't taken for it.
+        namespace: the inode of the PID namespace in which `pid` counts.
+    """
+
+    queue: int
+    pid: int
+    start: int
+    namespace: int
+
+    @classmethod
+    def here(cls, queue: int) -> Owner:
+        """This process as the owner of a queue."""
+        return cls(queue, os.getpid(), _start(os.getpid()) or 0, _pid_namespace())
+
+    @classmethod
+    def named_in(cls, rule: str) -> Owner | None:
+        """The owner that a rule of iptables-save(8) names; None where the rule isn't shaper's."""
+        found = re.search(r'--comment "?shaper:(\d+):(\d+):(\d+):(\d+)\b', rule)
+        return cls(*map(int, found.groups())) if found else None
+
+    def __str__(self) -> str:
+        return f"shaper:{self.queue}:{self.pid}:{self.start}:{self.namespace}"
+
+    @property
+    def chain(self) -> str:
+        """The name of the chain that holds its rules."""
+        return f"shaper-{self.queue}-{self.pid}"
+
+    def alive(self) -> bool | None:
+        """Whether the process still runs; None where it can't be told, in another PID namespace."""
+        if self.namespace != _pid_namespace():
+            return None
+        return _start(self.pid) == self.start
+
+
+def _start(pid: int) -> int | None:
+    """When a process started, in clock ticks since boot; None if there is none, or only a zombie is left."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return None
+    # The second field, the command's name in brackets, may itself contain spaces and brackets.
+    state, *fields = stat.rpartition(")")[2].split()
+    return None if state in "ZX" else int(fields[18])
+
+
+def _pid_namespace() -> int:
+    return os.stat("/proc/self/ns/pid").st_ino
