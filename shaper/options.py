@@ -14,10 +14,19 @@ import inspect
 import textwrap
 from collections.abc import Callable
 from itertools import pairwise
-from typing import Any, Literal, NamedTuple, get_args, get_origin, get_type_hints
+from typing import Any, Literal, NamedTuple, Protocol, get_args, get_origin, get_type_hints
 
 from shaper.policy import Policy
 from shaper.units import Unit
+
+
+class HasOptions(Protocol):
+    """A policy, or whatever else is set up by options, such as a workload of the probe."""
+
+    @classmethod
+    def option_names(cls) -> list[str]:
+        """The names, in the order in which they are shown."""
+        ...
 
 
 class Option(NamedTuple):
@@ -37,7 +46,7 @@ class Option(NamedTuple):
     common: bool
 
 
-def options_of(policy: type[Policy]) -> dict[str, Option]:
+def options_of(policy: type[HasOptions]) -> dict[str, Option]:
     """The policy's options by name, its own first.
 
     Raises:
@@ -93,11 +102,11 @@ def _choose(text: str, choices: tuple[str, ...]) -> str:
     return text
 
 
-def _attribute_docs(policy: type[Policy]) -> dict[str, str]:
+def _attribute_docs(policy: type) -> dict[str, str]:
     """The strings below the annotated attributes, of the class and its bases."""
     docs: dict[str, str] = {}
     for base in reversed(policy.__mro__):
-        if not issubclass(base, Policy):
+        if not hasattr(base, "option_names"):
             continue
         try:
             tree = ast.parse(textwrap.dedent(inspect.getsource(base)))

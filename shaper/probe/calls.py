@@ -1,0 +1,199 @@
+"""System calls made and recorded: what was called, when, with what result.
+
+Each call is written down as one JSON line when it returns, with CLOCK_MONOTONIC before
+and after it (clock_gettime(2)), so no tracer is needed. The names are the kernel's:
+Python's `select` makes pselect6, its `send` sendto (as strace shows on x86_64).
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import select
+import socket
+import time
+from collections.abc import Callable, Iterable, Mapping
+from select import epoll as interest
+from typing import Any, TextIO, TypeVar
+
+T = TypeVar("T")
+Wanted = Iterable[tuple[socket.socket, int]]
+Ready = list[tuple[int, int]]
+
+IN = select.POLLIN
+OUT = select.POLLOUT
+
+
+class TimeIsUp(Exception):
+    """The time of the whole workload is over; the call in progress was interrupted."""
+
+
+class Recorder:
+    """Makes system calls for one end and writes each down."""
+
+    def __init__(self, output: TextIO) -> None:
+        self._output = output
+
+    def note(self, **facts: Any) -> None:
+        """One line about something else than a call."""
+        self._output.write(json.dumps(facts, separators=(",", ":")) + "\n")
+        self._output.flush()
+
+    def call(
+        self, syscall: str, fd: int, make: Callable[[], T], describe: Callable[[T], Mapping[str, Any]] | None = None
+    ) -> T:
+        """Make one call and write it down, also if it fails.
+
+        Args:
+            syscall: its name in the kernel.
+            fd: the file descriptor that it is about, -1 if there is none.
+            make: makes the call.
+            describe: what the returned value says, as `result`, `bytes`, `ready` or `fd`.
+        """
+        facts: dict[str, Any] = {"syscall": syscall, "fd": fd, "result": 0}
+        start = time.monotonic_ns()
+        try:
+            value = make()
+            facts["end_ns"] = time.monotonic_ns()
+            facts.update(describe(value) if describe is not None else {})
+            return value
+        except (OSError, TimeIsUp) as error:
+            facts["end_ns"] = time.monotonic_ns()
+            number = (error.errno or errno.EIO) if isinstance(error, OSError) else errno.EINTR
+            facts.update(result=-number, error=errno.errorcode.get(number, str(number)))
+            raise
+        finally:
+            self.note(start_ns=start, **facts)
+
+    def select(self, wanted: Wanted, timeout: float | None = None) -> Ready:
+        """select(2): which of these sockets can be read (IN) or written (OUT); timeout in seconds."""
+        readers = [each for each, events in wanted if events & IN]
+        writers = [each for each, events in wanted if events & OUT]
+
+        def wait() -> Ready:
+            readable, writable, _ = select.select(readers, writers, [], timeout)
+            return [(each.fileno(), IN) for each in readable] + [(each.fileno(), OUT) for each in writable]
+
+        return self.call("pselect6", _first(wanted), wait, _ready)
+
+    def poll(self, wanted: Wanted, timeout: float | None = None) -> Ready:
+        """poll(2); an empty answer means that the timeout (in seconds) has passed."""
+        poller = select.poll()
+        for each, events in wanted:
+            poller.register(each, events)
+        limit = None if timeout is None else timeout * 1000
+        return self.call("poll", _first(wanted), lambda: poller.poll(limit), _ready)
+
+    def epoll_wait(self, epoll: interest, wanted: Wanted) -> Ready:
+        """epoll_wait(2), on sockets that this epoll knows."""
+        return self.call("epoll_wait", _first(wanted), epoll.poll, _ready)
+
+    def pause(self, duration: int) -> None:
+        """Do nothing for so many ns, as a program that computes or waits for its user."""
+        self.call("clock_nanosleep", -1, lambda: time.sleep(duration / 1e9))
+
+
+class Socket(socket.socket):
+    """A blocking socket whose calls are recorded."""
+
+    recorder: Recorder
+
+    @classmethod
+    def open(cls, recorder: Recorder, family: int, kind: int, fileno: int | None = None) -> Socket:
+        made = cls(family, kind, 0, fileno)
+        made.recorder = recorder
+        made.settimeout(None)
+        return made
+
+    def connect(self, address: Any) -> None:
+        try:
+            self.recorder.call("connect", self.fileno(), lambda: super(Socket, self).connect(address))
+        finally:
+            self._note_flow(address)
+
+    def accept(self) -> tuple[Socket, Any]:
+        plain, address = self.recorder.call(
+            "accept4", self.fileno(), super().accept, lambda accepted: {"result": accepted[0].fileno()}
+        )
+        accepted = Socket.open(self.recorder, self.family, self.type, plain.detach())
+        accepted._note_flow(address)
+        return accepted, address
+
+    def recv(self, size: int, flags: int = 0) -> bytes:
+        return self.recorder.call("recvfrom", self.fileno(), lambda: super(Socket, self).recv(size, flags), _length)
+
+    def recv_into(self, buffer: Any, nbytes: int = 0, flags: int = 0) -> int:
+        return self.recorder.call(
+            "recvfrom", self.fileno(), lambda: super(Socket, self).recv_into(buffer, nbytes, flags), _count
+        )
+
+    def recvfrom(self, size: int, flags: int = 0) -> tuple[bytes, Any]:
+        return self.recorder.call(
+            "recvfrom", self.fileno(), lambda: super(Socket, self).recvfrom(size, flags), lambda got: _length(got[0])
+        )
+
+    def send(self, data: Any, flags: int = 0) -> int:
+        return self.recorder.call("sendto", self.fileno(), lambda: super(Socket, self).send(data, flags), _count)
+
+    def sendall(self, data: Any, flags: int = 0) -> None:
+        rest = memoryview(data).cast("B")
+        while rest:
+            rest = rest[self.send(rest, flags) :]
+
+    def receive(self, size: int) -> bytes:
+        """So many bytes, in as many calls as it takes; less at the end of file."""
+        received = b""
+        while len(received) < size and (part := self.recv(size - len(received))):
+            received += part
+        return received
+
+    def reply(self, data: bytes, address: Any) -> int:
+        """sendto(2) to this address, from a socket that has many peers."""
+        return self.recorder.call("sendto", self.fileno(), lambda: self.sendto(data, address), _count)
+
+    def check_connected(self) -> None:
+        """getsockopt(2) for SO_ERROR: how a non-blocking connect has ended.
+
+        Raises:
+            OSError: it has failed.
+        """
+
+        def check() -> None:
+            error = self.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+            if error:
+                raise OSError(error, os.strerror(error))
+
+        self.recorder.call("getsockopt", self.fileno(), check)
+
+    def send_at_once(self) -> None:
+        """Small writes don't wait for the ACK of those before (TCP_NODELAY)."""
+        self.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+    def shutdown(self, how: int) -> None:
+        self.recorder.call("shutdown", self.fileno(), lambda: super(Socket, self).shutdown(how))
+
+    def close(self) -> None:
+        if self.fileno() >= 0:
+            self.recorder.call("close", self.fileno(), super().close)
+
+    def _note_flow(self, remote: Any) -> None:
+        """Which connection this file descriptor is from now on."""
+        self.recorder.note(flow=self.fileno(), at=time.monotonic_ns(), local=self.getsockname()[:2], remote=remote[:2])
+
+
+def _first(wanted: Wanted) -> int:
+    return next((each.fileno() for each, _ in wanted), -1)
+
+
+def _ready(ready: Ready) -> dict[str, Any]:
+    facts: dict[str, Any] = {"result": len(ready), "ready": ready}
+    return facts | {"fd": ready[0][0]} if ready else facts
+
+
+def _length(data: bytes) -> dict[str, Any]:
+    return _count(len(data))
+
+
+def _count(size: int) -> dict[str, Any]:
+    return {"result": size, "bytes": size}

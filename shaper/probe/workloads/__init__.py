@@ -1,0 +1,1 @@
+"""The workloads, one per file; the file's name is the workload's name."""

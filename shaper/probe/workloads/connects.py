@@ -1,0 +1,32 @@
+"""connects: many non-blocking connects at once, and one select for them all.
+
+This is what EINPROGRESS is for: the waits of all handshakes pass at the same time.
+"""
+
+from shaper.probe.calls import OUT
+from shaper.probe.end import End
+from shaper.probe.workload import Workload
+
+
+class Connects(Workload):
+    connections: int = 8
+    """How many."""
+
+    def server(self, end: End) -> None:
+        listening = end.listen()
+        accepted = [listening.accept()[0] for _ in range(self.connections)]
+        for connection in accepted:
+            connection.recv(1)
+            connection.close()
+
+    def client(self, end: End) -> None:
+        waiting = {
+            connection.fileno(): connection for connection in (end.connecting() for _ in range(self.connections))
+        }
+        connected = []
+        while waiting:
+            for fd, _ in end.select([(connection, OUT) for connection in waiting.values()]):
+                waiting[fd].check_connected()
+                connected.append(waiting.pop(fd))
+        for connection in connected:
+            connection.close()

@@ -1,0 +1,38 @@
+"""idle: requests with long gaps between them, as from a user who thinks.
+
+The server waits with epoll, as servers with many idle connections do.
+"""
+
+import select
+
+from shaper.probe.calls import IN
+from shaper.probe.end import End
+from shaper.probe.workload import Workload
+from shaper.units import Duration, ms
+
+
+class Idle(Workload):
+    rounds: int = 3
+    """How many requests."""
+    gap: Duration = 300 * ms
+    """The client's pause before each."""
+
+    def server(self, end: End) -> None:
+        connection = end.accept()
+        with select.epoll() as epoll:
+            epoll.register(connection, select.EPOLLIN)
+            while True:
+                end.epoll_wait(epoll, [(connection, IN)])
+                request = connection.recv(4096)
+                if not request:
+                    break
+                connection.sendall(request)
+        connection.close()
+
+    def client(self, end: End) -> None:
+        connection = end.connect()
+        for _ in range(self.rounds):
+            end.pause(self.gap)
+            connection.sendall(b"still there?")
+            connection.recv(4096)
+        connection.close()

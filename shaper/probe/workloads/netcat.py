@@ -1,0 +1,36 @@
+"""netcat: the experiment, `echo lttng | netcat` to `netcat -l > /dev/null`.
+
+The client's calls are those of OpenBSD's netcat with -N: a non-blocking connect and a
+select for it, one write, shutdown, a poll for the peer's close, a read of it. The
+server's are accept, then poll and read until the end of file.
+"""
+
+import socket
+
+from shaper.probe.calls import IN, OUT
+from shaper.probe.end import End
+from shaper.probe.workload import Workload
+
+
+class Netcat(Workload):
+    message: str = "lttng"
+    """The line that the client sends, without its newline."""
+
+    def server(self, end: End) -> None:
+        connection = end.accept()
+        while True:
+            end.poll([(connection, IN)])
+            if not connection.recv(16384):
+                break
+        connection.close()
+
+    def client(self, end: End) -> None:
+        connection = end.connecting()
+        end.select([(connection, OUT)])
+        connection.check_connected()
+        connection.setblocking(True)
+        connection.sendall(self.message.encode() + b"\n")
+        connection.shutdown(socket.SHUT_WR)
+        end.poll([(connection, IN)])
+        connection.recv(16384)
+        connection.close()

@@ -1,0 +1,30 @@
+"""pipeline: several requests at once, then their responses, on one connection."""
+
+from shaper.probe.end import End
+from shaper.probe.workload import Workload
+from shaper.units import Size
+
+
+class Pipeline(Workload):
+    requests: int = 4
+    """How many requests are sent before the first response is read."""
+    request: Size = 100
+    """Bytes of each request."""
+    response: Size = 1000
+    """Bytes of each response."""
+
+    def server(self, end: End) -> None:
+        connection = end.accept()
+        connection.send_at_once()
+        while connection.receive(self.request):
+            connection.sendall(bytes(self.response))
+        connection.close()
+
+    def client(self, end: End) -> None:
+        connection = end.connect()
+        connection.send_at_once()
+        for _ in range(self.requests):
+            connection.sendall(bytes(self.request))
+        for _ in range(self.requests):
+            connection.receive(self.response)
+        connection.close()
