@@ -1,0 +1,202 @@
+"""Blocking analysis: from the scheduler's events to the intervals in which calls slept, and their wakers.
+
+Streaming: what is kept is the state of each task and a bounded part of its past, so
+that a trace of any length can be analysed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+
+from shaper.report.blocking import Waker
+from shaper.trace.context import ENTRIES, EXITS, Contexts
+from shaper.trace.events import Event
+from shaper.trace.files import Files
+from shaper.trace.syscalls import OPENING
+from shaper.trace.tasks import RACE, Off, Task
+
+Observer = Callable[[Event], None]
+
+
+class Analysis:
+    """Follows all tasks of a trace.
+
+    Attributes:
+        tasks: by tid; the latest where the kernel used a number again.
+        exited: tasks that are gone.
+        first, last: times of the first and the last event, in ns.
+        count: events so far.
+        lost: events that the recorder lost.
+    """
+
+    def __init__(self) -> None:
+        self.tasks: dict[int, Task] = {}
+        self.exited: list[Task] = []
+        self.first = self.last = self.count = self.lost = 0
+        self.files = Files()
+        self._contexts = Contexts()
+        self._over: Off | None = None
+        self._handlers: dict[str, Callable[[Event], None]] = {
+            "sched_switch": self._switch,
+            "sched_waking": self._waking,
+            "sys_enter": self._enter,
+            "sys_exit": self._exit,
+            "sched_process_fork": self._fork,
+            "sched_process_exit": self._process_exit,
+            "task": self._task_note,
+            "file": self.files.note,
+            "lost": self._lost,
+            **dict.fromkeys(ENTRIES, self._contexts.enter),
+            **dict.fromkeys(EXITS, self._contexts.leave),
+        }
+
+    def observe(self, name: str, observer: Observer) -> None:
+        """Have events of this name seen by someone else too."""
+        mine = self._handlers.get(name)
+
+        def both(event: Event) -> None:
+            if mine is not None:
+                mine(event)
+            observer(event)
+
+        self._handlers[name] = observer if mine is None else both
+
+    def run(self, events: Iterable[Event]) -> Iterator[tuple[Task, Off]]:
+        """Each interval off the CPU, with its task, when it is over; at the end those that are not, with end -1."""
+        handlers = self._handlers
+        for event in events:
+            handler = handlers.get(event.name)
+            if handler is None:
+                continue
+            if not self.count:
+                self.first = event.at
+            self.count += 1
+            self.last = event.at
+            handler(event)
+            if self._over is not None:
+                task, off, self._over = self.tasks[event.fields["next_pid"]], self._over, None
+                yield task, off
+        for task in self.tasks.values():
+            task.until = self.last
+            if task.running >= 0:
+                task.cpu += self.last - task.running
+                task.running = self.last
+            if task.off is not None and task.off.slept:
+                yield task, task.off
+
+    def task(self, event: Event) -> Task:
+        """The task in whose context this event came."""
+        task = self.tasks.get(event.tid)
+        if task is None:
+            task = self.tasks[event.tid] = Task(event.tid, event.comm, event.at)
+            task.process = event.tid
+        if event.comm and task.comm != event.comm:
+            task.comm = event.comm
+        if "tgid" in event.fields:
+            task.process = event.fields["tgid"]
+        return task
+
+    def _switch(self, event: Event) -> None:
+        at, fields = event.at, event.fields
+        self._contexts.reset(event.cpu)
+        task = self.task(event)
+        if task.running >= 0:
+            task.cpu += at - task.running
+        task.running = -1
+        state = fields["prev_state"]
+        if state in ("X", "Z"):
+            self._gone(task, at)
+        elif event.tid:
+            off = task.off = Off(at, at if state == "R" else -1, -1, state, task.syscall, task.fd)
+            if off.slept:
+                off.file = self.files.name(task.process, task.fd)
+                if task.early is not None and at - task.early[0] <= RACE:
+                    off.woken, off.waker, off.by = at, task.early[1], task.early[2]
+            task.early = None
+        next_tid = fields["next_pid"]
+        if not next_tid:
+            return
+        following = self.tasks.get(next_tid)
+        if following is None:
+            following = self.tasks[next_tid] = Task(next_tid, "", at)
+            following.process = next_tid
+        following.comm = fields["next_comm"]
+        following.running = at
+        off, following.off, following.early = following.off, None, None
+        if off is not None:
+            off.end = at
+            if off.woken < 0:
+                off.woken = at
+            following.past.append(off)
+            self._over = off
+
+    def _waking(self, event: Event) -> None:
+        woken = self.tasks.get(event.fields["pid"])
+        if woken is None:
+            return
+        waker = self._contexts.waker(event)
+        if waker is None:
+            waker = Waker("task", str(self.task(event)))
+        off = woken.off
+        if off is None:
+            woken.early = event.at, waker, event.tid
+        elif off.slept and (off.waker is None or off.woken == off.start):
+            off.woken, off.waker, off.by = event.at, waker, event.tid
+
+    def _enter(self, event: Event) -> None:
+        task, fields = self.task(event), event.fields
+        task.syscall, task.fd, task.entered = fields["syscall"], fields.get("fd"), event.at
+        task.fds = fields.get("fds", ())
+        if task.syscall in OPENING:
+            self.files.enter(event)
+
+    def _exit(self, event: Event) -> None:
+        task = self.task(event)
+        if task.syscall in OPENING:
+            self.files.leave(event, task)
+        task.syscall, task.fd = "", None
+
+    def _fork(self, event: Event) -> None:
+        fields, parent = event.fields, self.task(event)
+        tid = fields["child_pid"]
+        old = self.tasks.pop(tid, None)
+        if old is not None and old.cpu:
+            # The kernel has used the number again; the exit of its last owner was not seen.
+            self._gone(old, event.at)
+        child = self.tasks[tid] = Task(tid, fields["child_comm"], event.at)
+        if fields.get("thread"):
+            child.process, child.parent = parent.process, parent.parent
+        else:
+            child.process, child.parent = tid, parent.process
+            self.files.fork(parent.process, tid)
+
+    def _process_exit(self, event: Event) -> None:
+        task = self.tasks.get(event.fields.get("pid", event.tid))
+        if task is not None:
+            task.syscall, task.fd, task.until, task.exited = "exit", None, event.at, True
+
+    def _gone(self, task: Task, at: int) -> None:
+        task.until = task.until or at
+        task.exited, task.off = True, None
+        self.exited.append(task)
+        if self.tasks.get(task.tid) is task:
+            del self.tasks[task.tid]
+        if task.process == task.tid:
+            self.files.forget(task.tid)
+
+    def _task_note(self, event: Event) -> None:
+        """A snapshot says who this is."""
+        fields = event.fields
+        task = self.tasks.get(fields["pid"])
+        if task is None:
+            task = self.tasks[fields["pid"]] = Task(fields["pid"], fields["comm"], event.at)
+        task.comm, task.process, task.parent = fields["comm"], fields["of"], fields["parent"]
+        if fields.get("files") is not None:
+            self.files.note_task(task.process, fields["files"])
+
+    def _lost(self, event: Event) -> None:
+        """Nothing that is under way can be trusted across a gap."""
+        self.lost += event.fields["count"]
+        self._contexts.forget()
+        for task in self.tasks.values():
+            task.off, task.running, task.early, task.syscall, task.fd = None, -1, None, "", None

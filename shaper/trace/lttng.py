@@ -1,0 +1,266 @@
+"""LTTng kernel traces (CTF), read through the command babeltrace2.
+
+The command's text output is an order of magnitude faster than its Python binding, which
+usually only the system's own Python can import anyway. Times are the trace clock's
+cycles, which LTTng takes from CLOCK_MONOTONIC, in ns.
+
+Sources: lttng-modules' instrumentation/events; babeltrace2-sink.text.pretty(7).
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from tempfile import TemporaryFile
+from typing import Any
+
+from shaper.trace.events import SOFTIRQS, Event, TraceError
+from shaper.trace.syscalls import BY_NUMBER, FIRST_IS_FD, OPENING
+
+LINE = re.compile(r"\[0*(\d+)\] (?:\S+ )?(\w+): \{ cpu_id = (\d+) \}, \{ (.*) \}$")
+FIELD = re.compile(r'(\w+) = ("(?:[^"\\]|\\.)*"|-?\w+)')
+FDS = re.compile(r"\bfd = (-?\d+)")
+POLLED = re.compile(r"\bfd = (-?\d+), raw_events = (0x[0-9A-Fa-f]+)")
+DISCARDED = re.compile(r"discarded (\d+) (event|packet)s?")
+
+# include/linux/sched.h: the bits of the state, the first letters as ps(1) has them.
+STATES = {1: "S", 2: "D", 4: "T", 8: "t", 16: "X", 32: "Z", 64: "P", 128: "I"}
+
+Fields = dict[str, Any]
+
+
+def read_lttng(path: Path) -> Iterator[Event]:
+    """The events of an LTTng trace directory, in order; what was lost comes as `lost` at the end.
+
+    Raises:
+        TraceError: babeltrace2 is not installed, or can't read the trace to its end.
+    """
+    command = shutil.which("babeltrace2")
+    if command is None:
+        raise TraceError("reading an LTTng trace needs babeltrace2: apt install babeltrace2 (or your system's package)")
+    with TemporaryFile("w+") as errors:
+        reader = subprocess.Popen(
+            [command, "--clock-cycles", "--no-delta", str(path)],
+            stdout=subprocess.PIPE, stderr=errors, text=True, errors="replace",
+        )  # fmt: skip
+        assert reader.stdout is not None
+        last = 0
+        try:
+            for event in read_lines(reader.stdout):
+                last = event.at
+                yield event
+            status = reader.wait()
+        finally:
+            # Nobody may be reading on; the command would wait for us forever.
+            reader.stdout.close()
+            reader.kill()
+            reader.wait()
+        errors.seek(0)
+        said = errors.read()
+    if status:
+        where = f"after {last / 1e9:.6f} s" if last else "at its beginning"
+        raise TraceError(f"{path}: the LTTng trace is cut or damaged {where}: {_cause(said)}")
+    lost = sum(int(count) for count, _ in DISCARDED.findall(said))
+    if lost:
+        yield Event(last, 0, 0, "", "lost", {"count": lost})
+
+
+def _cause(said: str) -> str:
+    """The innermost cause in babeltrace2's pages of errors."""
+    causes = [line.strip() for line in said.splitlines() if line.strip() and not line.startswith(("CAUSED", "ERROR"))]
+    return causes[-1] if causes else "babeltrace2 failed"
+
+
+def read_lines(lines: Iterator[str]) -> Iterator[Event]:
+    """The events in babeltrace2's text; those that no analysis uses are left out."""
+    running: dict[int, tuple[int, str]] = {}
+    for line in lines:
+        match = LINE.match(line)
+        if match is None:
+            continue
+        at, name, cpu, rest = match.groups()
+        number = int(cpu)
+        if name.startswith("compat_"):
+            name = name[7:]
+        convert = _converter(name)
+        if convert is None:
+            continue
+        context, _, payload = rest.rpartition(" }, { ") if name not in NESTED else rest.partition(" }, { ")
+        known = dict(FIELD.findall(context))
+        if "tid" in known:
+            tid, comm = int(known["tid"]), known.get("procname", "").strip('"')
+        else:
+            tid, comm = running.get(number, (0, ""))
+        fields = convert(payload)
+        if "pid" in known:
+            fields["tgid"] = int(known["pid"])
+        if name == "sched_switch":
+            running[number] = fields["next_pid"], fields["next_comm"]
+        for prefix in ("syscall_entry_", "syscall_exit_"):
+            if name.startswith(prefix):
+                fields.setdefault("syscall", name[len(prefix) :])
+                name = "sys_enter" if prefix == "syscall_entry_" else "sys_exit"
+        yield Event(int(at), number, tid, comm, RENAMED.get(name, name), fields)
+
+
+def _converter(name: str) -> Callable[[str], Fields] | None:
+    if name.startswith("syscall_"):
+        return SYSCALLS.get(name) or (_enter if name.startswith("syscall_entry_") else _exit)
+    return CONVERTERS.get(name)
+
+
+def _scalars(payload: str) -> Fields:
+    return {key: _value(value) for key, value in FIELD.findall(payload)}
+
+
+def _value(text: str) -> Any:
+    if text[0] == '"':
+        return text[1:-1]
+    try:
+        return int(text, 0) if text[:1] != "0" or text[1:2] in ("x", "X") else int(text, 8)
+    except ValueError:
+        return text
+
+
+def _switch(payload: str) -> Fields:
+    fields = _scalars(payload)
+    state = fields["prev_state"] & 0xFF
+    name = STATES.get(state & -state, "R") if state else "R"
+    return {"prev_state": name, "next_pid": fields["next_tid"], "next_comm": fields["next_comm"]}
+
+
+def _waking(payload: str) -> Fields:
+    fields = _scalars(payload)
+    return {"pid": fields["tid"], "comm": fields["comm"]}
+
+
+def _fork(payload: str) -> Fields:
+    fields = _scalars(payload)
+    thread = int(fields.get("child_pid", fields["child_tid"]) != fields["child_tid"])
+    return {"child_pid": fields["child_tid"], "child_comm": fields["child_comm"], "thread": thread}
+
+
+def _exited(payload: str) -> Fields:
+    return {"pid": _scalars(payload)["tid"]}
+
+
+def _softirq(payload: str) -> Fields:
+    vector = _scalars(payload)["vec"]
+    return {"vec": SOFTIRQS[vector] if vector < len(SOFTIRQS) else str(vector)}
+
+
+def _irq(payload: str) -> Fields:
+    fields = _scalars(payload)
+    return {"irq": f"{fields['irq']} {fields.get('name', '')}".strip()}
+
+
+def _hrtimer(payload: str) -> Fields:
+    return {"function": str(FIELD.findall(payload)[-1][1])}
+
+
+def _enter(payload: str) -> Fields:
+    match = FDS.search(payload)
+    return {"fd": int(match[1])} if match else {}
+
+
+def _enter_named(payload: str) -> Fields:
+    fields = _scalars(payload)
+    address = re.findall(r"\] = (\d+)", payload)
+    if len(address) == 4:
+        fields["peer"] = f"{'.'.join(address)}:{fields.get('dport', fields.get('sport', 0))}"
+    return fields
+
+
+def _enter_poll(payload: str) -> Fields:
+    """Those that are asked for something; a negative one is none (poll(2))."""
+    fds = {int(fd) for fd, events in POLLED.findall(payload) if int(fd) >= 0 and int(events, 16)}
+    return {"fd": fds.pop()} if len(fds) == 1 else {"fds": tuple(sorted(fds))}
+
+
+def _enter_select(payload: str) -> Fields:
+    """The bit masks of pselect6, a byte each."""
+    fds = set()
+    for mask in re.findall(r"fds = \[ (.*?) \]", payload):
+        for index, byte in re.findall(r"\[(\d+)\] = (0x[0-9A-Fa-f]+)", mask + " ]"):
+            fds |= {8 * int(index) + bit for bit in range(8) if int(byte, 16) >> bit & 1}
+    return {"fd": fds.pop()} if len(fds) == 1 else {"fds": tuple(sorted(fds))}
+
+
+def _enter_epoll(payload: str) -> Fields:
+    return {"fd": _scalars(payload)["epfd"]}
+
+
+def _unknown(payload: str) -> Fields:
+    fields = _scalars(payload)
+    call = BY_NUMBER.get(fields["id"], f"syscall {fields['id']}")
+    arguments = re.search(r"\[0\] = (\d+)", payload)
+    fd = {"fd": int(arguments[1])} if arguments and call in FIRST_IS_FD else {}
+    return {"syscall": call, "ret": fields.get("ret", 0), **fd}
+
+
+def _exit(payload: str) -> Fields:
+    return {"ret": int(_scalars(payload).get("ret", 0))}
+
+
+def _queued(payload: str) -> Fields:
+    fields = _scalars(payload)
+    sent: Fields = {"len": fields.get("tot_len", max(fields["len"] - 14, 0))}
+    if "seq" in fields:
+        sent |= {"sport": fields["source_port"], "dport": fields["dest_port"], "seq": fields["seq"]}
+        sent |= {"ack": fields["ack_seq"]}
+    return sent
+
+
+def _task(payload: str) -> Fields:
+    fields = _scalars(payload)
+    return {"pid": fields["tid"], "of": fields["pid"], "comm": fields["name"], "parent": fields["ppid"],
+            "files": fields.get("file_table_address")}  # fmt: skip
+
+
+def _file(payload: str) -> Fields:
+    fields = _scalars(payload)
+    return {"files": fields.get("file_table_address"), "fd": fields["fd"], "file": fields["filename"]}
+
+
+NESTED = frozenset({"net_dev_queue"})
+RENAMED = {
+    "irq_softirq_entry": "softirq_entry",
+    "irq_softirq_exit": "softirq_exit",
+    "timer_hrtimer_expire_entry": "hrtimer_expire_entry",
+    "timer_hrtimer_expire_exit": "hrtimer_expire_exit",
+    "lttng_statedump_process_state": "task",
+    "lttng_statedump_file_descriptor": "file",
+}
+CONVERTERS: dict[str, Callable[[str], Fields]] = {
+    "sched_switch": _switch,
+    "sched_waking": _waking,
+    "sched_process_fork": _fork,
+    "sched_process_exit": _exited,
+    "irq_softirq_entry": _softirq,
+    "irq_softirq_exit": _softirq,
+    "irq_handler_entry": _irq,
+    "irq_handler_exit": _irq,
+    "timer_hrtimer_expire_entry": _hrtimer,
+    "timer_hrtimer_expire_exit": _hrtimer,
+    "net_dev_queue": _queued,
+    "lttng_statedump_process_state": _task,
+    "lttng_statedump_file_descriptor": _file,
+}
+SYSCALLS: dict[str, Callable[[str], Fields]] = {
+    "syscall_entry_poll": _enter_poll,
+    "syscall_entry_ppoll": _enter_poll,
+    "syscall_entry_select": _enter_select,
+    "syscall_entry_pselect6": _enter_select,
+    "syscall_entry_epoll_wait": _enter_epoll,
+    "syscall_entry_epoll_pwait": _enter_epoll,
+    "syscall_entry_unknown": _unknown,
+    "syscall_exit_unknown": _unknown,
+    **{f"syscall_entry_{call}": _enter_named for call in OPENING},
+    "syscall_exit_accept": _enter_named,
+    "syscall_exit_accept4": _enter_named,
+    "syscall_exit_pipe": _enter_named,
+    "syscall_exit_pipe2": _enter_named,
+}

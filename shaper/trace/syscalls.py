@@ -1,0 +1,35 @@
+"""System calls: their numbers' names, which are about a file descriptor, and which make one."""
+
+from __future__ import annotations
+
+import os
+
+from system_calls import syscalls
+
+# Calls whose first argument is the file descriptor they are about.
+FIRST_IS_FD = frozenset(
+    """
+    accept accept4 bind close connect copy_file_range dup dup2 dup3 epoll_ctl epoll_pwait epoll_pwait2 epoll_wait
+    fallocate fcntl fdatasync flock fstat fsync ftruncate getdents getdents64 getpeername getsockname getsockopt
+    io_uring_enter ioctl listen lseek pread64 preadv preadv2 pwrite64 pwritev pwritev2 read readahead readv recv
+    recvfrom recvmmsg recvmsg send sendfile sendmmsg sendmsg sendto setsockopt shutdown signalfd4 splice
+    sync_file_range syncfs tee timerfd_gettime timerfd_settime vmsplice write writev
+    """.split()
+)
+# Calls that change what a file descriptor means.
+OPENING = frozenset(
+    "accept accept4 bind close close_range connect creat dup dup2 dup3 epoll_create epoll_create1 eventfd eventfd2 "
+    "fcntl memfd_create open openat openat2 pipe pipe2 signalfd4 socket socketpair timerfd_create".split()
+)
+
+
+def numbers_of(machine: str) -> dict[int, str]:
+    """The names by number on this machine, "x86_64" or "aarch64"; empty if nobody knows them."""
+    table = syscalls()
+    name = {"aarch64": "arm64", "i686": "i386", "ppc64le": "powerpc64", "armv7l": "arm"}.get(machine, machine)
+    if name not in table.archs():
+        return {}
+    return dict(table.load_reverse_arch_table(name))
+
+
+BY_NUMBER = numbers_of(os.uname().machine)

@@ -1,0 +1,92 @@
+"""Tasks as the analysis knows them: in which call they are, when they were off the CPU and why."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+
+from shaper.report.blocking import Waker
+
+# How many of its last times off the CPU are remembered for each task, for chains through other tasks.
+REMEMBERED = 10_000
+# A waking on another CPU may be recorded before the switch that it answers (the task was on its way to sleep).
+RACE = 1_000_000
+
+
+@dataclass(slots=True)
+class Off:
+    """One interval in which a task was off the CPU.
+
+    Attributes:
+        start: when it was switched out, in ns.
+        woken: when it was woken; `start` if it was preempted.
+        end: when it ran again; -1 while it doesn't.
+        state: "R" if it was preempted, else how it slept (ps(1)).
+        syscall, fd, file: the call it was in.
+        waker: what woke it.
+        by: the task on whose CPU the waking came, whatever the context; -1 if none was seen.
+    """
+
+    start: int
+    woken: int
+    end: int
+    state: str
+    syscall: str = ""
+    fd: int | None = None
+    file: str = ""
+    waker: Waker | None = None
+    by: int = -1
+
+    @property
+    def slept(self) -> bool:
+        return self.state != "R"
+
+    @property
+    def by_task(self) -> bool:
+        """A task woke it, itself or its kernel side, in no interrupt."""
+        return self.waker is not None and self.waker.kind == "task"
+
+
+@dataclass(slots=True)
+class Task:
+    """One thread.
+
+    Attributes:
+        since: the time of its first event, in ns.
+        until: the time of its exit, or of its last event.
+        process: the thread group's id; its own tid until something tells.
+        parent: the process that started it; 0 if unknown.
+        syscall, fd, entered: the call that it is in, what it is about, since when; "" outside.
+        off: the interval in which it is off the CPU now.
+        past: those that are over, the last ones (see REMEMBERED).
+        running: since when it runs; -1 if it doesn't.
+        cpu: how long it has run, in ns.
+        early: a waking that came while it was not known to sleep.
+    """
+
+    tid: int
+    comm: str
+    since: int
+    until: int = 0
+    process: int = 0
+    parent: int = 0
+    syscall: str = ""
+    fd: int | None = None
+    fds: tuple[int, ...] = ()
+    entered: int = 0
+    exited: bool = False
+    off: Off | None = None
+    past: deque[Off] = field(default_factory=lambda: deque(maxlen=REMEMBERED))
+    running: int = -1
+    cpu: int = 0
+    early: tuple[int, Waker | None, int] | None = None
+
+    def __str__(self) -> str:
+        return f"{self.comm or '?'}[{self.tid}]"
+
+    def last_off(self, before: int) -> Off | None:
+        """The latest interval off the CPU that ended by this time."""
+        for off in reversed(self.past):
+            if off.end <= before:
+                return off
+        return None
