@@ -14,12 +14,12 @@ import select
 import socket
 import time
 from collections.abc import Callable, Iterable, Mapping
-from select import epoll as interest
 from typing import Any, TextIO, TypeVar
 
 T = TypeVar("T")
 Wanted = Iterable[tuple[socket.socket, int]]
 Ready = list[tuple[int, int]]
+Epoll = select.epoll
 
 IN = select.POLLIN
 OUT = select.POLLOUT
@@ -85,7 +85,7 @@ class Recorder:
         limit = None if timeout is None else timeout * 1000
         return self.call("poll", _first(wanted), lambda: poller.poll(limit), _ready)
 
-    def epoll_wait(self, epoll: interest, wanted: Wanted) -> Ready:
+    def epoll_wait(self, epoll: Epoll, wanted: Wanted) -> Ready:
         """epoll_wait(2), on sockets that this epoll knows."""
         return self.call("epoll_wait", _first(wanted), epoll.poll, _ready)
 
