@@ -1,0 +1,83 @@
+"""A command that waits at a gate until it is let go, so that its first packet is shaped."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+from collections.abc import Callable
+from typing import NoReturn
+
+import trio
+
+from shaper.errors import UsageError
+
+# As a shell has it: the command was found, but can't be run.
+CANNOT_RUN = 126
+
+
+class Command:
+    """A child process before and while it runs a command.
+
+    Args:
+        command: the program and its arguments.
+        prepare: called in the child before it waits.
+        stdout: a descriptor for its output, if not this process's own.
+
+    Attributes:
+        pid: its number.
+
+    Raises:
+        UsageError: there is no such program.
+    """
+
+    def __init__(
+        self, command: list[str], *, prepare: Callable[[], None] | None = None, stdout: int | None = None
+    ) -> None:
+        if shutil.which(command[0]) is None:
+            raise UsageError(f"there is no program '{command[0]}' to run")
+        waiting, self._gate = os.pipe()
+        self.pid = os.fork()
+        if self.pid == 0:
+            os.close(self._gate)
+            _run(command, prepare, stdout, waiting)
+        os.close(waiting)
+
+    def release(self) -> None:
+        """Let it start."""
+        os.write(self._gate, b"!")
+        os.close(self._gate)
+
+    def send_signal(self, number: int) -> None:
+        os.kill(self.pid, number)
+
+    async def wait(self) -> int:
+        """Its exit status once it has ended; 128 + the signal's number if a signal ended it, as in a shell."""
+        descriptor = os.pidfd_open(self.pid)
+        try:
+            await trio.lowlevel.wait_readable(descriptor)
+        finally:
+            os.close(descriptor)
+        _, status = os.waitpid(self.pid, 0)
+        code = os.waitstatus_to_exitcode(status)
+        return code if code >= 0 else 128 - code
+
+
+def _run(command: list[str], prepare: Callable[[], None] | None, stdout: int | None, gate: int) -> NoReturn:
+    """The child: nothing of the parent may run on in here, so it ends by exec or _exit."""
+    try:
+        # What Python changed, back to what a program expects.
+        for number in (signal.SIGPIPE, signal.SIGXFSZ):
+            signal.signal(number, signal.SIG_DFL)
+        if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
+        if stdout is not None:
+            os.dup2(stdout, 1)
+        if prepare is not None:
+            prepare()
+        if os.read(gate, 1):
+            os.execvp(command[0], command)
+    except OSError as error:
+        os.write(2, f"shaper: can't run {command[0]}: {error.strerror}\n".encode())
+    finally:
+        os._exit(CANNOT_RUN)

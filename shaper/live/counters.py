@@ -1,0 +1,73 @@
+"""What the kernel counts for each queue, in /proc/net/netfilter/nfnetlink_queue.
+
+Its columns are those of seq_show in net/netfilter/nfnetlink_queue.c. With the fail-open
+flag packets pass a full queue uncounted: see `Rules.packets` for those.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from pathlib import Path
+from typing import NamedTuple, TextIO
+
+PATH = Path("/proc/net/netfilter/nfnetlink_queue")
+
+
+class Counters(NamedTuple):
+    """One queue's row.
+
+    Attributes:
+        held: packets that await their verdict.
+        lost_queue_full: packets dropped because the queue was full.
+        lost_buffer_full: packets dropped because the socket's buffer was full.
+        last_id: the id of the packet queued last.
+    """
+
+    held: int
+    lost_queue_full: int
+    lost_buffer_full: int
+    last_id: int
+
+
+class QueueCounters:
+    """The counters of one queue of this network namespace.
+
+    Only root may open the file, so this is made before privileges are dropped. In a user
+    namespace of its own even root may not.
+
+    Args:
+        queue: the number of the queue.
+    """
+
+    def __init__(self, queue: int) -> None:
+        self._queue = queue
+        self._file: TextIO | None = None
+        with suppress(OSError):
+            self._file = PATH.open()
+
+    def read(self) -> Counters | None:
+        """The counters now; None where the kernel doesn't show them, or no one is bound to the queue."""
+        if self._file is None:
+            return None
+        self._file.seek(0)
+        return _parse(self._file.read()).get(self._queue)
+
+    def close(self) -> None:
+        if self._file is not None:
+            self._file.close()
+
+
+def bound() -> set[int]:
+    """The numbers of the queues that programs are bound to, so far as the kernel shows them."""
+    try:
+        return set(_parse(PATH.read_text()))
+    except OSError:
+        return set()
+
+
+def _parse(text: str) -> dict[int, Counters]:
+    rows = {}
+    for line in text.splitlines():
+        queue, _portid, held, _mode, _range, queue_full, buffer_full, last_id, *_ = map(int, line.split())
+        rows[queue] = Counters(held, queue_full, buffer_full, last_id)
+    return rows
