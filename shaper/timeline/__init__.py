@@ -1,0 +1,35 @@
+"""Timelines: what happens to packets, as text that is documentation, test and example in one.
+
+    # spread_burst gap=10ms
+    +0     < a b c          three packets arrive together
+    +0     > a
+    +.010  > b
+    +.010  > c
+
+The notation is described in docs/timelines.md; its offsets are packetdrill's.
+
+    parse(text)             the stories in a text
+    stories_of(policy)      the stories in a policy's docstring
+    check(story)            what went otherwise than told, or None
+    write(…)                what happened to any packets, as a story
+    draw(story)             a picture for a terminal
+"""
+
+from shaper.timeline.draw import draw
+from shaper.timeline.notation import Event, Mention, Story, StoryError, parse, stories_of
+from shaper.timeline.run import Outcome, check, run
+from shaper.timeline.write import write
+
+__all__ = [
+    "Event",
+    "Mention",
+    "Outcome",
+    "Story",
+    "StoryError",
+    "check",
+    "draw",
+    "parse",
+    "run",
+    "stories_of",
+    "write",
+]

@@ -1,0 +1,153 @@
+"""A story through the core in virtual time, and what went otherwise than told."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from difflib import ndiff
+from typing import NamedTuple
+
+from shaper.checksum import put_right
+from shaper.core import Core
+from shaper.packet import Packet
+from shaper.pipeline import Verdict
+from shaper.seat import Failure
+from shaper.timeline.look import bytes_of, ends_of
+from shaper.timeline.notation import Event, Mention, Story, StoryError, in_order, lines_of, offset
+from shaper.timeline.words import Talk
+
+
+class Outcome(NamedTuple):
+    """What happened, and what was told.
+
+    Attributes:
+        happened, told: all events in order, told in the same words.
+        verdicts: the core's, in order.
+        failures: of policies.
+    """
+
+    happened: tuple[Event, ...]
+    told: tuple[Event, ...]
+    verdicts: tuple[Verdict, ...]
+    failures: tuple[Failure, ...]
+
+
+def run(story: Story) -> Outcome:
+    """Let the story's packets arrive, and see what becomes of them.
+
+    Raises:
+        StoryError: a packet that arrives twice, a word that there isn't.
+        LoadError: the story's policy can't be had.
+    """
+    talk = Talk(story.flows)
+    arrivals: list[Event] = []
+    expected: list[Event] = []
+    packets: dict[str, Packet] = {}
+    unknown: dict[str, bytes] = {}
+    for event in in_order(list(story.events)):
+        if event.kind == "<":
+            arrivals.append(event)
+            for mention in event.mentions:
+                if mention.name in packets:
+                    raise StoryError(f"line {event.line}: packet {mention.name} arrives a second time; give it a name")
+                raw = bytes_of(*talk.understand(mention, event.line), number=len(packets) + 1)
+                packets[mention.name] = Packet(raw, id=len(packets) + 1, arrived=event.at)
+            continue
+        expected.append(event)
+        for mention in event.mentions:
+            if mention.name not in packets and mention.name not in unknown:
+                look = talk.understand(mention, event.line, remember=False)
+                unknown[mention.name] = bytes_of(*look, number=0)
+    verdicts, failures = replay([(packet, packet.arrived) for packet in packets.values()], story)
+    names = Names(packets, talk, list(unknown))
+    happened = [names.event(verdict) for verdict in verdicts]
+    new = {name: tuple(talk.tell(raw, 1, remember=False)) for name, raw in unknown.items()}
+    told = [
+        event._replace(mentions=tuple(Mention(m.name, new.get(m.name, m.words)) for m in event.mentions))
+        for event in expected
+    ]
+    bare = [event._replace(mentions=tuple(Mention(m.name) for m in event.mentions)) for event in arrivals]
+    return Outcome(tuple(in_order(bare + happened)), tuple(in_order(bare + told)), tuple(verdicts), tuple(failures))
+
+
+def replay(arrivals: Sequence[tuple[Packet, int]], story: Story) -> tuple[list[Verdict], list[Failure]]:
+    """What the story's pipeline says of these packets, until nothing is held any more."""
+    core = Core(story.pipeline, seed=story.seed, max_hold=story.max_hold)
+    verdicts: list[Verdict] = []
+    for packet, at in arrivals:
+        core.receive(packet, at)
+        verdicts += core.due(at)
+    last = arrivals[-1][1] if arrivals else 0
+    while (deadline := core.next_deadline()) is not None and deadline <= last + story.max_hold:
+        verdicts += core.due(deadline)
+    return verdicts + core.close(), core.failures
+
+
+class Names:
+    """What the packets of a story are called when they leave."""
+
+    def __init__(
+        self,
+        packets: dict[str, Packet],
+        talk: Talk,
+        unknown: Iterable[str] = (),
+        flows: Callable[[Packet], int] = lambda packet: 1,
+    ) -> None:
+        self._names = {packet: name for name, packet in packets.items()}
+        self._copies = {packet.raw: name for name, packet in packets.items()}
+        self._unknown = list(unknown)
+        self._talk = talk
+        self._flow = flows
+
+    def event(self, verdict: Verdict) -> Event:
+        return Event(verdict.planned, "x" if verdict.fate == "dropped" else ">", (self.mention(verdict.packet),))
+
+    def mention(self, packet: Packet) -> Mention:
+        """The name of the packet as it arrived, with what was changed; a new one's name with all that it is."""
+        name = self._names.get(packet.root)
+        if name is not None:
+            return Mention(name, changes(packet.root, packet, self._talk))
+        if packet.raw in self._copies:
+            return Mention(self._copies[packet.raw])
+        name = self._unknown.pop(0) if self._unknown else f"new{len(self._copies)}"
+        self._copies[packet.raw] = name
+        self._names[packet.root] = name
+        return Mention(name, tuple(self._talk.tell(packet.raw, self._flow(packet), remember=False)))
+
+
+def changes(before: Packet, after: Packet, talk: Talk) -> tuple[str, ...]:
+    """The words for what a policy did to a packet."""
+    if before.raw == after.raw:
+        return ()
+    words = talk.changes(before.raw, after.raw) if ends_of(before.raw) == ends_of(after.raw) else ["changed"]
+    if put_right(before.raw) == before.raw and put_right(after.raw) != after.raw:
+        words.append("badsum")
+    return tuple(words)
+
+
+def check(story: Story) -> str | None:
+    """What went otherwise than the story tells, as a text for people; None if nothing did.
+
+    Raises:
+        StoryError, LoadError: see `run`.
+    """
+    outcome = run(story)
+    if outcome.failures:
+        return f"# {story.title}\n{outcome.failures[0]}"
+    told, happened = _lines(outcome.told), _lines(outcome.happened)
+    if told == happened:
+        return None
+    lines = [line for line in ndiff(told, happened) if not line.startswith("?")]
+    return "\n".join([f"# {story.title}", "  ('-' was told, '+' happened; times from the beginning)", *lines])
+
+
+def _lines(events: Iterable[Event]) -> list[str]:
+    """One line for each time and kind, with the time from the story's beginning."""
+    lines: list[str] = []
+    for event in events:
+        text = lines_of([event._replace(at=0, comment="")], width=1 << 30)[0].removeprefix("+0").strip()
+        when = offset(event.at)
+        if lines and lines[-1].startswith(f"{when:<8} {text[0]} "):
+            lines[-1] += text[1:]
+        else:
+            lines.append(f"{when:<8} {text}")
+    return lines

@@ -1,0 +1,93 @@
+"""What happened to any packets, a real capture's for example, as a story."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from shaper.core import MAX_HOLD
+from shaper.packet import Packet
+from shaper.pipeline import Verdict
+from shaper.segment import Sender
+from shaper.timeline.look import Ends, ends_of
+from shaper.timeline.notation import Event, Mention, Story, in_order
+from shaper.timeline.run import Names
+from shaper.timeline.words import Talk
+from shaper.units import format_duration
+
+
+def write(
+    specs: Sequence[str],
+    packets: Sequence[Packet],
+    verdicts: Iterable[Verdict],
+    *,
+    seed: int | str = 0,
+    max_hold: int = MAX_HOLD,
+) -> Story:
+    """The story of these packets; its text parses, and runs as it tells.
+
+    Args:
+        specs: the pipeline, each policy as its SPEC.
+        packets: those taken, in order of arrival; the first one's arrival is the story's beginning.
+        verdicts: what became of them.
+        seed: as given to the core.
+        max_hold: as given to the core.
+    """
+    begin = packets[0].arrived if packets else 0
+    flows = _Flows()
+    for packet in packets:
+        flows.meet(packet)
+    talk = Talk(flows.declared)
+    events, named = [], {}
+    now = begin
+    for number, packet in enumerate(packets, 1):
+        name = f"p{number}"
+        named[name] = packet
+        words = tuple(talk.tell(packet.raw, flows.number(packet)))
+        # The core takes a time before the last one as that one.
+        now = max(now, packet.arrived)
+        events.append(Event(now - begin, "<", (Mention(name, words),), packet.segment or "packet"))
+    names = Names(named, talk, flows=flows.number)
+    for verdict in verdicts:
+        held = " + ".join(
+            f"{format_duration(duration)} by {policy}" for policy, duration in verdict.packet.holds if duration
+        )
+        event = names.event(verdict)
+        events.append(event._replace(at=event.at - begin, comment=f"held {held}" if held else ""))
+    return Story(tuple(specs), tuple(in_order(events)), flows.declared, str(seed), max_hold)
+
+
+class _Flows:
+    """The numbers of flows, in the order in which they were first seen."""
+
+    def __init__(self) -> None:
+        self._numbers: dict[tuple[str, Ends], int] = {}
+        self._declared: list[tuple[int, str, str]] = []
+
+    @property
+    def declared(self) -> tuple[tuple[int, str, str], ...]:
+        return tuple(self._declared)
+
+    def meet(self, packet: Packet) -> None:
+        ends = ends_of(packet.raw)
+        if self._key(packet, ends) in self._numbers:
+            return
+        number = len(self._declared) + 1
+        tcp = packet.tcp
+        if tcp is not None and Sender().classify(tcp) == "synack":
+            ends = ends.reverse
+        self._numbers[self._key(packet, ends)] = self._numbers[self._key(packet, ends.reverse)] = number
+        self._declared.append((number, _end(ends.source, ends.sport), _end(ends.destination, ends.dport)))
+
+    def number(self, packet: Packet) -> int:
+        """The number of the packet's flow; 1 for one that no packet taken belongs to."""
+        return self._numbers.get(self._key(packet, ends_of(packet.raw)), 1)
+
+    @staticmethod
+    def _key(packet: Packet, ends: Ends) -> tuple[str, Ends]:
+        return packet.flow.protocol, ends
+
+
+def _end(address: str, port: int) -> str:
+    if not port:
+        return address
+    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
