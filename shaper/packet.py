@@ -57,10 +57,11 @@ class Packet:
         taken: when it was read from the queue; the same as `arrived` where that is all that is known.
         segment: its class, such as "syn" or "pure-ack" (see `shaper.segment`).
         direction: "original" (from the sender of the SYN, else of the first packet seen) or "reply".
+        by: the policy that made or dropped it; empty for others.
     """
 
     __slots__ = (
-        "_flow", "_holds", "_ip", "_tcp", "arrived", "cut_short", "direction", "holder",
+        "_flow", "_holds", "_ip", "_tcp", "arrived", "by", "cut_short", "direction", "holder",
         "id", "raw", "root", "segment", "since", "taken", "track",
     )  # fmt: skip
 
@@ -70,6 +71,7 @@ class Packet:
         self.arrived = self.taken = arrived
         self.segment = ""
         self.direction = "original"
+        self.by = ""
         # What follows is the core's: the packet as taken, its flow's state, who holds it and since when.
         self.root = self
         self.track: Track | None = None

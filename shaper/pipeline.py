@@ -74,6 +74,7 @@ class Pipeline:
                 continue
             if seat.is_full():
                 self.overflowed += 1
+                packet.root.by = seat.name
                 self.conclude(packet, "dropped")
                 return
             try:
@@ -177,6 +178,7 @@ class Pipeline:
                 elif isinstance(action, Hold):
                     self._hold(seat, packet)
                 else:
+                    packet.root.by = seat.name
                     self.conclude(packet, "dropped")
         except Exception as error:
             self._fail(seat, error, undisposed)
@@ -207,7 +209,7 @@ class Pipeline:
     def _send(self, seat: Seat, packet: Packet, at: int | None) -> None:
         root = packet.root
         if not root.id:
-            self._adopt(packet)
+            self._adopt(seat, packet)
         if at is None or at <= self.now:
             self.go_on(seat, packet)
             return
@@ -218,15 +220,17 @@ class Pipeline:
         seat.take(packet, self.now)
         self.agenda.add(at, seat, packet)
 
-    def _adopt(self, packet: Packet) -> None:
+    def _adopt(self, seat: Seat, packet: Packet) -> None:
         """A packet that a policy made arrives when it is first sent or held."""
-        if not packet.root.arrived:
-            packet.root.arrived = self.now
+        root = packet.root
+        if not root.arrived:
+            root.arrived = self.now
+        root.by = root.by or seat.name
         self._connections.find(packet, self.now)
 
     def _hold(self, seat: Seat, packet: Packet) -> None:
         if not packet.root.id:
-            self._adopt(packet)
+            self._adopt(seat, packet)
         latest = packet.root.arrived + self._max_hold
         if latest <= self.now:
             self._cut_short(packet)
