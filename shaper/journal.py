@@ -73,6 +73,7 @@ class Record(NamedTuple):
         planned: when its verdict was to be.
         begin, end: of the verdict's write; both `planned` in a replay.
         tid: the thread that wrote it; 0 in a replay.
+        by: the policy that made or dropped it; empty for others.
     """
 
     id: int
@@ -90,6 +91,7 @@ class Record(NamedTuple):
     end: int
     tid: int
     held: tuple[Held, ...]
+    by: str = ""
 
 
 class Journal:
@@ -143,7 +145,8 @@ class Journal:
             f'{{"v":{VERSION},"id":{root.id},"flow":{self._flow(root)},"class":"{root.segment}",{header},'
             f'"len":{root.length},"arrived_ns":{root.arrived},"taken_ns":{root.taken or root.arrived},'
             f'"fate":"{verdict.fate}","planned_ns":{verdict.planned},"verdict_begin_ns":{begin or verdict.planned},'
-            f'"verdict_end_ns":{end or verdict.planned},"tid":{tid},"held":[{held}]}}\n'
+            f'"verdict_end_ns":{end or verdict.planned},"tid":{tid},"held":[{held}],'
+            f'"by":{self._name(root.by)}}}\n'
         )
 
     def _flow(self, packet: Packet) -> str:
@@ -217,4 +220,5 @@ def _record(line: Any) -> Record:
         end=line["verdict_end_ns"],
         tid=line["tid"],
         held=tuple(Held(hold["policy"], hold["ns"]) for hold in line["held"]),
+        by=line["by"],
     )

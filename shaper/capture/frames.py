@@ -1,0 +1,157 @@
+"""The frames of a pcap or pcapng file.
+
+Sources: draft-ietf-opsawg-pcap (pcap), draft-ietf-opsawg-pcapng (pcapng).
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from struct import Struct
+from typing import BinaryIO, NamedTuple
+
+from shaper.errors import ShaperError
+
+PCAP = {
+    b"\xd4\xc3\xb2\xa1": ("<", 1000), b"\xa1\xb2\xc3\xd4": (">", 1000),
+    b"\x4d\x3c\xb2\xa1": ("<", 1), b"\xa1\xb2\x3c\x4d": (">", 1),
+}  # fmt: skip
+"""Magic numbers: byte order, and the ns in a unit of a timestamp's fraction."""
+SECTION = b"\x0a\x0d\x0d\x0a"
+BYTE_ORDER = {b"\x4d\x3c\x2b\x1a": "<", b"\x1a\x2b\x3c\x4d": ">"}
+INTERFACE, OLD_PACKET, SIMPLE_PACKET, PACKET = 1, 2, 3, 6
+END, TSRESOL, TSOFFSET = 0, 9, 14
+LONGEST = 1 << 26
+"""No block or packet is longer; a file that says so is damaged."""
+
+
+class CaptureError(ShaperError):
+    """A capture that can't be read, or was cut off."""
+
+
+class Frame(NamedTuple):
+    """One frame as captured.
+
+    Attributes:
+        at: when, in ns since the epoch.
+        link: the link type of its interface (LINKTYPE_ numbers).
+    """
+
+    at: int
+    link: int
+    data: bytes
+
+
+class Interface(NamedTuple):
+    """An interface of a pcapng section: its link type and what its timestamps count."""
+
+    link: int
+    snaplen: int
+    ticks: int  # per second
+    offset: int  # seconds
+
+    def time(self, high: int, low: int) -> int:
+        return (high << 32 | low) * 1_000_000_000 // self.ticks + self.offset * 1_000_000_000
+
+
+class Cut(Exception):
+    """The file ended inside a packet or block."""
+
+
+def read_frames(file: BinaryIO, name: str) -> Iterator[Frame]:
+    """All whole frames of a file, in its order.
+
+    Raises:
+        CaptureError: not a capture, or, after all whole frames, damaged or cut off.
+    """
+    magic = file.read(4)
+    if magic not in PCAP and magic != SECTION:
+        raise CaptureError(f"{name} is neither a pcap nor a pcapng file")
+    count = 0
+    try:
+        for frame in _pcap(file, *PCAP[magic]) if magic in PCAP else _pcapng(file):
+            count += 1
+            yield frame
+    except Cut:
+        raise CaptureError(f"{name} is cut off after frame {count}; only the frames up to there were used") from None
+    except (struct.error, ValueError, IndexError) as error:
+        raise CaptureError(f"{name} is damaged after frame {count}: {error}") from error
+
+
+def _read(file: BinaryIO, length: int) -> bytes:
+    if length > LONGEST:
+        raise ValueError(f"a length of {length} bytes")
+    data = file.read(length)
+    if len(data) < length:
+        raise Cut
+    return data
+
+
+def _pcap(file: BinaryIO, order: str, unit: int) -> Iterator[Frame]:
+    # Of the 32 bits of the link type the upper ones tell of a frame check sequence.
+    link = Struct(order + "HHIIII").unpack(_read(file, 20))[-1] & 0xFFFF
+    record = Struct(order + "IIII")
+    while header := file.read(record.size):
+        if len(header) < record.size:
+            raise Cut
+        seconds, fraction, captured, _ = record.unpack(header)
+        yield Frame(seconds * 1_000_000_000 + fraction * unit, link, _read(file, captured))
+
+
+def _pcapng(file: BinaryIO) -> Iterator[Frame]:
+    order = _section(file)
+    interfaces: list[Interface] = []
+    while kind := file.read(4):
+        if len(kind) < 4:
+            raise Cut
+        if kind == SECTION:
+            order, interfaces = _section(file), []
+            continue
+        block = _block(file, order, Struct(order + "I").unpack(_read(file, 4))[0] - 12)
+        (number,) = Struct(order + "I").unpack(kind)
+        if number == INTERFACE:
+            interfaces.append(_interface(block, order))
+        elif number == PACKET:
+            index, high, low, captured, _ = Struct(order + "IIIII").unpack_from(block)
+            yield Frame(interfaces[index].time(high, low), interfaces[index].link, block[20 : 20 + captured])
+        elif number == OLD_PACKET:
+            index, _, high, low, captured, _ = Struct(order + "HHIIII").unpack_from(block)
+            yield Frame(interfaces[index].time(high, low), interfaces[index].link, block[20 : 20 + captured])
+        elif number == SIMPLE_PACKET:
+            raise ValueError("a simple packet block, which has no time")
+
+
+def _section(file: BinaryIO) -> str:
+    """The byte order of a section whose block type has been read."""
+    length, magic = _read(file, 4), _read(file, 4)
+    if magic not in BYTE_ORDER:
+        raise ValueError("a section header without a byte order")
+    order = BYTE_ORDER[magic]
+    _block(file, order, Struct(order + "I").unpack(length)[0] - 16)
+    return order
+
+
+def _block(file: BinaryIO, order: str, length: int) -> bytes:
+    """The rest of a block, without the length that ends it."""
+    if length < 0:
+        raise ValueError("a block shorter than its own header")
+    body = _read(file, length + -length % 4)
+    _read(file, 4)
+    return body
+
+
+def _interface(block: bytes, order: str) -> Interface:
+    link, _, snaplen = Struct(order + "HHI").unpack_from(block)
+    ticks, offset, at = 1_000_000, 0, 8
+    option = Struct(order + "HH")
+    while at + 4 <= len(block):
+        code, length = option.unpack_from(block, at)
+        value = block[at + 4 : at + 4 + length]
+        if code == END:
+            break
+        if code == TSRESOL:
+            ticks = 2 ** (value[0] & 127) if value[0] & 128 else 10 ** value[0]
+        elif code == TSOFFSET:
+            (offset,) = Struct(order + "q").unpack(value)
+        at += 4 + length + -length % 4
+    return Interface(link, snaplen, ticks, offset)

@@ -1,0 +1,44 @@
+"""The IP packets of a capture."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+from shaper.capture.frames import CaptureError, read_frames
+from shaper.capture.link import LINKS
+from shaper.header import read_ip
+from shaper.packet import Packet
+
+
+def read_capture(path: Path) -> Iterator[Packet]:
+    """The IP packets of a pcap or pcapng file, in its order.
+
+    `arrived` is the capture time in ns since the epoch, `id` the frame's number. Frames
+    that carry no IP, such as ARP, are left out.
+
+    Raises:
+        CaptureError: not a capture, or, after all whole packets, damaged or cut off.
+        OSError: the file can't be read.
+    """
+    with path.open("rb") as file:
+        yield from read_packets(file, str(path))
+
+
+def read_packets(file: BinaryIO, name: str) -> Iterator[Packet]:
+    """The same from an open file; `name` is for the error."""
+    for number, (at, link, data) in enumerate(read_frames(file, name), 1):
+        strip = LINKS.get(link)
+        if strip is None:
+            raise CaptureError(
+                f"{name}: frame {number} has link type {link}; "
+                "known are Ethernet, raw IP, Linux cooked, and BSD loopback (try tcpdump -y)"
+            )
+        raw = strip(data)
+        if not raw:
+            continue
+        ip = read_ip(raw)
+        if ip.version:
+            # Short Ethernet frames are padded behind the packet.
+            yield Packet(raw[: ip.length], number, at)

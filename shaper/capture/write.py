@@ -1,0 +1,97 @@
+"""pcapng files that Wireshark shows with what happened to each packet."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from struct import Struct
+
+from shaper.packet import Packet
+from shaper.pipeline import Verdict
+
+RAW_IP = 101
+SNAPLEN = 262144
+COMMENT, IF_NAME, IF_TSRESOL, USERAPPL = 1, 2, 9, 4
+_lengths = Struct("<II").pack
+_packet = Struct("<IIIII").pack
+_trailer = Struct("<I").pack
+_option = Struct("<HH").pack
+
+
+class CaptureWriter:
+    """Writes packets as they came and as they went, each at its time in ns.
+
+    The interfaces tell them apart; what belongs to one that is not asked for is left
+    out. Only a packet's end is known to say how long it was held, so the comment is on
+    the sent (or dropped) packet.
+
+    Args:
+        path: the file.
+        interfaces: some of "arrived", "sent", "dropped".
+        offset: ns to be added to all times, to make times of day of monotonic ones.
+
+    Raises:
+        OSError: the file can't be written.
+    """
+
+    def __init__(
+        self, path: Path, *, interfaces: Sequence[str] = ("arrived", "sent", "dropped"), offset: int = 0
+    ) -> None:
+        self._interfaces = {name: number for number, name in enumerate(interfaces)}
+        self._offset = offset
+        self._file = path.open("wb")
+        # Byte order, version 1.0, length of the section not known.
+        section = Struct("<IHHq").pack(0x1A2B3C4D, 1, 0, -1)
+        self._block(0x0A0D0D0A, section + _options((USERAPPL, b"shaper")))
+        for name in interfaces:
+            description = Struct("<HHI").pack(RAW_IP, 0, SNAPLEN)
+            self._block(1, description + _options((IF_NAME, name.encode()), (IF_TSRESOL, b"\x09")))
+
+    def arrived(self, packet: Packet) -> None:
+        """A packet was taken."""
+        self._write("arrived", packet, packet.arrived, "")
+
+    def verdict(self, verdict: Verdict, at: int) -> None:
+        """A packet went on, or was dropped, at this time (ns)."""
+        self._write("dropped" if verdict.fate == "dropped" else "sent", verdict.packet, at, comment(verdict))
+
+    def close(self) -> None:
+        self._file.close()
+
+    def _write(self, interface: str, packet: Packet, at: int, text: str) -> None:
+        number = self._interfaces.get(interface)
+        if number is None:
+            return
+        at += self._offset
+        raw = packet.raw
+        head = _packet(number, at >> 32 & 0xFFFFFFFF, at & 0xFFFFFFFF, len(raw), max(packet.length, len(raw)))
+        self._block(6, head + _padded(raw) + (_options((COMMENT, text.encode())) if text else b""))
+
+    def _block(self, kind: int, body: bytes) -> None:
+        length = len(body) + 12
+        self._file.write(_lengths(kind, length) + body + _trailer(length))
+
+
+def comment(verdict: Verdict) -> str:
+    """What happened to a packet: "held 20.013 ms by delay, 5 ms by spread_burst"."""
+    root = verdict.packet.root
+    parts = []
+    if verdict.fate == "injected":
+        parts.append(f"injected by {root.by}")
+    if held := [f"{ns / 1e6:.6f}".rstrip("0").rstrip(".") + f" ms by {policy}" for policy, ns in root.holds if ns]:
+        parts.append("held " + ", ".join(held))
+    if root.cut_short:
+        parts.append("cut short")
+    if verdict.rewritten:
+        parts.append("rewritten")
+    if verdict.fate == "dropped":
+        parts.append(f"dropped by {root.by}")
+    return "; ".join(parts)
+
+
+def _options(*options: tuple[int, bytes]) -> bytes:
+    return b"".join(_option(code, len(value)) + _padded(value) for code, value in options) + _option(0, 0)
+
+
+def _padded(data: bytes) -> bytes:
+    return data + bytes(-len(data) % 4)
