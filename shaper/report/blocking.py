@@ -63,7 +63,7 @@ class Held:
 class Blocking:
     """One interval in which a system call had its task off the CPU.
 
-    `duration` is the sum of the holds' parts, `before_client`, `peer`, `cpu_wait` and `unexplained`.
+    `duration` is the sum of the holds' parts, `before_client`, `peer`, `cpu_wait`, `direct` and `unexplained`.
 
     Attributes:
         task: the name of the task.
@@ -80,6 +80,7 @@ class Blocking:
         before_client: how long it waited before the client began, in ns.
         peer: how long it waited while the peer computed or slept, in ns.
         cpu_wait: how long it waited for a CPU when it had been woken, in ns.
+        direct: how long it waited for what is neither packet nor task: a timer, a disk; in ns.
         unexplained: the rest, in ns.
         ambiguous: packets that may have woken it, where more than one can be.
         ended: False if it was still asleep at the end.
@@ -100,6 +101,7 @@ class Blocking:
     before_client: int = 0
     peer: int = 0
     cpu_wait: int = 0
+    direct: int = 0
     unexplained: int = 0
     ambiguous: tuple[str, ...] = ()
     ended: bool = True
@@ -125,7 +127,8 @@ def as_json(blocking: Blocking) -> dict[str, Any]:
             for held in blocking.held
         ],
         "before_client_ms": blocking.before_client / ms, "peer_ms": blocking.peer / ms,
-        "cpu_wait_ms": blocking.cpu_wait / ms, "unexplained_ms": blocking.unexplained / ms,
+        "cpu_wait_ms": blocking.cpu_wait / ms, "direct_ms": blocking.direct / ms,
+        "unexplained_ms": blocking.unexplained / ms,
         "ambiguous": list(blocking.ambiguous), "ended": blocking.ended,
     }  # fmt: skip
 

@@ -27,6 +27,8 @@ class Analysis:
         first, last: times of the first and the last event, in ns.
         count: events so far.
         lost: events that the recorder lost.
+        files: what file descriptors mean.
+        contexts: what each CPU is doing.
     """
 
     def __init__(self) -> None:
@@ -34,7 +36,7 @@ class Analysis:
         self.exited: list[Task] = []
         self.first = self.last = self.count = self.lost = 0
         self.files = Files()
-        self._contexts = Contexts()
+        self.contexts = Contexts()
         self._over: Off | None = None
         self._handlers: dict[str, Callable[[Event], None]] = {
             "sched_switch": self._switch,
@@ -43,11 +45,12 @@ class Analysis:
             "sys_exit": self._exit,
             "sched_process_fork": self._fork,
             "sched_process_exit": self._process_exit,
+            "net_dev_queue": self._queued,
             "task": self._task_note,
             "file": self.files.note,
             "lost": self._lost,
-            **dict.fromkeys(ENTRIES, self._contexts.enter),
-            **dict.fromkeys(EXITS, self._contexts.leave),
+            **dict.fromkeys(ENTRIES, self.contexts.enter),
+            **dict.fromkeys(EXITS, self.contexts.leave),
         }
 
     def observe(self, name: str, observer: Observer) -> None:
@@ -84,6 +87,13 @@ class Analysis:
             if task.off is not None and task.off.slept:
                 yield task, task.off
 
+    def find(self, tid: int, at: int) -> Task | None:
+        """Who had this number then."""
+        task = self.tasks.get(tid)
+        if task is not None and (task.since <= at or not self.exited):
+            return task
+        return next((old for old in reversed(self.exited) if old.tid == tid and old.since <= at), task)
+
     def task(self, event: Event) -> Task:
         """The task in whose context this event came."""
         task = self.tasks.get(event.tid)
@@ -98,7 +108,7 @@ class Analysis:
 
     def _switch(self, event: Event) -> None:
         at, fields = event.at, event.fields
-        self._contexts.reset(event.cpu)
+        self.contexts.reset(event.cpu)
         task = self.task(event)
         if task.running >= 0:
             task.cpu += at - task.running
@@ -107,11 +117,11 @@ class Analysis:
         if state in ("X", "Z"):
             self._gone(task, at)
         elif event.tid:
-            off = task.off = Off(at, at if state == "R" else -1, -1, state, task.syscall, task.fd)
-            if off.slept:
-                off.file = self.files.name(task.process, task.fd)
+            left = task.off = Off(at, at if state == "R" else -1, -1, state, task.syscall, task.fd)
+            if left.slept:
+                left.file = self.files.name(task.process, task.fd)
                 if task.early is not None and at - task.early[0] <= RACE:
-                    off.woken, off.waker, off.by = at, task.early[1], task.early[2]
+                    left.woken, left.waker, left.by = at, task.early[1], task.early[2]
             task.early = None
         next_tid = fields["next_pid"]
         if not next_tid:
@@ -127,14 +137,14 @@ class Analysis:
             off.end = at
             if off.woken < 0:
                 off.woken = at
-            following.past.append(off)
+            following.remember(off)
             self._over = off
 
     def _waking(self, event: Event) -> None:
         woken = self.tasks.get(event.fields["pid"])
         if woken is None:
             return
-        waker = self._contexts.waker(event)
+        waker = self.contexts.waker(event)
         if waker is None:
             waker = Waker("task", str(self.task(event)))
         off = woken.off
@@ -142,6 +152,9 @@ class Analysis:
             woken.early = event.at, waker, event.tid
         elif off.slept and (off.waker is None or off.woken == off.start):
             off.woken, off.waker, off.by = event.at, waker, event.tid
+            if waker.kind == "softirq" and waker.name == "NET_RX":
+                sender = self.tasks.get(event.tid)
+                off.sent_by = sender is not None and bool(sender.syscall) and sender.sent >= sender.entered
 
     def _enter(self, event: Event) -> None:
         task, fields = self.task(event), event.fields
@@ -155,6 +168,10 @@ class Analysis:
         if task.syscall in OPENING:
             self.files.leave(event, task)
         task.syscall, task.fd = "", None
+
+    def _queued(self, event: Event) -> None:
+        if self.contexts.waker(event) is None and event.tid:
+            self.task(event).sent = event.at
 
     def _fork(self, event: Event) -> None:
         fields, parent = event.fields, self.task(event)
@@ -197,6 +214,6 @@ class Analysis:
     def _lost(self, event: Event) -> None:
         """Nothing that is under way can be trusted across a gap."""
         self.lost += event.fields["count"]
-        self._contexts.forget()
+        self.contexts.forget()
         for task in self.tasks.values():
             task.off, task.running, task.early, task.syscall, task.fd = None, -1, None, "", None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from errno import EINPROGRESS
+
 from shaper.trace.events import Event
 from shaper.trace.tasks import Task
 
@@ -47,13 +49,11 @@ class Files:
         """A call is over that changes what file descriptors mean."""
         entry = self._called.pop(event.tid, None)
         result = event.fields["ret"]
-        if entry is None or result < 0:
-            # EINPROGRESS: the connection is on its way.
-            if entry is None or result != -115:
-                return
+        if entry is None or (result < 0 and result != -EINPROGRESS):
+            return
         table = self._of.setdefault(task.process, {})
         fields, call = entry.fields, entry.fields["syscall"]
-        fd = fields.get("fd")
+        fd: int = fields.get("fd", -1)
         if call in ("dup", "dup2", "dup3"):
             table[result] = table.get(fields.get("oldfd", fields.get("fildes", fd)), "")
         elif call == "close":
@@ -68,7 +68,7 @@ class Files:
         elif call.startswith("pipe"):
             for end, number in zip(("read", "write"), event.fields.get("fds", ()), strict=False):
                 table[number] = f"pipe ({end} end)"
-        elif call not in ("fcntl", "bind"):
+        else:
             table[result] = KINDS.get(call, call)
 
 

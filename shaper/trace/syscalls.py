@@ -7,20 +7,20 @@ import os
 from system_calls import syscalls
 
 # Calls whose first argument is the file descriptor they are about.
-FIRST_IS_FD = frozenset(
-    """
+ABOUT_FIRST = """
     accept accept4 bind close connect copy_file_range dup dup2 dup3 epoll_ctl epoll_pwait epoll_pwait2 epoll_wait
     fallocate fcntl fdatasync flock fstat fsync ftruncate getdents getdents64 getpeername getsockname getsockopt
     io_uring_enter ioctl listen lseek pread64 preadv preadv2 pwrite64 pwritev pwritev2 read readahead readv recv
     recvfrom recvmmsg recvmsg send sendfile sendmmsg sendmsg sendto setsockopt shutdown signalfd4 splice
     sync_file_range syncfs tee timerfd_gettime timerfd_settime vmsplice write writev
-    """.split()
-)
+"""
+FIRST_IS_FD = frozenset(ABOUT_FIRST.split())
 # Calls that change what a file descriptor means.
-OPENING = frozenset(
-    "accept accept4 bind close close_range connect creat dup dup2 dup3 epoll_create epoll_create1 eventfd eventfd2 "
-    "fcntl memfd_create open openat openat2 pipe pipe2 signalfd4 socket socketpair timerfd_create".split()
-)
+CHANGING = """
+    accept accept4 close connect creat dup dup2 dup3 epoll_create epoll_create1 eventfd eventfd2 memfd_create open
+    openat openat2 pipe pipe2 signalfd4 socket timerfd_create
+"""
+OPENING = frozenset(CHANGING.split())
 
 
 def numbers_of(machine: str) -> dict[int, str]:

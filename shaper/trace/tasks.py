@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
+from bisect import bisect_right
 from dataclasses import dataclass, field
 
 from shaper.report.blocking import Waker
@@ -25,6 +25,7 @@ class Off:
         syscall, fd, file: the call it was in.
         waker: what woke it.
         by: the task on whose CPU the waking came, whatever the context; -1 if none was seen.
+        sent_by: that task had just sent a packet in the call it was in, and the softirq received it (loopback).
     """
 
     start: int
@@ -36,6 +37,7 @@ class Off:
     file: str = ""
     waker: Waker | None = None
     by: int = -1
+    sent_by: bool = False
 
     @property
     def slept(self) -> bool:
@@ -43,8 +45,8 @@ class Off:
 
     @property
     def by_task(self) -> bool:
-        """A task woke it, itself or its kernel side, in no interrupt."""
-        return self.waker is not None and self.waker.kind == "task"
+        """What woke it was a task's doing."""
+        return self.sent_by or (self.waker is not None and self.waker.kind == "task")
 
 
 @dataclass(slots=True)
@@ -61,6 +63,7 @@ class Task:
         past: those that are over, the last ones (see REMEMBERED).
         running: since when it runs; -1 if it doesn't.
         cpu: how long it has run, in ns.
+        sent: when it last sent a packet, in ns.
         early: a waking that came while it was not known to sleep.
     """
 
@@ -76,9 +79,10 @@ class Task:
     entered: int = 0
     exited: bool = False
     off: Off | None = None
-    past: deque[Off] = field(default_factory=lambda: deque(maxlen=REMEMBERED))
+    past: list[Off] = field(default_factory=list)
     running: int = -1
     cpu: int = 0
+    sent: int = -1
     early: tuple[int, Waker | None, int] | None = None
 
     def __str__(self) -> str:
@@ -86,7 +90,10 @@ class Task:
 
     def last_off(self, before: int) -> Off | None:
         """The latest interval off the CPU that ended by this time."""
-        for off in reversed(self.past):
-            if off.end <= before:
-                return off
-        return None
+        index = bisect_right(self.past, before, key=lambda off: off.end)
+        return self.past[index - 1] if index else None
+
+    def remember(self, off: Off) -> None:
+        self.past.append(off)
+        if len(self.past) > 2 * REMEMBERED:
+            del self.past[:REMEMBERED]

@@ -1,0 +1,152 @@
+"""The critical path: what a task waited for, back through other tasks and held packets.
+
+From the end of an interval backwards: a running task is followed back to its last
+waking; from there to what woke it, be it a task (and what that did before) or a packet
+(its holds, then the delivery or the task that had it sent). The steps join without
+gap or overlap, so they add up to the interval.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator
+from typing import Literal, NamedTuple
+
+from shaper.journal import Record
+from shaper.trace.analysis import Analysis
+from shaper.trace.packets import Packets
+from shaper.trace.tasks import Off, Task
+
+Kind = Literal["running", "cpu", "hold", "timer", "disk", "network", "interrupt", "task", "before client", "unknown"]
+
+
+class Step(NamedTuple):
+    """A part of the path.
+
+    Attributes:
+        start, end: in ns.
+        kind: what it was spent on; "cpu" is waiting for a CPU, "task" a task of which nothing more is known.
+        task: whose time this is; None for packets and what is unknown.
+        packet: the packet that was held.
+        policy: who held it.
+    """
+
+    start: int
+    end: int
+    kind: Kind
+    task: Task | None = None
+    packet: Record | None = None
+    policy: str = ""
+
+    @property
+    def duration(self) -> int:
+        return self.end - self.start
+
+
+class Path:
+    """Finds critical paths in what an analysis knows so far."""
+
+    def __init__(self, analysis: Analysis, packets: Packets) -> None:
+        self._analysis = analysis
+        self._packets = packets
+
+    def of(self, task: Task, since: int, until: int) -> list[Step]:
+        """The path of the task between these times, the last step first."""
+        steps = []
+        at = until
+        for step in self._back(task, until):
+            if step.end < at:
+                # Times of two sources may overlap or leave a gap.
+                steps.append(Step(max(step.end, since), at, "unknown"))
+                at = step.end
+            if at <= since:
+                return steps
+            start = max(step.start, since)
+            if start < at:
+                steps.append(step._replace(start=start, end=at))
+                at = start
+            if at <= since:
+                return steps
+        if at > since:
+            steps.append(Step(since, at, "unknown"))
+        return steps
+
+    def _back(self, task: Task, at: int) -> Iterator[Step]:
+        """The steps before this time, in which the task ran, or was about to."""
+        while True:
+            off = task.last_off(at)
+            if off is None:
+                yield Step(min(task.since, at), at, "running", task)
+                yield Step(0, min(task.since, at), "task", task)
+                return
+            yield Step(off.end, at, "running", task)
+            yield Step(off.woken, off.end, "cpu", task)
+            if not off.slept:
+                at = off.start
+                continue
+            packets = self._packets.woke(off.by, off.woken, off.waker)
+            if packets:
+                if len(packets) > 1:
+                    return
+                origin = yield from self._through(packets[0])
+                if origin is None:
+                    return
+                task, at = origin
+                continue
+            by = self._analysis.find(off.by, off.woken) if off.by_task else None
+            if by is None:
+                yield Step(off.start, off.woken, waited_for(off), task)
+                at = off.start
+            elif by is task:
+                return
+            else:
+                task, at = by, off.woken
+
+    def _through(self, record: Record) -> Generator[Step, None, tuple[Task, int] | None]:
+        """Back over the holds of a packet and of those that led to it; returns the task that sent the first."""
+        while True:
+            yield from holds(record)
+            sent = self._packets.sender(record)
+            if sent is None:
+                return None
+            cause = self._packets.delivered(sent.tid, sent.at)
+            if len(cause) > 1:
+                return None
+            if cause and cause[0].begin < record.begin:
+                record = cause[0]
+                continue
+            if sent.context is not None:
+                if sent.context.name == "TIMER":
+                    yield Step(0, sent.at, "timer")
+                return None
+            if record.segment == "syn":
+                yield Step(0, sent.at, "before client")
+            task = self._analysis.find(sent.tid, sent.at)
+            return None if task is None else (task, sent.at)
+
+
+def holds(record: Record) -> Iterator[Step]:
+    """The holds of a packet, the last first; the engine's own lateness after them is unknown."""
+    total = sum(held.ns for held in record.held)
+    at = min(record.arrived + total, record.begin)
+    for held in reversed(record.held):
+        yield Step(at - held.ns, at, "hold", None, record, held.policy)
+        at -= held.ns
+
+
+def waited_for(off: Off) -> Kind:
+    """What the waker says that the task slept for."""
+    waker = off.waker
+    if waker is None:
+        return "unknown"
+    if waker.kind == "softirq":
+        return SOFTIRQS.get(waker.name, "interrupt")
+    if waker.kind == "irq":
+        # Who reads a disk sleeps uninterruptibly.
+        return "disk" if off.state == "D" else "interrupt"
+    return KINDS[waker.kind]
+
+
+SOFTIRQS: dict[str, Kind] = {
+    "NET_RX": "network", "NET_TX": "network", "TIMER": "timer", "HRTIMER": "timer", "BLOCK": "disk",
+}  # fmt: skip
+KINDS: dict[str, Kind] = {"hrtimer": "timer", "task": "task", "packet": "network"}
