@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 from collections.abc import Callable
+from contextlib import suppress
 from typing import NoReturn
 
 import trio
@@ -45,7 +46,8 @@ class Command:
 
     def release(self) -> None:
         """Let it start."""
-        os.write(self._gate, b"!")
+        with suppress(BrokenPipeError):  # it may have been ended while it waited
+            os.write(self._gate, b"!")
         os.close(self._gate)
 
     def send_signal(self, number: int) -> None:

@@ -63,11 +63,11 @@ def _call(family: Family, verb: str, *arguments: str, input: str | None = None) 
         [path, *arguments], input=input, env=environment, capture_output=True, text=True, process_group=0
     )
     if done.returncode:
-        raise RulesError(_explain(program, done.stderr))
+        raise RulesError(explain(program, done.stderr))
     return done.stdout
 
 
-def _explain(program: str, stderr: str) -> str:
+def explain(program: str, stderr: str) -> str:
     """One line for what iptables says in several."""
     if not can(CAP_NET_ADMIN):
         return f"{program}: no permission to change packet filter rules; run as root, or use `shaper run`"

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from importlib.resources import files
 from ipaddress import ip_network
@@ -100,14 +101,11 @@ class Rules:
         Raises:
             RulesError: iptables is missing, not permitted, or the kernel lacks what a rule needs.
         """
-        installed = False
-        try:
+        with ExitStack() as undo:
             for family, text in self._text.items():
                 iptables.restore(family, text)
-            installed = True
-        finally:
-            if not installed:
-                self.remove()
+                undo.callback(remove, family, self._owner)
+            undo.pop_all()
 
     def remove(self) -> None:
         """Remove what is there of our rules; none is left, and nothing else is touched.
@@ -196,7 +194,7 @@ def _exceptions(match: Match, family: Family) -> Iterator[str]:
     if family == "ipv6":
         for kind in NEIGHBOUR_DISCOVERY:
             yield f" -p ipv6-icmp -m icmp6 --icmpv6-type {kind}"
-    yield from ssh.exceptions(match.hook, match.ports, family)
+    yield from ssh.exceptions(match.ports, family)
 
 
 def _fill(template: str, values: dict[str, str], exceptions: Iterable[str], matches: Iterable[str]) -> str:

@@ -27,15 +27,12 @@ class Connection(NamedTuple):
     remote_port: int
 
 
-def exceptions(hook: str, ports: Collection[int], family: Family) -> Iterator[str]:
-    """What matches these connections at a hook, but for those whose port was asked for."""
+def exceptions(ports: Collection[int], family: Family) -> Iterator[str]:
+    """What matches these connections, both directions, but for those whose port was asked for."""
     version = 4 if family == "ipv4" else 6
     for local, local_port, remote, remote_port in connections():
-        if local.version != version or local_port in ports:
-            continue
-        if hook == "input":
+        if local.version == version and local_port not in ports:
             yield f" -s {remote} -d {local} -p tcp -m tcp --sport {remote_port} --dport {local_port}"
-        elif hook == "output":
             yield f" -s {local} -d {remote} -p tcp -m tcp --sport {local_port} --dport {remote_port}"
 
 

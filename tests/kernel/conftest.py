@@ -1,0 +1,65 @@
+"""Real queues and rules, each test in a network namespace of its own.
+
+Every fixture that changes or starts anything asks for `network` itself, so that none can run outside.
+"""
+
+import os
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from shaper.live import programs
+from shaper.live.libc import CLONE_NEWNET, setns, unshare
+from shaper.live.privileges import CAP_SYS_ADMIN, can
+
+Shell = Callable[[str], str]
+
+
+@pytest.fixture
+def network() -> Iterator[None]:
+    """This test's thread and the processes it starts are in a network namespace of their own, with lo up."""
+    if not can(CAP_SYS_ADMIN):
+        pytest.skip("makes network namespaces, which needs root")
+    home = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
+    unshare(CLONE_NEWNET)
+    try:
+        subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
+        yield
+    finally:
+        setns(home, CLONE_NEWNET)
+        os.close(home)
+
+
+@pytest.fixture(params=["nft", "legacy"])
+def backend(network: None, request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Both backends of iptables, one after the other, as the one that PATH leads to."""
+    folder = tmp_path / "backend"
+    folder.mkdir()
+    for command in ("iptables", "ip6tables"):
+        for verb in ("", "-save", "-restore"):
+            target = programs.find(f"{command}-{request.param}{verb}")
+            if target is None:
+                pytest.skip(f"there is no {command}-{request.param}{verb} here")
+            # Both backends are one binary each, which goes by the name it is called with.
+            (folder / f"{command}{verb}").symlink_to(os.path.realpath(target))
+    monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
+    return str(request.param)
+
+
+@pytest.fixture
+def shell(network: None) -> Shell:
+    """Runs a line of shell in the test's network namespace, which must succeed; returns what it prints."""
+    return lambda line: subprocess.run(["sh", "-ec", line], check=True, capture_output=True, text=True).stdout
+
+
+@pytest.fixture
+def rule_set(shell: Shell) -> Callable[[], list[str]]:
+    """All chains and rules of both families now, without counters."""
+
+    def lines() -> list[str]:
+        saved = shell("iptables-save; ip6tables-save").splitlines()
+        return [line.split(" [")[0] for line in saved if not line.startswith("#")]
+
+    return lines
