@@ -13,16 +13,21 @@ class DropThird(Policy):
 """
 
 from shaper.action import Action, Drop, Hold, Send, Wake
+from shaper.chance import UNIFORM, Chance, Distribution, Shape
 from shaper.packet import Flow, Packet, TruncatedPacket
 from shaper.policy import Answer, Classes, Policy
 from shaper.script import Script, Stream
-from shaper.units import Bound, Duration, Limit, Rate, Share, Size, ms, ns, s, us
+from shaper.units import Bound, Count, Duration, Limit, Rate, Share, Size, ms, ns, s, us
 
 __all__ = [
+    "UNIFORM",
     "Action",
     "Answer",
     "Bound",
+    "Chance",
     "Classes",
+    "Count",
+    "Distribution",
     "Drop",
     "Duration",
     "Flow",
@@ -33,6 +38,7 @@ __all__ = [
     "Rate",
     "Script",
     "Send",
+    "Shape",
     "Share",
     "Size",
     "Stream",

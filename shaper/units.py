@@ -151,6 +151,17 @@ def format_share(value: float) -> str:
     return f"{value * 100:.10g}%"
 
 
+def parse_count(text: str) -> int:
+    """The whole number, 0 or more, in "3".
+
+    Raises:
+        ValueError: not such a number.
+    """
+    if not text.isascii() or not text.isdigit():
+        raise ValueError(f"'{text}' is not a whole number, 0 or more")
+    return int(text)
+
+
 def parse_limit(text: str) -> Limit:
     """The bound in "1000" (packets), "64kb" (bytes) or "none".
 
@@ -181,4 +192,5 @@ Duration = Annotated[int, Unit("duration", "20ms", parse_duration, format_durati
 Rate = Annotated[int, Unit("rate", "10mbit", parse_rate, format_rate)]
 Size = Annotated[int, Unit("size", "64kb", parse_size, format_size)]
 Share = Annotated[float, Unit("share", "5%", parse_share, format_share)]
+Count = Annotated[int, Unit("count", "3", parse_count, str)]
 Bound = Annotated[Limit, Unit("packets or bytes", "1000", parse_limit, format_limit)]

@@ -1,0 +1,158 @@
+"""Chance as netem has it: correlated numbers, and how delays are distributed.
+
+Sources: get_crandom() and tabledist() of the kernel's net/sched/sch_netem.c; the
+formulas in netem/{normal,pareto,paretonormal}.c of iproute2, which come from NIST Net.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from math import floor, trunc
+from pathlib import Path
+from random import Random
+from statistics import NormalDist
+from typing import Annotated, NamedTuple
+
+from shaper.units import Unit
+
+SCALE = 8192
+"""What a table's entries are divided by: NETEM_DIST_SCALE of linux/pkt_sched.h."""
+
+LEAST, MOST = -32768, 32767
+"""What an entry can be."""
+
+LARGEST_TABLE = 16384
+"""Entries that tc takes from a file at most: NETEM_DIST_MAX."""
+
+
+class Chance:
+    """Numbers from 0 to 1, each of which depends on the last.
+
+    The next number is (1 - correlation) * a fresh one + correlation * the last, which is
+    netem's `get_crandom`. As there, correlation draws the numbers together around one
+    half: an event of probability 1 % hardly happens any more with a correlation of 50 %.
+
+    Args:
+        random: where fresh numbers come from; a policy's `self.random`.
+        correlation: 0 to 1.
+    """
+
+    def __init__(self, random: Random, correlation: float = 0.0) -> None:
+        self._fresh = random.random
+        self._correlation = correlation
+        self._last = random.random()
+
+    def next(self) -> float:
+        """A number from 0 up to, but not including, 1."""
+        if self._correlation == 0:
+            return self._fresh()
+        self._last = self._fresh() * (1 - self._correlation) + self._last * self._correlation
+        return self._last
+
+    def happens(self, probability: float) -> bool:
+        """Whether an event of this probability happens now; no number is used up for one that never does."""
+        return probability > 0 and self.next() < probability
+
+
+class Distribution(NamedTuple):
+    """How values spread around their mean.
+
+    Attributes:
+        name: as it was asked for.
+        table: the inverse of the cumulative distribution function, in 8192ths of the
+            deviation; empty for the uniform distribution.
+    """
+
+    name: str
+    table: tuple[int, ...] = ()
+
+    def draw(self, mean: int, deviation: int, chance: Chance) -> int:
+        """A value with this mean; uniform ones lie within the deviation, others have it as standard deviation.
+
+        netem takes its number modulo the range or the table's size, which destroys the
+        correlation that was asked for. Here the number's high end decides, and it stays.
+        """
+        if deviation == 0:
+            return mean
+        if not self.table:
+            return mean - deviation + int(chance.next() * 2 * deviation)
+        return mean + round(deviation * self.table[int(chance.next() * len(self.table))] / SCALE)
+
+
+UNIFORM = Distribution("uniform")
+
+
+@cache
+def normal() -> Distribution:
+    """The normal distribution, as tc's normal.dist has it."""
+    return Distribution("normal", tuple(max(_normal_value(index), LEAST) for index in range(0, 16384, 4)))
+
+
+@cache
+def pareto() -> Distribution:
+    """The Pareto distribution with exponent 3, as tc's pareto.dist has it."""
+    return Distribution("pareto", tuple(_pareto_value(index) for index in range(65536, 0, -16)))
+
+
+@cache
+def paretonormal() -> Distribution:
+    """A quarter normal, three quarters Pareto, which fits measured delays well, as tc's paretonormal.dist has it."""
+    values = ((_normal_value(index) + 3 * _pareto_value(65536 - 4 * index)) / 4 for index in range(0, 16384, 4))
+    return Distribution("paretonormal", tuple(trunc(value) for value in values))
+
+
+def _normal_value(index: int) -> int:
+    # iproute2 searches the table's place of each x in steps of 0.00005; the last x at a place stays.
+    x = NormalDist().inv_cdf((index + 0.5) / 16384)
+    return round((floor((x + 10) / 0.00005) * 0.00005 - 10) * SCALE)
+
+
+def _pareto_value(index: int) -> int:
+    value: float = ((index / 65536) ** (-1 / 3) - 1.5) * (4 / 3) * SCALE
+    return min(round(value), MOST)
+
+
+TABLES = {"normal": normal, "pareto": pareto, "paretonormal": paretonormal}
+
+
+def parse_distribution(text: str) -> Distribution:
+    """A distribution by its name, or from a file in iproute2's .dist format.
+
+    Raises:
+        ValueError: there is no such name or file, or the file holds something else than numbers.
+    """
+    if text == UNIFORM.name:
+        return UNIFORM
+    if text in TABLES:
+        return TABLES[text]()
+    if text.endswith(".dist"):
+        return read_distribution(Path(text))
+    raise ValueError(f"'{text}' is none of uniform, {', '.join(TABLES)}, nor a file that ends in .dist")
+
+
+def read_distribution(path: Path) -> Distribution:
+    """A table of whole numbers from -32768 to 32767, in any order, with remarks behind #.
+
+    Raises:
+        ValueError: the file can't be read, or holds no such table.
+    """
+    try:
+        words = [word for line in path.read_text().splitlines() for word in line.partition("#")[0].split()]
+        table = tuple(int(word) for word in words)
+    except OSError as error:
+        raise ValueError(f"can't read {path}: {error.strerror}") from None
+    except ValueError:
+        raise ValueError(f"{path} holds something else than whole numbers and remarks") from None
+    if not 0 < len(table) <= LARGEST_TABLE or not all(LEAST <= value <= MOST for value in table):
+        raise ValueError(f"{path} must hold 1 to {LARGEST_TABLE} numbers from {LEAST} to {MOST}")
+    return Distribution(str(path), tuple(sorted(table)))
+
+
+def format_distribution(value: Distribution) -> str:
+    return value.name
+
+
+Shape = Annotated[
+    Distribution,
+    Unit("uniform|normal|pareto|paretonormal|FILE.dist", "normal", parse_distribution, format_distribution),
+]
