@@ -21,12 +21,14 @@ class Outcome(NamedTuple):
 
     Attributes:
         happened, told: all events in order, told in the same words.
+        packets: those that arrived, in order.
         verdicts: the core's, in order.
         failures: of policies.
     """
 
     happened: tuple[Event, ...]
     told: tuple[Event, ...]
+    packets: tuple[Packet, ...]
     verdicts: tuple[Verdict, ...]
     failures: tuple[Failure, ...]
 
@@ -66,7 +68,13 @@ def run(story: Story) -> Outcome:
         for event in expected
     ]
     bare = [event._replace(mentions=tuple(Mention(m.name) for m in event.mentions)) for event in arrivals]
-    return Outcome(tuple(in_order(bare + happened)), tuple(in_order(bare + told)), tuple(verdicts), tuple(failures))
+    return Outcome(
+        tuple(in_order(bare + happened)),
+        tuple(in_order(bare + told)),
+        tuple(packets.values()),
+        tuple(verdicts),
+        tuple(failures),
+    )
 
 
 def replay(arrivals: Sequence[tuple[Packet, int]], story: Story) -> tuple[list[Verdict], list[Failure]]:

@@ -1,0 +1,61 @@
+"""reorder: some packets fall behind later ones."""
+
+from shaper import Action, Chance, Count, Duration, Hold, Packet, Policy, Send, Share, Wake, ms
+
+
+class Reorder(Policy):
+    """Some packets fall behind: `distance` later ones overtake each of them.
+
+    Three packets that overtake a TCP segment make its receiver send three duplicate ACKs,
+    and the sender retransmit it (RFC 5681, section 3.2). When too few packets follow, the
+    chosen one goes on after `timeout`. Chosen packets keep their order among themselves.
+
+    # reorder every=3 distance=2
+    +0     < a b c d e
+    +0     > a b d e c      the third packet is overtaken by two
+    """
+
+    needs = "headers"
+    shorthand = "probability"
+
+    probability: Share = 0.1
+    """The share of packets that fall behind."""
+    correlation: Share = 0.0
+    """How much each choice depends on the one before."""
+    every: Count = 0
+    """Choose every so many-th packet, instead of by chance; 0: by chance."""
+    distance: Count = 3
+    """How many packets overtake a chosen one; 0: none, the order stays."""
+    timeout: Duration = 50 * ms
+    """The longest that a chosen packet waits for others to overtake it."""
+
+    def start(self) -> None:
+        self._chance = Chance(self.random, self.correlation)
+        self._seen = self._passed = 0
+        # Packets that fall behind: how many will have passed when they go on, and when at the latest.
+        self._behind: list[tuple[int, int, Packet]] = []
+
+    def on_packet(self, packet: Packet, now: int) -> list[Action]:
+        if self._is_chosen() and self.distance and self.timeout:
+            self._behind.append((self._passed + self.distance, now + self.timeout, packet))
+            return [Hold(packet), Wake(self._behind[0][1])]
+        self._passed += 1
+        return [Send(packet), *self._overtaken(now)]
+
+    def on_wake(self, now: int) -> list[Action]:
+        return self._overtaken(now)
+
+    def _is_chosen(self) -> bool:
+        self._seen += 1
+        if self.every:
+            return self._seen % self.every == 0
+        return self._chance.happens(self.probability)
+
+    def _overtaken(self, now: int) -> list[Action]:
+        """Send those whose distance is reached or whose time is over, and wake for the next one."""
+        actions: list[Action] = []
+        while self._behind and (self._behind[0][0] <= self._passed or self._behind[0][1] <= now):
+            actions.append(Send(self._behind.pop(0)[2]))
+        if self._behind:
+            actions.append(Wake(self._behind[0][1]))
+        return actions
