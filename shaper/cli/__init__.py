@@ -16,7 +16,7 @@ from typing import Annotated, Any
 import typer
 from typer.main import get_command
 
-from shaper.cli import policies, replay
+from shaper.cli import clean, policies, replay
 from shaper.cli.options import examples, with_bare_json
 from shaper.errors import ShaperError, UsageError
 
@@ -41,6 +41,7 @@ def register(command: Callable[..., int | None], lines: Sequence[str], **setting
 
 register(replay.replay, replay.EXAMPLES)
 register(policies.policies, policies.EXAMPLES)
+register(clean.clean, clean.EXAMPLES)
 
 
 def print_version(wanted: bool) -> None:
@@ -90,7 +91,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     except (ShaperError, typer.TyperException, OSError) as error:
         if debug:
-            traceback.print_exc()
+            print(getattr(error, "details", "") or traceback.format_exc(), file=sys.stderr)
         print(f"shaper: {message_of(error)}", file=sys.stderr)
         return status_of(error)
 

@@ -35,6 +35,11 @@ class Owner(NamedTuple):
         found = re.search(r'--comment "?shaper:(\d+):(\d+):(\d+):(\d+)\b', rule)
         return cls(*map(int, found.groups())) if found else None
 
+    @classmethod
+    def unnamed(cls, queue: int, pid: int) -> Owner:
+        """The owner of a chain of which only the name is left: whatever process has the number now."""
+        return cls(queue, pid, _start(pid) or 0, _pid_namespace())
+
     def __str__(self) -> str:
         return f"shaper:{self.queue}:{self.pid}:{self.start}:{self.namespace}"
 

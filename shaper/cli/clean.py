@@ -1,0 +1,30 @@
+"""`shaper clean`: remove the rules that a dead shaper left."""
+
+from __future__ import annotations
+
+from shaper.cli.matching import Netns
+
+EXAMPLES = (
+    "sudo shaper clean",
+    "sudo shaper clean --netns web",
+)
+
+
+def clean(netns: Netns = None) -> None:
+    """Remove the rules that a dead shaper left, never a living one's."""
+    from shaper.live import netns as namespaces
+    from shaper.live.leftovers import installed
+
+    if netns is not None:
+        namespaces.join(netns)
+    found = installed()
+    for rules in found:
+        families = " and ".join({"ipv4": "IPv4", "ipv6": "IPv6"}[family] for family in rules.families)
+        what = f"the {families} rules of process {rules.owner.pid}, queue {rules.owner.queue}"
+        if rules.dead:
+            rules.remove()
+            print(f"removed {what}")
+        else:
+            print(f"left {what}: it is running")
+    if not found:
+        print("nothing to remove: no rules of shaper's here")

@@ -1,0 +1,27 @@
+"""Options that say which packets are shaped, and where."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import typer
+
+Protocol = Annotated[
+    Literal["tcp", "udp", "icmp", "all"], typer.Option(help="Shape this protocol only; icmp is ICMPv6 too.")
+]
+Ports = Annotated[
+    list[int] | None,
+    typer.Option("--port", metavar="N", help="Shape this TCP and UDP port only, at either end; may be repeated."),
+]
+Source = Annotated[str | None, typer.Option(metavar="ADDRESS", help="Shape what comes from this host or network.")]
+Destination = Annotated[str | None, typer.Option(metavar="ADDRESS", help="Shape what goes to this host or network.")]
+Filter = Annotated[
+    str | None,
+    typer.Option("--filter", metavar="EXPRESSION", help="Shape what this matches, written as for tcpdump."),
+]
+Netns = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME|PID", help="Work in this network namespace: as `ip netns` lists it, or that of a process."
+    ),
+]
