@@ -13,11 +13,11 @@ import os
 import select
 import socket
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TextIO, TypeVar
 
 T = TypeVar("T")
-Wanted = Iterable[tuple[socket.socket, int]]
+Wanted = Sequence[tuple[socket.socket, int]]
 Ready = list[tuple[int, int]]
 Epoll = select.epoll
 
@@ -41,7 +41,12 @@ class Recorder:
         self._output.flush()
 
     def call(
-        self, syscall: str, fd: int, make: Callable[[], T], describe: Callable[[T], Mapping[str, Any]] | None = None
+        self,
+        syscall: str,
+        fd: int,
+        make: Callable[[], T],
+        describe: Callable[[T], Mapping[str, Any]] | None = None,
+        **facts: Any,
     ) -> T:
         """Make one call and write it down, also if it fails.
 
@@ -50,8 +55,9 @@ class Recorder:
             fd: the file descriptor that it is about, -1 if there is none.
             make: makes the call.
             describe: what the returned value says, as `result`, `bytes`, `ready` or `fd`.
+            facts: what else there is to say.
         """
-        facts: dict[str, Any] = {"syscall": syscall, "fd": fd, "result": 0}
+        facts = {"syscall": syscall, "fd": fd, "result": 0, **facts}
         start = time.monotonic_ns()
         try:
             value = make()
@@ -75,7 +81,7 @@ class Recorder:
             readable, writable, _ = select.select(readers, writers, [], timeout)
             return [(each.fileno(), IN) for each in readable] + [(each.fileno(), OUT) for each in writable]
 
-        return self.call("pselect6", _first(wanted), wait, _ready)
+        return self._wait("pselect6", wanted, wait)
 
     def poll(self, wanted: Wanted, timeout: float | None = None) -> Ready:
         """poll(2); an empty answer means that the timeout (in seconds) has passed."""
@@ -83,11 +89,15 @@ class Recorder:
         for each, events in wanted:
             poller.register(each, events)
         limit = None if timeout is None else timeout * 1000
-        return self.call("poll", _first(wanted), lambda: poller.poll(limit), _ready)
+        return self._wait("poll", wanted, lambda: poller.poll(limit))
 
     def epoll_wait(self, epoll: Epoll, wanted: Wanted) -> Ready:
         """epoll_wait(2), on sockets that this epoll knows."""
-        return self.call("epoll_wait", _first(wanted), epoll.poll, _ready)
+        return self._wait("epoll_wait", wanted, epoll.poll)
+
+    def _wait(self, syscall: str, wanted: Wanted, make: Callable[[], Ready]) -> Ready:
+        watched = [(each.fileno(), events) for each, events in wanted]
+        return self.call(syscall, watched[0][0], make, _ready, wanted=watched)
 
     def pause(self, duration: int) -> None:
         """Do nothing for so many ns, as a program that computes or waits for its user."""
@@ -110,14 +120,14 @@ class Socket(socket.socket):
         try:
             self.recorder.call("connect", self.fileno(), lambda: super(Socket, self).connect(address))
         finally:
-            self._note_flow(address)
+            self.note_flow(address)
 
     def accept(self) -> tuple[Socket, Any]:
         plain, address = self.recorder.call(
             "accept4", self.fileno(), super().accept, lambda accepted: {"result": accepted[0].fileno()}
         )
         accepted = Socket.open(self.recorder, self.family, self.type, plain.detach())
-        accepted._note_flow(address)
+        accepted.note_flow(address)
         return accepted, address
 
     def recv(self, size: int, flags: int = 0) -> bytes:
@@ -177,13 +187,10 @@ class Socket(socket.socket):
         if self.fileno() >= 0:
             self.recorder.call("close", self.fileno(), super().close)
 
-    def _note_flow(self, remote: Any) -> None:
-        """Which connection this file descriptor is from now on."""
-        self.recorder.note(flow=self.fileno(), at=time.monotonic_ns(), local=self.getsockname()[:2], remote=remote[:2])
-
-
-def _first(wanted: Wanted) -> int:
-    return next((each.fileno() for each, _ in wanted), -1)
+    def note_flow(self, remote: Any = ("", 0)) -> None:
+        """Which connection this file descriptor is from now on; a server's UDP socket has many others."""
+        protocol = "udp" if self.type == socket.SOCK_DGRAM else "tcp"
+        self.recorder.note(flow=self.fileno(), protocol=protocol, local=self.getsockname()[:2], remote=remote[:2])
 
 
 def _ready(ready: Ready) -> dict[str, Any]:

@@ -35,6 +35,8 @@ class End:
         made.bind(self.address)
         if kind == socket.SOCK_STREAM:
             made.listen(128)
+        else:
+            made.note_flow()
         self._recorder.note(listening=made.getsockname()[:2])
         return made
 

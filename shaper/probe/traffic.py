@@ -1,0 +1,76 @@
+"""Traffic: the packets of one run by flow, as they were sent and as they were delivered."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterable
+from functools import cached_property
+
+from shaper.journal import Record
+from shaper.packet import Flow
+from shaper.probe.stream import Stream
+
+
+def reverse(flow: Flow) -> Flow:
+    """The other direction of the same connection."""
+    return Flow(flow.protocol, flow.destination, flow.dport, flow.source, flow.sport)
+
+
+class Direction:
+    """The packets of one flow.
+
+    Attributes:
+        sent: in the order in which their sender sent them.
+        delivered: those that were not dropped, in the order of their delivery.
+    """
+
+    def __init__(self, records: Iterable[Record]) -> None:
+        self.sent = sorted(records, key=lambda record: record.arrived)
+        self.delivered = sorted((r for r in self.sent if r.fate != "dropped"), key=lambda record: record.begin)
+        self._begins = [record.begin for record in self.delivered]
+
+    @cached_property
+    def stream(self) -> Stream:
+        return Stream(self.sent)
+
+    def first(self, *, without: frozenset[str]) -> Record | None:
+        """The packet delivered first whose class is none of these."""
+        return next((record for record in self.delivered if record.segment not in without), None)
+
+    def last_before(self, at: int) -> Record | None:
+        """The packet whose delivery began last up to this time (ns)."""
+        index = bisect_right(self._begins, at)
+        return self.delivered[index - 1] if index else None
+
+    def earlier_copy(self, record: Record) -> Record | None:
+        """The packet sent last before this one, with the same bytes."""
+        same = (record.seq, record.segment in ("syn", "synack", "data", "fin"))
+        found = None
+        for other in self.sent:
+            if other is record:
+                return found
+            if same[1] and other.seq == same[0] and other.segment == record.segment:
+                found = other
+        return None
+
+
+class Traffic:
+    """All packets of one run."""
+
+    def __init__(self, records: Iterable[Record]) -> None:
+        by_flow: dict[str, list[Record]] = {}
+        for record in records:
+            by_flow.setdefault(record.flow, []).append(record)
+        self._directions = {flow: Direction(packets) for flow, packets in by_flow.items()}
+
+    def sent_by(self, flow: Flow) -> Direction:
+        """What the end with this flow sent."""
+        return self._directions.get(str(flow)) or Direction(())
+
+    def sent_to(self, flow: Flow) -> Direction:
+        """What the end with this flow got; of all its peers, if the flow names none."""
+        if flow.dport:
+            return self.sent_by(reverse(flow))
+        suffix = str(reverse(flow)).partition(" > ")[2]
+        flows = (direction.sent for name, direction in self._directions.items() if name.endswith(f"> {suffix}"))
+        return Direction(record for sent in flows for record in sent)
