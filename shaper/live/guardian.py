@@ -1,0 +1,173 @@
+"""The guardian: a second, small process that holds the queue's socket too.
+
+The kernel drops all that a queue holds when its last socket closes, so a crashed engine
+would lose every packet it held. The guardian gets the socket by inheritance and waits. When
+the engine ends without a word, or gives no sign of life, it accepts everything the queue
+holds, removes the rules, accepts what still comes until the queue stays empty, and ends.
+
+It is in a session of its own: Ctrl-C, Ctrl-Z and a closed terminal don't reach it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from shaper.errors import ShaperError
+from shaper.live import rules
+from shaper.live.iptables import Family
+from shaper.live.netlink import ACK_OF_NOTHING, accept_all, errors_in
+from shaper.live.owner import Owner
+from shaper.units import format_duration, ms, s
+
+WATCHDOG = 1 * s
+"""How long the engine may give no sign of life."""
+
+BEAT, GOODBYE = b".", b"bye"
+
+
+class GuardianError(ShaperError):
+    """The guardian is gone, or has taken over."""
+
+
+class Guardian:
+    """The engine's side: starts the process and shows it signs of life.
+
+    Args:
+        queue: the queue's socket; its number; who owns the rules, in which families.
+        watchdog: the longest time without a `beat`, in ns.
+    """
+
+    def __init__(
+        self, queue: int, number: int, owner: Owner, families: Sequence[Family], *, watchdog: int = WATCHDOG
+    ) -> None:
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        task = {
+            "queue": queue,
+            "number": number,
+            "beats": theirs.fileno(),
+            "engine": os.getpid(),
+            "owner": list(owner),
+            "families": list(families),
+            "watchdog": watchdog,
+        }
+        # The guardian inherits the mask, so that none of these ends it, from its first instruction on.
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM, signal.SIGHUP))
+        # By exec, never by a fork alone: a fork of a running trio would share its epoll and its threads' locks.
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "shaper.live.guardian", json.dumps(task)],
+            pass_fds=(queue, theirs.fileno()),
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        theirs.close()
+        ours.setblocking(False)
+        self._beats = ours
+        self.pid = self._process.pid
+
+    def beat(self) -> None:
+        """A sign of life.
+
+        Raises:
+            GuardianError: it has taken over meanwhile, or has died.
+        """
+        try:
+            self._beats.send(BEAT)
+        except BlockingIOError:
+            pass  # it has enough to read
+        except OSError:
+            raise GuardianError(self._why_gone()) from None
+
+    def dismiss(self) -> None:
+        """The engine ends in order: the guardian has nothing to do but to end too."""
+        with suppress(OSError):
+            self._beats.send(GOODBYE)
+        self._beats.close()
+        self._process.wait()
+
+    def _why_gone(self) -> str:
+        if self._process.wait() == 0:
+            return "the engine gave no sign of life, so the guardian let all held packets go on and removed the rules"
+        return f"the guardian (process {self.pid}) died"
+
+
+def accept_held(queue: int, number: int) -> bool:
+    """Let every packet go on that the queue holds; whether there were any.
+
+    Raises:
+        OSError: the socket is closed.
+    """
+    os.write(queue, accept_all(number))
+    verdicts = []
+    # Packets that the engine has not read come first; their ids are among those just accepted.
+    while select.select([queue], [], [], 0)[0]:
+        try:
+            verdicts += errors_in(os.read(queue, 1 << 16))
+        except OSError:
+            continue  # ENOBUFS: messages were lost, and the packets of some with them
+    return verdicts != [ACK_OF_NOTHING, ACK_OF_NOTHING]
+
+
+def rescue(queue: int, number: int, owner: Owner, families: Sequence[Family]) -> None:
+    """Empty the queue, remove the rules, and accept what still comes until the queue stays empty."""
+    accept_held(queue, number)
+    for family in families:
+        with suppress(ShaperError):
+            rules.remove(family, owner)
+    quiet = 0
+    while quiet < 3:
+        quiet = 0 if accept_held(queue, number) else quiet + 1
+        time.sleep(0.01)
+
+
+def watch(beats: socket.socket, engine: int, watchdog: int) -> str | None:
+    """Wait for the engine's end; why it has to be rescued, or None if it ended in order."""
+    poll = select.poll()
+    poll.register(beats, select.POLLIN)
+    while True:
+        before = time.monotonic_ns()
+        if poll.poll(watchdog / ms):
+            words = beats.recv(1 << 10)
+            if words == GOODBYE:
+                return None
+            if not words:
+                return "the engine has died"
+            continue
+        # When this process was halted too, with the machine or by its scheduler, the engine gets another turn.
+        was_halted = time.monotonic_ns() - before > 2 * watchdog
+        if not was_halted and not _is_debugged(engine):
+            return f"the engine has given no sign of life for {format_duration(watchdog)}"
+
+
+def _is_debugged(pid: int) -> bool:
+    """A debugger has halted the process, see TracerPid in proc(5)."""
+    with suppress(OSError):
+        status = Path(f"/proc/{pid}/status").read_text()
+        return "\nTracerPid:\t0\n" not in status
+    return False
+
+
+def main() -> None:
+    task = json.loads(sys.argv[1])
+    beats = socket.socket(fileno=task["beats"])
+    reason = watch(beats, task["engine"], task["watchdog"])
+    if reason is None:
+        return
+    rescue(task["queue"], task["number"], Owner(*task["owner"]), task["families"])
+    beats.close()
+    with suppress(OSError):
+        print(f"shaper: {reason}; its packets have gone on, its rules are removed", file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,103 @@
+"""Messages of the kernel's queue, as bytes: settings of a queue, verdicts on packets.
+
+Source: linux/netfilter/nfnetlink.h and nfnetlink_queue.h. Headers are in the host's byte
+order, the values of the attributes in the network's.
+"""
+
+import errno
+from struct import Struct
+
+NFNL_SUBSYS_QUEUE = 3
+VERDICT, CONFIG, VERDICT_BATCH = (NFNL_SUBSYS_QUEUE << 8 | kind for kind in (1, 2, 3))
+NLM_F_REQUEST, NLM_F_ACK = 1, 4
+NLMSG_ERROR = 2
+
+NFQA_VERDICT_HDR, NFQA_PAYLOAD = 2, 10
+NFQA_CFG_PARAMS, NFQA_CFG_MASK, NFQA_CFG_FLAGS = 2, 4, 5
+NFQNL_COPY_PACKET = 2
+NF_DROP, NF_ACCEPT = 0, 1
+
+FAIL_OPEN, GSO = 1 << 0, 1 << 2
+"""Flags of a queue: let packets pass when it is full; don't cut up segments that an interface would."""
+
+MAX_PAYLOAD = 0xFFFF - 4
+"""The longest payload of one message: an attribute's length, its header included, has 16 bits."""
+
+_header = Struct("=IHHII")  # length, type, flags, sequence, port
+_family = Struct(">BBH")  # address family (any), version, queue number
+_attribute = Struct("=HH")  # length with this header, type
+_verdict = Struct(">II")  # what, packet id
+_id = Struct(">I")
+_code = Struct("=i")
+
+
+def _message(kind: int, queue: int, attributes: bytes, flags: int = 0) -> bytes:
+    length = _header.size + _family.size + len(attributes)
+    return _header.pack(length, kind, NLM_F_REQUEST | flags, 0, 0) + _family.pack(0, 0, queue) + attributes
+
+
+def _attribute_of(kind: int, value: bytes) -> bytes:
+    return _attribute.pack(_attribute.size + len(value), kind) + value + bytes(-len(value) % 4)
+
+
+def copy_mode(queue: int, copy_range: int) -> bytes:
+    """Copy this many bytes of each packet, `MAX_PAYLOAD` at most."""
+    params = Struct(">IB").pack(copy_range, NFQNL_COPY_PACKET)
+    return _message(CONFIG, queue, _attribute_of(NFQA_CFG_PARAMS, params))
+
+
+def set_flags(queue: int, flags: int, mask: int) -> bytes:
+    """Set those of the queue's flags that are in the mask."""
+    attributes = _attribute_of(NFQA_CFG_FLAGS, _id.pack(flags)) + _attribute_of(NFQA_CFG_MASK, _id.pack(mask))
+    return _message(CONFIG, queue, attributes)
+
+
+class VerdictMessages:
+    """Builds the verdicts of one queue; several may be written to its socket at once.
+
+    Attributes:
+        accept, drop: all of a verdict but its last four bytes, the packet's id (see `ids`).
+    """
+
+    def __init__(self, queue: int) -> None:
+        self._queue = queue
+        self.accept, self.drop = (
+            _message(VERDICT, queue, _attribute_of(NFQA_VERDICT_HDR, _verdict.pack(what, 0)))[: -_id.size]
+            for what in (NF_ACCEPT, NF_DROP)
+        )
+
+    def rewrite(self, id: int, raw: bytes) -> bytes:
+        """The packet goes on with these bytes."""
+        verdict = _attribute_of(NFQA_VERDICT_HDR, _verdict.pack(NF_ACCEPT, id))
+        return _message(VERDICT, self._queue, verdict + _attribute_of(NFQA_PAYLOAD, raw))
+
+
+pack_id = _id.pack
+"""A packet's id as the last bytes of a verdict on it."""
+
+
+ACK_OF_NOTHING = -errno.ENOENT
+"""What a batch of verdicts is answered with when no packet was meant by it."""
+
+
+def accept_all(queue: int) -> bytes:
+    """Two batches of verdicts that accept every packet that the queue holds, whatever its id.
+
+    A batch is for all ids up to one, compared as nfq_batch_cmp() in nfnetlink_queue.c does,
+    with the sign of a 32-bit difference: each half of the ids takes one. Both are acknowledged.
+    """
+    return b"".join(
+        _message(VERDICT_BATCH, queue, _attribute_of(NFQA_VERDICT_HDR, _verdict.pack(NF_ACCEPT, last)), NLM_F_ACK)
+        for last in (0x7FFF_FFFF, 0xFFFF_FFFF)
+    )
+
+
+def errors_in(data: bytes) -> list[int]:
+    """The error codes, negative, or 0 for success, of the acknowledgements among these messages."""
+    codes, at = [], 0
+    while at + _header.size <= len(data):
+        length, kind, *_ = _header.unpack_from(data, at)
+        if kind == NLMSG_ERROR:
+            codes.append(_code.unpack_from(data, at + _header.size)[0])
+        at += max(length + 3 & ~3, _header.size)
+    return codes

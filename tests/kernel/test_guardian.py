@@ -1,0 +1,159 @@
+"""The guardian: an engine that dies or hangs loses no packet that it holds."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from shaper.live.counters import QueueCounters
+
+SO_RCVBUFFORCE = 33  # asm-generic/socket.h
+QUEUE = 7
+PORT = 9000
+PACKETS = 1000
+
+# An engine that holds everything; WATCHDOG and HANG are replaced.
+ENGINE = """
+    import select, sys, time
+    from shaper.live.guardian import Guardian
+    from shaper.live.owner import Owner
+    from shaper.live.queue import HEADERS, Queue
+    from shaper.live.rules import Match, Rules
+    from shaper.units import ms
+
+    queue = Queue({queue}, copy_range=HEADERS, length=65535, buffer=1 << 24)
+    rules = Rules(Match(protocol="udp", ports=({port},)), {queue})
+    guardian = Guardian(queue.fileno(), {queue}, Owner.here({queue}), list(rules.text()), watchdog=300 * ms)
+    rules.install()
+    print(guardian.pid, flush=True)
+    while True:
+        if select.select([queue, sys.stdin], [], [], 0.05)[0] == [queue]:
+            queue.take(256)
+        elif select.select([sys.stdin], [], [], 0)[0]:
+            word = sys.stdin.readline()
+            if word == "hang\\n":
+                while True:
+                    pass
+            rules.remove()
+            guardian.dismiss()
+            queue.close()
+            break
+        guardian.beat()
+"""
+
+
+class Engine:
+    """The process, the receiver of its packets, and what can be done to them."""
+
+    def __init__(self, receiver: socket.socket) -> None:
+        script = textwrap.dedent(ENGINE).format(queue=QUEUE, port=PORT)
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        assert self.process.stdout is not None
+        self.guardian = int(self.process.stdout.readline())
+        self._receiver = receiver
+        self._sender = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+
+    def say(self, word: str) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.write(f"{word}\n")
+        self.process.stdin.flush()
+
+    def hold(self, count: int) -> None:
+        """Send packets, and wait until the queue holds them all."""
+        for number in range(count):
+            self._sender.sendto(number.to_bytes(4), ("127.0.0.1", PORT))
+        counters = QueueCounters(QUEUE)
+        deadline = time.monotonic() + 20
+        while (row := counters.read()) is None or row.held < count:
+            assert time.monotonic() < deadline, row
+            time.sleep(0.01)  # the kernel has no event for this
+        counters.close()
+
+    def received(self, count: int) -> list[int]:
+        self._receiver.settimeout(20)
+        return [int.from_bytes(self._receiver.recv(100)) for _ in range(count)]
+
+    def passes(self) -> bool:
+        """Whether a new packet arrives, at once."""
+        self._sender.sendto(b"new.", ("127.0.0.1", PORT))
+        return self._receiver.recv(100) == b"new."
+
+    def guardian_ends(self) -> bool:
+        """Whether the guardian's process is gone within some seconds."""
+        for _ in range(1000):
+            if not Path(f"/proc/{self.guardian}").exists() or " Z " in Path(f"/proc/{self.guardian}/stat").read_text():
+                return True
+            time.sleep(0.01)
+        return False
+
+
+@pytest.fixture
+def engine(network: None) -> Iterator[Engine]:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as receiver:
+        receiver.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, 1 << 25)
+        receiver.bind(("127.0.0.1", PORT))
+        engine = Engine(receiver)
+        try:
+            yield engine
+        finally:
+            engine.process.kill()
+            engine.process.wait()
+            for stream in (engine.process.stdin, engine.process.stdout):
+                assert stream is not None
+                stream.close()
+
+
+def test_a_killed_engine_loses_nothing(engine: Engine, rule_set: Callable[[], list[str]]) -> None:
+    engine.hold(PACKETS)
+    engine.process.kill()
+    assert engine.received(PACKETS) == list(range(PACKETS))
+    assert engine.guardian_ends()
+    assert engine.passes()
+    assert not [line for line in rule_set() if "shaper" in line]
+
+
+@pytest.mark.parametrize("how", ["endless loop", "stopped"])
+def test_a_hanging_engine_loses_nothing(engine: Engine, rule_set: Callable[[], list[str]], how: str) -> None:
+    engine.hold(PACKETS)
+    if how == "stopped":
+        os.kill(engine.process.pid, signal.SIGSTOP)
+    else:
+        engine.say("hang")
+    assert engine.received(PACKETS) == list(range(PACKETS))
+    assert engine.guardian_ends()
+    assert engine.passes()
+    assert not [line for line in rule_set() if "shaper" in line]
+
+
+def test_an_engine_that_ends_in_order_takes_its_guardian_along(engine: Engine) -> None:
+    engine.say("end")
+    assert engine.process.wait(timeout=20) == 0
+    assert engine.guardian_ends()
+    assert engine.passes()
+
+
+def test_a_stopped_engine_finds_out_when_it_goes_on(engine: Engine) -> None:
+    engine.hold(10)
+    os.kill(engine.process.pid, signal.SIGSTOP)
+    assert engine.received(10) == list(range(10))
+    assert engine.guardian_ends()
+    os.kill(engine.process.pid, signal.SIGCONT)
+    assert engine.process.wait(timeout=20) != 0
+
+
+def test_the_guardian_is_out_of_the_terminals_reach(engine: Engine) -> None:
+    assert os.getsid(engine.guardian) == engine.guardian
+    os.kill(engine.guardian, signal.SIGINT)
+    os.kill(engine.guardian, signal.SIGTERM)
+    engine.hold(10)
+    engine.process.kill()
+    assert engine.received(10) == list(range(10))
