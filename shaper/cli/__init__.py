@@ -16,7 +16,7 @@ from typing import Annotated, Any
 import typer
 from typer.main import get_command
 
-from shaper.cli import clean, policies, replay
+from shaper.cli import clean, doctor, policies, replay, report
 from shaper.cli.options import examples, with_bare_json
 from shaper.errors import ShaperError, UsageError
 
@@ -42,6 +42,8 @@ def register(command: Callable[..., int | None], lines: Sequence[str], **setting
 register(replay.replay, replay.EXAMPLES)
 register(policies.policies, policies.EXAMPLES)
 register(clean.clean, clean.EXAMPLES)
+register(report.report, report.EXAMPLES)
+register(doctor.doctor, doctor.EXAMPLES)
 
 
 def print_version(wanted: bool) -> None:

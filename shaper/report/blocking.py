@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, Literal, TextIO
 
+from shaper.report.table import Cell, table
 from shaper.units import ms
 
 if TYPE_CHECKING:
@@ -142,31 +143,22 @@ def tables(blockings: Iterable[Blocking], origin: int) -> list[Table]:
 
 
 def _table(blockings: Sequence[Blocking], origin: int) -> Table:
-    from rich import box
-    from rich.table import Table
-
     first = blockings[0]
-    title = f"{first.role} {first.task}[{first.tid}]".strip()
-    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column("Start (ms)", justify="right", no_wrap=True)
-    table.add_column("Duration (ms)", justify="right", no_wrap=True)
-    table.add_column("Syscall", no_wrap=True)
-    table.add_column("Wakeup", overflow="fold")
+    columns = ["Start (ms)", "Duration (ms)", "Syscall", "Wakeup"]
     explained = any(blocking.held or blocking.ambiguous for blocking in blockings)
     if explained:
-        table.add_column("Because of (ms)", overflow="fold")
-    for blocking in blockings:
-        call = blocking.syscall or "(no call)"
-        if blocking.fd is not None:
-            call += f" {blocking.fd}"
-        row = [
-            f"{(blocking.start - origin) / ms:.3f}",
-            f"{blocking.duration / ms:.3f}",
-            call,
+        columns.append("Because of (ms)")
+    rows: list[list[Cell]] = [
+        [
+            (blocking.start - origin) / ms,
+            blocking.duration / ms,
+            " ".join([blocking.syscall or "(no call)", *([] if blocking.fd is None else [str(blocking.fd)])]),
             str(blocking.waker or "?") if blocking.ended else "still blocked",
+            *([because(blocking)] if explained else []),
         ]
-        table.add_row(*row, *([because(blocking)] if explained else []))
-    return table
+        for blocking in blockings
+    ]
+    return table(columns, rows, title=f"{first.role} {first.task}[{first.tid}]".strip())
 
 
 def because(blocking: Blocking) -> str:

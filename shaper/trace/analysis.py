@@ -27,6 +27,7 @@ class Analysis:
         first, last: times of the first and the last event, in ns.
         count: events so far.
         lost: events that the recorder lost.
+        scheduler: the trace has the scheduler's events, so CPU times and critical paths are known.
         files: what file descriptors mean.
         contexts: what each CPU is doing.
     """
@@ -35,6 +36,7 @@ class Analysis:
         self.tasks: dict[int, Task] = {}
         self.exited: list[Task] = []
         self.first = self.last = self.count = self.lost = 0
+        self.scheduler = True
         self.files = Files()
         self.contexts = Contexts()
         self._over: Off | None = None
@@ -45,10 +47,12 @@ class Analysis:
             "sys_exit": self._exit,
             "sched_process_fork": self._fork,
             "sched_process_exit": self._process_exit,
+            "inet_sock_set_state": self._state,
             "net_dev_queue": self._queued,
             "task": self._task_note,
             "file": self.files.note,
             "lost": self._lost,
+            "no_scheduler": self._no_scheduler,
             **dict.fromkeys(ENTRIES, self.contexts.enter),
             **dict.fromkeys(EXITS, self.contexts.leave),
         }
@@ -93,6 +97,10 @@ class Analysis:
         if task is not None and (task.since <= at or not self.exited):
             return task
         return next((old for old in reversed(self.exited) if old.tid == tid and old.since <= at), task)
+
+    def leader(self, task: Task) -> Task:
+        """The main thread of its process, which stands for the process."""
+        return self.tasks.get(task.process, task)
 
     def task(self, event: Event) -> Task:
         """The task in whose context this event came."""
@@ -162,12 +170,22 @@ class Analysis:
         task.fds = fields.get("fds", ())
         if task.syscall in OPENING:
             self.files.enter(event)
+            if task.syscall.startswith("accept"):
+                task.role = "server"
+            elif "peer" in fields:
+                task.role = task.role or "client"
 
     def _exit(self, event: Event) -> None:
         task = self.task(event)
         if task.syscall in OPENING:
             self.files.leave(event, task)
         task.syscall, task.fd = "", None
+
+    def _state(self, event: Event) -> None:
+        """A TCP socket changes its state; in the task that asked for it only when it opens."""
+        if event.fields["newstate"] == "TCP_SYN_SENT" and event.tid:
+            task = self.task(event)
+            task.role = task.role or "client"
 
     def _queued(self, event: Event) -> None:
         if self.contexts.waker(event) is None and event.tid:
@@ -181,6 +199,7 @@ class Analysis:
             # The kernel has used the number again; the exit of its last owner was not seen.
             self._gone(old, event.at)
         child = self.tasks[tid] = Task(tid, fields["child_comm"], event.at)
+        child.forked_by = parent
         if fields.get("thread"):
             child.process, child.parent = parent.process, parent.parent
         else:
@@ -210,6 +229,10 @@ class Analysis:
         task.comm, task.process, task.parent = fields["comm"], fields["of"], fields["parent"]
         if fields.get("files") is not None:
             self.files.note_task(task.process, fields["files"])
+
+    def _no_scheduler(self, _: Event) -> None:
+        self.scheduler = False
+        self.count -= 1
 
     def _lost(self, event: Event) -> None:
         """Nothing that is under way can be trusted across a gap."""

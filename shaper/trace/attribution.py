@@ -41,6 +41,7 @@ class Attribution:
         parts = cpu_wait + before_client + peer + unexplained + sum(part.duration for part in held)
         return Blocking(
             task=task.comm,
+            role=task.role,
             pid=task.process,
             tid=task.tid,
             syscall=off.syscall,
@@ -62,6 +63,6 @@ class Attribution:
 
 
 def _held(step: Step) -> Held:
-    assert step.packet is not None
-    hold = next(held.ns for held in step.packet.held if held.policy == step.policy)
-    return Held(step.packet.id, step.packet.segment, step.policy, step.duration, hold)
+    hold = step.hold
+    assert hold is not None
+    return Held(hold.packet.id, hold.packet.segment, hold.policy, step.duration, hold.end - hold.start)

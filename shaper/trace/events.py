@@ -14,8 +14,13 @@ these exceptions, which make one form of what the sources spell differently:
 | irq_handler_entry, …_exit   | irq: "24 virtio0"                                               |
 | hrtimer_expire_entry, …     | function                                                        |
 | net_dev_queue               | len: of the IP packet; what else the source knows of it         |
+| inet_sock_set_state         | newstate: "TCP_SYN_SENT", …                                    |
+| task                        | a snapshot: pid, of: its process, comm, parent                 |
+| file                        | a snapshot: pid, or files: a table's address; fd; file          |
+| no_scheduler                | first, of a source that knows only how long calls took          |
 | lost                        | count: of events that the recorder lost about then              |
 
+Any event may have tgid: the process of the task that was running.
 Readers yield events in the order of time, one by one, so that a trace of any size can be read.
 """
 

@@ -19,6 +19,15 @@ from shaper.trace.tasks import Off, Task
 Kind = Literal["running", "cpu", "hold", "timer", "disk", "network", "interrupt", "task", "before client", "unknown"]
 
 
+class Hold(NamedTuple):
+    """How long one policy held a packet: from start to end, in ns."""
+
+    start: int
+    end: int
+    packet: Record
+    policy: str
+
+
 class Step(NamedTuple):
     """A part of the path.
 
@@ -26,16 +35,14 @@ class Step(NamedTuple):
         start, end: in ns.
         kind: what it was spent on; "cpu" is waiting for a CPU, "task" a task of which nothing more is known.
         task: whose time this is; None for packets and what is unknown.
-        packet: the packet that was held.
-        policy: who held it.
+        hold: the whole hold that this is a part of.
     """
 
     start: int
     end: int
     kind: Kind
     task: Task | None = None
-    packet: Record | None = None
-    policy: str = ""
+    hold: Hold | None = None
 
     @property
     def duration(self) -> int:
@@ -76,8 +83,11 @@ class Path:
             off = task.last_off(at)
             if off is None:
                 yield Step(min(task.since, at), at, "running", task)
-                yield Step(0, min(task.since, at), "task", task)
-                return
+                if task.forked_by is None:
+                    yield Step(0, min(task.since, at), "task", task)
+                    return
+                task, at = task.forked_by, min(task.since, at)
+                continue
             yield Step(off.end, at, "running", task)
             yield Step(off.woken, off.end, "cpu", task)
             if not off.slept:
@@ -104,7 +114,8 @@ class Path:
     def _through(self, record: Record) -> Generator[Step, None, tuple[Task, int] | None]:
         """Back over the holds of a packet and of those that led to it; returns the task that sent the first."""
         while True:
-            yield from holds(record)
+            for hold in holds(record):
+                yield Step(hold.start, hold.end, "hold", None, hold)
             sent = self._packets.sender(record)
             if sent is None:
                 return None
@@ -124,13 +135,13 @@ class Path:
             return None if task is None else (task, sent.at)
 
 
-def holds(record: Record) -> Iterator[Step]:
-    """The holds of a packet, the last first; the engine's own lateness after them is unknown."""
-    total = sum(held.ns for held in record.held)
-    at = min(record.arrived + total, record.begin)
+def holds(record: Record) -> Iterator[Hold]:
+    """The holds of a packet, the last first; how late its verdict came counts to the last."""
+    start, end = record.arrived + sum(held.ns for held in record.held), record.begin
     for held in reversed(record.held):
-        yield Step(at - held.ns, at, "hold", None, record, held.policy)
-        at -= held.ns
+        start -= held.ns
+        yield Hold(start, end, record, held.policy)
+        end = start
 
 
 def waited_for(off: Off) -> Kind:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from system_calls import syscalls
 
@@ -33,3 +35,15 @@ def numbers_of(machine: str) -> dict[int, str]:
 
 
 BY_NUMBER = numbers_of(os.uname().machine)
+
+
+def fields_of(names: Mapping[int, str], number: int, arguments: Sequence[int]) -> dict[str, Any]:
+    """What the raw numbers of a call say: its name and the file descriptor it is about.
+
+    A pointer says nothing, so what poll and select wait for stays unknown.
+    """
+    call = names.get(number) or f"syscall {number}"
+    fields: dict[str, Any] = {"syscall": call}
+    if arguments and call in FIRST_IS_FD:
+        fields["fd"] = arguments[0] & 0xFFFFFFFF
+    return fields

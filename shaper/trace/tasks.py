@@ -49,7 +49,7 @@ class Off:
         return self.sent_by or (self.waker is not None and self.waker.kind == "task")
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Task:
     """One thread.
 
@@ -58,11 +58,14 @@ class Task:
         until: the time of its exit, or of its last event.
         process: the thread group's id; its own tid until something tells.
         parent: the process that started it; 0 if unknown.
-        syscall, fd, entered: the call that it is in, what it is about, since when; "" outside.
+        syscall, fd, fds, entered: the call that it is in, what it is about, since when; "" outside.
+        exited: it is gone.
+        role: "server" if it accepts connections, "client" if it opens them.
         off: the interval in which it is off the CPU now.
         past: those that are over, the last ones (see REMEMBERED).
         running: since when it runs; -1 if it doesn't.
         cpu: how long it has run, in ns.
+        forked_by: the task that started it, if that was seen.
         sent: when it last sent a packet, in ns.
         early: a waking that came while it was not known to sleep.
     """
@@ -78,11 +81,13 @@ class Task:
     fds: tuple[int, ...] = ()
     entered: int = 0
     exited: bool = False
+    role: str = ""
     off: Off | None = None
     past: list[Off] = field(default_factory=list)
     running: int = -1
     cpu: int = 0
     sent: int = -1
+    forked_by: Task | None = None
     early: tuple[int, Waker | None, int] | None = None
 
     def __str__(self) -> str:

@@ -1,0 +1,149 @@
+"""The report of a trace: blockings, critical paths, summaries. How it is shown: see `show`."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, field
+from heapq import heappush, heappushpop
+
+from shaper.journal import Record
+from shaper.report.blocking import Blocking
+from shaper.trace.analysis import Analysis
+from shaper.trace.attribution import Attribution
+from shaper.trace.events import Event, TraceError
+from shaper.trace.path import Path, Step
+from shaper.trace.summary import CpuTime, Statistic, cpu_times
+from shaper.trace.tasks import REMEMBERED, Off, Task
+
+LISTED = 1000
+
+
+@dataclass(slots=True)
+class Report:
+    """What a trace says of the chosen tasks; times in ns on the trace's clock.
+
+    Attributes:
+        first, last: times of the first and the last event.
+        events, lost: how many were read, and how many the recorder lost.
+        blockings: the longest, in order of time.
+        count: of all blockings, those not listed included.
+        by_syscall, by_fd: how often and how long each process slept, by call and by file descriptor;
+            its main thread stands for the process.
+        paths: what the time of each main thread went to, along its critical path (ns).
+        cpu: CPU time over the process tree.
+        cut: why the trace could not be read to its end; "" if it could.
+    """
+
+    first: int = 0
+    last: int = 0
+    events: int = 0
+    lost: int = 0
+    blockings: list[Blocking] = field(default_factory=list)
+    count: int = 0
+    by_syscall: dict[Task, dict[str, Statistic]] = field(default_factory=dict)
+    by_fd: dict[Task, dict[str, Statistic]] = field(default_factory=dict)
+    paths: dict[Task, dict[str, int]] = field(default_factory=dict)
+    cpu: list[CpuTime] = field(default_factory=list)
+    cut: str = ""
+
+
+def report(
+    events: Iterable[Event],
+    records: Iterable[Record] = (),
+    *,
+    pids: Collection[int] = (),
+    names: Collection[str] = (),
+    listed: int = LISTED,
+) -> Report:
+    """Analyse a trace.
+
+    Args:
+        events: as a reader yields them.
+        records: of a journal made at the same time.
+        pids: only these threads, and these processes with all their descendants; all if empty.
+        names: only tasks of these names; all if empty.
+        listed: how many blockings to keep, the longest.
+
+    Raises:
+        TraceError: nothing could be read; what ends a trace early is in `cut`.
+    """
+    analysis = Analysis()
+    attribution = Attribution(analysis, records)
+    result = Report()
+    longest: list[tuple[int, int, Blocking]] = []
+    try:
+        for task, off in analysis.run(events):
+            if not off.slept or not _is_chosen(analysis, task, pids, names):
+                continue
+            duration = (analysis.last if off.end < 0 else off.end) - off.start
+            result.count += 1
+            _count(result, analysis.leader(task), off, duration)
+            if len(longest) < listed:
+                heappush(longest, (duration, result.count, attribution.explain(task, off)))
+            elif duration > longest[0][0]:
+                heappushpop(longest, (duration, result.count, attribution.explain(task, off)))
+    except TraceError as error:
+        if not analysis.count:
+            raise
+        result.cut = str(error)
+    result.first, result.last, result.events, result.lost = analysis.first, analysis.last, analysis.count, analysis.lost
+    result.blockings = sorted((entry[2] for entry in longest), key=lambda blocking: blocking.start)
+    everyone = [*analysis.exited, *analysis.tasks.values()]
+    chosen = [task for task in everyone if _is_chosen(analysis, task, pids, names)]
+    if analysis.scheduler:
+        result.cpu = list(cpu_times(chosen))
+        for task in chosen:
+            if task in result.by_syscall:
+                result.paths[task] = _spent(attribution.path, task, analysis.last)
+    return result
+
+
+def _is_chosen(analysis: Analysis, task: Task, pids: Collection[int], names: Collection[str]) -> bool:
+    if not task.entered:
+        return False  # a thread of the kernel, or nothing was seen of it
+    if names and task.comm not in names:
+        return False
+    if not pids or task.tid in pids:
+        return True
+    process, seen = task.process, set[int]()
+    while process and process not in seen:
+        if process in pids:
+            return True
+        seen.add(process)
+        parent = analysis.find(process, task.since)
+        process = parent.parent if parent is not None else 0
+    return False
+
+
+def _count(result: Report, process: Task, off: Off, duration: int) -> None:
+    calls = result.by_syscall.setdefault(process, {})
+    calls.setdefault(off.syscall or "(no call)", Statistic()).add(duration)
+    if off.fd is not None:
+        files = result.by_fd.setdefault(process, {})
+        files.setdefault(f"{off.fd} {off.file}".strip(), Statistic()).add(duration)
+
+
+def _spent(path: Path, task: Task, last: int) -> dict[str, int]:
+    """The durations of the task's critical path by what they were spent on, the largest first."""
+    since = task.past[0].start if len(task.past) >= REMEMBERED else task.since
+    spent: dict[str, int] = {}
+    for step in path.of(task, since, task.until or last):
+        what = _what(step, task)
+        spent[what] = spent.get(what, 0) + step.duration
+    return dict(sorted(spent.items(), key=lambda item: -item[1]))
+
+
+def _what(step: Step, own: Task) -> str:
+    if step.hold is not None:
+        return f"packets held by {step.hold.policy}"
+    whose = "" if step.task is None or step.task is own else f" of {step.task}"
+    return WORDS.get(step.kind, f"waiting for {step.kind}") + whose
+
+
+WORDS = {
+    "running": "running",
+    "cpu": "waiting for a CPU",
+    "task": "not recorded",
+    "before client": "before the client began",
+    "unknown": "unexplained",
+}

@@ -1,0 +1,72 @@
+"""A trace's report as tables, and as JSON (`schemas/report.json`)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from shaper.report.blocking import as_json as blocking_as_json
+from shaper.report.blocking import tables
+from shaper.trace.report import Report
+from shaper.trace.summary import cpu_table, statistics_table
+from shaper.units import ms, s, us
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+VERSION = 1
+SHOWN = 1 * us  # shorter parts of a critical path are not printed
+
+
+def show(report: Report, console: Console) -> None:
+    """Print the report; starts are in ms since the trace's first event."""
+    span = (report.last - report.first) / s
+    console.print(f"{report.events} events in {span:.3f} s, {report.lost} lost")
+    if report.count > len(report.blockings):
+        console.print(f"{report.count} blockings, the {len(report.blockings)} longest listed")
+    if not report.count:
+        console.print("no call of these tasks slept")
+        return
+    for table in tables(report.blockings, report.first):
+        console.print(table, "")
+    for task, spent in report.paths.items():
+        console.print(f"Critical path of {task} (ms)", markup=False)
+        for what, duration in spent.items():
+            if duration >= SHOWN:
+                console.print(f"{duration / ms:14.3f}  {what}", markup=False)
+        console.print()
+    for task, calls in report.by_syscall.items():
+        console.print(statistics_table(f"{task}, blocked by system call (ms)", "Syscall", calls.items()), "")
+    for task, files in report.by_fd.items():
+        console.print(statistics_table(f"{task}, blocked by file descriptor (ms)", "fd", files.items()), "")
+    if report.cpu:
+        console.print(cpu_table(report.cpu))
+
+
+def as_json(report: Report) -> dict[str, Any]:
+    """The one document of `--json`."""
+    return {
+        "v": VERSION,
+        "first_ns": report.first, "last_ns": report.last, "events": report.events, "lost": report.lost,
+        "cut": report.cut,
+        "blockings_total": report.count,
+        "blockings": [blocking_as_json(blocking) for blocking in report.blockings],
+        "by_syscall": [
+            {"pid": task.tid, "task": task.comm, "syscall": call, **statistic.as_json()}
+            for task, calls in report.by_syscall.items() for call, statistic in calls.items()
+        ],
+        "by_fd": [
+            {"pid": task.tid, "task": task.comm, "fd": int(fd.split()[0]),
+             "file": fd.partition(" ")[2], **statistic.as_json()}
+            for task, files in report.by_fd.items() for fd, statistic in files.items()
+        ],
+        "paths": [
+            {"pid": task.tid, "task": task.comm,
+             "spent": [{"on": what, "ms": duration / ms} for what, duration in spent.items()]}
+            for task, spent in report.paths.items()
+        ],
+        "cpu": [
+            {"pid": time.process, "task": time.name, "depth": time.depth, "self_ms": time.own / ms,
+             "sub_ms": time.sub / ms, "total_ms": time.total / ms}
+            for time in report.cpu
+        ],
+    }  # fmt: skip
