@@ -4,6 +4,9 @@
 class ShaperError(Exception):
     """Something failed; exit status 1."""
 
+    details = ""
+    """What `--debug` shows instead of this error's own traceback."""
+
 
 class UsageError(ShaperError):
     """What was asked for can't be done as it was asked; exit status 2."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import sys
+from collections.abc import Iterable
 from difflib import get_close_matches
 from importlib.metadata import entry_points
 from importlib.resources import files
@@ -18,6 +19,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from shaper.core import MAX_HOLD
 from shaper.errors import UsageError
 from shaper.lint import lint
 from shaper.options import options_of
@@ -51,6 +53,24 @@ def load(spec: str) -> Policy:
         return policy(**values)
     except (TypeError, ValueError) as error:
         raise LoadError(f"{head}: {error}") from None
+
+
+def load_pipeline(specs: Iterable[str], max_hold: int = MAX_HOLD) -> tuple[Policy, ...]:
+    """The policies that SPECs name, none of which plans to hold a packet longer than `max_hold` (ns).
+
+    Raises:
+        LoadError: see `load`; or an option of kind "duration" is above `max_hold`.
+    """
+    pipeline = tuple(load(spec) for spec in specs)
+    for policy in pipeline:
+        for option in options_of(type(policy)).values():
+            value = getattr(policy, option.name)
+            if option.kind == "duration" and value > max_hold:
+                raise LoadError(
+                    f"{policy.name}: {option.name}={option.format(value)} is longer than any packet is held; "
+                    f"lower it, or raise --max-hold above {option.format(max_hold)}"
+                )
+    return pipeline
 
 
 def find(head: str) -> type[Policy]:

@@ -2,13 +2,12 @@
 
 import io
 import json
-from importlib.resources import files
 from pathlib import Path
 
-import jsonschema
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from schema import schema
 
 from shaper.core import Core
 from shaper.journal import Clocks, Held, Journal, JournalError, Record, read_journal
@@ -21,7 +20,7 @@ SYN = bytes.fromhex("4500002800010000400600007f0000017f0000019c40223d000003e8000
 UDP = bytes.fromhex("4500001e00010000401100007f0000017f00000100010002000a00006162")
 
 
-SCHEMA = jsonschema.Draft202012Validator(json.loads((files("shaper.schemas") / "journal.json").read_text()))
+SCHEMA = schema("journal")
 
 
 def written(*verdicts: Verdict) -> str:
@@ -83,6 +82,7 @@ def test_a_live_verdict_has_the_times_and_the_thread_of_its_write(tmp_path: Path
     assert (record.segment, record.flags, record.seq, record.ack) == ("udp", "", None, None)
 
 
+@settings(deadline=None)
 @given(
     raw=st.one_of(st.sampled_from([SYN, UDP]), st.binary(max_size=60)),
     holds=st.lists(st.tuples(st.text(), st.integers(0, 10**12)), max_size=3),

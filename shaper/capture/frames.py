@@ -8,7 +8,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 from struct import Struct
-from typing import BinaryIO, NamedTuple
+from typing import IO, NamedTuple
 
 from shaper.errors import ShaperError
 
@@ -58,7 +58,7 @@ class Cut(Exception):
     """The file ended inside a packet or block."""
 
 
-def read_frames(file: BinaryIO, name: str) -> Iterator[Frame]:
+def read_frames(file: IO[bytes], name: str) -> Iterator[Frame]:
     """All whole frames of a file, in its order.
 
     Raises:
@@ -78,7 +78,7 @@ def read_frames(file: BinaryIO, name: str) -> Iterator[Frame]:
         raise CaptureError(f"{name} is damaged after frame {count}: {error}") from error
 
 
-def _read(file: BinaryIO, length: int) -> bytes:
+def _read(file: IO[bytes], length: int) -> bytes:
     if length > LONGEST:
         raise ValueError(f"a length of {length} bytes")
     data = file.read(length)
@@ -87,7 +87,7 @@ def _read(file: BinaryIO, length: int) -> bytes:
     return data
 
 
-def _pcap(file: BinaryIO, order: str, unit: int) -> Iterator[Frame]:
+def _pcap(file: IO[bytes], order: str, unit: int) -> Iterator[Frame]:
     # Of the 32 bits of the link type the upper ones tell of a frame check sequence.
     link = Struct(order + "HHIIII").unpack(_read(file, 20))[-1] & 0xFFFF
     record = Struct(order + "IIII")
@@ -98,7 +98,7 @@ def _pcap(file: BinaryIO, order: str, unit: int) -> Iterator[Frame]:
         yield Frame(seconds * 1_000_000_000 + fraction * unit, link, _read(file, captured))
 
 
-def _pcapng(file: BinaryIO) -> Iterator[Frame]:
+def _pcapng(file: IO[bytes]) -> Iterator[Frame]:
     order = _section(file)
     interfaces: list[Interface] = []
     while kind := file.read(4):
@@ -121,7 +121,7 @@ def _pcapng(file: BinaryIO) -> Iterator[Frame]:
             raise ValueError("a simple packet block, which has no time")
 
 
-def _section(file: BinaryIO) -> str:
+def _section(file: IO[bytes]) -> str:
     """The byte order of a section whose block type has been read."""
     length, magic = _read(file, 4), _read(file, 4)
     if magic not in BYTE_ORDER:
@@ -131,7 +131,7 @@ def _section(file: BinaryIO) -> str:
     return order
 
 
-def _block(file: BinaryIO, order: str, length: int) -> bytes:
+def _block(file: IO[bytes], order: str, length: int) -> bytes:
     """The rest of a block, without the length that ends it."""
     if length < 0:
         raise ValueError("a block shorter than its own header")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO
 
 from shaper.capture.frames import CaptureError, read_frames
 from shaper.capture.link import LINKS
@@ -26,7 +26,7 @@ def read_capture(path: Path) -> Iterator[Packet]:
         yield from read_packets(file, str(path))
 
 
-def read_packets(file: BinaryIO, name: str) -> Iterator[Packet]:
+def read_packets(file: IO[bytes], name: str) -> Iterator[Packet]:
     """The same from an open file; `name` is for the error."""
     for number, (at, link, data) in enumerate(read_frames(file, name), 1):
         strip = LINKS.get(link)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 from struct import Struct
+from typing import Self
 
 from shaper.packet import Packet
 from shaper.pipeline import Verdict
@@ -57,6 +58,12 @@ class CaptureWriter:
 
     def close(self) -> None:
         self._file.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
 
     def _write(self, interface: str, packet: Packet, at: int, text: str) -> None:
         number = self._interfaces.get(interface)

@@ -9,10 +9,8 @@ from typing import Annotated
 import typer
 
 from shaper.core import MAX_HOLD
+from shaper.report.output import STDOUT
 from shaper.units import format_duration, parse_duration
-
-STDOUT = Path("-")
-"""What `--json` without a file stands for."""
 
 
 def duration(text: str | int) -> int:

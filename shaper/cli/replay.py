@@ -2,23 +2,46 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from shaper.cli.options import Json, MaxHold, Policies, Seed
-from shaper.core import MAX_HOLD
+from shaper.core import MAX_HOLD, Core
+from shaper.errors import UsageError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from shaper.packet import Packet
+    from shaper.pipeline import Verdict
+    from shaper.report.holds import Distribution
 
 EXAMPLES = (
     "shaper replay in.pcap --policy spread_burst:gap=10ms -o out.pcapng",
     "shaper replay in.pcap --policy ./drop_third.py --timeline",
+    "shaper replay in.pcap --policy delay:20ms --filter 'tcp port 80' --json",
 )
 
 
 def replay(
-    capture: Annotated[Path, typer.Argument(metavar="IN.pcap", help="A pcap or pcapng file.")],
+    capture: Annotated[Path, typer.Argument(metavar="IN", help="A pcap or pcapng file.")],
     policy: Policies,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", metavar="FILE", help="Write a pcapng of the packets sent, as they depart."),
+    ] = None,
+    expression: Annotated[
+        str | None,
+        typer.Option("--filter", metavar="EXPR", help="Take only what this tcpdump expression matches."),
+    ] = None,
+    timeline: Annotated[bool, typer.Option("--timeline", help="Tell of each packet, as a timeline.")] = False,
+    journal: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write what happened to each packet, as JSON lines.")
+    ] = None,
     seed: Seed = "0",
     max_hold: MaxHold = MAX_HOLD,
     json: Json = None,
@@ -27,5 +50,99 @@ def replay(
 
     Needs no privileges. Every packet is taken at its capture time and leaves when the
     policies say, to the nanosecond; the same capture and seed give the same result.
+    The exit status is 1 if a policy failed, a hold was cut short, or the capture is.
     """
-    return 0
+    from shaper.capture import CaptureError, CaptureWriter, read_capture
+    from shaper.capture.filter import read_filtered
+    from shaper.journal import Clocks, Journal
+    from shaper.load import load_pipeline
+    from shaper.pipeline import stage_names
+    from shaper.replay import replay as run
+    from shaper.report.holds import Holds
+    from shaper.report.output import console, write_json
+    from shaper.seat import PoliciesFailed
+    from shaper.timeline import write
+
+    for file in (output, journal):
+        if file is not None and file.exists() and file.samefile(capture):
+            raise UsageError(f"{file} is the capture itself; give another file to write")
+    pipeline = load_pipeline(policy, max_hold)
+    core = Core(pipeline, seed=seed, max_hold=max_hold)
+    packets = read_filtered(capture, expression) if expression else read_capture(capture)
+    holds = Holds(stage_names(pipeline))
+    taken: list[Packet] = []
+    verdicts: list[Verdict] = []
+    cut = None
+    with ExitStack() as files:
+        sinks: list[Callable[[Verdict], object]] = [holds.note]
+        if output is not None:
+            writer = files.enter_context(CaptureWriter(output, interfaces=("sent",)))
+            sinks.append(lambda verdict: writer.verdict(verdict, verdict.planned))
+        if journal is not None:
+            lines = files.enter_context(journal.open("w", encoding="utf-8"))
+            sinks.append(Journal(lines, policies=policy, seed=seed, clocks=Clocks(0, 0)).record)
+        if timeline:
+            packets = kept(packets, taken)
+            sinks.append(verdicts.append)
+        try:
+            for verdict in run(packets, core):
+                for sink in sinks:
+                    sink(verdict)
+        except CaptureError as error:
+            if not core.taken:
+                raise
+            cut = error
+    out = console(json)
+    if timeline:
+        out.print(str(write(policy, taken, verdicts, seed=seed, max_hold=max_hold)), markup=False, soft_wrap=True)
+    show(out, core, holds.by_policy())
+    write_json(document(capture, policy, seed, core, holds.by_policy()), json)
+    if cut is not None:
+        raise cut
+    if core.failures:
+        raise PoliciesFailed(core.failures)
+    return 1 if core.cut_short else 0
+
+
+def kept(packets: Iterable[Packet], taken: list[Packet]) -> Iterator[Packet]:
+    for packet in packets:
+        taken.append(packet)
+        yield packet
+
+
+def show(out: Console, core: Core, holds: dict[str, Distribution]) -> None:
+    """The summary for people."""
+    from shaper.report.table import table
+
+    beyond = f" ({core.overflowed} beyond a limit)" if core.overflowed else ""
+    out.print(
+        f"{core.taken} packets taken: {core.sent} sent, {core.dropped} dropped{beyond}; "
+        f"{core.injected} injected, {core.cut_short} cut short"
+    )
+    rows = [
+        (name, held.packets, held.p50 / 1e6, held.p99 / 1e6, held.max / 1e6)
+        for name, held in holds.items()
+        if held.packets
+    ]
+    if rows:
+        out.print(table(("Policy", "Packets held", "p50 (ms)", "p99 (ms)", "max (ms)"), rows))
+
+
+def document(
+    capture: Path, policies: list[str], seed: str, core: Core, holds: dict[str, Distribution]
+) -> dict[str, Any]:
+    """The summary as JSON, see schemas/replay.json."""
+    return {
+        "v": 1,
+        "capture": str(capture),
+        "policies": policies,
+        "seed": seed,
+        "taken": core.taken,
+        "sent": core.sent,
+        "dropped": core.dropped,
+        "overflowed": core.overflowed,
+        "injected": core.injected,
+        "cut_short": core.cut_short,
+        "held": [{"policy": name, **held.as_json()} for name, held in holds.items()],
+        "failures": [str(failure) for failure in core.failures],
+    }

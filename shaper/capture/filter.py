@@ -1,0 +1,47 @@
+"""A tcpdump expression applied to a capture, by tcpdump."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+from shaper.capture.frames import CaptureError
+from shaper.capture.read import read_packets
+from shaper.errors import ShaperError, UsageError
+from shaper.packet import Packet
+
+
+def read_filtered(path: Path, expression: str) -> Iterator[Packet]:
+    """The IP packets of a capture that match, numbered anew; see `read_capture` and pcap-filter(7).
+
+    Raises:
+        UsageError: not a valid expression.
+        CaptureError: see `read_capture`.
+        ShaperError: tcpdump is missing.
+        OSError: the file can't be read.
+    """
+    command = ["tcpdump", "-r", "-", "-w", "-", "--time-stamp-precision=nano", "--", expression]
+    with path.open("rb") as file:
+        try:
+            tcpdump = subprocess.Popen(command, stdin=file, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        except FileNotFoundError:
+            raise ShaperError("--filter needs tcpdump: apt install tcpdump") from None
+        error = None
+        with tcpdump:
+            assert tcpdump.stdout is not None
+            assert tcpdump.stderr is not None
+            try:
+                yield from read_packets(tcpdump.stdout, str(path))
+            except CaptureError as caught:
+                error = caught
+            lines = tcpdump.stderr.read().decode().strip().splitlines()
+    if tcpdump.returncode:
+        reason = lines[-1].removeprefix("tcpdump: ") if lines else f"tcpdump gave status {tcpdump.returncode}"
+        if error is not None:
+            # It wrote nothing.
+            raise UsageError(f"filter '{expression}' on {path}: {reason}")
+        reason = "is cut off" if "truncated dump file" in reason else f"is damaged: {reason}"
+        raise CaptureError(f"{path} {reason}; only the packets up to there were used")
+    if error is not None:
+        raise error

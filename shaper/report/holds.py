@@ -1,0 +1,50 @@
+"""How long the policies of a run held their packets."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from shaper.pipeline import Verdict
+from shaper.units import ms
+
+
+class Distribution(NamedTuple):
+    """Durations in ns: how many, the median, the 99th percentile (by nearest rank) and the longest."""
+
+    packets: int
+    p50: int
+    p99: int
+    max: int
+
+    @classmethod
+    def of(cls, durations: Sequence[int]) -> Distribution:
+        if not durations:
+            return cls(0, 0, 0, 0)
+        ordered = sorted(durations)
+        # The smallest value that at least so many percent do not exceed.
+        p50, p99 = (ordered[-(-len(ordered) * percent // 100) - 1] for percent in (50, 99))
+        return cls(len(ordered), p50, p99, ordered[-1])
+
+    def as_json(self) -> dict[str, Any]:
+        return {"packets": self.packets, "p50_ms": self.p50 / ms, "p99_ms": self.p99 / ms, "max_ms": self.max / ms}
+
+
+class Holds:
+    """Collects, per policy, how long each packet was held; eight bytes a hold.
+
+    Args:
+        policies: the names of the pipeline's stages.
+    """
+
+    def __init__(self, policies: Sequence[str]) -> None:
+        self._durations = {name: array("q") for name in policies}
+
+    def note(self, verdict: Verdict) -> None:
+        for policy, duration in verdict.packet.holds:
+            self._durations[policy].append(duration)
+
+    def by_policy(self) -> dict[str, Distribution]:
+        """Per policy, in the pipeline's order."""
+        return {name: Distribution.of(durations) for name, durations in self._durations.items()}

@@ -1,0 +1,47 @@
+"""Where a command's report and its JSON document go.
+
+Without a file for it, the document is the last thing on standard output, so that it can
+be piped on; all that is for people then goes to standard error.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+STDOUT = Path("-")
+"""What `--json` without a file stands for."""
+WIDTH = 80
+
+
+def console(document: Path | None) -> Console:
+    """Where the report for people goes, at most 80 columns wide.
+
+    Args:
+        document: where the JSON document goes; None if none is wanted.
+    """
+    from rich.console import Console
+
+    made = Console(stderr=document == STDOUT, highlight=False, soft_wrap=False)
+    made.width = min(made.width, WIDTH)
+    return made
+
+
+def write_json(content: dict[str, Any], document: Path | None) -> None:
+    """Write the document where `--json` says; nowhere if it was not given.
+
+    Raises:
+        OSError: the file can't be written.
+    """
+    if document is None:
+        return
+    text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+    if document == STDOUT:
+        sys.stdout.write(text)
+    else:
+        document.write_text(text, encoding="utf-8")

@@ -1,0 +1,40 @@
+"""Tables for a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+Cell = str | int | float | None
+
+
+def table(columns: Sequence[str], rows: Iterable[Sequence[Cell]], *, title: str | None = None) -> Table:
+    """A table whose columns of numbers stand right-justified; floats have three decimals, None is "-".
+
+    Args:
+        columns: their titles, with the unit of numbers: "p50 (ms)".
+    """
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    content = [list(row) for row in rows]
+    drawn = Table(
+        title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False
+    )
+    for index, name in enumerate(columns):
+        numeric = all(not isinstance(row[index], str) for row in content)
+        drawn.add_column(name, justify="right" if numeric else "left", overflow="fold", no_wrap=numeric)
+    for row in content:
+        # As Text, since names and units may hold square brackets, rich's markup.
+        drawn.add_row(*(Text(spell(cell)) for cell in row))
+    return drawn
+
+
+def spell(cell: Cell) -> str:
+    if cell is None:
+        return "-"
+    return f"{cell:.3f}" if isinstance(cell, float) else str(cell)
