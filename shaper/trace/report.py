@@ -8,11 +8,12 @@ from heapq import heappush, heappushpop
 
 from shaper.journal import Record
 from shaper.report.blocking import Blocking
+from shaper.report.statistic import Statistic
 from shaper.trace.analysis import Analysis
 from shaper.trace.attribution import Attribution
 from shaper.trace.events import Event, TraceError
 from shaper.trace.path import Path, Step
-from shaper.trace.summary import CpuTime, Statistic, cpu_times
+from shaper.trace.summary import CpuTime, cpu_times
 from shaper.trace.tasks import REMEMBERED, Off, Task
 
 LISTED = 1000
