@@ -8,7 +8,6 @@ as postgres refuse to be root.
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import os
 import socket
@@ -22,6 +21,8 @@ from shaper.live.libc import CLONE_NEWNET, CLONE_NEWUSER, unshare
 from shaper.live.privileges import CAP_SYS_ADMIN, can
 
 MTU = 1500
+SMALLEST_MTU = 68  # RFC 791; IPv6 needs 1280, RFC 8200
+LARGEST_MTU = 65536  # what lo has by default
 
 # linux/sockios.h, net/if.h
 SIOCSIFFLAGS = 0x8914
@@ -75,8 +76,10 @@ def enter(mtu: int = MTU) -> Private:
 
     Raises:
         ShaperError: user namespaces are switched off here; the message names the setting.
-        UsageError: lo can't have such an MTU.
+        UsageError: no IP packet fits into such an MTU, or none is so large.
     """
+    if not SMALLEST_MTU <= mtu <= LARGEST_MTU:
+        raise UsageError(f"an MTU of {mtu} bytes carries no IP packets; give one from {SMALLEST_MTU} to {LARGEST_MTU}")
     if len(os.listdir("/proc/self/task")) > 1:
         raise RuntimeError("a process with several threads can't enter a user namespace, see unshare(2)")
     caller = os.geteuid(), os.getegid()
@@ -114,12 +117,7 @@ def _map(inside: tuple[int, int], outside: tuple[int, int]) -> None:
 def _bring_up(interface: str, mtu: int) -> None:
     name = interface.encode()
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as control:
-        try:
-            fcntl.ioctl(control, SIOCSIFMTU, struct.pack("16si20x", name, mtu))
-        except OSError as error:
-            if error.errno != errno.EINVAL:
-                raise
-            raise UsageError(f"{interface} can't have an MTU of {mtu} bytes, try {MTU}") from None
+        fcntl.ioctl(control, SIOCSIFMTU, struct.pack("16si20x", name, mtu))
         fcntl.ioctl(control, SIOCSIFFLAGS, struct.pack("16sH22x", name, IFF_UP))
 
 

@@ -4,7 +4,9 @@ Every fixture that changes or starts anything asks for `network` itself, so that
 """
 
 import os
+import shlex
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -63,3 +65,28 @@ def rule_set(shell: Shell) -> Callable[[], list[str]]:
         return [line.split(" [")[0] for line in saved if not line.startswith("#")]
 
     return lines
+
+
+@pytest.fixture
+def ordinary(network: None) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Runs a command as an ordinary user and group, 4711 and 4712, without any privilege."""
+    user = ["setpriv", "--reuid=4711", "--regid=4712", "--clear-groups", "--no-new-privs"]
+    # In a mount namespace, directories that only root may search are replaced by ones with just what is needed.
+    steps = ["set -e"]
+    for number, needed in enumerate({sys.base_prefix, sys.prefix, os.getcwd()}):
+        closed = next((parent for parent in [*reversed(Path(needed).parents)] if not parent.stat().st_mode & 1), None)
+        if closed is not None:
+            aside, inside, barred = f"/run/aside{number}", shlex.quote(needed), shlex.quote(str(closed))
+            steps += [f"mkdir {aside}", f"mount --bind {inside} {aside}", f"mount -t tmpfs -o mode=755 none {barred}"]
+            steps += [f"mkdir -p {inside}", f"mount --bind {aside} {inside}"]
+    script = "\n".join([steps[0], "mount -t tmpfs none /run", *steps[1:], 'exec "$@"'])
+
+    def run(*command: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            ["unshare", "-m", "sh", "-c", script, "sh", *user, *command],
+            capture_output=True,
+            text=True,
+            env={"PATH": "/usr/bin:/bin", "HOME": "/", "PYTHONDONTWRITEBYTECODE": "1"},
+        )
+
+    return run

@@ -1,0 +1,40 @@
+"""`shaper doctor`: what shaper needs of this machine, and what mends what is missing."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+from shaper.cli.options import Json
+
+EXAMPLES = (
+    "sudo shaper doctor",
+    "shaper doctor --json | jq '.requirements[] | select(.status == \"missing\")'",
+)
+STYLES = {"ok": "green", "missing": "red", "unknown": "yellow"}
+VERSION = 1
+
+
+def doctor(json: Json = None) -> int:
+    """Say what shaper needs, whether it is there, and the command that mends it.
+
+    Everything is tried in a network namespace of its own: nothing is changed. The exit
+    status is 1 if something is missing that `shaper start` needs.
+    """
+    from rich.table import Table
+
+    from shaper.live.requirements import requirements
+    from shaper.report.output import console, write_json
+
+    found = list(requirements())
+    table = Table("requirement", "for", "status", "found", box=None, pad_edge=False)
+    for each in found:
+        table.add_row(each.name, each.needed_by, f"[{STYLES[each.status]}]{each.status}", each.found)
+    out = console(json)
+    out.print(table)
+    lacking = [each for each in found if each.mend]
+    if lacking:
+        out.print("\nTo mend it:")
+    for each in lacking:
+        out.print(f"  {each.name}: {each.mend}", markup=False, soft_wrap=True)
+    write_json({"version": VERSION, "requirements": [asdict(each) for each in found]}, json)
+    return int(any(each.status == "missing" and each.needed_by == "start" for each in found))
