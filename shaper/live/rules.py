@@ -107,6 +107,16 @@ class Rules:
                 undo.callback(remove, family, self._owner)
             undo.pop_all()
 
+    def detach(self) -> None:
+        """Bring no more packets to the queue; the rules' counters stay to be read.
+
+        Raises:
+            RulesError: iptables is missing, or not permitted.
+        """
+        for family in self._text:
+            if jumps := _jumps(iptables.save(family), self._owner):
+                iptables.restore(family, "\n".join(["*mangle", *jumps, "COMMIT", ""]))
+
     def remove(self) -> None:
         """Remove what is there of our rules; none is left, and nothing else is touched.
 
@@ -133,11 +143,16 @@ def remove(family: Family, owner: Owner) -> None:
         RulesError: iptables is missing, or not permitted.
     """
     table = iptables.save(family)
-    changes = [f"-D{line[2:]}" for line in table if line.startswith("-A ") and line.endswith(f" -j {owner.chain}")]
+    changes = _jumps(table, owner)
     if any(line.startswith(f":{owner.chain} ") for line in table):
         changes += [f"-F {owner.chain}", f"-X {owner.chain}"]
     if changes:
         iptables.restore(family, "\n".join(["*mangle", *changes, "COMMIT", ""]))
+
+
+def _jumps(table: list[str], owner: Owner) -> list[str]:
+    """What deletes the rules that jump to an owner's chain."""
+    return [f"-D{line[2:]}" for line in table if line.startswith("-A ") and line.endswith(f" -j {owner.chain}")]
 
 
 def _check(match: Match) -> None:

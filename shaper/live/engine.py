@@ -1,0 +1,135 @@
+"""The engine: one task that takes packets, lets the core decide, and answers when the time has come.
+
+Three things wake it: packets in the queue, the next deadline, the end. The queue's socket
+and a timerfd are joined in one epoll, which trio waits for; a trio deadline would be up to
+a millisecond late, since trio's own epoll counts in milliseconds.
+"""
+
+from __future__ import annotations
+
+import select
+import threading
+import time
+from collections.abc import Sequence
+
+import trio
+
+from shaper.core import Core
+from shaper.live.alarm import Alarm
+from shaper.live.inject import Injector
+from shaper.live.lateness import Holds
+from shaper.live.queue import Queue
+from shaper.live.record import Recorder
+from shaper.packet import Packet
+from shaper.pipeline import Verdict
+from shaper.units import ms, us
+
+BATCH = 256
+"""Packets taken at once, at most."""
+TURN = 2 * ms
+"""The longest that other tasks of this process have to wait."""
+NEAR = 150 * us
+"""Where the next deadline is nearer, waiting for it in here takes less time than trio's own way round."""
+
+
+class Engine:
+    """Joins the core with the kernel.
+
+    Args:
+        core: decides.
+        queue: where the packets come from.
+        injector: sends packets that policies make.
+        recorder: is told of each packet, if given.
+        one_by_one: write each verdict by itself, so that what it causes in the kernel can be told apart.
+
+    Attributes:
+        holds: how long packets were to be held, and were.
+        injector: see above.
+    """
+
+    def __init__(
+        self, core: Core, queue: Queue, injector: Injector, *, recorder: Recorder | None, one_by_one: bool
+    ) -> None:
+        self.holds = Holds()
+        self._core = core
+        self._queue = queue
+        self.injector = injector
+        self._injected = 0
+        self._recorder = recorder
+        self._one_by_one = one_by_one
+        self._alarm = Alarm()
+        self._epoll = select.epoll()
+        self._epoll.register(queue.fileno(), select.EPOLLIN)
+        self._epoll.register(self._alarm.fileno(), select.EPOLLIN)
+
+    async def run(self) -> None:
+        """Shape until cancelled."""
+        while True:
+            if self.work():
+                await trio.lowlevel.checkpoint()
+            else:
+                await trio.lowlevel.wait_readable(self._epoll.fileno())
+
+    def work(self) -> bool:
+        """Work for one turn; returns whether packets still wait to be taken."""
+        core, clock = self._core, time.monotonic_ns
+        until = clock() + TURN
+        while True:
+            packets = self.receive()
+            # While more packets wait, time goes on only as far as the last one's arrival.
+            self.answer(core.due(packets[-1].arrived if len(packets) == BATCH else clock()))
+            now = clock()
+            if packets:
+                if now >= until:
+                    return True
+                continue
+            deadline = core.next_deadline()
+            self._alarm.set(deadline)
+            if deadline is None or deadline - now > NEAR or now >= until:
+                return False
+            self._epoll.poll()
+
+    def receive(self) -> list[Packet]:
+        """Take what waits in the queue, a batch at most, and give it to the core."""
+        packets = self._queue.take(BATCH)
+        receive = self._core.receive
+        if self._recorder is not None:
+            for packet in packets:
+                self._recorder.arrived(packet)
+        for packet in packets:
+            receive(packet, packet.arrived)
+        return packets
+
+    def answer(self, verdicts: Sequence[Verdict]) -> None:
+        """Carry the verdicts out, in their order."""
+        if not verdicts:
+            return
+        if self._core.injected != self._injected:
+            self._injected = self._core.injected
+            self._answer_and_inject(verdicts)
+        elif self._one_by_one:
+            for verdict in verdicts:
+                self._write((verdict,))
+        else:
+            self._write(verdicts)
+
+    def _answer_and_inject(self, verdicts: Sequence[Verdict]) -> None:
+        for verdict in verdicts:
+            self._write((verdict,))
+
+    def _write(self, verdicts: Sequence[Verdict]) -> None:
+        begin = time.monotonic_ns()
+        if verdicts[0].fate == "injected":
+            self.injector.send(verdicts[0].packet)
+        else:
+            self._queue.answer(verdicts)
+        end = time.monotonic_ns()
+        self.holds.add(verdicts, end)
+        if self._recorder is not None:
+            tid = threading.get_native_id()
+            for verdict in verdicts:
+                self._recorder.answered(verdict, begin, end, tid)
+
+    def close(self) -> None:
+        self._epoll.close()
+        self._alarm.close()

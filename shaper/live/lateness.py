@@ -1,0 +1,49 @@
+"""How long packets were to be held, and were: the price of a userspace shaper, kept cheaply."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from shaper.pipeline import Verdict
+from shaper.report.holds import Distribution
+
+MOST = 1 << 15
+"""Samples kept; when there are more, every second one is given up, and half as many are taken."""
+
+
+class Holds:
+    """Wanted and actual holds of the packets that went on, by an even sample; the longest ones exactly."""
+
+    def __init__(self) -> None:
+        self._samples: list[tuple[int, int]] = []  # wanted, actual
+        self._step = 1
+        self._next = 0  # how many packets until the next sample
+        self._max_wanted = self._max_actual = self._max_late = 0
+
+    def add(self, verdicts: Sequence[Verdict], at: int) -> None:
+        """These verdicts, in the order of their planned times, were all carried out by `at` (ns)."""
+        self._max_late = max(self._max_late, at - verdicts[0][2])
+        arrivals = [packet.arrived for packet, _, _ in verdicts]
+        self._max_actual = max(self._max_actual, at - min(arrivals))
+        for packet, fate, planned in verdicts[self._next :: self._step]:
+            if fate != "dropped":
+                self._samples.append((planned - packet.arrived, at - packet.arrived))
+        self._next = (self._next - len(verdicts)) % self._step
+        if len(self._samples) > MOST:
+            self._samples = self._samples[::2]
+            self._step *= 2
+
+    @property
+    def wanted(self) -> Distribution:
+        """Planned departure minus arrival."""
+        return Distribution.of([wanted for wanted, _ in self._samples])
+
+    @property
+    def actual(self) -> Distribution:
+        """Departure minus arrival."""
+        return Distribution.of([actual for _, actual in self._samples])._replace(max=self._max_actual)
+
+    @property
+    def late(self) -> Distribution:
+        """Departure minus planned departure."""
+        return Distribution.of([actual - wanted for wanted, actual in self._samples])._replace(max=self._max_late)

@@ -1,0 +1,273 @@
+"""A run, from binding the queue to the summary: the one way in which live traffic is shaped.
+
+The order at the end is what keeps packets whole: all that are held go on, in order; what
+still comes passes at once; the rules go; the queue is drained until it is empty; only then
+is it closed, for closing makes the kernel drop what is left in it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
+from math import inf
+from pathlib import Path
+from typing import Literal
+
+import trio
+
+from shaper.core import MAX_HOLD, Core
+from shaper.live.counters import QueueCounters
+from shaper.live.engine import Engine
+from shaper.live.inject import Injector
+from shaper.live.queue import HEADERS, MAX_LENGTH, WHOLE, Queue, open_queue
+from shaper.live.record import Recorder
+from shaper.live.rules import Match, Rules
+from shaper.live.summary import Summary
+from shaper.policy import Policy
+from shaper.seat import Failure
+from shaper.units import ms, s
+
+LOOK = 50 * ms
+"""How often the kernel's own count of held packets is looked at."""
+QUIET = 5 * ms
+"""The queue is empty when no packet came for this long after the rules were detached."""
+PATIENCE = 1 * s
+"""How long packets that someone else's rules bring are waited for at the end."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """All that a run is told.
+
+    Attributes:
+        policies: the pipeline.
+        match: which packets.
+        specs: the policies as they were given, for the journal.
+        queue: its number; None takes a free one.
+        seed: decides all chance.
+        max_hold: the longest that any packet is held, in ns.
+        on_error: end the run when a policy fails, or let packets pass by that policy.
+        journal: a file for what happened to each packet.
+        capture: a pcapng file for the packets as they came and as they went.
+        one_verdict_per_write: so that what each causes in the kernel can be told apart; slower.
+        install_rules: without, someone else's rules bring the packets.
+        duration: end the run after so many ns.
+        length: how many packets the kernel holds at most.
+        buffer: bytes of the socket's receive buffer to ask for.
+        fail_open: packets pass unshaped, rather than being dropped, when the queue is full.
+        gso: take TCP segments that the sender left uncut, up to 64 kB, whole.
+        allow_bypass: packets that passed unshaped are no failure.
+    """
+
+    policies: tuple[Policy, ...]
+    match: Match
+    specs: tuple[str, ...] = ()
+    queue: int | None = None
+    seed: int | str = 0
+    max_hold: int = MAX_HOLD
+    on_error: Literal["stop", "continue"] = "stop"
+    journal: Path | None = None
+    capture: Path | None = None
+    one_verdict_per_write: bool = False
+    install_rules: bool = True
+    duration: int | None = None
+    length: int = MAX_LENGTH
+    buffer: int = 16 << 20
+    fail_open: bool = True
+    gso: bool = False
+    allow_bypass: bool = False
+
+    @property
+    def copy_range(self) -> int:
+        """How many bytes of each packet the kernel is to copy."""
+        whole = self.capture is not None or any(policy.needs == "packet" for policy in self.policies)
+        return WHOLE if whole else HEADERS
+
+
+class Started:
+    """A run under way.
+
+    Attributes:
+        settings: what it was told.
+        queue: what was bound.
+        rules: what was installed; None with `install_rules` off.
+        core: its counts so far.
+        engine: how late it is.
+        bypassed: packets that our rules matched and that were never taken, as far as was seen.
+        lost_to_reload: held packets that the kernel has dropped, as far as was seen.
+    """
+
+    def __init__(self, settings: Settings, queue: Queue, rules: Rules | None, core: Core, engine: Engine) -> None:
+        self.settings = settings
+        self.queue = queue
+        self.rules = rules
+        self.core = core
+        self.engine = engine
+        self.bypassed = self.lost_to_reload = 0
+        self._missing = self._seen = 0
+        self._reported: set[str] = set()
+        self._begun = time.monotonic_ns()
+        self._counters = QueueCounters(queue.number)
+
+    async def until(self, stop: trio.Event, failed: Callable[[Failure], None]) -> None:
+        """Shape until told to stop, for as long as the settings say, or until a policy fails."""
+        duration = self.settings.duration
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self.engine.run)
+            nursery.start_soon(self._watch, stop, failed)
+            with trio.move_on_after(inf if duration is None else duration / s):
+                await stop.wait()
+            nursery.cancel_scope.cancel()
+
+    async def _watch(self, stop: trio.Event, failed: Callable[[Failure], None]) -> None:
+        while True:
+            self._look_for_losses()
+            self._report(stop, failed)
+            await trio.sleep(LOOK / s)
+
+    def _report(self, stop: trio.Event, failed: Callable[[Failure], None]) -> None:
+        """Tell of the first failure of each policy."""
+        failures = self.core.failures
+        for failure in failures[self._seen :]:
+            if failure.policy not in self._reported:
+                self._reported.add(failure.policy)
+                failed(failure)
+        self._seen = len(failures)
+        if failures and self.settings.on_error == "stop":
+            stop.set()
+
+    def _look_for_losses(self) -> None:
+        """See whether the kernel still has all packets that the core holds."""
+        counters = self._counters.read()
+        if counters is not None:
+            missing = max(0, self.core.held - counters.held)
+            self.lost_to_reload += max(0, missing - self._missing)
+            self._missing = missing
+
+    async def count_bypassed(self) -> None:
+        """Ask the rules how many packets they matched; those that were never taken passed unshaped."""
+        if self.rules is not None:
+            matched = await trio.to_thread.run_sync(self.rules.packets)
+            if not self.engine.work():
+                self.bypassed = max(self.bypassed, matched - self.core.taken)
+
+    async def finish(self) -> None:
+        """Send on all that is held, let pass what still comes, and leave nothing behind."""
+        self._look_for_losses()
+        self.engine.answer(self.core.close())
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self.engine.run)
+            try:
+                if self.rules is not None:
+                    # No more packets, but the rules' counters stay to be read.
+                    await trio.to_thread.run_sync(self.rules.detach)
+                await self._drain()
+                await self.count_bypassed()
+            finally:
+                if self.rules is not None:
+                    await trio.to_thread.run_sync(self.rules.remove)
+                nursery.cancel_scope.cancel()
+
+    async def _drain(self) -> None:
+        """Take packets until no more come."""
+        # With someone else's rules they may never cease.
+        with trio.move_on_after(inf if self.rules is not None else PATIENCE / s):
+            before = -1
+            while self.core.taken != before:
+                before = self.core.taken
+                await trio.sleep(QUIET / s)
+                while self.engine.work():
+                    await trio.lowlevel.checkpoint()
+
+    def summary(self) -> Summary:
+        """What it came to so far."""
+        core, holds, counters = self.core, self.engine.holds, self._counters.read()
+        return Summary(
+            taken=core.taken,
+            sent=core.sent,
+            dropped=core.dropped,
+            overflowed=core.overflowed,
+            injected=core.injected,
+            not_injected=self.engine.injector.failed,
+            bypassed=None if self.rules is None else self.bypassed,
+            cut_short=core.cut_short,
+            lost_queue_full=counters and counters.lost_queue_full,
+            lost_buffer_full=counters and counters.lost_buffer_full,
+            lost_to_reload=self.lost_to_reload,
+            wanted=holds.wanted,
+            actual=holds.actual,
+            late=holds.late,
+            failures=tuple(core.failures),
+            duration=time.monotonic_ns() - self._begun,
+            allow_bypass=self.settings.allow_bypass,
+        )
+
+
+async def shape(
+    settings: Settings,
+    *,
+    started: Callable[[Started], None] = lambda run: None,
+    failed: Callable[[Failure], None] = lambda failure: None,
+    stop: trio.Event | None = None,
+) -> Summary:
+    """Shape live traffic until told to stop, and leave nothing behind, however it ends.
+
+    Args:
+        settings: what, how, how long.
+        started: called once packets are shaped.
+        failed: called with the first failure of each policy, at once.
+        stop: ends the run when set.
+
+    Raises:
+        QueueError: the queue can't be had.
+        RulesError: the rules can't be set.
+        UsageError: no packet could ever match.
+    """
+    if stop is None:
+        stop = trio.Event()
+    with ExitStack() as opened:
+        run = _open(settings, opened)
+        try:
+            started(run)
+            await run.until(stop, failed)
+        finally:
+            with trio.CancelScope(shield=True):
+                await run.finish()
+        return run.summary()
+
+
+def _open(settings: Settings, opened: ExitStack) -> Started:
+    """Bind the queue, then bring packets to it."""
+    core = Core(settings.policies, seed=settings.seed, max_hold=settings.max_hold)
+    queue = opened.enter_context(
+        closing(
+            open_queue(
+                settings.queue,
+                copy_range=settings.copy_range,
+                length=settings.length,
+                buffer=settings.buffer,
+                fail_open=settings.fail_open,
+                gso=settings.gso,
+            )
+        )
+    )
+    recorder = None
+    if settings.journal is not None or settings.capture is not None:
+        recorder = Recorder(
+            settings.journal,
+            settings.capture,
+            policies=settings.specs,
+            seed=settings.seed,
+            paired=settings.one_verdict_per_write,
+        )
+        opened.enter_context(closing(recorder))
+    injector = opened.enter_context(closing(Injector()))
+    engine = Engine(core, queue, injector, recorder=recorder, one_by_one=settings.one_verdict_per_write)
+    opened.enter_context(closing(engine))
+    rules = Rules(settings.match, queue.number) if settings.install_rules else None
+    run = Started(settings, queue, rules, core, engine)
+    if rules is not None:
+        rules.install()
+    return run

@@ -1,0 +1,131 @@
+"""What a run came to: counts, losses, holds; as a report and as JSON."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from shaper.report.holds import Distribution
+from shaper.seat import Failure
+from shaper.units import ms
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+VERSION = 1
+
+
+@dataclass(frozen=True)
+class Summary:
+    """The counts of one run.
+
+    Attributes:
+        taken: packets that came from the kernel.
+        sent: those that went on.
+        dropped: those that policies dropped, and those beyond a policy's limit.
+        overflowed: the latter alone.
+        injected: packets that policies made.
+        not_injected: those of them that the kernel refused.
+        bypassed: packets that our rules matched but that passed unshaped, the queue being full.
+        cut_short: packets sent earlier than planned, because of the longest hold allowed.
+        lost_queue_full, lost_buffer_full: packets that the kernel dropped; None where it doesn't say.
+        lost_to_reload: packets that the kernel dropped while we held them, when other rules were loaded.
+        wanted, actual, late: holds as planned, as they were, and the difference, in ns.
+        failures: every failure of a policy.
+        allow_bypass: bypassed packets are no reason to fail.
+    """
+
+    taken: int
+    sent: int
+    dropped: int
+    overflowed: int
+    injected: int
+    not_injected: int
+    bypassed: int | None
+    cut_short: int
+    lost_queue_full: int | None
+    lost_buffer_full: int | None
+    lost_to_reload: int
+    wanted: Distribution
+    actual: Distribution
+    late: Distribution
+    failures: tuple[Failure, ...]
+    duration: int
+    allow_bypass: bool = False
+
+    @property
+    def lost(self) -> int:
+        """Packets that the kernel dropped because of us."""
+        return (self.lost_queue_full or 0) + (self.lost_buffer_full or 0) + self.lost_to_reload
+
+    def problems(self) -> list[str]:
+        """Why the run did not go as it should, a line each."""
+        found = [str(failure) for failure in self.failures]
+        if self.lost_queue_full:
+            found.append(f"{self.lost_queue_full} packets were lost because the queue was full")
+        if self.lost_buffer_full:
+            found.append(f"{self.lost_buffer_full} packets were lost because the queue's socket buffer was full")
+        if self.lost_to_reload:
+            found.append(
+                f"{self.lost_to_reload} held packets were lost: another program loaded packet filter rules anew, "
+                "or their interface went away"
+            )
+        if self.bypassed and not self.allow_bypass:
+            found.append(f"{self.bypassed} packets passed unshaped: they came faster than they could be taken")
+        if self.cut_short:
+            found.append(f"{self.cut_short} packets were sent early: a policy planned beyond --max-hold")
+        if self.not_injected:
+            found.append(f"{self.not_injected} packets that policies made were refused by the kernel")
+        return found
+
+    @property
+    def status(self) -> int:
+        """The exit status: 1 if a policy failed, or packets were lost, bypassed or cut short."""
+        return 1 if self.problems() else 0
+
+    def to_json(self) -> dict[str, Any]:
+        """The document of `--json`."""
+        return {
+            "v": VERSION,
+            "duration_s": self.duration / 1e9,
+            "taken": self.taken,
+            "sent": self.sent,
+            "dropped": self.dropped,
+            "overflowed": self.overflowed,
+            "injected": self.injected,
+            "not_injected": self.not_injected,
+            "bypassed": self.bypassed,
+            "cut_short": self.cut_short,
+            "lost_queue_full": self.lost_queue_full,
+            "lost_buffer_full": self.lost_buffer_full,
+            "lost_to_reload": self.lost_to_reload,
+            "wanted_hold": self.wanted.as_json(),
+            "actual_hold": self.actual.as_json(),
+            "lateness": self.late.as_json(),
+            "problems": self.problems(),
+        }
+
+    def report(self) -> Table:
+        """The summary for people."""
+        from rich.table import Table
+
+        table = Table(box=None, show_header=False, pad_edge=False)
+        table.add_column(justify="left")
+        table.add_column(justify="right")
+        table.add_column(justify="left")
+        for name, count, remark in (
+            ("taken", self.taken, "packets that came from the kernel"),
+            ("sent", self.sent, "went on"),
+            ("dropped", self.dropped, f"{self.overflowed} of them beyond a limit" if self.overflowed else ""),
+            ("injected", self.injected, "made by policies"),
+            ("bypassed", self.bypassed, "passed unshaped"),
+            ("cut short", self.cut_short, "sent early, at --max-hold"),
+            ("lost", self.lost, "dropped by the kernel"),
+        ):
+            table.add_row(name, "not known" if count is None else f"{count:,}", remark)
+        if self.taken:
+            for name, times in (("wanted hold", self.wanted), ("actual hold", self.actual), ("lateness", self.late)):
+                table.add_row(
+                    name, f"{times.p50 / ms:.3f} ms", f"p99 {times.p99 / ms:.3f}, max {times.max / ms:.3f} ms"
+                )
+        return table
