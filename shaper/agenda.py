@@ -25,18 +25,21 @@ class Agenda:
     def __len__(self) -> int:
         return len(self._fifo) + len(self._heap)
 
-    def add(self, at: int, seat: Seat, packet: Packet | None) -> None:
+    def add(self, at: int, seat: Seat, packet: Packet | None) -> int:
+        """Plan something; returns the number of the entry."""
         self._order += 1
         entry = (at, self._order, seat, packet)
         if not self._fifo or at >= self._fifo[-1][0]:
             self._fifo.append(entry)
         else:
             heappush(self._heap, entry)
+        return self._order
 
-    def add_far(self, at: int, seat: Seat, packet: Packet | None) -> None:
+    def add_far(self, at: int, seat: Seat, packet: Packet | None) -> int:
         """Plan something far off, such as a time-out, which would send all that comes before it to the heap."""
         self._order += 1
         heappush(self._heap, (at, self._order, seat, packet))
+        return self._order
 
     def first(self) -> Entry | None:
         """The earliest entry, left in place."""

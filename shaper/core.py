@@ -36,11 +36,13 @@ class Core:
 
     Attributes:
         taken: packets received so far.
+        max_hold: as given.
         needs_whole_packets: some policy looks beyond the headers.
     """
 
     def __init__(self, pipeline: Sequence[Policy], *, seed: int | str = 0, max_hold: int = MAX_HOLD) -> None:
         self.taken = 0
+        self.max_hold = max_hold
         self.needs_whole_packets = any(policy.needs == "packet" for policy in pipeline)
         self._connections = Connections()
         self._pipeline = Pipeline(pipeline, self._connections, seed, max_hold)
@@ -70,7 +72,7 @@ class Core:
         return verdicts
 
     def close(self) -> list[Verdict]:
-        """Verdicts for all packets still held: they go on, in order of arrival."""
+        """Verdicts for all packets still held: they go on, in order of arrival. What comes later passes at once."""
         pipeline, waiting = self._pipeline, []
         while len(self._agenda):
             entry = self._agenda.pop()
@@ -78,6 +80,7 @@ class Core:
             if packet is not None and _stands(entry):
                 seat.let_go(packet, pipeline.now)
                 waiting.append(packet)
+        pipeline.retire()
         for packet in sorted(waiting, key=Packet.order):
             pipeline.conclude(packet, "sent")
         return self.due(pipeline.now)
@@ -137,6 +140,6 @@ class Core:
 
 
 def _stands(entry: Entry) -> bool:
-    """Whether an entry of the agenda is still to happen: no later Wake replaced it, the packet is still there."""
-    at, _, seat, packet = entry
-    return seat.wake == at if packet is None else packet.root.holder is seat
+    """Whether an entry of the agenda is still to happen: no later plan replaced it."""
+    at, number, seat, packet = entry
+    return seat.wake == at if packet is None else packet.root.plan == number

@@ -62,7 +62,7 @@ class Packet:
 
     __slots__ = (
         "_flow", "_holds", "_ip", "_tcp", "arrived", "by", "cut_short", "direction", "holder",
-        "id", "raw", "root", "segment", "since", "taken", "track",
+        "id", "plan", "raw", "root", "segment", "since", "taken", "track",
     )  # fmt: skip
 
     def __init__(self, raw: bytes, id: int = 0, arrived: int = 0) -> None:
@@ -72,11 +72,13 @@ class Packet:
         self.segment = ""
         self.direction = "original"
         self.by = ""
-        # What follows is the core's: the packet as taken, its flow's state, who holds it and since when.
+        # What follows is the core's: the packet as taken, its flow's state, who holds it, since when,
+        # and which entry of the agenda lets it go.
         self.root = self
         self.track: Track | None = None
         self.holder: Seat | None = None
         self.since = 0
+        self.plan = 0
         self.cut_short = False
         self._holds: tuple[tuple[str, int], ...] = ()
 
@@ -156,7 +158,7 @@ class Packet:
         """
         self._need_whole("rewritten")
         changed = Packet(put_right(raw) if fix else raw, self.id, self.arrived)
-        changed.segment, changed.direction = self.segment, self.direction
+        changed.taken, changed.segment, changed.direction = self.taken, self.segment, self.direction
         changed.root, changed.track = self.root, self.track
         return changed
 

@@ -6,14 +6,14 @@ to the agenda, what leaves the last stage or is dropped becomes a verdict.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Literal, NamedTuple
 
-from shaper.action import Drop, Hold, Send, Wake
+from shaper.action import Action, Drop, Hold, Send, Wake
 from shaper.agenda import Agenda
 from shaper.connections import Connections, Track
 from shaper.packet import Packet
-from shaper.policy import Answer, Policy
+from shaper.policy import Policy
 from shaper.seat import Failure, PolicyError, Seat, check, seat_for
 
 WAKES_IN_A_ROW = 1000
@@ -72,7 +72,7 @@ class Pipeline:
             stage += 1
             if seat is None or not seat.shapes(packet):
                 continue
-            if seat.is_full():
+            if seat.is_full(packet):
                 self.overflowed += 1
                 packet.root.by = seat.name
                 self.conclude(packet, "dropped")
@@ -80,7 +80,7 @@ class Pipeline:
             try:
                 answer = seat.policy.on_packet(packet, self.now)
             except Exception as error:
-                self._fail(seat, error, packet)
+                self._fail(seat, error, "on_packet", packet)
                 return
             if answer is not None:
                 if type(answer) is Send and answer.packet is packet and type(answer.at) is int:
@@ -108,6 +108,10 @@ class Pipeline:
             self.dropped += 1
         self.verdicts.append(Verdict(packet, fate, self.now))
 
+    def retire(self) -> None:
+        """From now on packets pass by all policies."""
+        self._depth = 0
+
     def _seat(self, track: Track, stage: int) -> Seat | None:
         """Where packets of this flow sit at this stage; None where they pass by."""
         policy, connection = self._prototypes[stage], track.connection
@@ -133,9 +137,11 @@ class Pipeline:
     def wake(self, seat: Seat) -> None:
         seat.wake = None
         try:
+            if seat.count_wake(self.now) > WAKES_IN_A_ROW:
+                raise PolicyError(f"asked {WAKES_IN_A_ROW} times in a row to be woken at once, so time can't go on")
             answer = seat.policy.on_wake(self.now)
         except Exception as error:
-            self._fail(seat, error, None)
+            self._fail(seat, error, "on_wake", None)
             return
         if answer is not None:
             self._carry_out(seat, answer, None)
@@ -149,31 +155,31 @@ class Pipeline:
 
     # What a policy says.
 
-    def _carry_out(self, seat: Seat, answer: Answer, current: Packet | None) -> None:
+    def _carry_out(self, seat: Seat, answer: Action | Iterable[Action], current: Packet | None) -> None:
         """Do what the policy said, in its order; a current packet that it didn't mention goes on first."""
         undisposed = current
         try:
-            actions = (answer,) if isinstance(answer, Send | Drop | Hold | Wake) else tuple(answer or ())
+            actions = tuple(answer) if isinstance(answer, Iterable) else (answer,)
             check(actions)
             about = [action for action in actions if not isinstance(action, Wake)]
             if current is not None and all(action.packet.root is not current.root for action in about):
                 undisposed = None
                 self.go_on(seat, current)
-            disposed: set[Packet] = set()
+            sent: set[Packet] = set()
             for action in actions:
                 if isinstance(action, Wake):
                     self._plan_wake(seat, action.at)
                     continue
                 packet = action.packet
-                if isinstance(action, Send) and packet.root in disposed:
-                    self._send(seat, packet.copy(), action.at)
+                if isinstance(action, Send) and packet.root in sent:
+                    self._duplicate(seat, packet, action.at)
                     continue
                 if undisposed is not None and packet.root is undisposed.root:
                     undisposed = None
                 elif not self._claim(seat, action):
                     continue
-                disposed.add(packet.root)
                 if isinstance(action, Send):
+                    sent.add(packet.root)
                     self._send(seat, packet, action.at)
                 elif isinstance(action, Hold):
                     self._hold(seat, packet)
@@ -181,7 +187,7 @@ class Pipeline:
                     packet.root.by = seat.name
                     self.conclude(packet, "dropped")
         except Exception as error:
-            self._fail(seat, error, undisposed)
+            self._fail(seat, error, "on_packet" if current is not None else "on_wake", undisposed)
 
     def _claim(self, seat: Seat, action: Send | Drop | Hold) -> bool:
         """Whether this seat may dispose of the packet, which it then holds no longer.
@@ -197,9 +203,10 @@ class Pipeline:
             return True
         is_new = root.id == 0 and root.holder is None
         if is_new and not isinstance(action, Drop):
+            self._adopt(seat, packet)
             return True
         if isinstance(action, Send) and root.holder is seat:
-            self._send(seat, packet.copy(), action.at)
+            self._duplicate(seat, packet, action.at)
             return False
         raise PolicyError(
             f"{action!r}: {seat.name} does not hold this packet; "
@@ -207,37 +214,36 @@ class Pipeline:
         )
 
     def _send(self, seat: Seat, packet: Packet, at: int | None) -> None:
-        root = packet.root
-        if not root.id:
-            self._adopt(seat, packet)
         if at is None or at <= self.now:
             self.go_on(seat, packet)
             return
+        root = packet.root
         latest = root.arrived + self._max_hold
         if at > latest:
             self._cut_short(packet)
             at = max(latest, self.now)
         seat.take(packet, self.now)
-        self.agenda.add(at, seat, packet)
+        root.plan = self.agenda.add(at, seat, packet)
+
+    def _duplicate(self, seat: Seat, packet: Packet, at: int | None) -> None:
+        twin = packet.copy()
+        self._adopt(seat, twin)
+        self._send(seat, twin, at)
 
     def _adopt(self, seat: Seat, packet: Packet) -> None:
-        """A packet that a policy made arrives when it is first sent or held."""
-        root = packet.root
-        if not root.arrived:
-            root.arrived = self.now
-        root.by = root.by or seat.name
+        """A packet that a policy made arrives when it is sent or held."""
+        packet.root.arrived = packet.root.taken = self.now
+        packet.root.by = seat.name
         self._connections.find(packet, self.now)
 
     def _hold(self, seat: Seat, packet: Packet) -> None:
-        if not packet.root.id:
-            self._adopt(seat, packet)
         latest = packet.root.arrived + self._max_hold
         if latest <= self.now:
             self._cut_short(packet)
             self.go_on(seat, packet)
             return
         seat.take(packet, self.now, until_told=True)
-        self.agenda.add_far(latest, seat, packet)
+        packet.root.plan = self.agenda.add_far(latest, seat, packet)
 
     def _cut_short(self, packet: Packet) -> None:
         if not packet.root.cut_short:
@@ -245,16 +251,12 @@ class Pipeline:
             self.cut_short += 1
 
     def _plan_wake(self, seat: Seat, at: int) -> None:
-        at = max(at, self.now)
-        seat.wakes_in_a_row = seat.wakes_in_a_row + 1 if at == self.now else 0
-        if seat.wakes_in_a_row > WAKES_IN_A_ROW:
-            raise PolicyError(f"asked {WAKES_IN_A_ROW} times in a row to be woken at once, so time can't go on")
-        seat.wake = at
-        self.agenda.add(at, seat, None)
+        seat.wake = max(at, self.now)
+        self.agenda.add(seat.wake, seat, None)
 
-    def _fail(self, seat: Seat, error: Exception, current: Packet | None) -> None:
+    def _fail(self, seat: Seat, error: Exception, hook: str, current: Packet | None) -> None:
         """Fail open: what the policy holds and the current packet go on, and all that comes later passes by it."""
-        self.failures.append(seat.failed(error))
+        self.failures.append(seat.failed(error, hook))
         packets = seat.release(self.now)
         if current is not None:
             packets.append(current)

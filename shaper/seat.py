@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from shaper.action import Drop, Hold, Send, Wake
+from shaper.errors import ShaperError
 from shaper.packet import Packet
 from shaper.policy import Policy
 from shaper.segment import CLASSES
@@ -15,6 +16,15 @@ from shaper.segment import CLASSES
 
 class PolicyError(Exception):
     """A policy said something that can't be done."""
+
+
+class PoliciesFailed(ShaperError):
+    """Policies failed while packets went on; one line for the first."""
+
+    def __init__(self, failures: Sequence[Failure]) -> None:
+        more = f" (and {len(failures) - 1} more failures)" if len(failures) > 1 else ""
+        super().__init__(f"{failures[0]}{more}")
+        self.details = "\n".join(failure.details for failure in failures)
 
 
 class Failure(NamedTuple):
@@ -39,7 +49,7 @@ class Seat:
 
     __slots__ = (
         "_bytes", "_limited", "_packets", "_selects",
-        "held", "is_failed", "name", "policy", "stage", "wake", "wakes_in_a_row",
+        "_wakes", "_woken", "held", "is_failed", "name", "policy", "stage", "wake",
     )  # fmt: skip
 
     def __init__(self, policy: Policy, name: str, stage: int) -> None:
@@ -48,7 +58,8 @@ class Seat:
         self.stage = stage
         self.held: dict[Packet, Packet] = {}
         self.wake: int | None = None
-        self.wakes_in_a_row = 0
+        self._wakes = 0
+        self._woken = -1
         self.is_failed = False
         self._packets = self._bytes = 0
         self._limited = policy.limit != (None, None)
@@ -64,11 +75,20 @@ class Seat:
             return False
         return policy.direction in ("both", packet.direction)
 
-    def is_full(self) -> bool:
+    def is_full(self, packet: Packet) -> bool:
+        """Whether holding this packet too would go beyond the policy's `limit`."""
         if not self._limited:
             return False
         packets, size = self.policy.limit
-        return (packets is not None and self._packets >= packets) or (size is not None and self._bytes >= size)
+        return (packets is not None and self._packets >= packets) or (
+            size is not None and self._bytes + packet.length > size
+        )
+
+    def count_wake(self, now: int) -> int:
+        """The how-manieth wake this is without time going on."""
+        self._wakes = self._wakes + 1 if now == self._woken else 1
+        self._woken = now
+        return self._wakes
 
     def take(self, packet: Packet, now: int, *, until_told: bool = False) -> None:
         """Keep the packet: until a planned time, or until the policy says more."""
@@ -85,6 +105,7 @@ class Seat:
         """The packet is no longer kept; what it waited is noted on it."""
         root = packet.root
         root.holder = None
+        root.plan = 0
         if self._limited:
             self._packets -= 1
             self._bytes -= root.length
@@ -99,11 +120,11 @@ class Seat:
             self.let_go(packet, now)
         return packets
 
-    def failed(self, error: Exception) -> Failure:
+    def failed(self, error: Exception, hook: str) -> Failure:
         """The policy is out of service; packets pass by it from now on."""
         self.is_failed = self._selects = True
         self.wake = None
-        return failure_of(self.policy, self.name, error)
+        return failure_of(self.policy, self.name, error, hook)
 
 
 def seat_for(prototype: Policy, name: str, stage: int, identity: str) -> tuple[Seat, Failure | None]:
@@ -112,7 +133,7 @@ def seat_for(prototype: Policy, name: str, stage: int, identity: str) -> tuple[S
         return Seat(prototype.fresh(identity), name, stage), None
     except Exception as error:
         seat = Seat(prototype, name, stage)
-        return seat, seat.failed(error)
+        return seat, seat.failed(error, "start")
 
 
 def check(answer: Sequence[object]) -> None:
@@ -129,12 +150,11 @@ def check(answer: Sequence[object]) -> None:
             raise PolicyError(f"{verb} takes its time as int nanoseconds, such as now + 20 * ms, not {at!r}")
 
 
-def failure_of(policy: Policy, name: str, error: Exception) -> Failure:
-    """Says where in the policy's own file it went wrong."""
-    frames = traceback.extract_tb(error.__traceback__)
-    module = sys.modules.get(type(policy).__module__)
-    file = getattr(module, "__file__", None)
-    own = [frame for frame in frames if frame.filename == file]
-    where = f"{own[-1].filename}:{own[-1].lineno}" if own else f"{file}:{type(policy).__name__}"
+def failure_of(policy: Policy, name: str, error: Exception, hook: str) -> Failure:
+    """Says where in the policy's own file it went wrong; at least which hook it was."""
+    code = getattr(policy, hook).__code__
+    files = {code.co_filename, getattr(sys.modules.get(type(policy).__module__), "__file__", None)}
+    own = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename in files]
+    where = f"{own[-1].filename}:{own[-1].lineno}" if own else f"{code.co_filename}:{code.co_firstlineno}"
     what = str(error) if isinstance(error, PolicyError) else f"{type(error).__name__}: {error}"
     return Failure(name, where, what, "".join(traceback.format_exception(error)))
