@@ -62,6 +62,7 @@ def examples(lines: Sequence[str]) -> str:
 def with_bare_json(arguments: Sequence[str]) -> list[str]:
     """Typer has no options whose value may be left out, so a `--json` without one is given `-`."""
     given = []
-    for argument, following in zip(arguments, [*arguments[1:], "-"], strict=False):
-        given.append(f"--json={STDOUT}" if argument == "--json" and following.startswith("-") else argument)
+    for argument, following in zip(arguments, [*arguments[1:], "--"], strict=False):
+        is_bare = argument == "--json" and following.startswith("-") and following != str(STDOUT)
+        given.append(f"--json={STDOUT}" if is_bare else argument)
     return given

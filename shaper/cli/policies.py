@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Annotated
 
 import typer
@@ -18,9 +19,23 @@ EXAMPLES = (
 def policies(
     name: Annotated[
         str | None,
-        typer.Argument(metavar="[NAME]", help="A policy, as --policy takes it.", autocompletion=policy_names),
+        typer.Argument(metavar="NAME", help="One, as --policy takes it.", autocompletion=policy_names),
     ] = None,
     json: Json = None,
 ) -> int:
     """List the policies, or show one with its options."""
-    return 0
+    from shaper.report import manual
+    from shaper.report.output import console, write_json
+
+    out = console(json)
+    faults: list[str] = []
+    if name is None:
+        entries, faults = manual.entries()
+        manual.print_list(out, entries)
+    else:
+        entries = [manual.entry_of(name)]
+        manual.print_page(out, entries[0])
+    write_json(manual.as_json(entries), json)
+    for fault in faults:
+        print(f"shaper: {fault}", file=sys.stderr)
+    return 1 if faults else 0

@@ -11,7 +11,7 @@ import typer
 
 from shaper.cli.options import Json, MaxHold, Policies, Seed
 from shaper.core import MAX_HOLD, Core
-from shaper.errors import UsageError
+from shaper.errors import ShaperError, UsageError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -101,7 +101,9 @@ def replay(
         raise cut
     if core.failures:
         raise PoliciesFailed(core.failures)
-    return 1 if core.cut_short else 0
+    if core.cut_short:
+        raise ShaperError(f"{core.cut_short} packets were sent early, a policy having planned beyond --max-hold")
+    return 0
 
 
 def kept(packets: Iterable[Packet], taken: list[Packet]) -> Iterator[Packet]:

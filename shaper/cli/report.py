@@ -12,7 +12,7 @@ from shaper.cli.options import Json
 EXAMPLES = (
     "shaper report lttng-traces/session-1/kernel --command nc",
     "shaper report recording --journal shaper.jsonl --json report.json",
-    "shaper report calls.strace        # strace -f -ttt -T -yy -o calls.strace COMMAND",
+    "shaper report calls.strace  # strace -f -ttt -T -yy -o calls.strace COMMAND",
 )
 
 

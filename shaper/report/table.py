@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -16,19 +16,23 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[Cell]], *, title: str 
 
     Args:
         columns: their titles, with the unit of numbers: "p50 (ms)".
+        rows: their cells; an empty row sets what follows apart.
     """
     from rich import box
     from rich.table import Table
     from rich.text import Text
 
     content = [list(row) for row in rows]
-    drawn = Table(
-        title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False
-    )
+    drawn = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD)
+    # Two columns between columns, nothing around them.
+    drawn.padding, drawn.pad_edge, drawn.show_edge = (0, 1, 0, 0), False, False
     for index, name in enumerate(columns):
-        numeric = all(not isinstance(row[index], str) for row in content)
+        numeric = all(not isinstance(row[index], str) for row in content if row)
         drawn.add_column(name, justify="right" if numeric else "left", overflow="fold", no_wrap=numeric)
     for row in content:
+        if not row:
+            drawn.add_section()
+            continue
         # As Text, since names and units may hold square brackets, rich's markup.
         drawn.add_row(*(Text(spell(cell)) for cell in row))
     return drawn
