@@ -2,52 +2,51 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from typing import TypeGuard
 
 from shaper.journal import Record
-from shaper.probe.account import Account, Call
+from shaper.probe.account import Call
 from shaper.probe.causes import Causes
 from shaper.probe.chain import Explained, explain
 from shaper.probe.needs import Need
+from shaper.probe.run import Run
 from shaper.report.blocking import LABELS, Blocking, Waker
 from shaper.units import ms
 
 THRESHOLD = 1 * ms
 
 
-def blockings(accounts: Sequence[Account], records: Sequence[Record], threshold: int = THRESHOLD) -> list[Blocking]:
-    """All calls that waited longer than the threshold (ns), by their start.
-
-    Args:
-        records: of all packets of the run; none if it was not shaped.
-    """
-    causes = Causes(accounts, records)
-    began = min(
-        (account.calls[0].start for account in accounts if account.role == "client" and account.calls), default=0
-    )
+def blockings(run: Run, threshold: int = THRESHOLD) -> list[Blocking]:
+    """All calls that waited longer than the threshold (ns), by their start."""
+    causes = Causes(run.accounts, run.records)
     found = []
     for sender in causes.senders:
         for call, need in sender.needs.of:
             if call.duration > threshold:
-                found.append(_blocking(call, need, _explain(call, need, causes, began)))
+                found.append(_blocking(call, need, _explain(call, need, causes, run.began)))
     return sorted(found, key=lambda blocking: blocking.start)
 
 
 def _explain(call: Call, need: Need, causes: Causes, began: int) -> Explained:
     if need.what == "timeout":
         return Explained(timer=call.duration)
-    if need.waker is not None and need.waker.begin <= call.end:
+    if _woke(need.waker, call):
         return explain(call.start, call.end, need.waker, causes.of)
     # Without a journal this much is known still.
-    before = max(0, min(began, call.end) - call.start) if call.role == "server" else 0
+    before = max(0, min(began, call.end) - call.start)
     return Explained(before_client=before, unexplained=call.duration - before)
+
+
+def _woke(waker: Record | None, call: Call) -> TypeGuard[Record]:
+    """Whether the packet came during the call; else what the call needed was there already."""
+    return waker is not None and call.start < waker.begin < call.end
 
 
 def _blocking(call: Call, need: Need, explained: Explained) -> Blocking:
     waker = None
     if need.what == "timeout":
         waker = Waker("hrtimer", "timeout")
-    elif need.waker is not None:
+    elif _woke(need.waker, call):
         waker = Waker("packet", f"{LABELS.get(need.waker.segment, need.waker.segment)} #{need.waker.id}")
     return Blocking(
         task=call.role,

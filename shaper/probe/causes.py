@@ -18,8 +18,8 @@ from shaper.probe.needs import Needs
 from shaper.probe.traffic import Traffic
 from shaper.units import ms
 
-AT_ONCE = 15 * ms
-"""The kernel answers a delivery within this time, or a timer was at work: the shortest delayed ACK takes 40 ms."""
+AT_ONCE = 2 * ms
+"""The kernel answers a delivery within this time, or a timer was at work: a delayed ACK takes 40 ms at least."""
 AFTER_CALL = 5 * ms
 """A packet may be seen this long after the return of its call: the FIN of close(2) leaves after it."""
 REPLIES = frozenset({"synack", "handshake-ack", "pure-ack", "dup-ack", "window-update", "rst", "icmp", "other"})
@@ -110,12 +110,10 @@ class Causes:
         byte = self.traffic.sent_by(flow).stream.offset(record) if record.segment == "data" else 0
         call = sender.call_for(flow, record, byte)
         if call is not None and delivery is not None and delivery.begin > call.start:
-            # It had to wait in the send buffer. A call that has long returned has let it go there.
-            if record.arrived - delivery.begin < AT_ONCE:
-                return Cause("kernel", delivery)
-            if record.arrived > call.end + AFTER_CALL:
-                return Cause("timer", delivery)
+            # It had to wait in the send buffer, for an ACK or for its turn by TCP's pacing.
+            return Cause("kernel" if record.arrived - delivery.begin < AT_ONCE else "timer", delivery)
         learned = sender.last_read(call.start if call is not None else record.arrived)
-        if learned is None and sender.role == "client":
-            return Cause("client")
-        return Cause("task", learned)
+        if call is not None and record.arrived - call.start > AT_ONCE:
+            return Cause("timer", learned)
+        # Before its first packet is the time before the client began.
+        return Cause("client" if learned is None and sender.role == "client" else "task", learned)

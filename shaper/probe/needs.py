@@ -126,4 +126,4 @@ class Needs:
         if call.flow is None or call.duration < WAITED:
             return Need("space")
         ack = self._traffic.sent_to(call.flow).last_before(call.end)
-        return Need("space", ack, ack)
+        return Need("space", ack, ack) if ack is not None and ack.begin > call.start else Need("space")

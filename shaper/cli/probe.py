@@ -1,0 +1,144 @@
+"""`shaper probe`: a real client and server over a shaped path, and which of their calls waited for what."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from shaper.cli.options import Json, MaxHold, Seed, duration, policy_names
+from shaper.core import MAX_HOLD
+from shaper.errors import UsageError
+from shaper.units import ms, s
+
+if TYPE_CHECKING:
+    from shaper.probe.ends import Script
+    from shaper.probe.run import Run
+
+EXAMPLES = (
+    "shaper probe --policy delay:time=100ms",
+    "shaper probe --policy delay:time=100ms --policy spread_burst:gap=100ms --figure netcat.svg",
+    "shaper probe --workload request:rounds=5 --policy delay:20ms --repeat 5 --json",
+    "shaper probe --server                    # on one machine, with `shaper start` beside it",
+    "shaper probe --client 192.0.2.7          # on the other",
+)
+
+
+def workload_names(incomplete: str) -> list[str]:
+    """For the shell's completion."""
+    from shaper.probe.workload import names
+
+    return [name for name in names() if name.startswith(incomplete)]
+
+
+Workload = Annotated[
+    str,
+    typer.Option(
+        metavar="NAME[:option=value,…]",
+        help="What the two processes do: netcat, connect, connects, request, pipeline, bulk, idle, tls, http, udp; "
+        "or a file.py.",
+        autocompletion=workload_names,
+    ),
+]
+Shaping = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--policy",
+        metavar="SPEC",
+        help="Shape the packets, as for `shaper start`; several make a pipeline. Without: not shaped.",
+        autocompletion=policy_names,
+    ),
+]
+Repeat = Annotated[int, typer.Option(metavar="N", min=1, help="How often; the report has the medians.")]
+Timeout = Annotated[
+    int,
+    typer.Option(metavar="TIME", parser=duration, show_default=False, help="End a run after this. [default: 10s]"),
+]
+Threshold = Annotated[
+    int,
+    typer.Option(
+        metavar="TIME", parser=duration, show_default=False, help="Calls above this count as blocked. [default: 1ms]"
+    ),
+]
+Mtu = Annotated[int, typer.Option(metavar="BYTES", help="Of lo, so that packets look like a network's.")]
+FigureFile = Annotated[
+    Path | None, typer.Option("--figure", metavar="FILE", help="Draw it: FILE ends in .svg, .png or .html.")
+]
+
+
+def probe(
+    workload: Workload = "netcat",
+    policy: Shaping = None,
+    repeat: Repeat = 1,
+    threshold: Threshold = 1 * ms,
+    timeout: Timeout = 10 * s,
+    seed: Seed = "0",
+    max_hold: MaxHold = MAX_HOLD,
+    mtu: Mtu = 1500,
+    figure: FigureFile = None,
+    json: Json = None,
+    server: Annotated[bool, typer.Option("--server", help="Play the server alone, in this network.")] = False,
+    client: Annotated[
+        str | None, typer.Option(metavar="HOST", help="Play the client alone, to a server on that host.")
+    ] = None,
+    port: Annotated[int, typer.Option(metavar="N", help="The server's port.")] = 8765,
+) -> int:
+    """Run a real client and a real server over a shaped path, and show which of their system calls waited.
+
+    Both are processes in a private network namespace, so this needs no root and disturbs nothing. Each wait is
+    expressed in held packets: "accept 300.9 ms = SYN held 100.1 + SYN-ACK 100.1 + ACK 100.1 + 0.6 unexplained".
+    """
+    from shaper.probe.document import as_json
+    from shaper.probe.ends import Script
+    from shaper.probe.report import Report
+    from shaper.probe.show import show
+    from shaper.probe.workload import load
+    from shaper.report.figure import draw, writable
+    from shaper.report.output import console, write_json
+
+    load(workload)
+    if figure is not None:
+        writable(figure)
+    specs = tuple(policy or ())
+    if server or client is not None:
+        if server and client is not None:
+            raise UsageError("--server and --client are the two ends; give one on each machine")
+        if specs:
+            raise UsageError("with --server or --client, shape with `shaper start` on either machine")
+        role, host = ("server", "0.0.0.0") if server else ("client", client or "")
+        runs = play_alone(Script(workload, host, port, timeout), role, repeat)
+    else:
+        runs = play_both(Script(workload, port=port, timeout=timeout), specs, repeat, seed, max_hold, mtu)
+    report = Report(workload, specs, runs, threshold)
+    out = console(json)
+    show(report, out)
+    if figure is not None:
+        draw([report], figure)
+        out.print(f"figure: {figure}", markup=False)
+    write_json(as_json(report), json)
+    return int(any(report.failures()))
+
+
+def play_both(script: Script, specs: tuple[str, ...], repeat: int, seed: str, max_hold: int, mtu: int) -> list[Run]:
+    """Both ends, in a network namespace that this process enters for it."""
+    import trio
+
+    from shaper.live import private
+    from shaper.load import load_pipeline
+    from shaper.probe.run import probe as run
+
+    load_pipeline(specs, max_hold)
+    private.enter(mtu)
+    return [trio.run(partial(run, script, specs, seed=seed, max_hold=max_hold)) for _ in range(repeat)]
+
+
+def play_alone(script: Script, role: str, repeat: int) -> list[Run]:
+    """One end, in the network that this process is in."""
+    import trio
+
+    from shaper.probe.ends import play
+    from shaper.probe.run import Run
+
+    return [Run(tuple(trio.run(play, script, (role,)))) for _ in range(repeat)]

@@ -1,0 +1,63 @@
+"""What the runs of a workload came to, in numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+from shaper.probe.blockings import THRESHOLD, blockings
+from shaper.probe.milestones import Milestones, middle, milestones
+from shaper.probe.run import Run
+from shaper.report.blocking import Blocking
+from shaper.report.statistic import Statistic
+
+
+@dataclass
+class Report:
+    """What the runs of one workload under one pipeline came to.
+
+    Attributes:
+        blockings: of each run.
+        reached: the milestones of each run.
+    """
+
+    workload: str
+    policies: tuple[str, ...]
+    runs: Sequence[Run]
+    threshold: int = THRESHOLD
+
+    def __post_init__(self) -> None:
+        self.blockings = [blockings(run, self.threshold) for run in self.runs]
+        self.reached = [milestones(run) for run in self.runs]
+
+    @property
+    def milestones(self) -> Milestones:
+        """The median of each milestone."""
+        return middle(self.reached)
+
+    @property
+    def typical(self) -> int:
+        """The run whose client took the median time; the one to show."""
+        order = sorted(range(len(self.runs)), key=lambda index: self.reached[index].closed or 0)
+        return order[(len(order) - 1) // 2]
+
+    def by_syscall(self) -> dict[str, dict[str, Statistic]]:
+        """Of each role's blockings in all runs, by system call."""
+        return self._statistics(lambda blocking: blocking.syscall)
+
+    def by_fd(self) -> dict[str, dict[str, Statistic]]:
+        """The same by file descriptor."""
+        return self._statistics(lambda blocking: str(blocking.fd))
+
+    def _statistics(self, key: Callable[[Blocking], str]) -> dict[str, dict[str, Statistic]]:
+        found: dict[str, dict[str, Statistic]] = {}
+        for blocking in (blocking for each in self.blockings for blocking in each):
+            found.setdefault(blocking.role, {}).setdefault(key(blocking), Statistic()).add(blocking.duration)
+        return found
+
+    def failures(self) -> Iterator[str]:
+        """What went wrong in which run."""
+        for number, run in enumerate(self.runs, 1):
+            for account in run.accounts:
+                if account.why is not None:
+                    yield f"run {number}: {account.role}: {account.why}"

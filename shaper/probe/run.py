@@ -1,0 +1,88 @@
+"""One run of a workload, over a path that is shaped or not."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import trio
+
+from shaper.core import MAX_HOLD
+from shaper.errors import ShaperError
+from shaper.journal import Record, read_journal
+from shaper.load import load_pipeline
+from shaper.probe.account import Account, Call
+from shaper.probe.ends import Script, play
+from shaper.seat import Failure, PoliciesFailed
+
+
+@dataclass(frozen=True)
+class Run:
+    """What happened once.
+
+    Attributes:
+        accounts: of the server and the client.
+        records: the journal of all packets; empty if nothing shaped them.
+    """
+
+    accounts: tuple[Account, ...]
+    records: tuple[Record, ...] = ()
+
+    @property
+    def began(self) -> int:
+        """When the client made its first call, in ns; the server's first if there is no client."""
+        accounts = sorted(self.accounts, key=lambda account: account.role)
+        return next((account.calls[0].start for account in accounts if account.calls), 0)
+
+    def calls(self, role: str) -> tuple[Call, ...]:
+        """All calls of one end, in order."""
+        return next((account.calls for account in self.accounts if account.role == role), ())
+
+
+async def probe(script: Script, policies: Sequence[str] = (), *, seed: str = "0", max_hold: int = MAX_HOLD) -> Run:
+    """Play the workload once, with the packets on lo of this network namespace shaped by these policies.
+
+    Raises:
+        LoadError: a policy that can't be used.
+        ShaperError: this namespace can't be shaped.
+    """
+    if not policies:
+        return Run(tuple(await play(script)))
+    from shaper.live.rules import Match
+    from shaper.live.session import Settings, shape
+
+    accounts: list[Account] = []
+    with TemporaryDirectory(prefix="shaper-probe-") as directory:
+        journal = Path(directory, "journal.jsonl")
+        settings = Settings(
+            policies=load_pipeline(policies, max_hold),
+            match=Match("lo"),
+            specs=tuple(policies),
+            seed=seed,
+            max_hold=max_hold,
+            journal=journal,
+            one_verdict_per_write=True,
+        )
+        ready, over = trio.Event(), trio.Event()
+        failures: list[Failure] = []
+        refused: ShaperError | None = None
+
+        async def play_then_stop() -> None:
+            accounts.extend(await play(script, path=ready))
+            over.set()
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(play_then_stop)
+            try:
+                await shape(settings, started=lambda _: ready.set(), failed=failures.append, stop=over)
+            except ShaperError as error:
+                refused = error
+            nursery.cancel_scope.cancel()
+        if refused is not None:
+            raise refused
+        if failures:
+            raise PoliciesFailed(failures)
+        _, records = read_journal(journal)
+    return Run(tuple(accounts), tuple(records))

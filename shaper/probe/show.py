@@ -1,0 +1,77 @@
+"""The probe's report for people."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from shaper.probe.report import Report
+from shaper.report.blocking import Blocking, because
+from shaper.report.statistic import statistics_table
+from shaper.report.table import Cell, table
+from shaper.units import ms
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+ROLES = ("server", "client")
+
+
+def show(report: Report, console: Console) -> None:
+    """Print the blockings of the typical run, and the summaries of all."""
+    count, index = len(report.runs), report.typical
+    shaped = " | ".join(report.policies) or "not shaped"
+    which = f", run {index + 1} of {count} (the median)" if count > 1 else ""
+    console.print(f"{report.workload}: {shaped}{which}", markup=False, style="bold")
+    console.print(_story(report), markup=False)
+    began = report.runs[index].began
+    for role in ROLES:
+        found = [blocking for blocking in report.blockings[index] if blocking.role == role]
+        console.print()
+        if found:
+            console.print(_blockings(f"{role}, since connect", found, began))
+        else:
+            console.print(f"{role}: no call waited longer than {report.threshold / ms:g} ms")
+    for role in ROLES:
+        for title, found_by in (("system call", report.by_syscall()), ("file descriptor", report.by_fd())):
+            if role in found_by:
+                console.print()
+                rows = found_by[role].items()
+                console.print(statistics_table(f"{role}, blocked by {title} (ms)", title.capitalize(), rows))
+    for failure in report.failures():
+        console.print(f"warning: {failure}", markup=False)
+
+
+def _story(report: Report) -> str:
+    """The milestones in one or two lines."""
+    reached = report.milestones
+    parts = [
+        f"{what} {at / ms:.1f} ms"
+        for what, at in (
+            ("client connected", reached.connected),
+            ("server accepted", reached.accepted),
+            ("server had data", reached.first_data),
+            ("client closed", reached.closed),
+        )
+        if at is not None
+    ]
+    if reached.completed_by is not None:
+        parts.append(f"handshake completed by the {reached.completed_by}")
+    median = " (medians)" if len(report.runs) > 1 else ""
+    return f"since connect{median}: " + ", ".join(parts) if parts else ""
+
+
+def _blockings(title: str, found: Sequence[Blocking], began: int) -> Table:
+    columns = ["Start (ms)", "Duration (ms)", "Syscall", "Wakeup", "Because of (ms)"]
+    rows: list[list[Cell]] = [
+        [
+            (blocking.start - began) / ms,
+            blocking.duration / ms,
+            f"{blocking.syscall} {blocking.fd}",
+            blocking.waited_for if blocking.ended else f"{blocking.waited_for}, still blocked",
+            because(blocking),
+        ]
+        for blocking in found
+    ]
+    return table(columns, rows, title=title)
