@@ -75,10 +75,10 @@ class Analysis:
             handler = handlers.get(event.name)
             if handler is None:
                 continue
-            if not self.count:
-                self.first = event.at
-            self.count += 1
-            self.last = event.at
+            if event.at:
+                self.first = self.first or event.at
+                self.last = event.at
+                self.count += 1
             handler(event)
             if self._over is not None:
                 task, off, self._over = self.tasks[event.fields["next_pid"]], self._over, None
@@ -145,6 +145,8 @@ class Analysis:
             off.end = at
             if off.woken < 0:
                 off.woken = at
+            if not off.file:
+                off.file = self.files.name(following.process, off.fd)
             following.remember(off)
             self._over = off
 
@@ -200,6 +202,8 @@ class Analysis:
             self._gone(old, event.at)
         child = self.tasks[tid] = Task(tid, fields["child_comm"], event.at)
         child.forked_by = parent
+        # It waits for a CPU, until it runs for the first time.
+        child.off = Off(event.at, event.at, -1, "R")
         if fields.get("thread"):
             child.process, child.parent = parent.process, parent.parent
         else:
@@ -232,7 +236,6 @@ class Analysis:
 
     def _no_scheduler(self, _: Event) -> None:
         self.scheduler = False
-        self.count -= 1
 
     def _lost(self, event: Event) -> None:
         """Nothing that is under way can be trusted across a gap."""

@@ -61,4 +61,4 @@ class Contexts:
 
 def _timer(function: str) -> str:
     """Its function's name; an address says nothing to anybody."""
-    return "hrtimer" if function.startswith("0x") else f"hrtimer {function}"
+    return "hrtimer" if not function or function.startswith("0x") else f"hrtimer {function}"

@@ -1,14 +1,84 @@
-"""placeholder"""
+"""A recording of `shaper trace`: a directory with the raw buffers and what is needed to read them.
 
-from collections.abc import Iterator
+| file               | what                                                                  |
+|--------------------|-----------------------------------------------------------------------|
+| recording.json     | version, machine, page size, formats of the events, names, timers      |
+| tasks/cpuN.raw     | pages of the instance that follows the traced tasks                    |
+| kernel/cpuN.raw    | pages of the instance that has interrupts, softirqs, timers of all     |
+| snapshots.jsonl    | tasks and open files as /proc had them, as events of the model         |
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from heapq import merge
+from itertools import chain
+from operator import itemgetter
 from pathlib import Path
+from typing import Any
 
-from shaper.trace.events import Event
+from shaper.trace.decode import decoders
+from shaper.trace.events import Event, TraceError
+from shaper.trace.ring import Decode, Field, read_page
+from shaper.trace.syscalls import numbers_of
+
+VERSION = 1
+DESCRIPTION = "recording.json"
+SNAPSHOTS = "snapshots.jsonl"
 
 
 def is_recording(path: Path) -> bool:
-    return False
+    return (path / DESCRIPTION).is_file()
 
 
 def read_recording(path: Path) -> Iterator[Event]:
-    return iter(())
+    """The events of a recording, in order of time.
+
+    Raises:
+        TraceError: it is of another version, damaged, or cut off.
+    """
+    try:
+        description = json.loads((path / DESCRIPTION).read_text())
+    except ValueError:
+        raise TraceError(f"{path}: {DESCRIPTION} is damaged; was the recorder killed?") from None
+    if description["v"] != VERSION:
+        raise TraceError(f"{path}: version {description['v']} of a recording; this shaper reads {VERSION}")
+    formats = {
+        name: (number, {field: Field(*place) for field, place in fields.items()})
+        for name, (number, fields) in description["formats"].items()
+    }
+    functions = {int(address): name for address, name in description["functions"].items()}
+    kinds = decoders(formats, numbers_of(description["machine"]), functions)
+    size = description["page_size"]
+    # Where times are equal, what surrounds a waking comes before it.
+    streams = [
+        _pages(file, int(file.stem[3:]), size, kinds)
+        for folder in ("kernel", "tasks")
+        for file in sorted((path / folder).glob("cpu*.raw"))
+    ]
+    return chain(_names(description["names"]), merge(_snapshots(path / SNAPSHOTS), *streams, key=itemgetter(0)))
+
+
+def _pages(file: Path, cpu: int, size: int, kinds: Mapping[int, tuple[str, Decode]]) -> Iterator[Event]:
+    known = dict(kinds)
+    with file.open("rb") as pages:
+        while page := pages.read(size):
+            if len(page) < size:
+                raise TraceError(f"{file}: cut off in the middle of a page")
+            yield from read_page(page, cpu, known)
+
+
+def _names(names: Mapping[str, str]) -> Iterator[Event]:
+    """Tasks that are only seen waking others."""
+    for tid, comm in names.items():
+        yield Event(0, 0, 0, "", "task", {"pid": int(tid), "of": int(tid), "comm": comm, "parent": 0})
+
+
+def _snapshots(file: Path) -> Iterator[Event]:
+    if not file.exists():
+        return
+    with file.open() as lines:
+        for line in lines:
+            entry: dict[str, Any] = json.loads(line)
+            yield Event(entry.pop("at"), 0, 0, "", entry.pop("event"), entry)

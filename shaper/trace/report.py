@@ -95,7 +95,7 @@ def report(
         result.cpu = list(cpu_times(chosen))
         for task in chosen:
             if task in result.by_syscall:
-                result.paths[task] = _spent(attribution.path, task, analysis.last)
+                result.paths[task] = _spent(attribution.path, task, analysis)
     return result
 
 
@@ -124,11 +124,11 @@ def _count(result: Report, process: Task, off: Off, duration: int) -> None:
         files.setdefault(f"{off.fd} {off.file}".strip(), Statistic()).add(duration)
 
 
-def _spent(path: Path, task: Task, last: int) -> dict[str, int]:
+def _spent(path: Path, task: Task, analysis: Analysis) -> dict[str, int]:
     """The durations of the task's critical path by what they were spent on, the largest first."""
-    since = task.past[0].start if len(task.past) >= REMEMBERED else task.since
+    since = task.past[0].start if len(task.past) >= REMEMBERED else max(task.since, analysis.first)
     spent: dict[str, int] = {}
-    for step in path.of(task, since, task.until or last):
+    for step in path.of(task, since, task.until or analysis.last):
         what = _what(step, task)
         spent[what] = spent.get(what, 0) + step.duration
     return dict(sorted(spent.items(), key=lambda item: -item[1]))
