@@ -16,7 +16,7 @@ from typing import Annotated, Any
 import typer
 from typer.main import get_command
 
-from shaper.cli import clean, doctor, policies, replay, report
+from shaper.cli import check, clean, doctor, new, policies, probe, replay, report, run, start
 from shaper.cli.options import examples, with_bare_json
 from shaper.errors import ShaperError, UsageError
 
@@ -39,11 +39,16 @@ def register(command: Callable[..., int | None], lines: Sequence[str], **setting
     app.command(epilog=examples(lines), **settings)(command)
 
 
+register(start.start, start.EXAMPLES)
 register(replay.replay, replay.EXAMPLES)
 register(policies.policies, policies.EXAMPLES)
+register(run.run, run.EXAMPLES, context_settings={"allow_interspersed_args": False})
 register(clean.clean, clean.EXAMPLES)
 register(report.report, report.EXAMPLES)
+register(new.new, new.EXAMPLES)
+register(check.check, check.EXAMPLES)
 register(doctor.doctor, doctor.EXAMPLES)
+register(probe.probe, probe.EXAMPLES)
 
 
 def print_version(wanted: bool) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from shaper.cli.matching import Netns
+from shaper.cli.shaping import Netns
 
 EXAMPLES = (
     "sudo shaper clean",

@@ -1,7 +1,8 @@
-"""Options that say which packets are shaped, and where."""
+"""Options of the commands that shape live traffic."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
@@ -24,4 +25,16 @@ Netns = Annotated[
     typer.Option(
         metavar="NAME|PID", help="Work in this network namespace: as `ip netns` lists it, or that of a process."
     ),
+]
+OnError = Annotated[
+    Literal["stop", "continue"],
+    typer.Option(help="When a policy fails: stop shaping, or let packets pass by that policy."),
+]
+JournalFile = Annotated[
+    Path | None,
+    typer.Option("--journal", metavar="FILE", help="Write what happened to each packet, as JSON lines."),
+]
+CaptureFile = Annotated[
+    Path | None,
+    typer.Option("--pcap", metavar="FILE", help="Write a pcapng of the packets as they came and as they went."),
 ]

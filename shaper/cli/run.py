@@ -1,0 +1,136 @@
+"""`shaper run`: a command in a private network, whose lo is shaped."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from contextlib import suppress
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from shaper.cli.options import Json, MaxHold, Policies, Seed
+from shaper.cli.shaping import CaptureFile, Filter, JournalFile, OnError, Ports, Protocol
+from shaper.core import MAX_HOLD
+from shaper.errors import ShaperError
+
+if TYPE_CHECKING:
+    from shaper.live.command import Command
+    from shaper.live.session import Settings
+    from shaper.live.summary import Summary
+    from shaper.seat import Failure
+
+EXAMPLES = (
+    "shaper run --policy delay:20ms -- ping -c 3 127.0.0.1",
+    "shaper run --policy spread_burst:gap=10ms --port 5432 -- make test",
+    "shaper run --policy ./drop_third.py --json out.json -- pytest tests/net",
+)
+
+
+def run(
+    command: Annotated[list[str], typer.Argument(metavar="COMMAND", help="The command and its arguments, after --.")],
+    policy: Policies,
+    protocol: Protocol = "all",
+    port: Ports = None,
+    filter: Filter = None,
+    mtu: Annotated[int, typer.Option(metavar="BYTES", help="Of lo, so that packets look like a network's.")] = 1500,
+    seed: Seed = "0",
+    max_hold: MaxHold = MAX_HOLD,
+    on_error: OnError = "stop",
+    journal: JournalFile = None,
+    pcap: CaptureFile = None,
+    json: Json = None,
+) -> int:
+    """Run a command in a private network and shape the packets on its lo.
+
+    Needs no root where user namespaces are allowed. The command keeps its user, and sees
+    no network but lo. The exit status is the command's, or 1 if that is 0 but a policy
+    failed or packets were lost or passed unshaped. Ctrl-C goes to the command; shaper
+    ends when it has ended.
+    """
+    import trio
+
+    from shaper.live import private
+    from shaper.live.rules import Match
+    from shaper.live.session import Settings
+    from shaper.load import load_pipeline
+    from shaper.report.output import STDOUT, console, write_json
+
+    settings = Settings(
+        policies=load_pipeline(policy, max_hold),
+        match=Match(protocol=protocol, ports=tuple(port or ()), filter=filter),
+        specs=tuple(policy),
+        seed=seed,
+        max_hold=max_hold,
+        on_error=on_error,
+        journal=journal,
+        capture=pcap,
+    )
+    # Standard output is the command's; with --json it is the document's.
+    inside = private.enter(mtu)
+    child = inside.spawn_inside(command, stdout=sys.stderr.fileno() if json == STDOUT else None)
+    summary, status = trio.run(_shape, settings, child)
+    out = console(STDOUT)
+    out.print(summary.report())
+    for problem in summary.problems()[len(summary.failures) :]:  # the failures of policies were told at once
+        out.print(f"shaper: {problem}", markup=False, soft_wrap=True)
+    write_json(summary.to_json(), json)
+    return status or summary.status
+
+
+async def _shape(settings: Settings, child: Command) -> tuple[Summary, int]:
+    """Shape for as long as the command runs; what it came to, and the command's exit status."""
+    import trio
+
+    from shaper.live.session import shape
+
+    status = 0
+    error = None
+    ended, stop = trio.Event(), trio.Event()
+
+    async def await_end() -> None:
+        nonlocal status
+        status = await child.wait()
+        ended.set()
+        stop.set()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(_pass_signals_on, child)
+        nursery.start_soon(await_end)
+        try:
+            summary = await shape(settings, started=lambda _: child.release(), failed=_tell, stop=stop)
+            await ended.wait()
+        except ShaperError as raised:
+            error = raised
+        nursery.cancel_scope.cancel()
+    if error is not None:
+        raise error
+    return summary, status
+
+
+def _tell(failure: Failure) -> None:
+    print(f"shaper: {failure}", file=sys.stderr)
+
+
+async def _pass_signals_on(child: Command) -> None:
+    import trio
+
+    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM, signal.SIGHUP) as received:
+        async for number in received:
+            # A terminal sends Ctrl-C to all processes in its foreground; the command needs no second one.
+            if number != signal.SIGINT or not _in_foreground():
+                with suppress(ProcessLookupError):
+                    child.send_signal(number)
+
+
+def _in_foreground() -> bool:
+    """Whether this process is in the foreground of a terminal."""
+    try:
+        terminal = os.open("/dev/tty", os.O_RDONLY)
+    except OSError:
+        return False
+    try:
+        return os.tcgetpgrp(terminal) == os.getpgrp()
+    finally:
+        os.close(terminal)
