@@ -18,11 +18,13 @@ class Holds:
         self._samples: list[tuple[int, int]] = []  # wanted, actual
         self._step = 1
         self._next = 0  # how many packets until the next sample
-        self._max_wanted = self._max_actual = self._max_late = 0
+        self._max_wanted = self._max_actual = self._max_late = self._worst = 0
 
     def add(self, verdicts: Sequence[Verdict], at: int) -> None:
         """These verdicts, in the order of their planned times, were all carried out by `at` (ns)."""
-        self._max_late = max(self._max_late, at - verdicts[0][2])
+        late = at - verdicts[0][2]
+        if late > self._worst:
+            self._worst = late
         arrivals = [packet.arrived for packet, _, _ in verdicts]
         self._max_actual = max(self._max_actual, at - min(arrivals))
         for packet, fate, planned in verdicts[self._next :: self._step]:
@@ -32,6 +34,12 @@ class Holds:
         if len(self._samples) > MOST:
             self._samples = self._samples[::2]
             self._step *= 2
+
+    def worst_lately(self) -> int:
+        """The greatest lateness since this was last asked, in ns."""
+        worst, self._worst = self._worst, 0
+        self._max_late = max(self._max_late, worst)
+        return worst
 
     @property
     def wanted(self) -> Distribution:
@@ -46,4 +54,6 @@ class Holds:
     @property
     def late(self) -> Distribution:
         """Departure minus planned departure."""
-        return Distribution.of([actual - wanted for wanted, actual in self._samples])._replace(max=self._max_late)
+        return Distribution.of([actual - wanted for wanted, actual in self._samples])._replace(
+            max=max(self._max_late, self._worst)
+        )

@@ -21,6 +21,7 @@ from shaper.core import MAX_HOLD, Core
 from shaper.live.counters import QueueCounters
 from shaper.live.engine import Engine
 from shaper.live.inject import Injector
+from shaper.live.nursery import ungrouped
 from shaper.live.queue import HEADERS, MAX_LENGTH, WHOLE, Queue, open_queue
 from shaper.live.record import Recorder
 from shaper.live.rules import Match, Rules
@@ -99,7 +100,15 @@ class Started:
         lost_to_reload: held packets that the kernel has dropped, as far as was seen.
     """
 
-    def __init__(self, settings: Settings, queue: Queue, rules: Rules | None, core: Core, engine: Engine) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        queue: Queue,
+        rules: Rules | None,
+        core: Core,
+        engine: Engine,
+        failed: Callable[[Failure], None],
+    ) -> None:
         self.settings = settings
         self.queue = queue
         self.rules = rules
@@ -107,36 +116,38 @@ class Started:
         self.engine = engine
         self.bypassed = self.lost_to_reload = 0
         self._missing = self._seen = 0
-        self._reported: set[str] = set()
+        self._failed = failed
+        self._told: set[str] = set()
         self._begun = time.monotonic_ns()
         self._counters = QueueCounters(queue.number)
 
-    async def until(self, stop: trio.Event, failed: Callable[[Failure], None]) -> None:
+    async def until(self, stop: trio.Event) -> None:
         """Shape until told to stop, for as long as the settings say, or until a policy fails."""
         duration = self.settings.duration
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(self.engine.run)
-            nursery.start_soon(self._watch, stop, failed)
-            with trio.move_on_after(inf if duration is None else duration / s):
-                await stop.wait()
-            nursery.cancel_scope.cancel()
+        with ungrouped():
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self.engine.run)
+                nursery.start_soon(self._watch, stop)
+                with trio.move_on_after(inf if duration is None else duration / s):
+                    await stop.wait()
+                nursery.cancel_scope.cancel()
 
-    async def _watch(self, stop: trio.Event, failed: Callable[[Failure], None]) -> None:
+    async def _watch(self, stop: trio.Event) -> None:
         while True:
             self._look_for_losses()
-            self._report(stop, failed)
+            self._report()
+            if self.core.failures and self.settings.on_error == "stop":
+                stop.set()
             await trio.sleep(LOOK / s)
 
-    def _report(self, stop: trio.Event, failed: Callable[[Failure], None]) -> None:
+    def _report(self) -> None:
         """Tell of the first failure of each policy."""
         failures = self.core.failures
         for failure in failures[self._seen :]:
-            if failure.policy not in self._reported:
-                self._reported.add(failure.policy)
-                failed(failure)
+            if failure.policy not in self._told:
+                self._told.add(failure.policy)
+                self._failed(failure)
         self._seen = len(failures)
-        if failures and self.settings.on_error == "stop":
-            stop.set()
 
     def _look_for_losses(self) -> None:
         """See whether the kernel still has all packets that the core holds."""
@@ -156,19 +167,21 @@ class Started:
     async def finish(self) -> None:
         """Send on all that is held, let pass what still comes, and leave nothing behind."""
         self._look_for_losses()
+        self._report()
         self.engine.answer(self.core.close())
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(self.engine.run)
-            try:
-                if self.rules is not None:
-                    # No more packets, but the rules' counters stay to be read.
-                    await trio.to_thread.run_sync(self.rules.detach)
-                await self._drain()
-                await self.count_bypassed()
-            finally:
-                if self.rules is not None:
-                    await trio.to_thread.run_sync(self.rules.remove)
-                nursery.cancel_scope.cancel()
+        with ungrouped():
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self.engine.run)
+                try:
+                    if self.rules is not None:
+                        # No more packets, but the rules' counters stay to be read.
+                        await trio.to_thread.run_sync(self.rules.detach)
+                    await self._drain()
+                    await self.count_bypassed()
+                finally:
+                    if self.rules is not None:
+                        await trio.to_thread.run_sync(self.rules.remove)
+                    nursery.cancel_scope.cancel()
 
     async def _drain(self) -> None:
         """Take packets until no more come."""
@@ -228,17 +241,17 @@ async def shape(
     if stop is None:
         stop = trio.Event()
     with ExitStack() as opened:
-        run = _open(settings, opened)
+        run = _open(settings, opened, failed)
         try:
             started(run)
-            await run.until(stop, failed)
+            await run.until(stop)
         finally:
             with trio.CancelScope(shield=True):
                 await run.finish()
         return run.summary()
 
 
-def _open(settings: Settings, opened: ExitStack) -> Started:
+def _open(settings: Settings, opened: ExitStack, failed: Callable[[Failure], None]) -> Started:
     """Bind the queue, then bring packets to it."""
     core = Core(settings.policies, seed=settings.seed, max_hold=settings.max_hold)
     queue = opened.enter_context(
@@ -267,7 +280,7 @@ def _open(settings: Settings, opened: ExitStack) -> Started:
     engine = Engine(core, queue, injector, recorder=recorder, one_by_one=settings.one_verdict_per_write)
     opened.enter_context(closing(engine))
     rules = Rules(settings.match, queue.number) if settings.install_rules else None
-    run = Started(settings, queue, rules, core, engine)
+    run = Started(settings, queue, rules, core, engine, failed)
     if rules is not None:
         rules.install()
     return run

@@ -1,0 +1,202 @@
+"""`shaper start`: live traffic through policies."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from shaper.cli.options import Json, MaxHold, Policies, Seed, duration
+from shaper.cli.shaping import (
+    CaptureFile,
+    Destination,
+    Filter,
+    JournalFile,
+    Netns,
+    OnError,
+    Ports,
+    Protocol,
+    Source,
+)
+from shaper.core import MAX_HOLD
+from shaper.errors import UsageError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from shaper.live.session import Settings, Started
+    from shaper.live.summary import Summary
+    from shaper.seat import Failure
+
+EXAMPLES = (
+    "sudo shaper start --policy spread_burst:gap=20ms --port 8765",
+    "sudo shaper start --policy ./drop_third.py --interface eth0 --source 192.0.2.7",
+    "sudo shaper start --policy delay:20ms --netns web --duration 30s --json",
+)
+
+
+def start(
+    policy: Policies,
+    interface: Annotated[str, typer.Option(metavar="NAME", help="Shape what passes this interface.")] = "lo",
+    hook: Annotated[
+        Literal["input", "output", "forward"],
+        typer.Option(help="Shape what comes in, goes out (slow for bulk TCP), or is forwarded."),
+    ] = "input",
+    protocol: Protocol = "all",
+    port: Ports = None,
+    source: Source = None,
+    destination: Destination = None,
+    expression: Filter = None,
+    netns: Netns = None,
+    queue: Annotated[
+        int | None, typer.Option(metavar="N", min=0, max=65535, help="The queue's number. [default: a free one]")
+    ] = None,
+    seconds: Annotated[
+        int | None, typer.Option("--duration", metavar="TIME", parser=duration, help="Stop after this long.")
+    ] = None,
+    seed: Seed = "0",
+    journal: JournalFile = None,
+    pcap: CaptureFile = None,
+    max_hold: MaxHold = MAX_HOLD,
+    on_error: OnError = "stop",
+    allow_bypass: Annotated[
+        bool, typer.Option("--allow-bypass", help="Packets that passed unshaped are no failure.")
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do shape all traffic of an interface other than lo.")] = False,
+    no_rules: Annotated[
+        bool, typer.Option("--no-rules", help="Install no rules: your own bring packets to --queue.")
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print the rules and the queue's settings; do nothing.")
+    ] = False,
+    json: Json = None,
+) -> int:
+    """Shape live traffic until Ctrl-C, SIGTERM or --duration.
+
+    At the end all held packets go on, in order, the rules are removed, and a summary is
+    printed. The exit status is 1 if a policy failed or packets were lost or bypassed.
+    """
+    from shaper.live import netns as namespaces
+    from shaper.live.rules import Match
+    from shaper.live.session import Settings
+    from shaper.load import load_pipeline
+    from shaper.report.output import console, write_json
+    from shaper.seat import PoliciesFailed
+
+    if netns is not None:
+        namespaces.join(netns)
+    match = Match(interface, hook, protocol, tuple(port or ()), source, destination, expression)
+    if match.takes_all and not yes and not no_rules:
+        raise UsageError(
+            f"this shapes all traffic of {interface}; narrow it with --port, --protocol, --source, "
+            "--destination or --filter, or say --yes"
+        )
+    if no_rules and queue is None:
+        raise UsageError("--no-rules needs --queue N, the number that your own rules name")
+    settings = Settings(
+        policies=load_pipeline(policy, max_hold),
+        specs=tuple(policy),
+        match=match,
+        queue=queue,
+        seed=seed,
+        max_hold=max_hold,
+        on_error=on_error,
+        journal=journal,
+        capture=pcap,
+        install_rules=not no_rules,
+        duration=seconds,
+        allow_bypass=allow_bypass,
+    )
+    out = console(json)
+    if dry_run:
+        show_plan(out, settings)
+        return 0
+    summary = run(out, settings)
+    out.print(summary.report())
+    write_json(summary.to_json(), json)
+    for problem in summary.problems()[len(summary.failures) :]:
+        print(f"shaper: {problem}", file=sys.stderr)
+    if summary.failures:
+        raise PoliciesFailed(summary.failures)
+    return summary.status
+
+
+def show_plan(out: Console, settings: Settings) -> None:
+    """What would be done."""
+    from shaper.live.counters import bound
+    from shaper.live.queue import NUMBERS
+    from shaper.live.rules import Rules
+
+    number = settings.queue
+    if number is None:
+        number = next(candidate for candidate in NUMBERS if candidate not in bound())
+    out.print(
+        f"queue {number}: {settings.length} packets at most, {settings.buffer} bytes of socket buffer,\n"
+        f"{settings.copy_range} bytes of each packet copied"
+    )
+    if settings.install_rules:
+        for family, text in Rules(settings.match, number).text().items():
+            out.out(f"\n# {family}\n{text}", end="", highlight=False)
+
+
+def run(out: Console, settings: Settings) -> Summary:
+    """Shape until a signal or the settings end it."""
+    import trio
+
+    from shaper.live.nursery import ungrouped
+    from shaper.live.session import shape
+
+    async def stop_on_signal(stop: trio.Event, *, task_status: trio.TaskStatus[None]) -> None:
+        with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM, signal.SIGHUP) as signals:
+            task_status.started()
+            async for _ in signals:
+                stop.set()
+
+    async def main() -> Summary:
+        stop = trio.Event()
+        with ungrouped():
+            async with trio.open_nursery() as nursery:
+                await nursery.start(stop_on_signal, stop)
+
+                def started(run: Started) -> None:
+                    say_started(out, run)
+                    if out.is_terminal:
+                        nursery.start_soon(show_progress, out, run)
+
+                def failed(failure: Failure) -> None:
+                    if settings.on_error == "continue":
+                        print(f"shaper: {failure}", file=sys.stderr)
+
+                summary = await shape(settings, started=started, failed=failed, stop=stop)
+                nursery.cancel_scope.cancel()
+        return summary
+
+    return trio.run(main)
+
+
+def say_started(out: Console, run: Started) -> None:
+    """What was set up."""
+    match = run.settings.match
+    what = f"{match.hook} packets of {match.interface}" if run.rules is not None else "what your rules bring"
+    out.out(f"shaping {what}, queue {run.queue.number}: {', '.join(run.settings.specs)}", highlight=False)
+    if run.rules is not None:
+        out.print(f"installed {' and '.join(run.rules.text())} rules; Ctrl-C stops and removes them")
+
+
+async def show_progress(out: Console, run: Started) -> None:
+    """A line that tells how it goes, on a terminal."""
+    import trio
+    from rich.live import Live
+
+    with Live(console=out, auto_refresh=False, transient=True) as line:
+        while True:
+            await run.count_bypassed()
+            core = run.core
+            line.update(
+                f"{core.taken:,} packets, {core.held:,} held, {core.dropped:,} dropped, "
+                f"{run.bypassed:,} bypassed, {run.engine.holds.worst_lately() / 1e6:.3f} ms late at most",
+                refresh=True,
+            )
+            await trio.sleep(1)
