@@ -1,0 +1,31 @@
+"""What the queue adds to a packet that travels alone: the next leaves when the last has come."""
+
+from rich.table import Table
+
+from bench.plan import Figures, Plan, interleave
+from bench.subjects import Subject, c_accept, no_queue, peer, shaper_pass
+from bench.trial import Trial
+
+
+def measure(plan: Plan) -> Figures:
+    subjects = [no_queue(), c_accept(), Subject("NetfilterQueue accept", peer("accept")), shaper_pass()]
+    return interleave(plan.rounds, subjects, lambda subject: alone(subject, min(plan.seconds, 2)), lambda s: s.name)
+
+
+def alone(subject: Subject, seconds: float) -> dict[str, float]:
+    """The way of a packet through the queue in µs."""
+    with Trial(subject) as trial:
+        trial.load(rate=1000, seconds=0.3)
+        result = trial.load(window=1, seconds=seconds, watch=True)
+        return {"p50": result.p50 / 1000, "p99": result.p99 / 1000, "p99.9": result.p999 / 1000}
+
+
+def tables(figures: Figures) -> list[Table]:
+    table = Table(title="A packet that travels alone, µs from sending to receipt", title_justify="left")
+    table.add_column("subject")
+    for column in ("p50", "p99", "p99.9", "p50 beyond no queue"):
+        table.add_column(column, justify="right")
+    base = figures.get("no queue", {}).get("p50", 0)
+    for name, found in figures.items():
+        table.add_row(name, *(f"{found[key]:.1f}" for key in ("p50", "p99", "p99.9")), f"{found['p50'] - base:.1f}")
+    return [table]

@@ -1,0 +1,1 @@
+"""What people use instead of shaper, written as they usually write it; each is run as a program."""

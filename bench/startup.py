@@ -1,0 +1,57 @@
+"""From the command line to help, and to the first packet."""
+
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from rich.table import Table
+
+from bench.plan import Figures, Plan
+from bench.subjects import shaper_pass
+from bench.trial import Trial
+
+HEAVY = {"scapy", "trio", "netfilterqueue", "matplotlib"}
+
+
+def measure(plan: Plan) -> Figures:
+    command = [str(Path(sys.executable).with_name("shaper")), "--help"]
+    helps = [seconds(command) for _ in range(plan.rounds + 1)][1:]
+    found = {
+        "shaper --help": {"seconds": statistics.median(helps), "heavy_imports": float(len(heavy_imports(command)))}
+    }
+    started = [to_bound() for _ in range(plan.rounds)]
+    found["shaper start, until the queue is bound"] = {"seconds": statistics.median(started)}
+    return found
+
+
+def seconds(command: list[str]) -> float:
+    begin = time.monotonic()
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    return time.monotonic() - begin
+
+
+def to_bound() -> float:
+    trial = Trial(shaper_pass())
+    begin = time.monotonic()
+    with trial:
+        return time.monotonic() - begin
+
+
+def heavy_imports(command: list[str]) -> set[str]:
+    """The packages that help doesn't need and imports all the same."""
+    log = subprocess.run(
+        [sys.executable, "-X", "importtime", *command], capture_output=True, text=True, check=True
+    ).stderr
+    names = {line.rpartition("|")[2].strip().split(".")[0] for line in log.splitlines()}
+    return names & HEAVY
+
+
+def tables(figures: Figures) -> list[Table]:
+    table = Table(title="Start-up, median", title_justify="left")
+    table.add_column("command")
+    table.add_column("seconds", justify="right")
+    for name, found in figures.items():
+        table.add_row(name, f"{found['seconds']:.2f}")
+    return [table]

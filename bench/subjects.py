@@ -1,0 +1,98 @@
+"""What is measured: shaper with several policies, and what one would use instead."""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from bench.namespace import QUEUE
+from bench.programs import program
+
+HERE = Path(__file__).parent
+MS = 1_000_000
+
+
+class Subject(NamedTuple):
+    """A program that answers queue 0; `hold` is how long it keeps every packet, in ns."""
+
+    name: str
+    command: Sequence[str]
+    hold: int = 0
+
+    @property
+    def is_shaper(self) -> bool:
+        return self.name.startswith("shaper")
+
+
+def c_program(name: str, *arguments: str) -> list[str]:
+    return [program(name), str(QUEUE), *arguments]
+
+
+def peer(name: str, *arguments: str) -> list[str]:
+    return [sys.executable, str(HERE / "peers" / f"{name}.py"), str(QUEUE), *arguments]
+
+
+def shaper(*policies: str, options: Sequence[str] = ()) -> list[str]:
+    """`shaper start` on the benchmark's own rule and queue, fail-open off as in all subjects."""
+    command = [str(Path(sys.executable).with_name("shaper")), "start", "--queue", str(QUEUE), "--no-rules", "--json"]
+    command += options
+    for policy in policies:
+        command += ["--policy", policy]
+    return command
+
+
+def milliseconds(hold: int) -> str:
+    return f"{hold / MS:g}"
+
+
+def no_queue() -> Subject:
+    return Subject("no queue", [])
+
+
+def c_accept() -> Subject:
+    return Subject("C accept loop", c_program("accept"))
+
+
+def c_hold(hold: int = 20 * MS) -> Subject:
+    return Subject(f"C hold {milliseconds(hold)} ms", c_program("hold", milliseconds(hold)), hold)
+
+
+def shaper_delay(hold: int = 20 * MS, timing: str = "") -> Subject:
+    options = ["--timing", timing] if timing else []
+    name = f"shaper delay {milliseconds(hold)} ms" + (f", {timing}" if timing else "")
+    return Subject(name, shaper(f"delay:time={milliseconds(hold)}ms", options=options), hold)
+
+
+def shaper_pass() -> Subject:
+    return Subject("shaper pass_through", shaper("pass_through"))
+
+
+def scapy_accept() -> Subject:
+    return Subject("NetfilterQueue + scapy", peer("scapy_accept"))
+
+
+def throughput_subjects() -> list[Subject]:
+    policies = HERE / "policies"
+    return [
+        c_accept(),
+        Subject("C accept loop, batched verdicts", c_program("accept", "batch")),
+        c_hold(),
+        Subject("NetfilterQueue accept", peer("accept")),
+        Subject("fnfqueue accept", peer("fnfqueue_accept")),
+        scapy_accept(),
+        shaper_pass(),
+        shaper_delay(),
+        Subject("shaper spread_burst", shaper("spread_burst:gap=1us")),
+        Subject("shaper delay + loss + reorder", shaper("delay:time=20ms", "loss:rate=0%", "reorder:rate=0%"), 20 * MS),
+        Subject("shaper, policy from a file", shaper(str(policies / "drop_psh.py"))),
+        Subject("shaper, policy with packet.scapy()", shaper(str(policies / "drop_psh_scapy.py"))),
+    ]
+
+
+def hold_subjects(hold: int) -> list[Subject]:
+    return [
+        c_hold(hold),
+        Subject(f"naive Python loop {milliseconds(hold)} ms", peer("naive_hold", milliseconds(hold)), hold),
+        Subject(f"trio deadlines {milliseconds(hold)} ms", peer("trio_hold", milliseconds(hold)), hold),
+        shaper_delay(hold),
+    ]

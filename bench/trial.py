@@ -1,0 +1,106 @@
+"""One subject at work in a namespace of its own."""
+
+import json
+import signal
+import subprocess
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Any, NamedTuple, Self
+
+from bench.load import Load, load
+from bench.namespace import Namespace
+from bench.programs import BenchError
+from bench.subjects import Subject
+
+START_WITHIN = 15
+STOP_WITHIN = 30
+
+
+class Counts(NamedTuple):
+    """What sender, consumer and receiver counted over a whole trial, and where packets were lost."""
+
+    sent: int
+    taken: int
+    received: int
+    queue_full: int
+    buffer_full: int
+    receiver_full: int
+
+
+class Trial:
+    """A subject, started and warm; `load` sends through it, `stop` compares all counts.
+
+    Raises:
+        BenchError: the subject can't start.
+    """
+
+    def __init__(self, subject: Subject, protocol: str = "udp") -> None:
+        self.subject = subject
+        self.namespace = Namespace(protocol if subject.command else None)
+        self.sent = self.received = 0
+        self.process: subprocess.Popen[str] | None = None
+
+    def __enter__(self) -> Self:
+        if self.subject.command:
+            self.process = self.namespace.start(self.subject.command)
+            self._wait_until_bound(self.process)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.namespace.__exit__(kind, error, at)
+
+    def _wait_until_bound(self, process: subprocess.Popen[str]) -> None:
+        give_up = time.monotonic() + START_WITHIN
+        while self.namespace.queue() is None:
+            if process.poll() is not None or time.monotonic() > give_up:
+                process.kill()
+                last_words = process.communicate()[1].strip().splitlines()[-1:]
+                raise BenchError(f"{self.subject.name} did not start: {' '.join(last_words)}")
+            time.sleep(0.01)
+
+    def load(self, **options: Any) -> Load:
+        """As `load.load`; counted towards the trial."""
+        result = load(self.namespace, **options)
+        self.sent += result.sent
+        self.received += result.received
+        return result
+
+    def load_and_cost(self, **options: Any) -> tuple[Load, float]:
+        """A load, and the subject's CPU time per packet in µs, all its threads together."""
+        before = self.cpu_time()
+        result = self.load(**options)
+        return result, (self.cpu_time() - before) / 1000 / max(result.received, 1)
+
+    def cpu_time(self) -> int:
+        """CPU time so far in ns, exact while the subject sleeps (kernel: Documentation/scheduler/sched-stats)."""
+        if self.process is None:
+            return 0
+        tasks = Path(f"/proc/{self.process.pid}/task").glob("*/schedstat")
+        return sum(int(task.read_text().split()[0]) for task in tasks)
+
+    def resident(self) -> int:
+        """The subject's resident memory in bytes."""
+        assert self.process is not None
+        lines = Path(f"/proc/{self.process.pid}/status").read_text().splitlines()
+        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmRSS"))
+
+    def stop(self) -> Counts:
+        """Stop the subject as Ctrl-C does, and compare the counts.
+
+        Raises:
+            BenchError: it doesn't stop, or says nothing.
+        """
+        assert self.process is not None
+        queue = self.namespace.queue()
+        self.process.send_signal(signal.SIGINT)
+        try:
+            out, err = self.process.communicate(timeout=STOP_WITHIN)
+        except subprocess.TimeoutExpired:
+            raise BenchError(f"{self.subject.name} did not stop") from None
+        try:
+            summary = json.loads(out[out.index("{") :])
+        except ValueError:
+            raise BenchError(f"{self.subject.name} printed no summary: {err.strip()[-200:]}") from None
+        full = (queue.queue_full, queue.buffer_full) if queue else (0, 0)
+        return Counts(self.sent, summary["taken"], self.received, *full, self.namespace.receiver_drops())
