@@ -1,0 +1,73 @@
+"""`shaper doctor`: what is there, what is missing, and that it changes nothing."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from shaper.cli import main
+from shaper.live import requirements, trial
+
+pytestmark = pytest.mark.usefixtures("backend")
+
+Capture = pytest.CaptureFixture[str]
+NEEDED_HERE = {"Python", "NetfilterQueue", "iptables", "ip6tables", "kernel queue", "CAP_NET_ADMIN", "CAP_NET_RAW"}
+
+
+def by_name(document: str) -> dict[str, dict[str, Any]]:
+    return {each["name"]: each for each in json.loads(document)["requirements"]}
+
+
+def test_what_these_tests_need_is_there(backend: str, capsys: Capture) -> None:
+    assert main(["doctor", "--json"]) == 0
+    found = by_name(capsys.readouterr().out)
+    assert {name for name, each in found.items() if each["needed_by"] == "start"} == NEEDED_HERE
+    assert {found[name]["status"] for name in NEEDED_HERE} == {"ok"}
+    assert {"nft": "nf_tables", "legacy": "legacy"}[backend] in found["iptables"]["found"]
+    assert found["xt_bpf"]["found"] == "works"
+    for each in found.values():
+        assert (each["status"] == "ok") == (each["mend"] == "")
+
+
+def test_nothing_is_changed(rule_set: Callable[[], list[str]]) -> None:
+    before = rule_set()
+    main(["doctor"])
+    assert rule_set() == before
+
+
+def test_lines_fit_a_terminal(capsys: Capture) -> None:
+    main(["doctor"])
+    table = capsys.readouterr().out.split("To mend it:")[0]
+    assert max(map(len, table.splitlines())) <= 80
+
+
+def test_an_ordinary_user(ordinary: Callable[..., subprocess.CompletedProcess[str]]) -> None:
+    done = ordinary(sys.executable, "-m", "shaper", "doctor", "--json")
+    assert done.returncode == 1, done.stderr
+    found = by_name(done.stdout)
+    assert found["CAP_NET_ADMIN"]["status"] == "missing"
+    assert "run as root" in found["CAP_NET_ADMIN"]["mend"]
+    assert found["user namespaces"]["status"] == found["kernel queue"]["status"] == "ok"
+
+
+def test_missing_programs(monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
+    monkeypatch.setattr(requirements, "find", lambda name: None)
+    monkeypatch.setattr(trial, "find", lambda name: None)
+    assert main(["doctor", "--json"]) == 1
+    found = by_name(capsys.readouterr().out)
+    assert (found["iptables"]["status"], found["iptables"]["mend"]) == ("missing", "sudo apt install iptables")
+    assert found["tcpdump"]["mend"] == "sudo apt install tcpdump"
+    assert found["kernel queue"]["status"] == "unknown"
+
+
+def test_no_kernel_support(monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
+    outcomes = {"namespace": "", "queue": "this kernel has no NFQUEUE", "bpf": "", "netem": ""}
+    monkeypatch.setattr(trial, "kernel", lambda: outcomes)
+    assert main(["doctor"]) == 1
+    report = capsys.readouterr().out
+    assert "kernel queue" in report
+    assert "missing" in report
+    assert "sudo modprobe -a nfnetlink_queue" in report

@@ -1,0 +1,123 @@
+"""`shaper run`: a command in a private, shaped network."""
+
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.usefixtures("network")
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
+SHAPER = (sys.executable, "-m", "shaper")
+
+TALK = """
+import socket, sys
+receiver = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
+receiver.bind(("::", 0))
+for address in ("127.0.0.1", "::1"):
+    sender = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_DGRAM)
+    for number in range(int(sys.argv[1])):
+        sender.sendto(bytes([number]), (address, receiver.getsockname()[1]))
+    assert [receiver.recv(9)[0] for _ in range(int(sys.argv[1]))] == list(range(int(sys.argv[1])))
+"""
+
+
+@pytest.fixture(params=["root", "ordinary user"])
+def run(request: pytest.FixtureRequest) -> Run:
+    """`shaper run`, by either kind of user."""
+    if request.param == "root":
+        return lambda *given: subprocess.run([*SHAPER, "run", *given], capture_output=True, text=True)
+    ordinary: Run = request.getfixturevalue("ordinary")
+    return lambda *given: ordinary(*SHAPER, "run", *given)
+
+
+def test_its_packets_are_shaped_in_order(run: Run) -> None:
+    done = run("--policy", "delay:20ms", "--json", "--", sys.executable, "-c", TALK, "30")
+    assert done.returncode == 0, done.stderr
+    summary = json.loads(done.stdout)
+    assert (summary["taken"], summary["sent"], summary["bypassed"]) == (60, 60, 0)
+    assert summary["wanted_hold"]["p50_ms"] == 20
+
+
+def test_the_command_is_the_callers(ordinary: Run) -> None:
+    done = ordinary(*SHAPER, "run", "--policy", "pass_through", "--", "id", "-u")
+    assert (done.stdout, done.returncode) == ("4711\n", 0)
+
+
+def test_exit_status_and_output_are_the_commands(run: Run) -> None:
+    done = run("--policy", "pass_through", "--", "sh", "-c", "echo out; echo err >&2; exit 3")
+    assert (done.stdout, done.returncode) == ("out\n", 3)
+    assert done.stderr.startswith("err\n")
+    assert "taken" in done.stderr
+
+
+def test_with_json_the_commands_output_goes_to_standard_error(run: Run) -> None:
+    done = run("--policy", "pass_through", "--json", "--", "echo", "out")
+    assert json.loads(done.stdout)["taken"] == 0
+    assert done.stderr.startswith("out\n")
+
+
+def test_a_filter_leaves_other_packets_alone(run: Run) -> None:
+    done = run("--policy", "delay", "--filter", "ip6", "--json", "--", sys.executable, "-c", TALK, "5")
+    assert json.loads(done.stdout)["taken"] == 5
+
+
+def test_a_policy_that_fails(tmp_path: Path) -> None:
+    file = tmp_path / "bad.py"
+    file.write_text("from shaper import Policy\nclass Bad(Policy):\n    def on_packet(self, packet, now): 1 / 0\n")
+    given = ["--policy", str(file), "--", sys.executable, "-c", TALK, "2"]
+    done = subprocess.run([*SHAPER, "run", *given], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert f"shaper: policy bad failed at {file}:3: ZeroDivisionError: division by zero" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("given", "line"),
+    [
+        (["--policy", "pass_through", "--", "no-such-program"], "there is no program 'no-such-program' to run"),
+        (["--policy", "pass_thru", "--", "true"], "there is no policy 'pass_thru' (did you mean 'pass_through'?)"),
+        (["--policy", "pass_through", "--mtu", "5", "--", "true"], "an MTU of 5 bytes carries no IP packets"),
+        (["--policy", "pass_through", "--filter", "arp", "--", "true"], "filter 'arp': expression rejects all"),
+        (["--policy", "pass_through"], "Missing argument 'COMMAND'"),
+    ],
+)
+def test_mistakes(given: list[str], line: str) -> None:
+    done = subprocess.run([*SHAPER, "run", *given], capture_output=True, text=True)
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"shaper: {line}")
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.fixture
+def running() -> Iterator[subprocess.Popen[str]]:
+    """A `shaper run` whose command says which signal it got."""
+    command = (
+        "trap 'echo interrupted; exit 7' INT; trap 'echo terminated; exit 8' TERM; echo ready; while :; do read x; done"
+    )
+    process = subprocess.Popen(
+        [*SHAPER, "run", "--policy", "delay:20ms", "--", "bash", "-c", command],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
+    yield process
+    process.communicate(timeout=60)
+
+
+@pytest.mark.parametrize(
+    ("number", "said", "status"), [(signal.SIGTERM, "terminated\n", 8), (signal.SIGINT, "interrupted\n", 7)]
+)
+def test_signals_go_to_the_command(running: subprocess.Popen[str], number: int, said: str, status: int) -> None:
+    running.send_signal(number)
+    out, err = running.communicate(timeout=60)
+    assert (out, running.returncode) == (said, status)
+    assert "taken" in err
