@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from difflib import get_close_matches
 from typing import Any
 
@@ -24,6 +25,8 @@ def lint(policy: type[Policy]) -> str | None:
         options_of(policy)
     except TypeError as error:
         return str(error)
+    except NameError as error:
+        return f"an annotation in {policy.__name__} can't be read: {error}"
     return None
 
 
@@ -32,13 +35,13 @@ def _mistyped_hook(policy: type[Policy], name: str, value: Any) -> str | None:
         return None
     close = get_close_matches(name, HOOKS, n=1, cutoff=0.75)
     if close or name.startswith("on_"):
-        meant = f"did you mean '{close[0]}'? " if close else ""
-        return f"{policy.__name__} has no hook '{name}'; {meant}The hooks are {', '.join(HOOKS)}"
+        meant = f" (did you mean '{close[0]}'?)" if close else ""
+        return f"{policy.__name__} has no hook '{name}'{meant}; the hooks are {', '.join(HOOKS)}"
     return None
 
 
 def _shared_state(policy: type[Policy], name: str, value: Any) -> str | None:
-    if name.startswith("__") or not isinstance(value, list | dict | set | bytearray):
+    if name.startswith("__") or not isinstance(value, list | dict | set | bytearray | deque):
         return None
     return (
         f"{policy.__name__}.{name} is a {type(value).__name__} that all flows would share; "

@@ -26,6 +26,8 @@ from shaper.options import options_of
 from shaper.policy import Policy
 
 GROUP = "shaper.policies"
+FILE_MODULES = "shaper_policy_file."
+"""Policy files have a name space of their own: one may be called like another, or like any module."""
 
 
 class LoadError(UsageError):
@@ -87,7 +89,7 @@ def find(head: str) -> type[Policy]:
         return load_class(*head.split(":"))
     for point in entry_points(group=GROUP):
         if point.name == head:
-            return check(point.load(), head)
+            return load_class(*point.value.partition(":")[::2])
     raise LoadError(
         f"there is no policy '{head}'{suggest(head, builtin_names())}; "
         "see `shaper policies`, or give a file that ends in .py"
@@ -148,8 +150,7 @@ def load_file(path: Path) -> ModuleType:
     """
     if not path.is_file():
         raise LoadError(f"there is no file {path}")
-    # Its own name space: a file may be called like a module of the standard library.
-    name = f"shaper_policy_file.{path.stem}"
+    name = f"{FILE_MODULES}{path.resolve().parent}.{path.stem}"
     spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None
     assert spec.loader is not None
@@ -173,11 +174,19 @@ def load_class(module: str, name: str) -> type[Policy]:
     if "" not in sys.path and "." not in sys.path:
         sys.path.insert(0, "")
     try:
-        return check(getattr(importlib.import_module(module), name), f"{module}:{name}")
+        found = importlib.import_module(module)
     except ModuleNotFoundError as error:
-        raise LoadError(f"there is no policy or module '{module}' ({error})") from error
-    except AttributeError:
-        raise LoadError(f"module {module} has no policy '{name}'") from None
+        missing = f" ({error})" if error.name != module else ""
+        raise LoadError(
+            f"there is no policy or module '{module}'{missing}{suggest(module, builtin_names())}"
+        ) from error
+    except SyntaxError as error:
+        raise LoadError(f"{error.filename}:{error.lineno}: {error.msg}") from error
+    except Exception as error:
+        raise LoadError(f"module {module}: {type(error).__name__}: {error}") from error
+    if not hasattr(found, name):
+        raise LoadError(f"module {module} has no policy '{name}'{suggest(name, vars(found))}")
+    return check(getattr(found, name), f"{module}:{name}")
 
 
 def policy_in(module: ModuleType, head: str) -> type[Policy]:
@@ -192,6 +201,7 @@ def policy_in(module: ModuleType, head: str) -> type[Policy]:
         if isinstance(value, type)
         and issubclass(value, Policy)
         and value.__module__ == module.__name__
+        and value.__name__ == name
         and not name.startswith("_")
     ]
     if len(own) != 1:

@@ -24,11 +24,13 @@ DURATIONS = {
 }  # fmt: skip
 RATES = {
     "": 1, "bit": 1, "kbit": 10**3, "mbit": 10**6, "gbit": 10**9, "tbit": 10**12,
-    "kibit": 2**10, "mibit": 2**20, "gibit": 2**30,
-    "bps": 8, "kbps": 8 * 10**3, "mbps": 8 * 10**6, "gbps": 8 * 10**9,
+    "kibit": 2**10, "mibit": 2**20, "gibit": 2**30, "tibit": 2**40,
+    "bps": 8, "kbps": 8 * 10**3, "mbps": 8 * 10**6, "gbps": 8 * 10**9, "tbps": 8 * 10**12,
+    "kibps": 2**13, "mibps": 2**23, "gibps": 2**33, "tibps": 2**43,
 }  # fmt: skip
 SIZES = {
     "": 1, "b": 1, "k": 2**10, "kb": 2**10, "m": 2**20, "mb": 2**20, "g": 2**30, "gb": 2**30,
+    "kbit": 2**7, "mbit": 2**17, "gbit": 2**27,
 }  # fmt: skip
 
 
@@ -52,19 +54,22 @@ def split(text: str) -> tuple[Decimal, str]:
     """Split "20ms" into its number and its unit, in lower case.
 
     Raises:
-        ValueError: there is no number in front.
+        ValueError: there is no number in front, or none that anything here can be.
     """
     text = text.strip().lower()
     digits = len(text.rstrip("abcdefghijklmnopqrstuvwxyzµ%"))
     try:
-        return Decimal(text[:digits]), text[digits:].replace("µ", "u")
+        number = Decimal(text[:digits])
     except InvalidOperation:
         raise ValueError(f"'{text}' does not start with a number") from None
+    if not -30 < number.adjusted() <= 18:
+        raise ValueError(f"'{text}' is out of range")
+    return number, text[digits:].replace("µ", "u")
 
 
 def whole(number: Decimal, factor: int, text: str, unit: str) -> int:
     value = number * factor
-    if not value.is_finite() or value != value.to_integral_value():
+    if value != value.to_integral_value():
         raise ValueError(f"'{text}' is not a whole number of {unit}")
     if value < 0:
         raise ValueError(f"'{text}' is negative")
