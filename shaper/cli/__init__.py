@@ -16,7 +16,7 @@ from typing import Annotated, Any
 import typer
 from typer.main import get_command
 
-from shaper.cli import check, clean, doctor, new, policies, probe, replay, report, run, start
+from shaper.cli import check, clean, doctor, new, policies, probe, replay, report, run, start, trace
 from shaper.cli.options import examples, with_bare_json
 from shaper.errors import ShaperError, UsageError
 
@@ -44,6 +44,7 @@ register(replay.replay, replay.EXAMPLES)
 register(policies.policies, policies.EXAMPLES)
 register(run.run, run.EXAMPLES, context_settings={"allow_interspersed_args": False})
 register(clean.clean, clean.EXAMPLES)
+register(trace.trace, trace.EXAMPLES, context_settings={"allow_interspersed_args": False})
 register(report.report, report.EXAMPLES)
 register(new.new, new.EXAMPLES)
 register(check.check, check.EXAMPLES)

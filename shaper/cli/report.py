@@ -8,11 +8,12 @@ from typing import Annotated
 import typer
 
 from shaper.cli.options import Json
+from shaper.cli.tracing import ChromeFile, CsvFile, Longest, give
 
 EXAMPLES = (
     "shaper report lttng-traces/session-1/kernel --command nc",
     "shaper report recording --journal shaper.jsonl --json report.json",
-    "shaper report calls.strace  # strace -f -ttt -T -yy -o calls.strace COMMAND",
+    "shaper report calls.strace        # strace -f -ttt -T -yy -o calls.strace COMMAND",
 )
 
 
@@ -32,8 +33,9 @@ def report(
         list[int] | None, typer.Option(metavar="N", help="Only this process and its descendants, or this thread.")
     ] = None,
     command: Annotated[list[str] | None, typer.Option(metavar="NAME", help="Only tasks of this name.")] = None,
-    longest: Annotated[int, typer.Option(metavar="N", min=1, help="How many blockings to list.")] = 1000,
-    csv: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the blockings as CSV.")] = None,
+    longest: Longest = 1000,
+    csv: CsvFile = None,
+    chrome: ChromeFile = None,
     json: Json = None,
 ) -> int:
     """Show which system calls slept, for how long, what woke them, and which packets were to blame.
@@ -41,20 +43,10 @@ def report(
     Reads a trace of any size as a stream. Status 1 if the trace is cut or events were lost.
     """
     from shaper.journal import read_journal
-    from shaper.report.blocking import write_csv
-    from shaper.report.output import console, write_json
+    from shaper.report.output import console
     from shaper.trace.report import report as analyse
-    from shaper.trace.show import as_json, show
     from shaper.trace.source import read_trace
 
-    records = read_journal(journal)[1] if journal is not None else ()
+    records = read_journal(journal)[1] if journal is not None else []
     result = analyse(read_trace(trace), records, pids=pid or (), names=command or (), listed=longest)
-    if csv is not None:
-        with csv.open("w", newline="") as file:
-            write_csv(result.blockings, file)
-    out = console(json)
-    show(result, out)
-    if result.cut:
-        out.print(f"warning: {result.cut}; the report is of what comes before")
-    write_json(as_json(result), json)
-    return int(bool(result.cut or result.lost))
+    return give(result, records, csv=csv, chrome=chrome, json=json, out=console(json))

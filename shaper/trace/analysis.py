@@ -139,6 +139,8 @@ class Analysis:
             following = self.tasks[next_tid] = Task(next_tid, "", at)
             following.process = next_tid
         following.comm = fields["next_comm"]
+        if following.off is None and not following.past and not following.cpu:
+            following.since = at  # whatever it did before was not recorded
         following.running = at
         off, following.off, following.early = following.off, None, None
         if off is not None:

@@ -41,8 +41,23 @@ class Tracefs:
         if not os.access(self.path / "instances", os.W_OK):
             raise TraceError("tracing needs root: this user may not make an instance under tracefs")
 
+    @property
+    def descriptor(self) -> int | None:
+        """Of the mount, to be passed on to a process that is to see `path` as well; None if it sees it anyway."""
+        return self._mount if self._mount >= 0 else None
+
     def instance(self, name: str) -> Instance:
-        return Instance(self.path / "instances" / f"{PREFIX}{os.getpid()}-{name}")
+        """A new one.
+
+        Raises:
+            TraceError: it can't be made.
+        """
+        instance = Instance(self.path / "instances" / f"{PREFIX}{os.getpid()}-{name}")
+        try:
+            instance.path.mkdir()
+        except OSError as error:
+            raise TraceError(f"tracefs: can't make the instance {instance.path.name} ({error.strerror})") from None
+        return instance
 
     def remove_leftovers(self) -> int:
         """Remove the instances of recorders that are gone; how many there were."""
@@ -62,18 +77,10 @@ class Tracefs:
 
 
 class Instance:
-    """A directory under tracefs instances/, made here and removed by `remove`.
-
-    Raises:
-        TraceError: it can't be made.
-    """
+    """A directory under tracefs instances/."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        try:
-            path.mkdir()
-        except OSError as error:
-            raise TraceError(f"tracefs: can't make the instance {path.name} ({error.strerror})") from None
 
     def write(self, file: str, value: str) -> None:
         """Write a setting.
@@ -110,9 +117,18 @@ class Instance:
         return os.open(self.path / f"per_cpu/cpu{cpu}/trace_pipe_raw", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
 
     def remove(self) -> None:
-        """Everything that reads it must be closed."""
+        """Remove it, unless that has been done; everything that reads it must be closed."""
         with suppress(FileNotFoundError):
             self.path.rmdir()
+
+
+def obstacle() -> str | None:
+    """Why this process can't trace; None if it can."""
+    try:
+        Tracefs().close()
+    except TraceError as error:
+        return str(error)
+    return None
 
 
 def _mounted() -> Path | None:

@@ -1,0 +1,151 @@
+"""`shaper trace`: record a program's system calls and wakeups with the kernel's tracer."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from shaper.cli.options import Json, duration
+from shaper.cli.tracing import ChromeFile, CsvFile, Longest, give
+from shaper.errors import UsageError
+from shaper.units import s
+
+if TYPE_CHECKING:
+    from shaper.live.command import Command
+
+EXAMPLES = (
+    "sudo shaper trace -- curl -s http://127.0.0.1:8000/",
+    "sudo shaper trace --pid 4711 --duration 10s --chrome trace.json",
+    "sudo shaper trace -o recording -- make test; shaper report recording",
+)
+
+
+def trace(
+    command: Annotated[
+        list[str] | None, typer.Argument(metavar="[COMMAND]", help="The command and its arguments, after --.")
+    ] = None,
+    pid: Annotated[
+        list[int] | None, typer.Option(metavar="N", help="Trace this running process and its descendants.")
+    ] = None,
+    time: Annotated[
+        int | None, typer.Option("--duration", metavar="TIME", parser=duration, help="With --pid: end after this.")
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", metavar="DIR", help="Keep the recording, for `shaper report`.")
+    ] = None,
+    longest: Longest = 1000,
+    csv: CsvFile = None,
+    chrome: ChromeFile = None,
+    json: Json = None,
+) -> int:
+    """Trace a program, and show which of its system calls slept, for how long, and what woke them.
+
+    Follows all threads and children. Needs root and tracefs; where that is missing, a
+    command is run under strace instead, which knows no wakers. The exit status is the
+    command's, or 1 if that is 0 but events were lost.
+    """
+    import trio
+
+    from shaper.live.command import Command
+    from shaper.report.output import STDOUT, console
+    from shaper.trace.report import report
+    from shaper.trace.source import read_trace
+
+    if bool(command) == bool(pid):
+        raise UsageError("give either a command, after --, or --pid N")
+    if time is not None and not pid:
+        raise UsageError("--duration goes with --pid; a command is traced until it ends")
+    out = console(STDOUT)
+    with kept(output) as directory:
+        if pid:
+            trio.run(_watch, directory, pid, time)
+            status, chosen = 0, pid
+        else:
+            child = Command(list(command or ()), stdout=sys.stderr.fileno() if json == STDOUT else None)
+            status, chosen = trio.run(_run, directory, child), [child.pid]
+        result = report(read_trace(directory), pids=chosen, listed=longest)
+        incomplete = give(result, (), csv=csv, chrome=chrome, json=json, out=out)
+    return status or incomplete
+
+
+@contextmanager
+def kept(directory: Path | None) -> Iterator[Path]:
+    """A directory for a recording, which is removed afterwards unless it is asked for."""
+    if directory is None:
+        with TemporaryDirectory(prefix="shaper-") as temporary:
+            yield Path(temporary)
+        return
+    if directory.exists() and any(directory.iterdir()):
+        raise UsageError(f"{directory} is not empty; give a new directory")
+    directory.mkdir(parents=True, exist_ok=True)
+    yield directory
+
+
+async def _run(directory: Path, child: Command) -> int:
+    """Record a command from its first instruction to its end; returns its exit status."""
+    import trio
+
+    from shaper.trace.recorder import Recorder
+
+    try:
+        with Recorder(directory, [child.pid]):
+            child.release()
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(_pass_signals_on, child)
+                status = await child.wait()
+                nursery.cancel_scope.cancel()
+    except BaseException:
+        with suppress(ProcessLookupError):
+            child.send_signal(signal.SIGKILL)
+        raise
+    return status
+
+
+async def _watch(directory: Path, pids: Sequence[int], time: int | None) -> None:
+    """Record running processes until they end, time is over, or Ctrl-C."""
+    import trio
+
+    from shaper.trace.recorder import Recorder
+
+    for pid in pids:
+        if not Path("/proc", str(pid)).exists():
+            raise UsageError(f"there is no process {pid}")
+    with Recorder(directory, pids), trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as received:
+        with trio.move_on_after(float("inf") if time is None else time / s):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(_await_ends, pids, nursery.cancel_scope)
+                async for _ in received:
+                    nursery.cancel_scope.cancel()
+
+
+async def _await_ends(pids: Sequence[int], scope: object) -> None:
+    import trio
+
+    for pid in pids:
+        with suppress(ProcessLookupError):
+            descriptor = os.pidfd_open(pid)
+            try:
+                await trio.lowlevel.wait_readable(descriptor)
+            finally:
+                os.close(descriptor)
+    assert isinstance(scope, trio.CancelScope)
+    scope.cancel()
+
+
+async def _pass_signals_on(child: Command) -> None:
+    import trio
+
+    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM, signal.SIGHUP) as received:
+        async for number in received:
+            # A terminal sends Ctrl-C to the command as well.
+            if number != signal.SIGINT:
+                with suppress(ProcessLookupError):
+                    child.send_signal(number)
