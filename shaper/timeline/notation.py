@@ -5,13 +5,14 @@ from __future__ import annotations
 import inspect
 import re
 import shlex
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
+from pathlib import Path
 from typing import NamedTuple
 
 from shaper.core import MAX_HOLD
 from shaper.errors import UsageError
-from shaper.load import load, split_options, split_spec
+from shaper.load import FILE_MODULES, load, split_options, split_spec
 from shaper.policy import Policy
 from shaper.units import format_duration, parse_duration, s
 
@@ -118,11 +119,22 @@ def parse(text: str, *, first_line: int = 1) -> list[Story]:
 def stories_of(policy: type[Policy]) -> list[Story]:
     """The stories in a policy's docstring: its paragraphs that begin with "# ".
 
+    There a policy that came from a file goes by the file's name alone.
+
     Raises:
         StoryError: a line that can't be read.
     """
     paragraphs = re.split(r"\n\s*\n", inspect.cleandoc(policy.__doc__ or ""))
-    return [story for text in paragraphs if text.startswith("# ") for story in parse(text)]
+    stories = [story for text in paragraphs if text.startswith("# ") for story in parse(text)]
+    file = Path(inspect.getfile(policy)) if policy.__module__.startswith(FILE_MODULES) else None
+    if file is None:
+        return stories
+    return [replace(story, specs=tuple(_from_file(spec, file) for spec in story.specs)) for story in stories]
+
+
+def _from_file(spec: str, file: Path) -> str:
+    head, colon, options = spec.partition(":")
+    return f"{file}{colon}{options}" if head == file.stem else spec
 
 
 def _story(lines: list[str], begin: int) -> Story:

@@ -1,0 +1,36 @@
+"""`shaper new`: a policy file to begin with, and its test."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from pathlib import Path
+from string import Template
+from typing import Annotated
+
+import typer
+
+from shaper.errors import UsageError
+
+EXAMPLES = (
+    "shaper new my_policy.py",
+    "shaper check my_policy.py",
+    "shaper run --policy ./my_policy.py -- curl localhost:8000",
+)
+
+
+def new(
+    file: Annotated[Path, typer.Argument(metavar="FILE.py", help="The file to write; its name is the policy's.")],
+) -> None:
+    """Write a commented policy that does something small, and a test of its story."""
+    if file.suffix != ".py" or not file.stem.isidentifier():
+        raise UsageError(f"'{file}' can't name a policy; give a name such as my_policy.py")
+    test = file.with_name(f"test_{file.name}")
+    for path in (file, test):
+        if path.exists():
+            raise UsageError(f"{path} is there already; give another name")
+    values = {"name": file.stem, "Name": "".join(word.title() for word in file.stem.split("_")), "file": file.name}
+    for path, source in ((file, "policy.py.in"), (test, "test.py.in")):
+        text = files("shaper.templates").joinpath(source).read_text()
+        path.write_text(Template(text).substitute(values))
+        print(f"wrote {path}")
+    print(f"try it: shaper check {file}")

@@ -1,0 +1,90 @@
+"""`shaper check` and `shaper new`: a policy before it meets real traffic."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from shaper.cli import main
+from shaper.examine import examine, traffic
+from shaper.load import builtin_names
+
+
+def write(folder: Path, body: str, doc: str = "") -> str:
+    file = folder / "mine.py"
+    file.write_text(f'from shaper import *\n\nclass Mine(Policy):\n    """Mine.{doc}"""\n{body}')
+    return str(file)
+
+
+@pytest.mark.parametrize("name", builtin_names())
+def test_nothing_is_to_mend_in_a_built_in_policy(name: str) -> None:
+    found = examine(name, 2000)
+    assert found.ok, found
+    assert found.stories
+
+
+def test_a_forgotten_packet_is_found(tmp_path: Path) -> None:
+    body = "    def on_packet(self, packet, now):\n        return Hold(packet) if packet.id == 7 else None\n"
+    assert examine(write(tmp_path, body), 100).forgotten == 1
+
+
+def test_fates_that_differ_are_found(tmp_path: Path) -> None:
+    body = "    def on_packet(self, packet, now):\n        return Send(packet, at=now + time.perf_counter_ns() % ms)\n"
+    file = Path(write(tmp_path, body))
+    file.write_text(f"import time\n{file.read_text()}")
+    assert examine(str(file), 100).differs is not None
+
+
+def test_clock_chance_and_io_are_found(tmp_path: Path) -> None:
+    body = "    def on_packet(self, packet, now):\n        import random\n        open('/dev/null').close()\n"
+    assert [line.partition(":")[0] for line in examine(write(tmp_path, body), 10).impure] == [
+        "line 6 imports random",
+        "line 7 calls open()",
+    ]
+
+
+def test_a_story_that_goes_otherwise_is_shown(tmp_path: Path) -> None:
+    doc = "\n\n    # mine\n    +0  < a\n    +1  > a\n    "
+    found = examine(write(tmp_path, "", doc), 10)
+    assert found.stories == 1
+    assert "- +1       > a" in found.otherwise[0]
+
+
+def test_a_failure_is_told_with_its_line(tmp_path: Path) -> None:
+    found = examine(write(tmp_path, "    def on_packet(self, packet, now):\n        return 1 / 0\n"), 10)
+    assert found.failure is not None
+    assert "mine.py:6: ZeroDivisionError" in found.failure
+
+
+def test_generated_traffic_is_the_same_for_the_same_seed() -> None:
+    first, second = ([(packet.raw, packet.arrived) for packet in traffic(500, seed=3)] for _ in range(2))
+    assert first == second
+    assert first != [(packet.raw, packet.arrived) for packet in traffic(500, seed=4)]
+
+
+def test_new_writes_a_policy_that_passes_its_own_test(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "later_on.py"
+    assert main(["new", str(file)]) == 0
+    assert main(["check", str(file), "--packets", "500", "--json"]) == 0
+    out = capsys.readouterr().out
+    assert json.loads(out[out.index("{") :])["ok"] is True
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", tmp_path], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert "1 passed" in done.stdout, done.stdout
+
+
+@pytest.mark.parametrize(("name", "says"), [("my policy.py", "can't name a policy"), ("later.txt", "can't name")])
+def test_new_refuses_a_name_that_is_none(name: str, says: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["new", name]) == 2
+    assert says in capsys.readouterr().err
+
+
+def test_new_overwrites_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "mine.py"
+    file.write_text("precious")
+    assert main(["new", str(file)]) == 2
+    assert file.read_text() == "precious"
+    assert "is there already" in capsys.readouterr().err
