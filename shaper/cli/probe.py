@@ -92,15 +92,16 @@ def probe(
     """
     from shaper.probe.document import as_json
     from shaper.probe.ends import Script
+    from shaper.probe.panel import panel
     from shaper.probe.report import Report
     from shaper.probe.show import show
     from shaper.probe.workload import load
-    from shaper.report.figure import draw, writable
+    from shaper.report.figure import check, write
     from shaper.report.output import console, write_json
 
     load(workload)
     if figure is not None:
-        writable(figure)
+        check(figure)
     specs = tuple(policy or ())
     if server or client is not None:
         if server and client is not None:
@@ -115,7 +116,9 @@ def probe(
     out = console(json)
     show(report, out)
     if figure is not None:
-        draw([report], figure)
+        index = report.typical
+        shaped = panel(" | ".join(specs) or "not shaped", report.runs[index], report.blockings[index])
+        write([shaped], figure, title=f"{workload}: which calls waited, and for which packets")
         out.print(f"figure: {figure}", markup=False)
     write_json(as_json(report), json)
     return int(any(report.failures()))

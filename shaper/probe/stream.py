@@ -33,6 +33,12 @@ class Stream:
         """The place of its first byte, or of its FIN, counted from the connection's first byte."""
         return ((record.seq or 0) - (self._first or 0)) % WRAP
 
+    def size(self, record: Record) -> int | None:
+        """Bytes that it carries; None if nothing after it tells where it ends."""
+        start = self.offset(record)
+        end = self._ends.get(start, END)
+        return None if end == END else end - start
+
     def readable(self, byte: int) -> Record | None:
         """The packet whose delivery made this byte, and all before it, readable; None if none did."""
         index = bisect_right(self._readable, byte)

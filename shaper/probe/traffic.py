@@ -10,6 +10,9 @@ from shaper.journal import Record
 from shaper.packet import Flow
 from shaper.probe.stream import Stream
 
+IPV4_UDP, IPV6_UDP = 28, 48
+"""Bytes of the headers, without options."""
+
 
 def reverse(flow: Flow) -> Flow:
     """The other direction of the same connection."""
@@ -74,3 +77,10 @@ class Traffic:
         suffix = str(reverse(flow)).partition(" > ")[2]
         flows = (direction.sent for name, direction in self._directions.items() if name.endswith(f"> {suffix}"))
         return Direction(record for sent in flows for record in sent)
+
+    def size(self, record: Record) -> int | None:
+        """Bytes of its payload; None where the journal doesn't tell."""
+        if record.segment == "udp":
+            return record.length - (IPV6_UDP if "[" in record.flow else IPV4_UDP)
+        direction = self._directions.get(record.flow)
+        return None if direction is None else direction.stream.size(record)
