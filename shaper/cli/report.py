@@ -8,11 +8,11 @@ from typing import Annotated
 import typer
 
 from shaper.cli.options import Json
-from shaper.cli.tracing import ChromeFile, CsvFile, Longest, give
+from shaper.cli.tracing import JOURNAL, LONGEST, ChromeFile, CsvFile, Longest, give
 
 EXAMPLES = (
     "shaper report lttng-traces/session-1/kernel --command nc",
-    "shaper report recording --journal shaper.jsonl --json report.json",
+    "shaper report DIR --journal shaper.jsonl --json report.json",
     "shaper report calls.strace        # strace -f -ttt -T -yy -o calls.strace COMMAND",
 )
 
@@ -22,7 +22,7 @@ def report(
         Path,
         typer.Argument(
             metavar="TRACE",
-            help="What `shaper trace -o` made, an LTTng kernel trace, or text: tracefs, "
+            help="What `shaper trace --recording` kept, an LTTng kernel trace, or text: tracefs, "
             "`trace-cmd report`, `perf script`, strace.",
         ),
     ],
@@ -33,7 +33,7 @@ def report(
         list[int] | None, typer.Option(metavar="N", help="Only this process and its descendants, or this thread.")
     ] = None,
     command: Annotated[list[str] | None, typer.Option(metavar="NAME", help="Only tasks of this name.")] = None,
-    longest: Longest = 1000,
+    longest: Longest = LONGEST,
     csv: CsvFile = None,
     chrome: ChromeFile = None,
     json: Json = None,
@@ -43,10 +43,15 @@ def report(
     Reads a trace of any size as a stream. Status 1 if the trace is cut or events were lost.
     """
     from shaper.journal import read_journal
-    from shaper.report.output import console
+    from shaper.report.output import console, write_json
     from shaper.trace.report import report as analyse
+    from shaper.trace.show import as_json
     from shaper.trace.source import read_trace
 
+    if journal is None and (trace / JOURNAL).is_file():
+        journal = trace / JOURNAL
     records = read_journal(journal)[1] if journal is not None else []
     result = analyse(read_trace(trace), records, pids=pid or (), names=command or (), listed=longest)
-    return give(result, records, csv=csv, chrome=chrome, json=json, out=console(json))
+    status = give(result, records, console(json), csv=csv, chrome=chrome)
+    write_json(as_json(result), json)
+    return status

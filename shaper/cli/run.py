@@ -5,17 +5,19 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from contextlib import suppress
+from contextlib import ExitStack, nullcontext, suppress
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from shaper.cli.options import Json, MaxHold, Policies, Seed
 from shaper.cli.shaping import CaptureFile, Filter, JournalFile, OnError, Ports, Protocol
+from shaper.cli.tracing import JOURNAL, ChromeFile, RecordingDir, Tracing, kept
 from shaper.core import MAX_HOLD
-from shaper.errors import ShaperError
 
 if TYPE_CHECKING:
+    import trio
+
     from shaper.live.command import Command
     from shaper.live.session import Settings
     from shaper.live.summary import Summary
@@ -25,6 +27,7 @@ EXAMPLES = (
     "shaper run --policy delay:20ms -- ping -c 3 127.0.0.1",
     "shaper run --policy spread_burst:gap=10ms --port 5432 -- make test",
     "shaper run --policy ./drop_third.py --json out.json -- pytest tests/net",
+    "sudo shaper run --policy delay:100ms --trace -- ./client-and-server.sh",
 )
 
 
@@ -40,6 +43,11 @@ def run(
     on_error: OnError = "stop",
     journal: JournalFile = None,
     pcap: CaptureFile = None,
+    trace: Annotated[
+        bool, typer.Option("--trace", help="Show which of its system calls slept, and which packets were to blame.")
+    ] = False,
+    recording: RecordingDir = None,
+    chrome: ChromeFile = None,
     json: Json = None,
 ) -> int:
     """Run a command in a private network and shape the packets on its lo.
@@ -47,7 +55,8 @@ def run(
     Needs no root where user namespaces are allowed. The command keeps its user, and sees
     no network but lo. The exit status is the command's, or 1 if that is 0 but a policy
     failed or packets were lost or passed unshaped. Ctrl-C goes to the command; shaper
-    ends when it has ended.
+    ends when it has ended. --trace needs root and tracefs for the true wakers, and falls
+    back on strace.
     """
     import trio
 
@@ -56,37 +65,53 @@ def run(
     from shaper.live.session import Settings
     from shaper.load import load_pipeline
     from shaper.report.output import STDOUT, console, write_json
+    from shaper.seat import PoliciesFailed
 
-    settings = Settings(
-        policies=load_pipeline(policy, max_hold),
-        match=Match(protocol=protocol, ports=tuple(port or ()), filter=filter),
-        specs=tuple(policy),
-        seed=seed,
-        max_hold=max_hold,
-        on_error=on_error,
-        journal=journal,
-        capture=pcap,
-    )
-    # Standard output is the command's; with --json it is the document's.
-    inside = private.enter(mtu)
-    child = inside.spawn_inside(command, stdout=sys.stderr.fileno() if json == STDOUT else None)
-    summary, status = trio.run(_shape, settings, child)
-    out = console(STDOUT)
-    out.print(summary.report())
-    for problem in summary.problems()[len(summary.failures) :]:  # the failures of policies were told at once
-        out.print(f"shaper: {problem}", markup=False, soft_wrap=True)
-    write_json(summary.to_json(), json)
-    return status or summary.status
+    pipeline = load_pipeline(policy, max_hold)
+    out = console(STDOUT)  # standard output is the command's; with --json it is the document's
+    with ExitStack() as opened:
+        tracing = None
+        if trace or recording is not None or chrome is not None:
+            directory = opened.enter_context(kept(recording))
+            tracing = Tracing(command, directory)
+            journal = journal or directory / JOURNAL
+        settings = Settings(
+            policies=pipeline,
+            match=Match(protocol=protocol, ports=tuple(port or ()), filter=filter),
+            specs=tuple(policy),
+            seed=seed,
+            max_hold=max_hold,
+            on_error=on_error,
+            journal=journal,
+            capture=pcap,
+            one_verdict_per_write=tracing is not None,
+        )
+        inside = private.enter(mtu)
+        child = inside.spawn_inside(
+            tracing.command if tracing else command, stdout=sys.stderr.fileno() if json == STDOUT else None
+        )
+        with tracing.of(child.pid) if tracing else nullcontext():
+            summary, status = trio.run(_shape, settings, child)
+        out.print(summary.report())
+        for problem in summary.problems()[len(summary.failures) :]:  # the failures of policies were told at once
+            out.print(f"shaper: {problem}", markup=False, soft_wrap=True)
+        content, incomplete = summary.to_json(), 0
+        if tracing and journal:
+            content["trace"], incomplete = tracing.show(journal, child.pid, out, chrome)
+        write_json(content, json)
+    if summary.failures and not status:
+        raise PoliciesFailed(summary.failures)
+    return status or summary.status or incomplete
 
 
 async def _shape(settings: Settings, child: Command) -> tuple[Summary, int]:
     """Shape for as long as the command runs; what it came to, and the command's exit status."""
     import trio
 
+    from shaper.live.nursery import ungrouped
     from shaper.live.session import shape
 
     status = 0
-    error = None
     ended, stop = trio.Event(), trio.Event()
 
     async def await_end() -> None:
@@ -95,17 +120,13 @@ async def _shape(settings: Settings, child: Command) -> tuple[Summary, int]:
         ended.set()
         stop.set()
 
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(_pass_signals_on, child)
-        nursery.start_soon(await_end)
-        try:
+    with ungrouped():
+        async with trio.open_nursery() as nursery:
+            await nursery.start(_pass_signals_on, child)
+            nursery.start_soon(await_end)
             summary = await shape(settings, started=lambda _: child.release(), failed=_tell, stop=stop)
             await ended.wait()
-        except ShaperError as raised:
-            error = raised
-        nursery.cancel_scope.cancel()
-    if error is not None:
-        raise error
+            nursery.cancel_scope.cancel()
     return summary, status
 
 
@@ -113,10 +134,11 @@ def _tell(failure: Failure) -> None:
     print(f"shaper: {failure}", file=sys.stderr)
 
 
-async def _pass_signals_on(child: Command) -> None:
+async def _pass_signals_on(child: Command, *, task_status: trio.TaskStatus[None]) -> None:
     import trio
 
     with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM, signal.SIGHUP) as received:
+        task_status.started()
         async for number in received:
             # A terminal sends Ctrl-C to all processes in its foreground; the command needs no second one.
             if number != signal.SIGINT or not _in_foreground():

@@ -5,16 +5,15 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from shaper.cli.options import Json, duration
-from shaper.cli.tracing import ChromeFile, CsvFile, Longest, give
+from shaper.cli.tracing import LONGEST, ChromeFile, CsvFile, Longest, RecordingDir, Tracing, give, kept
 from shaper.errors import UsageError
 from shaper.units import s
 
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
 EXAMPLES = (
     "sudo shaper trace -- curl -s http://127.0.0.1:8000/",
     "sudo shaper trace --pid 4711 --duration 10s --chrome trace.json",
-    "sudo shaper trace -o recording -- make test; shaper report recording",
+    "sudo shaper trace --recording DIR -- make test; shaper report DIR",
 )
 
 
@@ -38,10 +37,8 @@ def trace(
     time: Annotated[
         int | None, typer.Option("--duration", metavar="TIME", parser=duration, help="With --pid: end after this.")
     ] = None,
-    output: Annotated[
-        Path | None, typer.Option("-o", "--output", metavar="DIR", help="Keep the recording, for `shaper report`.")
-    ] = None,
-    longest: Longest = 1000,
+    recording: RecordingDir = None,
+    longest: Longest = LONGEST,
     csv: CsvFile = None,
     chrome: ChromeFile = None,
     json: Json = None,
@@ -55,48 +52,36 @@ def trace(
     import trio
 
     from shaper.live.command import Command
-    from shaper.report.output import STDOUT, console
+    from shaper.report.output import STDOUT, console, write_json
     from shaper.trace.report import report
+    from shaper.trace.show import as_json
     from shaper.trace.source import read_trace
 
     if bool(command) == bool(pid):
         raise UsageError("give either a command, after --, or --pid N")
     if time is not None and not pid:
         raise UsageError("--duration goes with --pid; a command is traced until it ends")
-    out = console(STDOUT)
-    with kept(output) as directory:
+    with kept(recording) as directory:
         if pid:
             trio.run(_watch, directory, pid, time)
-            status, chosen = 0, pid
+            status, result = 0, report(read_trace(directory), pids=pid, listed=longest)
         else:
-            child = Command(list(command or ()), stdout=sys.stderr.fileno() if json == STDOUT else None)
-            status, chosen = trio.run(_run, directory, child), [child.pid]
-        result = report(read_trace(directory), pids=chosen, listed=longest)
-        incomplete = give(result, (), csv=csv, chrome=chrome, json=json, out=out)
+            tracing = Tracing(list(command or ()), directory)
+            child = Command(tracing.command, stdout=sys.stderr.fileno() if json == STDOUT else None)
+            status = trio.run(_run, tracing, child)
+            result = tracing.report((), child.pid, longest)
+        # Standard output is the command's.
+        incomplete = give(result, (), console(STDOUT), csv=csv, chrome=chrome)
+    write_json(as_json(result), json)
     return status or incomplete
 
 
-@contextmanager
-def kept(directory: Path | None) -> Iterator[Path]:
-    """A directory for a recording, which is removed afterwards unless it is asked for."""
-    if directory is None:
-        with TemporaryDirectory(prefix="shaper-") as temporary:
-            yield Path(temporary)
-        return
-    if directory.exists() and any(directory.iterdir()):
-        raise UsageError(f"{directory} is not empty; give a new directory")
-    directory.mkdir(parents=True, exist_ok=True)
-    yield directory
-
-
-async def _run(directory: Path, child: Command) -> int:
+async def _run(tracing: Tracing, child: Command) -> int:
     """Record a command from its first instruction to its end; returns its exit status."""
     import trio
 
-    from shaper.trace.recorder import Recorder
-
     try:
-        with Recorder(directory, [child.pid]):
+        with tracing.of(child.pid):
             child.release()
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(_pass_signals_on, child)

@@ -147,8 +147,8 @@ class Analysis:
             off.end = at
             if off.woken < 0:
                 off.woken = at
-            if not off.file:
-                off.file = self.files.name(following.process, off.fd)
+            # What a snapshot said meanwhile is the better name.
+            off.file = self.files.name(following.process, off.fd) or off.file
             following.remember(off)
             self._over = off
 

@@ -28,7 +28,9 @@ class Attribution:
         waker, reason = off.waker, waited_for(off)
         if len(candidates) == 1:
             waker, reason = Waker("packet", label(candidates[0])), "network"
-        steps = self.path.of(task, off.start, end) if off.end >= 0 else [Step(off.start, end, "unknown")]
+        steps = (
+            self.path.of(task, off.start, end, past_client=False) if off.end >= 0 else [Step(off.start, end, "unknown")]
+        )
         cpu_wait = sum(step.duration for step in steps if step.task is task and step.kind == "cpu")
         before_client = sum(step.duration for step in steps if step.kind == "before client")
         peer = sum(step.duration for step in steps if step.task is not None and step.task is not task)

@@ -56,11 +56,15 @@ class Path:
         self._analysis = analysis
         self._packets = packets
 
-    def of(self, task: Task, since: int, until: int) -> list[Step]:
-        """The path of the task between these times, the last step first."""
+    def of(self, task: Task, since: int, until: int, *, past_client: bool = True) -> list[Step]:
+        """The path of the task between these times, the last step first.
+
+        Args:
+            past_client: follow the client beyond the opening of its connection; else all that is "before client".
+        """
         steps = []
         at = until
-        for step in self._back(task, until):
+        for step in self._back(task, until, past_client):
             if step.end < at:
                 # Times of two sources may overlap or leave a gap.
                 steps.append(Step(max(step.end, since), at, "unknown"))
@@ -77,7 +81,7 @@ class Path:
             steps.append(Step(since, at, "unknown"))
         return steps
 
-    def _back(self, task: Task, at: int) -> Iterator[Step]:
+    def _back(self, task: Task, at: int, past_client: bool) -> Iterator[Step]:
         """The steps before this time, in which the task ran, or was about to."""
         while True:
             off = task.last_off(at)
@@ -97,7 +101,7 @@ class Path:
             if packets:
                 if len(packets) > 1:
                     return
-                origin = yield from self._through(packets[0])
+                origin = yield from self._through(packets[0], past_client)
                 if origin is None:
                     return
                 task, at = origin
@@ -111,7 +115,7 @@ class Path:
             else:
                 task, at = by, off.woken
 
-    def _through(self, record: Record) -> Generator[Step, None, tuple[Task, int] | None]:
+    def _through(self, record: Record, past_client: bool) -> Generator[Step, None, tuple[Task, int] | None]:
         """Back over the holds of a packet and of those that led to it; returns the task that sent the first."""
         while True:
             for hold in holds(record):
@@ -129,7 +133,7 @@ class Path:
                 if sent.context.name == "TIMER":
                     yield Step(0, sent.at, "timer")
                 return None
-            if record.segment == "syn":
+            if record.segment == "syn" and not past_client:
                 yield Step(0, sent.at, "before client")
             task = self._analysis.find(sent.tid, sent.at)
             return None if task is None else (task, sent.at)
