@@ -69,22 +69,21 @@ def read_ip(raw: bytes) -> IP:
 
 def _skip_extensions(raw: bytes) -> tuple[int, int, bool]:
     """The transport protocol behind IPv6's extension headers, its offset, and whether this is a fragment."""
-    protocol, at, fragment = raw[6], 40, False
+    protocol, at = raw[6], 40
     while protocol in (HOP_BY_HOP, ROUTING, FRAGMENT, AUTHENTICATION, DESTINATION):
         if at + 8 > len(raw):
-            return protocol, -1, fragment
+            return protocol, -1, False
         following = raw[at]
         if protocol == FRAGMENT:
-            fragment = True
-            if raw[at + 2] or raw[at + 3] & 0xF8:
-                return following, -1, True
-            at += 8
-        elif protocol == AUTHENTICATION:
+            # Further headers are in the first fragment alone, and all fragments are to look the same.
+            is_first = not (raw[at + 2] or raw[at + 3] & 0xF8)
+            return following, at + 8 if is_first and at + 8 < len(raw) else -1, True
+        if protocol == AUTHENTICATION:
             at += (raw[at + 1] + 2) * 4
         else:
             at += (raw[at + 1] + 1) * 8
         protocol = following
-    return protocol, at if at < len(raw) else -1, fragment
+    return protocol, at if at < len(raw) else -1, False
 
 
 def flow_key(raw: bytes) -> bytes:

@@ -9,7 +9,7 @@
 | window-update | no payload, acknowledges the same with another window |
 | data, fin, rst | carries payload; ends its sender's direction; aborts |
 | udp, icmp     | the protocols (ICMPv6 included) |
-| other         | everything else: fragments, keep-alive probes, other protocols, junk |
+| other         | everything else: fragments, keep-alive probes, ACKs that were overtaken, other protocols, junk |
 
 A FIN or RST with payload is a fin or rst. Each direction is classified from its own
 packets alone, so the classes are the same when only one direction is queued.
@@ -42,9 +42,13 @@ class Sender:
         after = tcp.seq + tcp.payload + bool(tcp.flags & SYN) + bool(tcp.flags & FIN)
         if name in ("syn", "synack") or self.next < 0 or (after - self.next) % WRAP < WRAP // 2:
             self.next = after % WRAP
-        if tcp.flags & ACK:
+        if tcp.flags & ACK and self._is_up_to_date(tcp):
             self.ack, self.window = tcp.ack, tcp.window
         return name
+
+    def _is_up_to_date(self, tcp: TCPHeader) -> bool:
+        """It was not overtaken by a segment that acknowledges more."""
+        return self.ack < 0 or (tcp.ack - self.ack) % WRAP < WRAP // 2
 
     def _class(self, tcp: TCPHeader) -> str:
         if tcp.flags & RST:
@@ -63,6 +67,8 @@ class Sender:
         if self._completes_handshake(tcp):
             self.handshake_ack = tcp.ack
             return "handshake-ack"
+        if not self._is_up_to_date(tcp):
+            return "other"
         if tcp.ack != self.ack:
             return "pure-ack"
         if tcp.seq != self.next:
