@@ -1,0 +1,41 @@
+"""The agenda against a plain sort."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shaper.agenda import Agenda
+from shaper.policy import Policy
+from shaper.seat import Seat
+
+SEAT = Seat(Policy(), "x", 0)
+plans = st.lists(st.tuples(st.integers(0, 20), st.booleans()))
+
+
+def add(agenda: Agenda, at: int, far: bool) -> int:
+    return agenda.add_far(at, SEAT, None) if far else agenda.add(at, SEAT, None)
+
+
+@given(plans)
+def test_entries_come_by_time_then_in_the_order_of_planning(planned: list[tuple[int, bool]]) -> None:
+    agenda = Agenda()
+    entries = [(at, add(agenda, at, far)) for at, far in planned]
+    assert len(agenda) == len(entries)
+    came = []
+    while (first := agenda.first()) is not None:
+        assert agenda.pop() == first
+        came.append(first[:2])
+    assert came == sorted(entries)
+    assert len(agenda) == 0
+
+
+@given(plans, plans)
+def test_what_is_planned_on_the_way_takes_its_place(
+    before: list[tuple[int, bool]], after: list[tuple[int, bool]]
+) -> None:
+    agenda = Agenda()
+    left = sorted((at, add(agenda, at, far)) for at, far in before)
+    for at, far in after:
+        if left:
+            assert agenda.pop()[:2] == left.pop(0)
+        left = sorted([*left, (at, add(agenda, at, far))])
+    assert [agenda.pop()[:2] for _ in range(len(agenda))] == left

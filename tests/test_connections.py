@@ -1,0 +1,149 @@
+"""Whose packet it is: connections, their directions, and which one of many it is."""
+
+from shaper.connections import IDLE, Connections, Track
+from shaper.header import ACK, FIN, RST, SYN
+from shaper.packet import Packet
+from shaper.timeline.look import Ends, Look, bytes_of
+from shaper.units import s
+
+HERE = Ends("192.0.2.1", 40000, "192.0.2.9", 80)
+AGAIN = Ends("192.0.2.1", 40001, "192.0.2.9", 80)
+OTHER = Ends("192.0.2.1", 40000, "192.0.2.9", 81)
+
+
+class Wire:
+    """Packets, one after another, at a table of connections."""
+
+    def __init__(self) -> None:
+        self.connections = Connections()
+        self.number = 0
+
+    def see(self, look: Look, ends: Ends = HERE, now: int = 0) -> Track:
+        self.number += 1
+        return self.connections.classify(Packet(bytes_of(look, ends, self.number), self.number, now), now)
+
+
+def syn(isn: int = 100) -> Look:
+    return Look("tcp", 0, SYN, isn)
+
+
+def synack(isn: int = 500, ack: int = 101) -> Look:
+    return Look("tcp", 0, SYN | ACK, isn, ack)
+
+
+DATA = Look("tcp", 10, ACK, 101, 501)
+UDP = Look("udp", 10)
+
+
+def test_both_directions_are_one_connection() -> None:
+    wire = Wire()
+    there, back = wire.see(syn()), wire.see(synack(), HERE.reverse)
+    assert there.connection is back.connection
+    assert (there.direction, back.direction) == ("original", "reply")
+    assert wire.see(DATA) is there
+    assert wire.see(DATA, HERE.reverse) is back
+    assert len(wire.connections) == 2
+
+
+def test_the_sender_of_a_syn_is_the_opener_whichever_packet_comes_first() -> None:
+    wire = Wire()
+    assert wire.see(synack(), HERE.reverse).direction == "reply"
+    assert wire.see(syn()).direction == "original"
+
+
+def test_without_a_syn_the_first_packet_seen_has_the_original_direction() -> None:
+    wire = Wire()
+    assert wire.see(DATA, HERE.reverse).direction == "original"
+    assert wire.see(DATA).direction == "reply"
+    assert wire.see(UDP, OTHER).direction == "original"
+    assert wire.see(UDP, OTHER.reverse).direction == "reply"
+
+
+def test_the_how_manieth_connection_is_known_by_addresses_and_service_not_by_client_port() -> None:
+    def identities(*ends: Ends) -> list[str]:
+        wire = Wire()
+        return [wire.see(syn(), end).connection.identity for end in ends]
+
+    assert identities(HERE, AGAIN) == identities(AGAIN, HERE)
+    assert len(set(identities(HERE, AGAIN, OTHER))) == 3
+    assert identities(OTHER) == identities(HERE, AGAIN, OTHER)[2:]
+
+
+def test_identity_is_the_same_when_only_replies_are_queued() -> None:
+    asked, answered = Wire(), Wire()
+    assert asked.see(syn()).connection.identity == answered.see(synack(), HERE.reverse).connection.identity
+
+
+def test_a_new_syn_with_the_same_ports_is_another_connection() -> None:
+    wire = Wire()
+    first = wire.see(syn())
+    wire.see(synack(), HERE.reverse)
+    wire.see(Look("tcp", 0, FIN | ACK, 101, 501))
+    second = wire.see(syn(isn=70_000))
+    assert second.connection is not first.connection
+    assert second.connection.identity.endswith("#2")
+    assert wire.see(synack(isn=9, ack=70_001), HERE.reverse).connection is second.connection
+
+
+def test_a_repeated_syn_is_the_same_connection() -> None:
+    wire = Wire()
+    first = wire.see(syn())
+    assert wire.see(syn()) is first
+    wire.see(synack(), HERE.reverse)
+    assert wire.see(syn()) is first
+
+
+def test_a_syn_after_segments_of_a_connection_whose_start_was_not_seen_is_another() -> None:
+    wire = Wire()
+    first = wire.see(DATA)
+    assert wire.see(syn(isn=9)).connection is not first.connection
+
+
+def test_a_syn_that_comes_after_its_synack_is_no_other() -> None:
+    wire = Wire()
+    assert wire.see(synack(), HERE.reverse).connection is wire.see(syn()).connection
+
+
+def test_a_reset_connection_can_be_opened_again() -> None:
+    wire = Wire()
+    wire.see(syn())
+    wire.see(Look("tcp", 0, RST | ACK, 0, 101), HERE.reverse)
+    assert wire.see(syn(isn=5)).connection.identity.endswith("#2")
+
+
+def test_protocols_and_families_are_apart() -> None:
+    wire = Wire()
+    v6 = Ends("2001:db8::1", 40000, "2001:db8::9", 80)
+    looks = [(syn(), HERE), (UDP, HERE), (Look("icmp", 8), HERE), (syn(), v6), (UDP, v6), (Look("icmp", 8), v6)]
+    tracks = [wire.see(look, ends) for look, ends in looks]
+    assert len({track.connection for track in tracks}) == len(looks)
+
+
+def test_junk_is_a_connection_of_its_own() -> None:
+    connections = Connections()
+    packet = Packet(b"junk", 1)
+    assert connections.classify(packet, 0).direction == "original"
+    assert packet.segment == "other"
+
+
+def test_idle_connections_are_forgotten_and_busy_ones_kept() -> None:
+    wire = Wire()
+    kept = wire.see(UDP)
+    for number in range(2000):
+        wire.see(UDP, Ends("192.0.2.1", 10_000 + number, "192.0.2.9", 53), now=1)
+    assert wire.see(UDP, now=IDLE) is kept
+    for number in range(3000):
+        wire.see(UDP, Ends("192.0.2.3", 10_000 + number, "192.0.2.9", 53), now=IDLE + s)
+    assert len(wire.connections) <= 2 * 3001
+    assert wire.see(UDP, now=IDLE + s) is kept
+
+
+def test_a_packet_that_a_policy_made_joins_its_flow_and_leaves_the_sender_as_it_is() -> None:
+    wire = Wire()
+    track = wire.see(syn())
+    made = Packet(bytes_of(Look("tcp", 10, ACK, 101, 501), HERE, 1))
+    assert wire.connections.find(made, 0) is track
+    assert (made.segment, made.direction) == ("data", "original")
+    handshake = Packet(bytes_of(Look("tcp", 0, ACK, 101, 501), HERE, 2), 2)
+    wire.connections.classify(handshake, 0)
+    assert handshake.segment == "handshake-ack"
