@@ -1,7 +1,8 @@
 """`python -m shaper.trace.copier ORDER`: the recorder's second process, which empties the buffers.
 
-It ends when its standard input does: when the recorder says so, or is killed. Then it
-stops the tracing, copies what is left, describes the recording and removes the instances.
+It says "ready" on its standard output, and ends when its standard input does: when the
+recorder says so, or is killed. Then it stops the tracing, copies what is left, describes
+the recording and removes the instances.
 """
 
 from __future__ import annotations
@@ -44,14 +45,14 @@ def main(order: Mapping[str, Any]) -> None:
             size = os.sysconf("SC_PAGE_SIZE")
             over = select.poll()
             over.register(0, select.POLLIN | select.POLLHUP)
+            print("ready", flush=True)
             ended = False
             while not ended:
                 ended = bool(over.poll(INTERVAL_MS))
                 if ended:
                     for instance in instances.values():
                         instance.write("tracing_on", "0")
-                else:
-                    snapshots.writelines(json.dumps(entry) + "\n" for entry in proc.look())
+                snapshots.writelines(json.dumps(entry) + "\n" for entry in proc.look())
                 for pipe, file in copies:
                     _copy(pipe, file, size)
             _describe(directory, order, instances)

@@ -71,6 +71,9 @@ class Recorder:
             for instance in (tasks, kernel):
                 instance.write("tracing_on", "1")
             self._copier = self._start_copier(enabled)
+            # Without it nobody would look at open files; that it has started it says with a line.
+            assert self._copier.stdout is not None
+            self._copier.stdout.readline()
         except BaseException:
             self._clean_up()
             raise
@@ -108,6 +111,7 @@ class Recorder:
         return subprocess.Popen(
             [sys.executable, "-m", "shaper.trace.copier", json.dumps(order)],
             stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             start_new_session=True,
             pass_fds=() if mount is None else (mount,),

@@ -1,0 +1,135 @@
+"""Six small programs, each of which sleeps in a known call until something known wakes it."""
+
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import Shaper
+
+SLEEP = 0.2
+# Every program sleeps this long (ms) in the call in question, and in no other so long.
+LONG = SLEEP * 1000 * 0.9
+
+PIPE = f"""
+import os, time
+read, write = os.pipe()
+if os.fork() == 0:
+    time.sleep({SLEEP})
+    os.write(write, b"x")
+    os._exit(0)
+os.read(read, 1)
+os.wait()
+"""
+FUTEX = f"""
+import threading, time
+lock = threading.Lock()
+lock.acquire()
+threading.Thread(target=lambda: (time.sleep({SLEEP}), lock.release())).start()
+lock.acquire()
+"""
+CHILD = f"""
+import os, time
+if os.fork() == 0:
+    time.sleep({SLEEP})
+    os._exit(0)
+os.wait()
+"""
+TIMER = f"""
+import time
+time.sleep({SLEEP})
+"""
+LOOPBACK = f"""
+import os, socket, time
+listener = socket.create_server(("127.0.0.1", 0))
+if os.fork() == 0:
+    client = socket.create_connection(listener.getsockname())
+    time.sleep({SLEEP})
+    client.send(b"x")
+    os._exit(0)
+server, _ = listener.accept()
+server.recv(1)
+os.wait()
+"""
+DISK = """
+import os, sys
+file = os.open(sys.argv[1], os.O_RDONLY)
+os.posix_fadvise(file, 0, 0, os.POSIX_FADV_DONTNEED)
+for start in range(0, os.fstat(file).st_size, 1 << 20):
+    os.pread(file, 4096, start)
+"""
+
+Row = dict[str, Any]
+
+
+def traced(shaper: Shaper, program: str, *arguments: Path) -> list[Row]:
+    document = shaper("trace", "--", sys.executable, "-c", program, *arguments)
+    assert document["lost"] == 0
+    assert document["cut"] == ""
+    rows: list[Row] = document["blockings"]
+    for row in rows:
+        parts = ("before_client_ms", "peer_ms", "cpu_wait_ms", "direct_ms", "unexplained_ms")
+        assert sum(row[part] for part in parts) == pytest.approx(row["duration_ms"])
+    return rows
+
+
+def long(rows: list[Row], *syscalls: str) -> Row:
+    """The one long blocking in one of these calls."""
+    (row,) = [row for row in rows if row["syscall"] in syscalls and row["duration_ms"] > LONG]
+    return row
+
+
+def test_pipe(shaper: Shaper) -> None:
+    rows = traced(shaper, PIPE)
+    row, sleeper = long(rows, "read"), long(rows, "clock_nanosleep")
+    assert row["waker"] == {"kind": "task", "name": f"{sleeper['task']}[{sleeper['tid']}]"}
+    assert row["peer_ms"] > LONG
+    assert row["file"].startswith("pipe")
+
+
+def test_futex(shaper: Shaper) -> None:
+    rows = traced(shaper, FUTEX)
+    row, sleeper = long(rows, "futex"), long(rows, "clock_nanosleep")
+    assert row["waker"] == {"kind": "task", "name": f"{sleeper['task']}[{sleeper['tid']}]"}
+    assert row["tid"] != sleeper["tid"]
+    assert row["pid"] == sleeper["pid"]
+
+
+def test_child(shaper: Shaper) -> None:
+    rows = traced(shaper, CHILD)
+    row, sleeper = long(rows, "wait4"), long(rows, "clock_nanosleep")
+    assert row["waker"] == {"kind": "task", "name": f"{sleeper['task']}[{sleeper['tid']}]"}
+    assert row["pid"] != sleeper["pid"]
+
+
+def test_timer(shaper: Shaper) -> None:
+    row = long(traced(shaper, TIMER), "clock_nanosleep")
+    assert row["waker"] == {"kind": "hrtimer", "name": "hrtimer hrtimer_wakeup"}
+    assert row["waited_for"] == "timer"
+    assert row["direct_ms"] > LONG
+
+
+def test_loopback(shaper: Shaper) -> None:
+    rows = traced(shaper, LOOPBACK)
+    row, sleeper = long(rows, "recvfrom"), long(rows, "clock_nanosleep")
+    assert row["waker"] == {"kind": "softirq", "name": "NET_RX"}
+    assert row["waited_for"] == "network"
+    # The softirq ran in the peer's send, so its sleep is what was waited for.
+    assert row["peer_ms"] > LONG
+    assert sleeper["pid"] != row["pid"]
+    assert row["file"].startswith("tcp 127.0.0.1:")
+
+
+def test_disk(shaper: Shaper, tmp_path: Path) -> None:
+    file = tmp_path / "data"
+    with file.open("wb") as data:
+        for _ in range(16):
+            data.write(bytes(1 << 20))
+        data.flush()
+        os.fsync(data.fileno())
+    rows = [row for row in traced(shaper, DISK, file) if row["syscall"] == "pread64"]
+    assert rows
+    for row in rows:
+        assert row["waited_for"] == "disk"
+        assert row["waker"]["kind"] in ("softirq", "irq")
