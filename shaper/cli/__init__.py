@@ -16,7 +16,7 @@ from typing import Annotated, Any
 import typer
 from typer.main import get_command
 
-from shaper.cli import check, clean, doctor, new, policies, probe, replay, report, run, start, trace
+from shaper.cli import check, clean, compare, doctor, new, policies, probe, replay, report, run, start, trace
 from shaper.cli.options import examples, with_bare_json
 from shaper.errors import ShaperError, UsageError
 
@@ -50,6 +50,7 @@ register(new.new, new.EXAMPLES)
 register(check.check, check.EXAMPLES)
 register(doctor.doctor, doctor.EXAMPLES)
 register(probe.probe, probe.EXAMPLES)
+register(compare.compare, compare.EXAMPLES)
 
 
 def print_version(wanted: bool) -> None:

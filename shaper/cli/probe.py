@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,7 +13,7 @@ from shaper.errors import UsageError
 from shaper.units import ms, s
 
 if TYPE_CHECKING:
-    from shaper.probe.ends import Script
+    from shaper.probe.play import Script
     from shaper.probe.run import Run
 
 EXAMPLES = (
@@ -91,8 +90,8 @@ def probe(
     expressed in held packets: "accept 300.9 ms = SYN held 100.1 + SYN-ACK 100.1 + ACK 100.1 + 0.6 unexplained".
     """
     from shaper.probe.document import as_json
-    from shaper.probe.ends import Script
     from shaper.probe.panel import panel
+    from shaper.probe.play import Script
     from shaper.probe.report import Report
     from shaper.probe.show import show
     from shaper.probe.workload import load
@@ -126,22 +125,20 @@ def probe(
 
 def play_both(script: Script, specs: tuple[str, ...], repeat: int, seed: str, max_hold: int, mtu: int) -> list[Run]:
     """Both ends, in a network namespace that this process enters for it."""
-    import trio
-
     from shaper.live import private
     from shaper.load import load_pipeline
     from shaper.probe.run import probe as run
 
     load_pipeline(specs, max_hold)
     private.enter(mtu)
-    return [trio.run(partial(run, script, specs, seed=seed, max_hold=max_hold)) for _ in range(repeat)]
+    return run(script, specs, repeat=repeat, seed=seed, max_hold=max_hold)
 
 
 def play_alone(script: Script, role: str, repeat: int) -> list[Run]:
     """One end, in the network that this process is in."""
     import trio
 
-    from shaper.probe.ends import play
+    from shaper.probe.ends import fork, play
     from shaper.probe.run import Run
 
-    return [Run(tuple(trio.run(play, script, (role,)))) for _ in range(repeat)]
+    return [Run(tuple(trio.run(play, ends))) for ends in [fork(script, (role,)) for _ in range(repeat)]]

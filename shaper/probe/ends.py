@@ -1,104 +1,88 @@
-"""The two ends as processes: started, let go together, waited for, read."""
+"""The two ends as processes: forked, let go, waited for, read."""
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from contextlib import suppress
 from fcntl import F_SETPIPE_SZ, fcntl
-from subprocess import PIPE
 
 import trio
 
 from shaper.probe.account import Account, read_account
+from shaper.probe.play import Script, main
 from shaper.units import s
 
+ROLES = ("server", "client")
 GRACE = 1.0
 """An end that is still there so many seconds after its time was over is killed."""
 PIPE_SIZE = 1 << 20
 """An end must never wait for its reader."""
-HOST, PORT = "127.0.0.1", 8765
 
 
-@dataclass(frozen=True)
-class Script:
-    """What the ends are to do.
-
-    Attributes:
-        workload: its name and options (see `shaper.probe.workload.load`).
-        host, port: of the server.
-        timeout: the longest that either end plays, in ns.
-    """
-
-    workload: str = "netcat"
-    host: str = HOST
-    port: int = PORT
-    timeout: int = 10 * s
-
-
-@dataclass
 class Process:
-    """One end while it plays."""
+    """One end. It is forked before trio starts, and waits until it is let go."""
 
-    role: str
-    process: trio.Process
-    output: bytearray = field(default_factory=bytearray)
-    set_up: trio.Event = field(default_factory=trio.Event)
+    def __init__(self, role: str, script: Script) -> None:
+        self.role = role
+        self.script = script
+        self.began = trio.Event()
+        self._output = b""
+        source, self._gate = os.pipe()
+        self._results, target = os.pipe()
+        fcntl(target, F_SETPIPE_SZ, PIPE_SIZE)
+        sys.stdout.flush()
+        self.pid = os.fork()
+        if self.pid == 0:
+            main(role, script, source, target)
+        os.close(source)
+        os.close(target)
+
+    def release(self) -> None:
+        """Let it begin."""
+        with suppress(BrokenPipeError):  # it is dead; its account will say so
+            os.write(self._gate, b"!")
+        os.close(self._gate)
 
     async def read(self) -> None:
-        """Collect what it writes, until it ends."""
-        assert self.process.stdout is not None
-        async with self.process.stdout as stream:
+        """Collect what it writes, until it ends; its first line says that it has begun."""
+        async with trio.lowlevel.FdStream(self._results) as stream:
             async for part in stream:
-                self.output += part
-                # The server's first line says that it listens, the client's that it is ready.
-                if b"\n" in part:
-                    self.set_up.set()
-        self.set_up.set()
+                self._output += part
+                self.began.set()
+        self.began.set()
 
-    async def go(self) -> None:
-        """Let it begin."""
-        assert self.process.stdin is not None
+    async def wait(self) -> None:
+        """Until it has ended; it is killed if it plays for longer than its time."""
+        descriptor = os.pidfd_open(self.pid)
         try:
-            await self.process.stdin.send_all(b"go\n")
-        except trio.BrokenResourceError:
-            return  # it is dead; its account says so
+            with trio.move_on_after(self.script.timeout / s + GRACE):
+                await trio.lowlevel.wait_readable(descriptor)
+        finally:
+            os.close(descriptor)
+            # To one that has ended, and is waited for only now, a signal does nothing.
+            os.kill(self.pid, signal.SIGKILL)
+            os.waitpid(self.pid, 0)
 
     def account(self) -> Account:
-        return read_account(self.role, self.process.pid, self.output.decode(errors="replace").splitlines())
+        """What it did."""
+        return read_account(self.role, self.pid, self._output.decode(errors="replace").splitlines())
 
 
-async def start(role: str, script: Script) -> Process:
-    command = [sys.executable, "-m", "shaper.probe.play", role, script.workload, script.host, str(script.port)]
-    seconds = f"{script.timeout / s:g}"
-    process = await trio.lowlevel.open_process([*command, seconds], stdin=PIPE, stdout=PIPE)
-    assert isinstance(process.stdout, trio.lowlevel.FdStream)
-    fcntl(process.stdout.fileno(), F_SETPIPE_SZ, PIPE_SIZE)
-    return Process(role, process)
+def fork(script: Script, roles: Sequence[str] = ROLES) -> list[Process]:
+    """The ends of a run. This process must not have run trio yet: its threads would be lost in them."""
+    return [Process(role, script) for role in roles]
 
 
-async def play(
-    script: Script, roles: tuple[str, ...] = ("server", "client"), *, path: trio.Event | None = None
-) -> list[Account]:
-    """Let the ends play a workload; what each did.
-
-    Args:
-        path: they begin when it is set: the path between them is ready.
-    """
-    ends = [await start(role, script) for role in roles]
+async def play(ends: Sequence[Process]) -> list[Account]:
+    """Let the ends play, one after the other has begun; what each did."""
     async with trio.open_nursery() as nursery:
         for end in ends:
             nursery.start_soon(end.read)
-        for end in ends:
-            await end.set_up.wait()
-        if path is not None:
-            await path.wait()
-        for end in ends:
-            await end.go()
-        with trio.move_on_after(script.timeout / s + GRACE):
-            for end in ends:
-                await end.process.wait()
-        for end in ends:
-            if end.process.returncode is None:
-                end.process.kill()
-            await end.process.wait()
+            nursery.start_soon(end.wait)
+            end.release()
+            # The server's first word is that it listens.
+            await end.began.wait()
     return [end.account() for end in ends]

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection
 
 from shaper.journal import Record
+from shaper.probe.blockings import blockings
 from shaper.probe.causes import Causes
 from shaper.probe.chain import holds
+from shaper.probe.comparison import Comparison
+from shaper.probe.milestones import milestones
 from shaper.probe.run import Run
 from shaper.probe.traffic import Traffic
 from shaper.report.blocking import LABELS, Blocking
@@ -23,7 +27,7 @@ CALLS = {"accept4": "accept", "pselect6": "select", "recvfrom": "recv", "sendto"
 
 
 def panel(
-    title: str, run: Run, blockings: Collection[Blocking], *, hidden: Collection[Blocking] = (), note: str = ""
+    title: str, run: Run, waited: Collection[Blocking], *, hidden: Collection[Blocking] = (), note: str = ""
 ) -> Panel:
     """The run's blockings and packets; times are ms since the client's first call.
 
@@ -42,7 +46,7 @@ def panel(
             f"{name(blocking)} {(blocking.duration - blocking.before_client) / ms:.1f} ms",
             hidden=blocking in hidden,
         )
-        for blocking in blockings
+        for blocking in waited
     ]
     causes = Causes(run.accounts, run.records)
     client = next((sender for sender in causes.senders if sender.role == "client"), None)
@@ -62,6 +66,23 @@ def panel(
     return Panel(
         title, bars, [arrow(record) for record in sorted(run.records, key=lambda record: record.arrived)], note
     )
+
+
+def panels(comparison: Comparison) -> list[Panel]:
+    """A panel for each condition of a comparison: its typical run."""
+    drawn = []
+    hidden = {(row.role, row.syscall, row.nth) for row in comparison.rows if row.hidden}
+    for column in comparison.columns:
+        run = sorted(column.runs, key=lambda run: milestones(run).closed or 0)[(len(column.runs) - 1) // 2]
+        found, marked = blockings(run, threshold=0), []
+        counts: Counter[tuple[str, str]] = Counter()
+        for blocking in found:
+            counts[blocking.role, blocking.syscall] += 1
+            if (blocking.role, blocking.syscall, counts[blocking.role, blocking.syscall]) in hidden:
+                marked.append(blocking)
+        waited = [blocking for blocking in found if blocking.duration - blocking.before_client >= comparison.threshold]
+        drawn.append(panel(column.condition.name, run, waited, hidden=marked, note=str(column.condition)))
+    return drawn
 
 
 def name(blocking: Blocking) -> str:

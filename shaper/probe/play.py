@@ -1,45 +1,79 @@
-"""One end of the probe as a process: it plays the server or the client of a workload.
+"""What an end does once it has been forked: it plays its role, and writes down its calls.
 
-    python -m shaper.probe.play ROLE WORKLOAD HOST PORT SECONDS
-
-It writes its calls to its output, a JSON line each. The server says `listening` there;
-the client says `ready` and begins when a line comes on its input.
+A line on its input lets it begin. The server then says on its output that it listens;
+the rest of the output is its calls, and at last what went wrong, if something did.
 """
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
+from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
 from shaper.errors import ShaperError
 from shaper.probe.calls import Recorder, TimeIsUp
 from shaper.probe.end import End
 from shaper.probe.workload import load
+from shaper.units import s
+
+HOST, PORT = "127.0.0.1", 8765
 
 
-def main() -> None:
-    role, workload, host, port, seconds = sys.argv[1:]
-    recorder = Recorder(sys.stdout)
-    recorder.note(why=play(recorder, role, workload, host, int(port), float(seconds)))
+@dataclass(frozen=True)
+class Script:
+    """What the ends are to do.
+
+    Attributes:
+        workload: its name and options (see `shaper.probe.workload.load`).
+        host, port: of the server.
+        timeout: the longest that either end plays, in ns.
+    """
+
+    workload: str = "netcat"
+    host: str = HOST
+    port: int = PORT
+    timeout: int = 10 * s
 
 
-def play(recorder: Recorder, role: str, workload: str, host: str, port: int, seconds: float) -> str | None:
-    """Play the role to its end; what went wrong, if something did."""
-    signal.signal(signal.SIGALRM, _time_is_up)
-    signal.signal(signal.SIGTERM, _time_is_up)
-    # The name that ps, strace and the kernel's tracer show for this process.
-    Path("/proc/self/comm").write_text(role)
+def main(role: str, script: Script, source: int, target: int) -> NoReturn:
+    """The life of an end after the fork; nothing of its parent may run on in here.
+
+    Args:
+        source, target: descriptors of its input and its output.
+    """
+    status = 1
     try:
-        script, end = load(workload), End(recorder, host, port)
-        if role == "client":
-            recorder.note(ready=True)
-            if not sys.stdin.readline():
-                return "the server never listened"
-        signal.setitimer(signal.ITIMER_REAL, seconds)
-        (script.server if role == "server" else script.client)(end)
+        os.dup2(source, 0)
+        os.dup2(target, 1)
+        # The other ends' pipes too: they must close when their owners do.
+        os.closerange(3, os.sysconf("SC_OPEN_MAX"))
+        # The name that ps, strace and the kernel's tracer show for this process.
+        Path("/proc/self/comm").write_text(role)
+        with open(1, "w", closefd=False) as output:
+            recorder = Recorder(output)
+            recorder.note(why=play(recorder, role, script))
+        status = 0
+    except Exception:
+        sys.excepthook(*sys.exc_info())
+    finally:
+        os._exit(status)
+
+
+def play(recorder: Recorder, role: str, script: Script) -> str | None:
+    """Play the role to its end; what went wrong, if something did."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    signal.signal(signal.SIGALRM, _time_is_up)
+    try:
+        workload, end = load(script.workload), End(recorder, script.host, script.port)
+        if not os.read(0, 1):
+            return "it was not let go"
+        signal.setitimer(signal.ITIMER_REAL, script.timeout / s)
+        (workload.server if role == "server" else workload.client)(end)
     except TimeIsUp:
-        return "its time was over"
+        return f"its {script.timeout / s:g} s were over"
     except OSError as error:
         return error.strerror or str(error)
     except ShaperError as error:
@@ -51,7 +85,3 @@ def play(recorder: Recorder, role: str, workload: str, host: str, port: int, sec
 
 def _time_is_up(number: int, frame: object) -> None:
     raise TimeIsUp
-
-
-if __name__ == "__main__":
-    main()

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import trio
 
 from shaper.core import MAX_HOLD
-from shaper.errors import ShaperError
 from shaper.journal import Record, read_journal
 from shaper.load import load_pipeline
 from shaper.probe.account import Account, Call
-from shaper.probe.ends import Script, play
+from shaper.probe.ends import Process, fork, play
+from shaper.probe.play import Script
 from shaper.seat import Failure, PoliciesFailed
 
 
@@ -41,15 +42,23 @@ class Run:
         return next((account.calls for account in self.accounts if account.role == role), ())
 
 
-async def probe(script: Script, policies: Sequence[str] = (), *, seed: str = "0", max_hold: int = MAX_HOLD) -> Run:
-    """Play the workload once, with the packets on lo of this network namespace shaped by these policies.
+def probe(
+    script: Script, policies: Sequence[str] = (), *, repeat: int = 1, seed: str = "0", max_hold: int = MAX_HOLD
+) -> list[Run]:
+    """Play the workload so many times, with the packets on lo of this network namespace shaped by these policies.
 
     Raises:
         LoadError: a policy that can't be used.
         ShaperError: this namespace can't be shaped.
     """
+    runs = [fork(script) for _ in range(repeat)]
+    return [trio.run(partial(_run, ends, policies, seed, max_hold)) for ends in runs]
+
+
+async def _run(ends: Sequence[Process], policies: Sequence[str], seed: str, max_hold: int) -> Run:
     if not policies:
-        return Run(tuple(await play(script)))
+        return Run(tuple(await play(ends)))
+    from shaper.live.nursery import ungrouped
     from shaper.live.rules import Match
     from shaper.live.session import Settings, shape
 
@@ -67,21 +76,17 @@ async def probe(script: Script, policies: Sequence[str] = (), *, seed: str = "0"
         )
         ready, over = trio.Event(), trio.Event()
         failures: list[Failure] = []
-        refused: ShaperError | None = None
 
         async def play_then_stop() -> None:
-            accounts.extend(await play(script, path=ready))
+            await ready.wait()
+            accounts.extend(await play(ends))
             over.set()
 
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(play_then_stop)
-            try:
+        with ungrouped():
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(play_then_stop)
                 await shape(settings, started=lambda _: ready.set(), failed=failures.append, stop=over)
-            except ShaperError as error:
-                refused = error
-            nursery.cancel_scope.cancel()
-        if refused is not None:
-            raise refused
+                nursery.cancel_scope.cancel()
         if failures:
             raise PoliciesFailed(failures)
         _, records = read_journal(journal)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterable
+from itertools import pairwise
 
 from shaper.journal import Record
 
@@ -24,7 +25,7 @@ class Stream:
         self._first = next((r.seq + 1 for r in records if r.segment in OPENING and r.seq is not None), None)
         carriers = [record for record in records if record.segment in ("data", "fin")]
         starts = sorted({self.offset(record) for record in carriers})
-        self._ends = dict(zip(starts, [*starts[1:], END], strict=True))
+        self._ends = dict(pairwise([*starts, END]))
         self._readable: list[int] = []  # up to which byte, after each delivery that helped
         self._by: list[Record] = []
         self._deliver(sorted((r for r in carriers if r.fate != "dropped"), key=lambda record: record.begin))

@@ -173,6 +173,7 @@ def because(blocking: Blocking) -> str:
         ("before client", blocking.before_client),
         ("peer", blocking.peer),
         ("CPU", blocking.cpu_wait),
+        ("disk" if blocking.waited_for == "disk" else "timer", blocking.direct),
         ("unexplained", blocking.unexplained),
     )
     others = [f"{name} {duration / ms:.1f}" for name, duration in rest if abs(duration) >= 0.05 * ms]

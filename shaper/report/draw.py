@@ -110,8 +110,9 @@ def _panel(axes: Axes, panel: Panel, rows: Sequence[int], scale: float, theme: T
         )
     for lane, y in lanes.items():
         bars = [bar for bar in panel.bars if bar.lane == lane]
-        for bar, following in zip(bars, [*bars[1:], None], strict=True):
-            _bar(axes, bar, y, following.start if following is not None else axes.get_xlim()[1], scale, theme)
+        for index, bar in enumerate(bars):
+            free = bars[index + 1].start if index + 1 < len(bars) else axes.get_xlim()[1]
+            _bar(axes, bar, y, free, scale, theme)
     thickness = _thickness(max(rows, default=0) + 1)
     for arrow, row in zip(panel.arrows, rows, strict=True):
         middle = height - TALL - GAP - (row + 0.5) * thickness

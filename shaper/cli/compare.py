@@ -1,0 +1,86 @@
+"""`shaper compare`: one workload under several conditions, and the waits that a constant delay hides."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from shaper.cli.options import Json, Seed, duration
+from shaper.cli.probe import FigureFile, Mtu, Timeout, Workload
+from shaper.errors import UsageError
+from shaper.units import ms, s
+
+EXAMPLES = (
+    "shaper compare",
+    "shaper compare --workload http --figure http.svg",
+    "shaper compare --condition none --condition 'slow=delay:20ms | spread_burst:gap=5ms'",
+    "shaper compare --condition 'netem:\"delay 50ms\"' --condition reorder -- ./mytest.sh",
+)
+
+
+def compare(
+    command: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[-- COMMAND]", help="Run this instead of a workload; its times come from strace."),
+    ] = None,
+    workload: Workload = "netcat",
+    condition: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=SPEC[ | SPEC…]",
+            help='A pipeline under a name; none; or netem:"ARGUMENTS". May be repeated. '
+            "Default: none, netem, a constant delay, a spread burst, a held ACK, a late SYN-ACK.",
+        ),
+    ] = None,
+    repeat: Annotated[int, typer.Option(metavar="N", min=1, help="How often each condition.")] = 3,
+    threshold: Annotated[
+        int,
+        typer.Option(metavar="TIME", parser=duration, show_default=False, help="What waits less is 0. [default: 5ms]"),
+    ] = 5 * ms,
+    timeout: Timeout = 10 * s,
+    seed: Seed = "0",
+    mtu: Mtu = 1500,
+    figure: FigureFile = None,
+    json: Json = None,
+) -> int:
+    """Run a workload under several conditions, and show which system calls waited under which.
+
+    Each condition has a private network namespace, so this needs no root. Calls that wait
+    somewhere, but not under netem, are marked: they are what a constant delay hides.
+    """
+    from shaper.probe.command import measure_command
+    from shaper.probe.compare import measure
+    from shaper.probe.comparison import Comparison, show
+    from shaper.probe.conditions import DEFAULT, parse
+    from shaper.probe.panel import panels
+    from shaper.probe.play import Script
+    from shaper.probe.workload import load
+    from shaper.report.figure import check, write
+    from shaper.report.output import console, write_json
+
+    load(workload)
+    if figure is not None:
+        check(figure)
+        if command:
+            raise UsageError("a figure shows the calls and packets of a workload, not of a command")
+    conditions = [parse(text) for text in condition or DEFAULT]
+    names = [each.name for each in conditions]
+    if len(set(names)) < len(names):
+        raise UsageError(f"two conditions have the same name: {', '.join(names)}")
+    out = console(json)
+    columns = []
+    for each in conditions:
+        if command:
+            columns.append(measure_command(each, command, repeat, seed=seed, mtu=mtu, timeout=timeout))
+        else:
+            columns.append(measure(each, Script(workload, timeout=timeout), repeat, seed=seed, mtu=mtu))
+    what = " ".join(command) if command else workload
+    times_from = "strace, which slows the command down" if command else "the ends themselves, around each call"
+    comparison = Comparison(what, columns, threshold, times_from)
+    show(comparison, out)
+    if figure is not None:
+        write(panels(comparison), figure, title=f"{workload}: what a constant delay hides")
+        out.print(f"figure: {figure}", markup=False)
+    write_json(comparison.as_json(), json)
+    return 0
