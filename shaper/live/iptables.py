@@ -70,7 +70,7 @@ def _call(family: Family, verb: str, *arguments: str, input: str | None = None) 
 def explain(program: str, stderr: str) -> str:
     """One line for what iptables says in several."""
     if not can(CAP_NET_ADMIN):
-        return f"{program}: no permission to change packet filter rules; run as root, or use `shaper run`"
+        return "no permission to change packet filter rules; run as root (`shaper run` needs none)"
     missing = re.search(r"Extension (\S+) revision|Couldn't load (?:match|target) [`'](\S+?)'", stderr)
     if missing:
         return f"{program}: this system has no '{missing[1] or missing[2]}' extension; `shaper doctor` says more"

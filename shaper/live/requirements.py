@@ -60,11 +60,11 @@ def requirements() -> Iterator[Requirement]:
         yield _of(name, "start", there, "held" if there else "not held", "run as root; `shaper run` needs no root")
     yield _user_namespaces()
     yield _socket_buffer(root)
-    yield _tried("xt_bpf", "--filter", outcomes, "bpf", "sudo modprobe xt_bpf, or a kernel with CONFIG_NETFILTER_XT_MATCH_BPF")
+    yield _tried("xt_bpf", "--filter", outcomes, "bpf", "sudo modprobe xt_bpf")
     yield _program("tcpdump", "--filter", "tcpdump")
     yield _tracefs()
     yield _program("tc", "compare", "iproute2")
-    yield _tried("netem", "compare", outcomes, "netem", "sudo modprobe sch_netem, or a kernel with CONFIG_NET_SCH_NETEM")
+    yield _tried("netem", "compare", outcomes, "netem", "sudo modprobe sch_netem")
 
 
 def _of(name: str, needed_by: str, there: bool, found: str, mend: str = "") -> Requirement:

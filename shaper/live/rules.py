@@ -1,8 +1,7 @@
 """The rules that bring packets to the queue: which ones, installed and removed without a trace.
 
 A rule set is a chain of our own in the mangle table, and a rule that jumps to it from the
-hook. Removing it deletes single rules and a chain without a hook, so that packets held in
-any queue stay held: deleting a hooked chain would drop them (see iptables/README.md).
+hook. What the rules look like is in the files of iptables/.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from string import Template
 from typing import Literal
 
 from shaper.errors import UsageError
-from shaper.live import iptables, ssh
+from shaper.live import chain, iptables, leftovers, ssh
 from shaper.live.bpf import bytecode
 from shaper.live.iptables import Family
 from shaper.live.owner import Owner
@@ -67,6 +66,9 @@ class Rules:
         match: which packets are shaped.
         queue: the number of the queue that they go to.
 
+    Attributes:
+        owner: whose they are, as they say themselves.
+
     Raises:
         UsageError: there is no such interface, no such filter, or no packet could ever match.
         ShaperError: tcpdump, which translates filters, is missing.
@@ -74,7 +76,7 @@ class Rules:
 
     def __init__(self, match: Match, queue: int) -> None:
         _check(match)
-        self._owner = Owner.here(queue)
+        self.owner = Owner.here(queue)
         self._text: dict[Family, str] = {}
         template = files("shaper.iptables").joinpath(f"{match.hook}.rules").read_text()
         filter = f' -m bpf --bytecode "{bytecode(match.filter)}"' if match.filter else ""
@@ -82,9 +84,9 @@ class Rules:
             if family not in _families(match):
                 continue
             values = {
-                "chain": self._owner.chain,
+                "chain": self.owner.chain,
                 "injected": f"{INJECT_MARK:#x}/{INJECT_MARK:#x}",
-                "owner": str(self._owner),
+                "owner": str(self.owner),
                 "queue": str(queue),
                 "interface": match.interface,
             }
@@ -98,13 +100,19 @@ class Rules:
     def install(self) -> None:
         """Set the rules of both families, or none.
 
+        Rules that a dead shaper left are removed, for packets that they match would never come to ours: a
+        queue that nobody listens to lets them pass by all that follows in the table.
+
         Raises:
             RulesError: iptables is missing, not permitted, or the kernel lacks what a rule needs.
         """
+        for others in leftovers.installed():
+            if others.dead:
+                others.remove()
         with ExitStack() as undo:
             for family, text in self._text.items():
                 iptables.restore(family, text)
-                undo.callback(remove, family, self._owner)
+                undo.callback(chain.remove, family, self.owner)
             undo.pop_all()
 
     def detach(self) -> None:
@@ -114,8 +122,7 @@ class Rules:
             RulesError: iptables is missing, or not permitted.
         """
         for family in self._text:
-            if jumps := _jumps(iptables.save(family), self._owner):
-                iptables.restore(family, "\n".join(["*mangle", *jumps, "COMMIT", ""]))
+            chain.remove(family, self.owner, keep_counters=True)
 
     def remove(self) -> None:
         """Remove what is there of our rules; none is left, and nothing else is touched.
@@ -124,35 +131,16 @@ class Rules:
             RulesError: iptables is missing, or not permitted.
         """
         for family in self._text:
-            remove(family, self._owner)
+            chain.remove(family, self.owner)
 
     def packets(self) -> int:
         """How many packets the rules sent to the queue, or past it when it was full or nobody listened."""
         total = 0
         for family in self._text:
             for line in iptables.save(family, counters=True):
-                if f" -A {self._owner.chain} " in line and " -j NFQUEUE " in line:
+                if f" -A {self.owner.chain} " in line and " -j NFQUEUE " in line:
                     total += int(line[1 : line.index(":")])
         return total
-
-
-def remove(family: Family, owner: Owner) -> None:
-    """Remove an owner's rules and its chain, so far as they are there.
-
-    Raises:
-        RulesError: iptables is missing, or not permitted.
-    """
-    table = iptables.save(family)
-    changes = _jumps(table, owner)
-    if any(line.startswith(f":{owner.chain} ") for line in table):
-        changes += [f"-F {owner.chain}", f"-X {owner.chain}"]
-    if changes:
-        iptables.restore(family, "\n".join(["*mangle", *changes, "COMMIT", ""]))
-
-
-def _jumps(table: list[str], owner: Owner) -> list[str]:
-    """What deletes the rules that jump to an owner's chain."""
-    return [f"-D{line[2:]}" for line in table if line.startswith("-A ") and line.endswith(f" -j {owner.chain}")]
 
 
 def _check(match: Match) -> None:

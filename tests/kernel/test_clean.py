@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import ExitStack
 
 import pytest
 
@@ -18,15 +19,29 @@ Shell = Callable[[str], str]
 RuleSet = Callable[[], list[str]]
 Capture = pytest.CaptureFixture[str]
 
-INSTALL = "from shaper.live.rules import Match, Rules; Rules(Match(source={source!r}), {queue}).install()"
+INSTALL = (
+    "from shaper.live.rules import *; Rules(Match(source={source!r}), {queue}).install(); print(flush=True); input()"
+)
 
 
-def install(queue: int, source: str | None = None) -> int:
-    """Rules of a process that dies at once; its number."""
-    with subprocess.Popen([sys.executable, "-c", INSTALL.format(queue=queue, source=source)]) as process:
-        pass
-    assert process.returncode == 0
-    return process.pid
+def die(*rules: tuple[int, str | None]) -> list[int]:
+    """Processes die after each has installed rules, for a queue and a source; their numbers."""
+    with ExitStack() as alive:
+        processes = []
+        for queue, source in rules:
+            program = INSTALL.format(queue=queue, source=source)
+            process = subprocess.Popen(
+                [sys.executable, "-c", program],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+            )
+            processes.append(alive.enter_context(process))
+            assert process.stdout is not None
+            assert process.stdout.readline() == b"\n"
+        for process in processes:
+            process.kill()
+    return [process.pid for process in processes]
 
 
 def test_nothing_to_remove(shell: Shell, rule_set: RuleSet, capsys: Capture) -> None:
@@ -43,7 +58,7 @@ def test_dead_and_living_owners(shell: Shell, rule_set: RuleSet, capsys: Capture
     living = Rules(Match(source="::1"), 7)
     living.install()
     before = rule_set()
-    dead, other = install(5), install(6, source="127.0.0.1")
+    dead, other = die((5, None), (6, "127.0.0.1"))
     assert main(["clean"]) == 0
     assert sorted(capsys.readouterr().out.splitlines()) == sorted(
         [
@@ -69,7 +84,7 @@ def test_a_number_that_another_process_got_later(rule_set: RuleSet, capsys: Capt
 
 @pytest.mark.parametrize("harm", ["-F INPUT", "-F"])
 def test_what_a_flush_left(harm: str, shell: Shell, rule_set: RuleSet) -> None:
-    install(5)
+    die((5, None))
     shell(f"iptables -t mangle {harm}")
     assert main(["clean"]) == 0
     assert not [line for line in rule_set() if "shaper" in line]

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from netfilterqueue import NetfilterQueue, Packet
 
-from shaper.live import iptables
+from shaper.live import chain, iptables
 from shaper.live.iptables import RulesError
 from shaper.live.owner import Owner
 from shaper.live.rules import INJECT_MARK, Match, Rules
@@ -65,6 +65,44 @@ def test_removal_when_others_removed_some_already(harm: str, rule_set: RuleSet, 
     rules.install()
     shell(f"iptables -t mangle {harm.format(chain=Owner.here(7).chain)}")
     rules.remove()
+    rules.remove()
+    assert not [line for line in rule_set() if "shaper-" in line]
+
+
+@pytest.mark.usefixtures("backend")
+def test_rules_of_a_dead_shaper_take_no_packets_from_a_new_one() -> None:
+    program = "from shaper.live.rules import *; Rules(Match(), 6).install()"
+    subprocess.run([sys.executable, "-c", program], check=True)
+    rules = Rules(Match(protocol="udp"), 7)
+    rules.install()
+    send(10, "127.0.0.1", 9000)
+    assert rules.packets() == 10
+
+
+@pytest.mark.usefixtures("backend")
+def test_detached_rules_can_still_be_counted(rule_set: RuleSet) -> None:
+    rules = Rules(Match(protocol="udp"), 7)
+    rules.install()
+    send(10, "::1", 9000)
+    rules.detach()
+    send(10, "::1", 9000)
+    assert rules.packets() == 10
+    rules.remove()
+    assert not [line for line in rule_set() if "shaper-" in line]
+
+
+@pytest.mark.usefixtures("others")
+def test_removal_by_two_at_once(rule_set: RuleSet, monkeypatch: pytest.MonkeyPatch) -> None:
+    rules = Rules(Match(), 7)
+    rules.install()
+    restore = iptables.restore
+
+    def late(family: iptables.Family, text: str) -> None:
+        monkeypatch.undo()
+        chain.remove(family, Owner.here(7))
+        restore(family, text)
+
+    monkeypatch.setattr(iptables, "restore", late)
     rules.remove()
     assert not [line for line in rule_set() if "shaper-" in line]
 
@@ -243,7 +281,7 @@ def test_ssh_is_shaped_when_its_port_is_asked_for(ssh: socket.socket) -> None:
 
 def test_no_iptables(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(iptables, "find", lambda name: None)
-    with pytest.raises(RulesError, match=r"^iptables-restore is not installed: apt install iptables$"):
+    with pytest.raises(RulesError, match=r"^iptables-save is not installed: apt install iptables$"):
         Rules(Match(), 7).install()
 
 
@@ -257,8 +295,8 @@ def test_no_permission() -> None:
         env={**os.environ, "PYTHONPATH": os.getcwd()},
     )
     assert done.stderr.splitlines()[-1] == (
-        "shaper.live.iptables.RulesError: iptables-restore: no permission to change packet filter rules; "
-        "run as root, or use `shaper run`"
+        "shaper.live.iptables.RulesError: no permission to change packet filter rules; "
+        "run as root (`shaper run` needs none)"
     )
 
 
