@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from shaper.cli.options import Json, MaxHold, Policies, Seed
-from shaper.cli.shaping import CaptureFile, Filter, JournalFile, OnError, Ports, Protocol
+from shaper.cli.shaping import WATCHDOG, CaptureFile, Filter, JournalFile, OnError, Ports, Protocol, Watchdog
 from shaper.cli.tracing import JOURNAL, ChromeFile, RecordingDir, Tracing, kept
 from shaper.core import MAX_HOLD
 
@@ -41,6 +41,7 @@ def run(
     seed: Seed = "0",
     max_hold: MaxHold = MAX_HOLD,
     on_error: OnError = "stop",
+    watchdog: Watchdog = WATCHDOG,
     journal: JournalFile = None,
     pcap: CaptureFile = None,
     trace: Annotated[
@@ -82,6 +83,7 @@ def run(
             seed=seed,
             max_hold=max_hold,
             on_error=on_error,
+            watchdog=watchdog,
             journal=journal,
             capture=pcap,
             one_verdict_per_write=tracing is not None,

@@ -7,6 +7,9 @@ from typing import Annotated, Literal
 
 import typer
 
+from shaper.cli.options import duration
+from shaper.units import format_duration, ms, s
+
 Protocol = Annotated[
     Literal["tcp", "udp", "icmp", "all"], typer.Option(help="Shape this protocol only; icmp is ICMPv6 too.")
 ]
@@ -37,4 +40,25 @@ JournalFile = Annotated[
 CaptureFile = Annotated[
     Path | None,
     typer.Option("--pcap", metavar="FILE", help="Write a pcapng of the packets as they came and as they went."),
+]
+WATCHDOG = 1 * s
+
+
+def patience(text: str | int) -> int:
+    """A duration in ns that a busy machine doesn't use up on its own."""
+    value = duration(text)
+    if value < 100 * ms:
+        raise typer.BadParameter(f"'{text}' is too short to tell a hanging shaper from a busy machine; 100ms at least")
+    return value
+
+
+Watchdog = Annotated[
+    int,
+    typer.Option(
+        metavar="TIME",
+        parser=patience,
+        show_default=False,
+        help="When shaper hangs for so long, its guardian lets all packets go on. "
+        f"[default: {format_duration(WATCHDOG)}]",
+    ),
 ]

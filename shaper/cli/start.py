@@ -10,6 +10,7 @@ import typer
 
 from shaper.cli.options import Json, MaxHold, Policies, Seed, duration
 from shaper.cli.shaping import (
+    WATCHDOG,
     CaptureFile,
     Destination,
     Filter,
@@ -19,6 +20,7 @@ from shaper.cli.shaping import (
     Ports,
     Protocol,
     Source,
+    Watchdog,
 )
 from shaper.core import MAX_HOLD
 from shaper.errors import UsageError
@@ -61,6 +63,7 @@ def start(
     pcap: CaptureFile = None,
     max_hold: MaxHold = MAX_HOLD,
     on_error: OnError = "stop",
+    watchdog: Watchdog = WATCHDOG,
     allow_bypass: Annotated[
         bool, typer.Option("--allow-bypass", help="Packets that passed unshaped are no failure.")
     ] = False,
@@ -103,6 +106,7 @@ def start(
         seed=seed,
         max_hold=max_hold,
         on_error=on_error,
+        watchdog=watchdog,
         journal=journal,
         capture=pcap,
         install_rules=not no_rules,

@@ -21,22 +21,38 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import NamedTuple
 
 from shaper.errors import ShaperError
-from shaper.live import rules
+from shaper.live import chain
 from shaper.live.iptables import Family
 from shaper.live.netlink import ACK_OF_NOTHING, accept_all, errors_in
 from shaper.live.owner import Owner
-from shaper.units import format_duration, ms, s
-
-WATCHDOG = 1 * s
-"""How long the engine may give no sign of life."""
+from shaper.units import format_duration, ms
 
 BEAT, GOODBYE = b".", b"bye"
 
 
-class GuardianError(ShaperError):
-    """The guardian is gone, or has taken over."""
+class Charge(NamedTuple):
+    """What the guardian is told: the queue's socket, whose the rules are and in which families, and the engine.
+
+    `watchdog` is the longest time without a sign of life, in ns.
+    """
+
+    queue: int
+    owner: Owner
+    families: tuple[Family, ...]
+    watchdog: int
+    engine: int
+
+    @classmethod
+    def read(cls, text: str) -> Charge:
+        queue, owner, families, watchdog, engine = json.loads(text)
+        return cls(queue, Owner(*owner), tuple(families), watchdog, engine)
+
+
+class TakenOver(ShaperError):
+    """The guardian has let all packets go on and removed the rules, so the engine has nothing left to do."""
 
 
 class Guardian:
@@ -45,27 +61,23 @@ class Guardian:
     Args:
         queue: the queue's socket; its number; who owns the rules, in which families.
         watchdog: the longest time without a `beat`, in ns.
+
+    Attributes:
+        pid: the process.
     """
 
-    def __init__(
-        self, queue: int, number: int, owner: Owner, families: Sequence[Family], *, watchdog: int = WATCHDOG
-    ) -> None:
+    def __init__(self, queue: int, owner: Owner, families: Sequence[Family], *, watchdog: int) -> None:
+        self._charge = Charge(queue, owner, tuple(families), watchdog, os.getpid())
+        self._start()
+
+    def _start(self) -> None:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        task = {
-            "queue": queue,
-            "number": number,
-            "beats": theirs.fileno(),
-            "engine": os.getpid(),
-            "owner": list(owner),
-            "families": list(families),
-            "watchdog": watchdog,
-        }
         # The guardian inherits the mask, so that none of these ends it, from its first instruction on.
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM, signal.SIGHUP))
         # By exec, never by a fork alone: a fork of a running trio would share its epoll and its threads' locks.
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "shaper.live.guardian", json.dumps(task)],
-            pass_fds=(queue, theirs.fileno()),
+            [sys.executable, "-m", "shaper.live.guardian", str(theirs.fileno()), json.dumps(self._charge)],
+            pass_fds=(self._charge.queue, theirs.fileno()),
             stdin=subprocess.DEVNULL,
             start_new_session=True,
         )
@@ -76,17 +88,22 @@ class Guardian:
         self.pid = self._process.pid
 
     def beat(self) -> None:
-        """A sign of life.
+        """A sign of life; a guardian that has died is followed by another.
 
         Raises:
-            GuardianError: it has taken over meanwhile, or has died.
+            TakenOver: it took the engine for dead.
         """
         try:
             self._beats.send(BEAT)
         except BlockingIOError:
             pass  # it has enough to read
         except OSError:
-            raise GuardianError(self._why_gone()) from None
+            self._beats.close()
+            if self._process.wait() == 0:
+                raise TakenOver(
+                    "shaper gave no sign of life, so its guardian let all held packets go on and removed the rules"
+                ) from None
+            self._start()
 
     def dismiss(self) -> None:
         """The engine ends in order: the guardian has nothing to do but to end too."""
@@ -94,11 +111,6 @@ class Guardian:
             self._beats.send(GOODBYE)
         self._beats.close()
         self._process.wait()
-
-    def _why_gone(self) -> str:
-        if self._process.wait() == 0:
-            return "the engine gave no sign of life, so the guardian let all held packets go on and removed the rules"
-        return f"the guardian (process {self.pid}) died"
 
 
 def accept_held(queue: int, number: int) -> bool:
@@ -118,22 +130,24 @@ def accept_held(queue: int, number: int) -> bool:
     return verdicts != [ACK_OF_NOTHING, ACK_OF_NOTHING]
 
 
-def rescue(queue: int, number: int, owner: Owner, families: Sequence[Family]) -> None:
+def rescue(charge: Charge) -> None:
     """Empty the queue, remove the rules, and accept what still comes until the queue stays empty."""
-    accept_held(queue, number)
-    for family in families:
+    number = charge.owner.queue
+    accept_held(charge.queue, number)
+    for family in charge.families:
         with suppress(ShaperError):
-            rules.remove(family, owner)
+            chain.remove(family, charge.owner)
     quiet = 0
     while quiet < 3:
-        quiet = 0 if accept_held(queue, number) else quiet + 1
+        quiet = 0 if accept_held(charge.queue, number) else quiet + 1
         time.sleep(0.01)
 
 
-def watch(beats: socket.socket, engine: int, watchdog: int) -> str | None:
+def watch(beats: socket.socket, charge: Charge) -> str | None:
     """Wait for the engine's end; why it has to be rescued, or None if it ended in order."""
     poll = select.poll()
     poll.register(beats, select.POLLIN)
+    watchdog = charge.watchdog
     while True:
         before = time.monotonic_ns()
         if poll.poll(watchdog / ms):
@@ -145,7 +159,7 @@ def watch(beats: socket.socket, engine: int, watchdog: int) -> str | None:
             continue
         # When this process was halted too, with the machine or by its scheduler, the engine gets another turn.
         was_halted = time.monotonic_ns() - before > 2 * watchdog
-        if not was_halted and not _is_debugged(engine):
+        if not was_halted and not _is_debugged(charge.engine):
             return f"the engine has given no sign of life for {format_duration(watchdog)}"
 
 
@@ -158,12 +172,11 @@ def _is_debugged(pid: int) -> bool:
 
 
 def main() -> None:
-    task = json.loads(sys.argv[1])
-    beats = socket.socket(fileno=task["beats"])
-    reason = watch(beats, task["engine"], task["watchdog"])
+    beats, charge = socket.socket(fileno=int(sys.argv[1])), Charge.read(sys.argv[2])
+    reason = watch(beats, charge)
     if reason is None:
         return
-    rescue(task["queue"], task["number"], Owner(*task["owner"]), task["families"])
+    rescue(charge)
     beats.close()
     with suppress(OSError):
         print(f"shaper: {reason}; its packets have gone on, its rules are removed", file=sys.stderr, flush=True)

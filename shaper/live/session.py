@@ -20,8 +20,10 @@ import trio
 from shaper.core import MAX_HOLD, Core
 from shaper.live.counters import QueueCounters
 from shaper.live.engine import Engine
+from shaper.live.guardian import Guardian
 from shaper.live.inject import Injector
 from shaper.live.nursery import ungrouped
+from shaper.live.owner import Owner
 from shaper.live.queue import HEADERS, MAX_LENGTH, WHOLE, Queue, open_queue
 from shaper.live.record import Recorder
 from shaper.live.rules import Match, Rules
@@ -60,6 +62,8 @@ class Settings:
         fail_open: packets pass unshaped, rather than being dropped, when the queue is full.
         gso: take TCP segments that the sender left uncut, up to 64 kB, whole.
         allow_bypass: packets that passed unshaped are no failure.
+        watchdog: when the engine gives no sign of life for so long (ns), a guardian lets all packets
+            go on; None for no guardian.
     """
 
     policies: tuple[Policy, ...]
@@ -79,6 +83,7 @@ class Settings:
     fail_open: bool = True
     gso: bool = False
     allow_bypass: bool = False
+    watchdog: int | None = None
 
     @property
     def copy_range(self) -> int:
@@ -98,7 +103,10 @@ class Started:
         engine: how late it is.
         bypassed: packets that our rules matched and that were never taken, as far as was seen.
         lost_to_reload: held packets that the kernel has dropped, as far as was seen.
+        guardian: sees to the packets when this process can't; None with `watchdog` off.
     """
+
+    guardian: Guardian | None = None
 
     def __init__(
         self,
@@ -128,9 +136,16 @@ class Started:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self.engine.run)
                 nursery.start_soon(self._watch, stop)
+                nursery.start_soon(self._show_life)
                 with trio.move_on_after(inf if duration is None else duration / s):
                     await stop.wait()
                 nursery.cancel_scope.cancel()
+
+    async def _show_life(self) -> None:
+        if self.guardian is not None and self.settings.watchdog is not None:
+            while True:
+                self.guardian.beat()
+                await trio.sleep(self.settings.watchdog / 4 / s)
 
     async def _watch(self, stop: trio.Event) -> None:
         while True:
@@ -172,6 +187,7 @@ class Started:
         with ungrouped():
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self.engine.run)
+                nursery.start_soon(self._show_life)
                 try:
                     if self.rules is not None:
                         # No more packets, but the rules' counters stay to be read.
@@ -237,6 +253,7 @@ async def shape(
         QueueError: the queue can't be had.
         RulesError: the rules can't be set.
         UsageError: no packet could ever match.
+        TakenOver: the guardian took this process for dead.
     """
     if stop is None:
         stop = trio.Event()
@@ -281,6 +298,10 @@ def _open(settings: Settings, opened: ExitStack, failed: Callable[[Failure], Non
     opened.enter_context(closing(engine))
     rules = Rules(settings.match, queue.number) if settings.install_rules else None
     run = Started(settings, queue, rules, core, engine, failed)
+    if settings.watchdog is not None:
+        owner, families = (rules.owner, rules.text()) if rules is not None else (Owner.here(queue.number), ())
+        run.guardian = Guardian(queue.fileno(), owner, tuple(families), watchdog=settings.watchdog)
+        opened.callback(run.guardian.dismiss)
     if rules is not None:
         rules.install()
     return run

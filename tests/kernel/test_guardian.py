@@ -23,14 +23,13 @@ PACKETS = 1000
 ENGINE = """
     import select, sys, time
     from shaper.live.guardian import Guardian
-    from shaper.live.owner import Owner
     from shaper.live.queue import HEADERS, Queue
     from shaper.live.rules import Match, Rules
     from shaper.units import ms
 
     queue = Queue({queue}, copy_range=HEADERS, length=65535, buffer=1 << 24)
     rules = Rules(Match(protocol="udp", ports=({port},)), {queue})
-    guardian = Guardian(queue.fileno(), {queue}, Owner.here({queue}), list(rules.text()), watchdog=300 * ms)
+    guardian = Guardian(queue.fileno(), rules.owner, list(rules.text()), watchdog=300 * ms)
     rules.install()
     print(guardian.pid, flush=True)
     while True:
