@@ -10,7 +10,6 @@ from functools import cache
 from math import floor, trunc
 from pathlib import Path
 from random import Random
-from statistics import NormalDist
 from typing import Annotated, NamedTuple
 
 from shaper.units import Unit
@@ -103,6 +102,9 @@ def paretonormal() -> Distribution:
 
 def _normal_value(index: int) -> int:
     # iproute2 searches the table's place of each x in steps of 0.00005; the last x at a place stays.
+    # Takes long to import, and every command imports this module.
+    from statistics import NormalDist
+
     x = NormalDist().inv_cdf((index + 0.5) / 16384)
     return round((floor((x + 10) / 0.00005) * 0.00005 - 10) * SCALE)
 

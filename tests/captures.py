@@ -16,8 +16,8 @@ def pcap(frames: Iterable[tuple[int, bytes]], link: int = 101, order: str = "<",
     """A pcap file of these frames, each with its time in ns."""
     unit = 1 if nano else 1000
     magic = 0xA1B23C4D if nano else 0xA1B2C3D4
-    out = struct.pack(order + "IHHIIII", magic, 2, 4, 0, 0, 262144, link)
+    parts = [struct.pack(order + "IHHIIII", magic, 2, 4, 0, 0, 262144, link)]
     for at, data in frames:
         seconds, ns = divmod(at, 10**9)
-        out += struct.pack(order + "IIII", seconds, ns // unit, len(data), len(data)) + data
-    return out
+        parts += struct.pack(order + "IIII", seconds, ns // unit, len(data), len(data)), data
+    return b"".join(parts)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from importlib.resources import files
 from pathlib import Path
-from string import Template
 from typing import Annotated
 
 import typer
@@ -22,6 +20,9 @@ def new(
     file: Annotated[Path, typer.Argument(metavar="FILE.py", help="The file to write; its name is the policy's.")],
 ) -> None:
     """Write a commented policy that does something small, and a test of its story."""
+    from importlib.resources import files
+    from string import Template
+
     if file.suffix != ".py" or not file.stem.isidentifier():
         raise UsageError(f"'{file}' can't name a policy; give a name such as my_policy.py")
     test = file.with_name(f"test_{file.name}")

@@ -6,7 +6,6 @@ be piped on; all that is for people then goes to standard error.
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -38,6 +37,8 @@ def write_json(content: dict[str, Any], document: Path | None) -> None:
     Raises:
         OSError: the file can't be written.
     """
+    import json
+
     if document is None:
         return
     text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
