@@ -46,6 +46,13 @@ class Comparison:
         """The name of the condition that is netem, or stands in for it."""
         return next((column.condition.name for column in self.columns if column.condition.netem), None)
 
+    def call_name(self, row: Row) -> str:
+        """The call as a row's title: "server poll 2 (end of file)"."""
+        alike = [other for other in self.rows if (other.task, other.syscall) == (row.task, row.syscall)]
+        nth = " (all)" if row.nth is None else f" {row.nth}" if len(alike) > 1 else ""
+        what = f" ({row.waited_for})" if row.waited_for else ""
+        return f"{row.task} {row.syscall}{nth}{what}"
+
     def as_json(self) -> dict[str, Any]:
         """The document of `--json`."""
         return {
@@ -103,7 +110,7 @@ def _table(comparison: Comparison) -> Table:
     for column in comparison.columns:
         drawn.add_column(column.condition.name, justify="right")
     for row in comparison.rows:
-        title = Text(call_name(row))
+        title = Text(comparison.call_name(row))
         if row.hidden:
             title.append("\nhidden by netem", style="bold red")
         cells = [_cell(row, column.condition.name, comparison.threshold) for column in comparison.columns]
@@ -135,13 +142,6 @@ def _handshakes(comparison: Comparison) -> Table:
     return table(columns, lines)
 
 
-def call_name(row: Row) -> str:
-    """The call as a row's title: "server poll 2 (end of file)"."""
-    nth = f" {row.nth}" if row.nth is not None else " (all)"
-    what = f" ({row.waited_for})" if row.waited_for else ""
-    return f"{row.task} {row.syscall}{nth}{what}"
-
-
 def findings(comparison: Comparison) -> list[str]:
     """What differs from netem, in words."""
     netem = comparison.netem
@@ -153,7 +153,7 @@ def findings(comparison: Comparison) -> list[str]:
         name, most = max(row.cells.items(), key=lambda item: item[1].median)
         times = f"{base / ms:.1f} ms under {netem}, {most.median / ms:.1f} ms under {name}"
         if row.hidden:
-            found.append(f"hidden by netem: {call_name(row)}: {times}")
+            found.append(f"hidden by netem: {comparison.call_name(row)}: {times}")
         elif most.median - base > max(comparison.threshold, base // 4):
-            found.append(f"longer than under netem: {call_name(row)}: {times}")
+            found.append(f"longer than under netem: {comparison.call_name(row)}: {times}")
     return found

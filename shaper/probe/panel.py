@@ -81,7 +81,8 @@ def panels(comparison: Comparison) -> list[Panel]:
             if (blocking.role, blocking.syscall, counts[blocking.role, blocking.syscall]) in hidden:
                 marked.append(blocking)
         waited = [blocking for blocking in found if blocking.duration - blocking.before_client >= comparison.threshold]
-        drawn.append(panel(column.condition.name, run, waited, hidden=marked, note=str(column.condition)))
+        note = str(column.condition) if run.records or column.condition.netem else ""
+        drawn.append(panel(column.condition.name, run, waited, hidden=marked, note=note))
     return drawn
 
 

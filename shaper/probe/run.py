@@ -17,6 +17,10 @@ from shaper.probe.account import Account, Call
 from shaper.probe.ends import Process, fork, play
 from shaper.probe.play import Script
 from shaper.seat import Failure, PoliciesFailed
+from shaper.units import s
+
+EPILOGUE = 1 * s
+"""How long packets that are still held when both ends are done are waited for."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +64,7 @@ async def _run(ends: Sequence[Process], policies: Sequence[str], seed: str, max_
         return Run(tuple(await play(ends)))
     from shaper.live.nursery import ungrouped
     from shaper.live.rules import Match
-    from shaper.live.session import Settings, shape
+    from shaper.live.session import Settings, Started, shape
 
     accounts: list[Account] = []
     with TemporaryDirectory(prefix="shaper-probe-") as directory:
@@ -76,16 +80,25 @@ async def _run(ends: Sequence[Process], policies: Sequence[str], seed: str, max_
         )
         ready, over = trio.Event(), trio.Event()
         failures: list[Failure] = []
+        under_way: list[Started] = []
+
+        def started(run: Started) -> None:
+            under_way.append(run)
+            ready.set()
 
         async def play_then_stop() -> None:
             await ready.wait()
             accounts.extend(await play(ends))
+            # The last ACKs are part of the story; `close` would cut their holds short.
+            with trio.move_on_after(EPILOGUE / s):
+                while under_way[0].core.held:
+                    await trio.sleep(EPILOGUE / s / 100)
             over.set()
 
         with ungrouped():
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(play_then_stop)
-                await shape(settings, started=lambda _: ready.set(), failed=failures.append, stop=over)
+                await shape(settings, started=started, failed=failures.append, stop=over)
                 nursery.cancel_scope.cancel()
         if failures:
             raise PoliciesFailed(failures)

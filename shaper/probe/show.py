@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from shaper.probe.panel import panel
 from shaper.probe.report import Report
 from shaper.report.blocking import Blocking, because
+from shaper.report.ladder import ladder
 from shaper.report.statistic import statistics_table
 from shaper.report.table import Cell, table
 from shaper.units import ms
@@ -33,6 +35,8 @@ def show(report: Report, console: Console) -> None:
             console.print(_blockings(f"{role}, since connect", found, began))
         else:
             console.print(f"{role}: no call waited longer than {report.threshold / ms:g} ms")
+    lines = ladder(panel("", report.runs[index], report.blockings[index]))
+    console.print("", *lines, sep="\n", markup=False)
     for role in ROLES:
         for title, found_by in (("system call", report.by_syscall()), ("file descriptor", report.by_fd())):
             if role in found_by:

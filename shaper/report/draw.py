@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from matplotlib.transforms import Transform
 
 WIDTH = 11.0
-ROW = 0.24  # inches
-GAP = 0.8  # rows between the lanes
+ROW = 0.22  # inches
+GAP = 0.7  # rows between the lanes
 TALL = 1.25  # rows of a lane of calls
 FONT = 8.0
 # A character's width in inches, for where there is no renderer yet to ask.
@@ -163,7 +163,11 @@ def _arrow(
             on = "#ffffff" if arrow.kind in ("handshake", "other") else "#000000"
             axes.text((since + until) / 2, y, text, color=on, ha="center", va="center", zorder=5)
             return
-    axes.text(arrow.delivered + SPACE * scale, y, arrow.label, color=theme.ink, ha="left", va="center", zorder=5)
+    axes.text(
+        arrow.delivered + SPACE * scale, y, arrow.label, color=theme.ink, ha="left", va="center", zorder=5,
+        # Over the arrows of other packets.
+        bbox={"facecolor": theme.paper, "edgecolor": "none", "pad": 0.8},
+    )  # fmt: skip
 
 
 def _beside(axes: Axes) -> Transform:
