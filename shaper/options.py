@@ -13,6 +13,7 @@ import ast
 import inspect
 import textwrap
 from collections.abc import Callable
+from functools import cache
 from itertools import pairwise
 from typing import Any, Literal, NamedTuple, Protocol, get_args, get_origin, get_type_hints
 
@@ -102,6 +103,7 @@ def _choose(text: str, choices: tuple[str, ...]) -> str:
     return text
 
 
+@cache
 def _attribute_docs(policy: type) -> dict[str, str]:
     """The strings below the annotated attributes, of the class and its bases."""
     docs: dict[str, str] = {}

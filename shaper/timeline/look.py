@@ -68,7 +68,7 @@ def look_at(raw: bytes) -> Look:
         options = end - ip.transport - 20
         mss = mss_in(raw[ip.transport + 20 : end])
         return Look("tcp", tcp.payload, tcp.flags, tcp.seq, tcp.ack, tcp.window, tcp.sack, mss, options, ecn)
-    at = max(ip.transport, 0)
+    at = ip.transport if ip.transport >= 0 else {4: 20, 6: 40}.get(ip.version, 0)
     if ip.protocol == UDP:
         return Look("udp", max(0, ip.length - at - 8), ecn=ecn)
     if ip.protocol in (ICMP, ICMPV6):

@@ -1,0 +1,162 @@
+"""What holds for every policy, whatever its options and whatever packets come."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from itertools import pairwise
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from traffic import anew, openings, traffic
+
+from shaper import Duration, Packet, Policy, ms
+from shaper.core import Core
+from shaper.header import ACK, SYN
+from shaper.load import builtin_names, find, load
+from shaper.options import Option, options_of
+from shaper.pipeline import Verdict
+
+VALUES: dict[str, tuple[str, ...]] = {
+    "duration": ("0", "1us", "3ms", "20ms", "1s"),
+    "share": ("0%", "1%", "50%", "100%"),
+    "count": ("0", "1", "2", "7"),
+    "number": ("0", "1", "3"),
+    "rate": ("10kbit", "1mbit", "1gbit"),
+    "size": ("1", "60b", "1kb", "1mb"),
+    "segment classes": ("all", "data+fin", "pure-ack+handshake-ack", "syn"),
+    "packets or bytes": ("none", "1", "5", "1kb"),
+    "uniform|normal|pareto|paretonormal|FILE.dist": ("uniform", "normal", "pareto", "paretonormal"),
+}
+
+
+def values_of(option: Option) -> st.SearchStrategy[str]:
+    """Ways in which this option may be given."""
+    if option.kind in VALUES:
+        return st.sampled_from(VALUES[option.kind])
+    assert "|" in option.kind, f"say in this test what an option of kind '{option.kind}' may be given as"
+    return st.sampled_from(option.kind.split("|"))
+
+
+def specs(name: str, *, without: Collection[str] = ()) -> st.SearchStrategy[str]:
+    """The policy with any options."""
+    options = {key: option for key, option in options_of(find(name)).items() if key not in without}
+    chosen = st.fixed_dictionaries({}, optional={key: values_of(option) for key, option in options.items()})
+    return chosen.map(lambda given: f"{name}:" + ",".join(f"{key}={value}" for key, value in given.items()))
+
+
+def play(policy: Policy, packets: list[Packet], seed: int = 0) -> tuple[Core, list[Verdict]]:
+    """All packets through a core, until nothing is held."""
+    core = Core([policy], seed=seed)
+    verdicts: list[Verdict] = []
+    for packet in packets:
+        core.receive(packet, packet.arrived)
+        verdicts += core.due(packet.arrived)
+    last = packets[-1].arrived if packets else 0
+    while (deadline := core.next_deadline()) is not None and deadline <= last + 20_000 * ms:
+        verdicts += core.due(deadline)
+    assert core.held == 0 or core.next_deadline() is not None
+    return core, verdicts + core.close()
+
+
+def fates(verdicts: list[Verdict]) -> list[tuple[int, str, int]]:
+    return [(verdict.packet.root.id, verdict.fate, verdict.planned) for verdict in verdicts]
+
+
+@pytest.mark.parametrize("name", builtin_names())
+@given(data=st.data())
+@settings(max_examples=40, deadline=None)
+def test_no_packet_is_forgotten(name: str, data: st.DataObject) -> None:
+    """No exception, one verdict for each packet, and none before the packet came."""
+    spec = data.draw(specs(name))
+    packets = data.draw(traffic())
+    core, verdicts = play(load(spec), anew(packets))
+    assert [str(failure) for failure in core.failures] == []
+    taken = sorted(verdict.packet.root.id for verdict in verdicts if verdict.fate != "injected")
+    assert taken == [packet.id for packet in packets]
+    assert all(verdict.planned >= verdict.packet.root.arrived for verdict in verdicts)
+
+
+@pytest.mark.parametrize("name", builtin_names())
+@given(data=st.data())
+@settings(max_examples=40, deadline=None)
+def test_the_seed_decides_all_chance(name: str, data: st.DataObject) -> None:
+    spec = data.draw(specs(name))
+    # A SYN from the service's port would make the client's port the service.
+    packets = openings() + [packet for packet in data.draw(traffic()) if not is_odd_opening(packet)]
+    first = fates(play(load(spec), anew(packets), seed=7)[1])
+    assert fates(play(load(spec), anew(packets), seed=7)[1]) == first
+    assert fates(play(load(spec), anew(packets, ports_moved_by=100), seed=7)[1]) == first
+
+
+def is_odd_opening(packet: Packet) -> bool:
+    return packet.tcp is not None and packet.flow.sport == 80 and packet.tcp.flags & (SYN | ACK) == SYN
+
+
+@pytest.mark.parametrize("name", builtin_names())
+@given(packets=traffic())
+@settings(max_examples=40, deadline=None)
+def test_classes_that_are_not_asked_for_pass_at_once(name: str, packets: list[Packet]) -> None:
+    _, verdicts = play(load(f"{name}:only=icmp"), anew(packets))
+    for verdict in verdicts:
+        if verdict.fate != "injected" and verdict.packet.segment != "icmp":
+            assert verdict.fate == "sent"
+            assert verdict.planned == verdict.packet.root.arrived
+            assert not verdict.rewritten
+
+
+ORDERLY = ("delay", "hold_acks", "pass_through", "spread_burst")
+"""Policies that promise to keep the order of a flow's packets."""
+
+
+@pytest.mark.parametrize("name", ORDERLY)
+@given(data=st.data())
+@settings(max_examples=40, deadline=None)
+def test_order_is_kept(name: str, data: st.DataObject) -> None:
+    spec = data.draw(specs(name, without={"order", "only"}))
+    packets = data.draw(traffic())
+    _, verdicts = play(load(spec), anew(packets))
+    flows: dict[Any, list[int]] = {}
+    for verdict in verdicts:
+        if verdict.fate == "sent":
+            flows.setdefault(verdict.packet.flow, []).append(verdict.packet.root.id)
+    for sent in flows.values():
+        assert sent == sorted(sent)
+
+
+@given(
+    packets=traffic(), gap=st.sampled_from((1 * ms, 20 * ms)), scope=st.sampled_from(("flow", "connection", "queue"))
+)
+@settings(max_examples=40, deadline=None)
+def test_spread_burst_keeps_the_gap(packets: list[Packet], gap: Duration, scope: str) -> None:
+    core, verdicts = play(load(f"spread_burst:gap={gap}ns,scope={scope}"), anew(packets))
+    assert core.cut_short == 0
+    departures: dict[Any, list[int]] = {}
+    for verdict in verdicts:
+        track = verdict.packet.track
+        assert track is not None
+        whose = {"flow": track, "connection": track.connection, "queue": None}[scope]
+        departures.setdefault(whose, []).append(verdict.planned)
+    for times in departures.values():
+        assert all(later - earlier >= gap for earlier, later in pairwise(times))
+
+
+@given(packets=traffic(), time=st.sampled_from((0, 3 * ms, 100 * ms)))
+@settings(max_examples=40, deadline=None)
+def test_delay_without_jitter_is_exact(packets: list[Packet], time: int) -> None:
+    _, verdicts = play(load(f"delay:{time}ns"), anew(packets))
+    assert all(verdict.planned == verdict.packet.root.arrived + time for verdict in verdicts)
+
+
+@given(packets=traffic(), count=st.integers(1, 4))
+@settings(max_examples=40, deadline=None)
+def test_thinning_drops_nothing_but_pure_acks(packets: list[Packet], count: int) -> None:
+    _, verdicts = play(load(f"hold_acks:mode=thin,count={count}"), anew(packets))
+    for verdict in verdicts:
+        tcp = verdict.packet.tcp
+        if verdict.fate == "dropped":
+            assert verdict.packet.segment == "pure-ack"
+            assert tcp is not None
+            assert not tcp.sack
+            assert tcp.flag_names == "A"
