@@ -79,7 +79,7 @@ def ordinary(network: None) -> Callable[..., subprocess.CompletedProcess[str]]:
             aside, inside, barred = f"/run/aside{number}", shlex.quote(needed), shlex.quote(str(closed))
             steps += [f"mkdir {aside}", f"mount --bind {inside} {aside}", f"mount -t tmpfs -o mode=755 none {barred}"]
             steps += [f"mkdir -p {inside}", f"mount --bind {aside} {inside}"]
-    script = "\n".join([steps[0], "mount -t tmpfs none /run", *steps[1:], 'exec "$@"'])
+    script = "\n".join([steps[0], "mount -t tmpfs -o mode=755 none /run", *steps[1:], 'exec "$@"'])
 
     def run(*command: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(

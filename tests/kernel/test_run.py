@@ -1,6 +1,7 @@
 """`shaper run`: a command in a private, shaped network."""
 
 import json
+import shlex
 import signal
 import subprocess
 import sys
@@ -46,6 +47,25 @@ def test_its_packets_are_shaped_in_order(run: Run) -> None:
 def test_the_command_is_the_callers(ordinary: Run) -> None:
     done = ordinary(*SHAPER, "run", "--policy", "pass_through", "--", "id", "-u")
     assert (done.stdout, done.returncode) == ("4711\n", 0)
+
+
+BACKEND = """
+folder=$(mktemp -d); trap 'rm -r "$folder"' EXIT
+for command in iptables ip6tables; do
+    for verb in save restore; do
+        ln -s "$(readlink -f "$(PATH=$PATH:/usr/sbin command -v $command-$0-$verb)")" "$folder/$command-$verb"
+    done
+done
+PATH=$folder:$PATH "$@"
+"""
+
+
+@pytest.mark.parametrize("backend", ["nft", "legacy"])
+def test_an_ordinary_user_with_either_backend_of_iptables(ordinary: Run, backend: str) -> None:
+    command = [sys.executable, "-c", TALK, "5"]
+    done = ordinary("sh", "-ec", BACKEND, backend, *SHAPER, "run", "--policy", "delay:1ms", "--json", "--", *command)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["taken"] == 10
 
 
 def test_exit_status_and_output_are_the_commands(run: Run) -> None:
@@ -121,3 +141,25 @@ def test_signals_go_to_the_command(running: subprocess.Popen[str], number: int, 
     out, err = running.communicate(timeout=60)
     assert (out, running.returncode) == (said, status)
     assert "taken" in err
+
+
+COUNT = (
+    "trap 'n=$((n+1))' INT; echo ready; until [ \"$n\" ]; do sleep 0.1; done; sleep 0.5; echo interrupted $n; exit 7"
+)
+
+
+def test_ctrl_c_reaches_the_command_once() -> None:
+    line = shlex.join([*SHAPER, "run", "--policy", "delay:20ms", "--", "bash", "-c", COUNT])
+    # script(1) gives it a terminal.
+    with subprocess.Popen(
+        ["script", "-qec", line, "/dev/null"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as terminal:
+        assert terminal.stdout is not None
+        assert terminal.stdin is not None
+        assert terminal.stdout.readline() == "ready\n"
+        terminal.stdin.write("\x03")
+        terminal.stdin.flush()
+        out = terminal.stdout.read()
+    assert "interrupted 1\n" in out
+    assert "taken" in out
+    assert terminal.returncode == 7
