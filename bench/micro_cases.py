@@ -1,0 +1,78 @@
+"""Cases for pytest-benchmark: the core, the packet view and each policy, without a kernel.
+
+Each run is saved under its commit; `pytest-benchmark compare` shows two of them side by side.
+"""
+
+from struct import pack
+
+import pytest
+from pytest_benchmark.fixture import BenchmarkFixture
+
+from shaper.core import Core
+from shaper.header import read_ip, read_tcp
+from shaper.load import builtin_names, load
+from shaper.packet import Packet
+from shaper.units import us
+
+PACKETS = 1000
+BATCH = 16
+GAP = 10 * us
+OPTIONS = {"netem": 'netem:"delay 5ms"', "delay": "delay:time=5ms"}
+
+
+def udp(number: int) -> bytes:
+    ends = b"\x7f\0\0\1\x7f\0\0\1"
+    return pack("!BBHHHBBH8sHHHH", 0x45, 0, 64, number, 0, 64, 17, 0, ends, 40000, 9999, 44, 0) + bytes(36)
+
+
+def tcp(number: int) -> bytes:
+    ends = b"\x7f\0\0\1\x7f\0\0\1"
+    header = pack("!BBHHHBBH8s", 0x45, 0, 1440, number, 0, 64, 6, 0, ends)
+    return header + pack("!HHIIBBHHH", 40000, 9999, number * 1400, 1, 5 << 4, 0x10, 65535, 0, 0) + bytes(1400)
+
+
+RAW = {"udp": [udp(number) for number in range(PACKETS)], "tcp": [tcp(number) for number in range(PACKETS)]}
+
+
+@pytest.mark.parametrize("kind", ["udp", "tcp"])
+def test_packet(benchmark: BenchmarkFixture, kind: str) -> None:
+    benchmark(lambda: [Packet(raw, 1, 1) for raw in RAW[kind]])
+
+
+@pytest.mark.parametrize("kind", ["udp", "tcp"])
+def test_flow(benchmark: BenchmarkFixture, kind: str) -> None:
+    benchmark(lambda: [Packet(raw, 1, 1).flow for raw in RAW[kind]])
+
+
+def test_tcp_header(benchmark: BenchmarkFixture) -> None:
+    benchmark(lambda: [read_tcp(raw, read_ip(raw)) for raw in RAW["tcp"]])
+
+
+@pytest.mark.parametrize("kind", ["udp", "tcp"])
+@pytest.mark.parametrize("name", builtin_names())
+def test_policy(benchmark: BenchmarkFixture, name: str, kind: str) -> None:
+    through(benchmark, [name], kind)
+
+
+@pytest.mark.parametrize("stages", [2, 4, 8])
+def test_delays_in_a_row(benchmark: BenchmarkFixture, stages: int) -> None:
+    through(benchmark, ["delay"] * stages, "udp")
+
+
+def through(benchmark: BenchmarkFixture, names: list[str], kind: str) -> None:
+    """Packets 10 µs apart through a pipeline, 16 in a batch, and out of it."""
+    pipeline = [load(OPTIONS.get(name, name)) for name in names]
+
+    def fresh() -> tuple[tuple[Core, list[Packet]], dict[str, object]]:
+        packets = [Packet(raw, number + 1, (number + 1) * GAP) for number, raw in enumerate(RAW[kind])]
+        return (Core(pipeline), packets), {}
+
+    def run(core: Core, packets: list[Packet]) -> None:
+        for at in range(0, PACKETS, BATCH):
+            for packet in packets[at : at + BATCH]:
+                core.receive(packet, packet.arrived)
+            core.due(packet.arrived)
+            core.next_deadline()
+        core.close()
+
+    benchmark.pedantic(run, setup=fresh, rounds=30, warmup_rounds=2)
