@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 import time
@@ -19,7 +20,7 @@ from shaper.load import builtin_names
 
 GROUP = get_command(app)
 assert isinstance(GROUP, TyperGroup)
-COMMANDS = sorted(GROUP.commands)
+COMMANDS = GROUP.commands
 
 
 def shaper(*arguments: str, **environment: str) -> "subprocess.CompletedProcess[str]":
@@ -42,6 +43,17 @@ def test_help_has_examples_and_fits_80_columns(command: str) -> None:
     assert "Examples:\n" in done.stdout
     assert f"shaper {command}" in done.stdout.split("Examples:\n")[1]
     assert max(len(line) for line in done.stdout.splitlines()) <= 80
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_examples_have_options_that_there_are(command: str) -> None:
+    known = {name for parameter in COMMANDS[command].params for name in parameter.opts}
+    found = [shlex.split(line, comments=True) for line in (COMMANDS[command].epilog or "").splitlines()[2:]]
+    assert found
+    for words in found:
+        if command in words:
+            own = words[: words.index("--")] if "--" in words else words
+            assert {word.partition("=")[0] for word in own if word.startswith("-")} <= known
 
 
 def test_help_imports_nothing_heavy() -> None:

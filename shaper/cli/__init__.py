@@ -7,6 +7,7 @@ import, a command imports when it runs, so that `shaper --help` stays quick.
 
 from __future__ import annotations
 
+import inspect
 import os
 import sys
 import traceback
@@ -21,8 +22,8 @@ from shaper.cli.options import examples, with_bare_json
 from shaper.errors import ShaperError, UsageError
 
 EXAMPLES = (
-    "shaper policies spread_burst",
-    "shaper replay trace.pcap --policy delay:time=20ms --timeline",
+    "sudo shaper start --policy spread_burst",
+    "shaper run --policy delay:20ms -- ping -c 3 127.0.0.1",
     "shaper COMMAND --help",
 )
 
@@ -36,21 +37,23 @@ app = typer.Typer(
 
 def register(command: Callable[..., int | None], lines: Sequence[str], **settings: Any) -> None:
     """Add a command, whose name is its function's, with examples for its help."""
-    app.command(epilog=examples(lines), **settings)(command)
+    # Said outright, since typer would cut it off at the end of the line.
+    summary = (inspect.getdoc(command) or "").split("\n\n")[0]
+    app.command(epilog=examples(lines), short_help=summary, **settings)(command)
 
 
 register(start.start, start.EXAMPLES)
+register(run.run, run.EXAMPLES, context_settings={"allow_interspersed_args": False})
 register(replay.replay, replay.EXAMPLES)
 register(policies.policies, policies.EXAMPLES)
-register(run.run, run.EXAMPLES, context_settings={"allow_interspersed_args": False})
-register(clean.clean, clean.EXAMPLES)
-register(trace.trace, trace.EXAMPLES, context_settings={"allow_interspersed_args": False})
-register(report.report, report.EXAMPLES)
 register(new.new, new.EXAMPLES)
 register(check.check, check.EXAMPLES)
-register(doctor.doctor, doctor.EXAMPLES)
 register(probe.probe, probe.EXAMPLES)
 register(compare.compare, compare.EXAMPLES)
+register(trace.trace, trace.EXAMPLES, context_settings={"allow_interspersed_args": False})
+register(report.report, report.EXAMPLES)
+register(doctor.doctor, doctor.EXAMPLES)
+register(clean.clean, clean.EXAMPLES)
 
 
 def print_version(wanted: bool) -> None:

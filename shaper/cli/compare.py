@@ -14,8 +14,8 @@ from shaper.units import ms, s
 EXAMPLES = (
     "shaper compare",
     "shaper compare --workload http --figure http.svg",
-    "shaper compare --condition none --condition 'slow=delay:20ms | spread_burst:gap=5ms'",
-    "shaper compare --condition 'netem:\"delay 50ms\"' --condition reorder -- ./mytest.sh",
+    "shaper compare --condition none --condition 'slow=delay:20ms | spread_burst'",
+    "shaper compare --condition 'netem:\"delay 50ms\"' -- ./mytest.sh",
 )
 
 

@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
 EXAMPLES = (
     "shaper probe --policy delay:time=100ms",
-    "shaper probe --policy delay:time=100ms --policy spread_burst:gap=100ms --figure netcat.svg",
-    "shaper probe --workload request:rounds=5 --policy delay:20ms --repeat 5 --json",
-    "shaper probe --server                    # on one machine, with `shaper start` beside it",
+    "shaper probe --policy delay:100ms --policy spread_burst:100ms --figure n.svg",
+    "shaper probe --workload request:rounds=5 --policy delay:20ms --repeat 5",
+    "shaper probe --server  # on one machine, with `shaper start` beside it",
     "shaper probe --client 192.0.2.7          # on the other",
 )
 

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 EXAMPLES = (
     "sudo shaper start --policy spread_burst:gap=20ms --port 8765",
-    "sudo shaper start --policy ./drop_third.py --interface eth0 --source 192.0.2.7",
+    "sudo shaper start --policy ./drop_third.py --interface eth0 --port 53",
     "sudo shaper start --policy delay:20ms --netns web --duration 30s --json",
 )
 
