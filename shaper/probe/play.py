@@ -16,6 +16,7 @@ from typing import NoReturn
 from shaper.errors import ShaperError
 from shaper.probe.calls import Recorder, TimeIsUp
 from shaper.probe.end import End
+from shaper.probe.urgent import be_urgent
 from shaper.probe.workload import load
 from shaper.units import s
 
@@ -50,6 +51,7 @@ def main(role: str, script: Script, source: int, target: int) -> NoReturn:
         os.dup2(target, 1)
         # The other ends' pipes too: they must close when their owners do.
         os.closerange(3, os.sysconf("SC_OPEN_MAX"))
+        be_urgent()
         # The name that ps, strace and the kernel's tracer show for this process.
         Path("/proc/self/comm").write_text(role)
         with open(1, "w", closefd=False) as output:

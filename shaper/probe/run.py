@@ -16,6 +16,7 @@ from shaper.load import load_pipeline
 from shaper.probe.account import Account, Call
 from shaper.probe.ends import Process, fork, play
 from shaper.probe.play import Script
+from shaper.probe.urgent import be_urgent
 from shaper.seat import Failure, PoliciesFailed
 from shaper.units import s
 
@@ -55,6 +56,7 @@ def probe(
         LoadError: a policy that can't be used.
         ShaperError: this namespace can't be shaped.
     """
+    be_urgent()
     runs = [fork(script) for _ in range(repeat)]
     return [trio.run(partial(_run, ends, policies, seed, max_hold)) for ends in runs]
 
