@@ -155,12 +155,14 @@ def test_a_hold_cut_short_gives_status_1(capture: Path, tmp_path: Path, capsys: 
         "    def on_packet(self, packet, now):\n        return Hold(packet)\n"
     )
     assert main(["replay", str(capture), "--policy", str(policy), "--max-hold", "50ms"]) == 1
-    assert "30 sent, 0 dropped; 0 injected, 30 cut short" in capsys.readouterr().out
+    text = capsys.readouterr()
+    assert "30 sent, 0 dropped; 0 injected, 30 cut short" in text.out
+    assert text.err == "shaper: 30 packets were sent early, a policy having planned beyond --max-hold\n"
 
 
 def test_the_capture_is_never_overwritten(capture: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = capture.read_bytes()
-    for option in ("-o", "--journal"):
+    for option in ("-o", "--journal", "--json"):
         assert main(["replay", str(capture), "--policy", "delay", option, str(capture)]) == 2
         assert capture.read_bytes() == before
         assert "is the capture itself" in capsys.readouterr().err

@@ -46,7 +46,6 @@ class Interface(NamedTuple):
     """An interface of a pcapng section: its link type and what its timestamps count."""
 
     link: int
-    snaplen: int
     ticks: int  # per second
     offset: int  # seconds
 
@@ -141,7 +140,7 @@ def _block(file: IO[bytes], order: str, length: int) -> bytes:
 
 
 def _interface(block: bytes, order: str) -> Interface:
-    link, _, snaplen = Struct(order + "HHI").unpack_from(block)
+    link, _, _ = Struct(order + "HHI").unpack_from(block)
     ticks, offset, at = 1_000_000, 0, 8
     option = Struct(order + "HH")
     while at + 4 <= len(block):
@@ -154,4 +153,4 @@ def _interface(block: bytes, order: str) -> Interface:
         elif code == TSOFFSET:
             (offset,) = Struct(order + "q").unpack(value)
         at += 4 + length + -length % 4
-    return Interface(link, snaplen, ticks, offset)
+    return Interface(link, ticks, offset)

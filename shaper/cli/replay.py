@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
+from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -63,12 +64,12 @@ def replay(
     from shaper.seat import PoliciesFailed
     from shaper.timeline import write
 
-    for file in (output, journal):
+    for file in (output, journal, json):
         if file is not None and file.exists() and file.samefile(capture):
             raise UsageError(f"{file} is the capture itself; give another file to write")
     pipeline = load_pipeline(policy, max_hold)
     core = Core(pipeline, seed=seed, max_hold=max_hold)
-    packets = read_filtered(capture, expression) if expression else read_capture(capture)
+    packets = begun(read_filtered(capture, expression) if expression else read_capture(capture))
     holds = Holds(stage_names(pipeline))
     taken: list[Packet] = []
     verdicts: list[Verdict] = []
@@ -89,8 +90,6 @@ def replay(
                 for sink in sinks:
                     sink(verdict)
         except CaptureError as error:
-            if not core.taken:
-                raise
             cut = error
     out = console(json)
     if timeline:
@@ -104,6 +103,11 @@ def replay(
     if core.cut_short:
         raise ShaperError(f"{core.cut_short} packets were sent early, a policy having planned beyond --max-hold")
     return 0
+
+
+def begun(packets: Iterator[Packet]) -> Iterator[Packet]:
+    """The same packets; what can't be read at all fails here, before any file is written."""
+    return chain(list(islice(packets, 1)), packets)
 
 
 def kept(packets: Iterable[Packet], taken: list[Packet]) -> Iterator[Packet]:
