@@ -29,7 +29,7 @@ ChromeFile = Annotated[
 RecordingDir = Annotated[
     Path | None, typer.Option("--recording", metavar="DIR", help="Keep the trace there, for `shaper report`.")
 ]
-LONGEST = 1000
+LONGEST = 100
 JOURNAL = "journal.jsonl"  # in a recording's directory
 
 

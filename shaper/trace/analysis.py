@@ -71,24 +71,32 @@ class Analysis:
     def run(self, events: Iterable[Event]) -> Iterator[tuple[Task, Off]]:
         """Each interval off the CPU, with its task, when it is over; at the end those that are not, with end -1."""
         handlers = self._handlers
-        for event in events:
-            handler = handlers.get(event.name)
-            if handler is None:
-                continue
-            if event.at:
-                self.first = self.first or event.at
-                self.last = event.at
-                self.count += 1
-            handler(event)
-            if self._over is not None:
-                task, off, self._over = self.tasks[event.fields["next_pid"]], self._over, None
-                yield task, off
+        handler_of, count, last = handlers.get, 0, 0
+        # What is done for every event is kept short: most of the time goes here.
+        try:
+            for event in events:
+                handler = handler_of(event[4])
+                if handler is None:
+                    continue
+                if at := event[0]:
+                    if not count:
+                        self.first = at
+                    last = at
+                    count += 1
+                handler(event)
+                if self._over is not None:
+                    task, off, self._over = self.tasks[event.fields["next_pid"]], self._over, None
+                    self.last, self.count = last, count
+                    yield task, off
+        finally:
+            self.last, self.count = last, count
         for task in self.tasks.values():
             task.until = self.last
             if task.running >= 0:
                 task.cpu += self.last - task.running
                 task.running = self.last
             if task.off is not None and task.off.slept:
+                task.off.file = self.files.name(task.process, task.off.fd)
                 yield task, task.off
 
     def find(self, tid: int, at: int) -> Task | None:
@@ -104,14 +112,15 @@ class Analysis:
 
     def task(self, event: Event) -> Task:
         """The task in whose context this event came."""
-        task = self.tasks.get(event.tid)
+        at, _, tid, comm, _, fields = event
+        task = self.tasks.get(tid)
         if task is None:
-            task = self.tasks[event.tid] = Task(event.tid, event.comm, event.at)
-            task.process = event.tid
-        if event.comm and task.comm != event.comm:
-            task.comm = event.comm
-        if "tgid" in event.fields:
-            task.process = event.fields["tgid"]
+            task = self.tasks[tid] = Task(tid, comm, at)
+            task.process = tid
+        if comm:
+            task.comm = comm
+        if "tgid" in fields:
+            task.process = fields["tgid"]
         return task
 
     def _switch(self, event: Event) -> None:
@@ -126,10 +135,8 @@ class Analysis:
             self._gone(task, at)
         elif event.tid:
             left = task.off = Off(at, at if state == "R" else -1, -1, state, task.syscall, task.fd)
-            if left.slept:
-                left.file = self.files.name(task.process, task.fd)
-                if task.early is not None and at - task.early[0] <= RACE:
-                    left.woken, left.waker, left.by = at, task.early[1], task.early[2]
+            if left.slept and task.early is not None and at - task.early[0] <= RACE:
+                left.woken, left.waker, left.by = at, task.early[1], task.early[2]
             task.early = None
         next_tid = fields["next_pid"]
         if not next_tid:
@@ -147,8 +154,7 @@ class Analysis:
             off.end = at
             if off.woken < 0:
                 off.woken = at
-            # What a snapshot said meanwhile is the better name.
-            off.file = self.files.name(following.process, off.fd) or off.file
+            off.file = self.files.name(following.process, off.fd)
             following.remember(off)
             self._over = off
 
@@ -169,12 +175,12 @@ class Analysis:
                 off.sent_by = sender is not None and bool(sender.syscall) and sender.sent >= sender.entered
 
     def _enter(self, event: Event) -> None:
-        task, fields = self.task(event), event.fields
-        task.syscall, task.fd, task.entered = fields["syscall"], fields.get("fd"), event.at
-        task.fds = fields.get("fds", ())
-        if task.syscall in OPENING:
+        task, fields = self.task(event), event[5]
+        call = task.syscall = fields["syscall"]
+        task.fd, task.entered = fields.get("fd"), event[0]
+        if call in OPENING:
             self.files.enter(event)
-            if task.syscall.startswith("accept"):
+            if call.startswith("accept"):
                 task.role = "server"
             elif "peer" in fields:
                 task.role = task.role or "client"

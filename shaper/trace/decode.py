@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from struct import Struct
 
 from shaper.trace.events import SOFTIRQS
-from shaper.trace.ring import Decode, Field, Fields, getter
+from shaper.trace.ring import Decode, Field, Fields, reader, text
 from shaper.trace.syscalls import fields_of
 
 CLONE_THREAD = 0x10000
@@ -55,85 +54,87 @@ def decoders(
 
 
 def _switch(fields: Format) -> Decode:
-    state, pid = getter(fields["prev_state"]), getter(fields["next_pid"])
-    comm = getter(fields["next_comm"])
-    # Decoding a name costs as much as the rest, and few differ.
-    start, size = fields["next_comm"].offset, fields["next_comm"].size
-    known: dict[bytes, str] = {}
+    read, comm, names = reader(fields, "prev_state", "next_pid"), text(fields["next_comm"]), _states()
 
     def decode(page: bytes, at: int) -> Fields:
-        bits = state(page, at) & 0xFF
-        raw = page[at + start : at + start + size]
-        name = known.get(raw)
-        if name is None:
-            if len(known) > 10_000:
-                known.clear()
-            name = known[raw] = comm(page, at)
-        return {
-            "prev_state": STATES[bits & -bits] if bits else "R",
-            "next_pid": pid(page, at),
-            "next_comm": name,
-        }
+        state, pid = read(page, at)
+        return {"prev_state": names[state & 0xFF], "next_pid": pid, "next_comm": comm(page, at)}
 
     return decode
 
 
+def _states() -> list[str]:
+    """The name for each combination of bits: the lowest one's."""
+    return ["R", *(STATES[bits & -bits] for bits in range(1, 256))]
+
+
 def _waking(fields: Format) -> Decode:
-    pid, comm = getter(fields["pid"]), getter(fields["comm"])
-    return lambda page, at: {"pid": pid(page, at), "comm": comm(page, at)}
+    read, comm = reader(fields, "pid"), text(fields["comm"])
+    return lambda page, at: {"pid": read(page, at)[0], "comm": comm(page, at)}
 
 
 def _newtask(fields: Format) -> Decode:
-    pid, comm, flags = getter(fields["pid"]), getter(fields["comm"]), getter(fields["clone_flags"])
-    return lambda page, at: {
-        "child_pid": pid(page, at),
-        "child_comm": comm(page, at),
-        "thread": int(bool(flags(page, at) & CLONE_THREAD)),
-    }
+    read, comm = reader(fields, "pid", "clone_flags"), text(fields["comm"])
+
+    def decode(page: bytes, at: int) -> Fields:
+        pid, flags = read(page, at)
+        return {"child_pid": pid, "child_comm": comm(page, at), "thread": int(bool(flags & CLONE_THREAD))}
+
+    return decode
 
 
 def _exit_of(fields: Format) -> Decode:
-    pid = getter(fields["pid"])
-    return lambda page, at: {"pid": pid(page, at)}
+    read = reader(fields, "pid")
+    return lambda page, at: {"pid": read(page, at)[0]}
 
 
 def _enter(fields: Format, calls: Mapping[int, str]) -> Decode:
-    number = getter(fields["id"])
-    arguments, offset = Struct("<6Q").unpack_from, fields["args"].offset
-    return lambda page, at: fields_of(calls, number(page, at), arguments(page, at + offset))
+    # Of the six arguments the first, which may be a file descriptor.
+    first = fields["args"]._replace(size=8, kind="int", signed=False)
+    read = reader({"id": fields["id"], "first": first}, "id", "first")
+
+    def decode(page: bytes, at: int) -> Fields:
+        number, argument = read(page, at)
+        return fields_of(calls, number, argument)
+
+    return decode
 
 
 def _exit(fields: Format, calls: Mapping[int, str]) -> Decode:
-    number, result = getter(fields["id"]), getter(fields["ret"])
-    return lambda page, at: {"syscall": calls.get(number(page, at), ""), "ret": result(page, at)}
+    read = reader(fields, "id", "ret")
+
+    def decode(page: bytes, at: int) -> Fields:
+        number, result = read(page, at)
+        return {"syscall": calls.get(number, ""), "ret": result}
+
+    return decode
 
 
 def _softirq(fields: Format) -> Decode:
-    vector = getter(fields["vec"])
-    named = [{"vec": name} for name in SOFTIRQS]
+    read = reader(fields, "vec")
 
     def decode(page: bytes, at: int) -> Fields:
-        value = vector(page, at)
-        return dict(named[value]) if value < len(named) else {"vec": str(value)}
+        (vector,) = read(page, at)
+        return {"vec": SOFTIRQS[vector] if vector < len(SOFTIRQS) else str(vector)}
 
     return decode
 
 
 def _irq(fields: Format) -> Decode:
-    number, name = getter(fields["irq"]), getter(fields["name"])
-    return lambda page, at: {"irq": f"{number(page, at)} {name(page, at)}"}
+    read, name = reader(fields, "irq"), text(fields["name"])
+    return lambda page, at: {"irq": f"{read(page, at)[0]} {name(page, at)}"}
 
 
 def _hrtimer(fields: Format, functions: Mapping[int, str]) -> Decode:
-    function = getter(fields["function"])
-    return lambda page, at: {"function": functions.get(function(page, at), "")}
+    read = reader(fields, "function")
+    return lambda page, at: {"function": functions.get(read(page, at)[0], "")}
 
 
 def _queued(fields: Format) -> Decode:
-    length = getter(fields["len"])
-    return lambda page, at: {"len": length(page, at) - ETHERNET}
+    read = reader(fields, "len")
+    return lambda page, at: {"len": read(page, at)[0] - ETHERNET}
 
 
 def _state(fields: Format) -> Decode:
-    state = getter(fields["newstate"])
-    return lambda page, at: {"newstate": "TCP_SYN_SENT" if state(page, at) == SYN_SENT else ""}
+    read = reader(fields, "newstate")
+    return lambda page, at: {"newstate": "TCP_SYN_SENT" if read(page, at)[0] == SYN_SENT else ""}

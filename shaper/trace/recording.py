@@ -11,8 +11,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
-from heapq import merge
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain
 from operator import itemgetter
 from pathlib import Path
@@ -57,16 +57,42 @@ def read_recording(path: Path) -> Iterator[Event]:
         for folder in ("kernel", "tasks")
         for file in sorted((path / folder).glob("cpu*.raw"))
     ]
-    return chain(_names(description["names"]), merge(_snapshots(path / SNAPSHOTS), *streams, key=itemgetter(0)))
+    return chain(_names(description["names"]), in_order([_snapshots(path / SNAPSHOTS), *streams]))
 
 
-def _pages(file: Path, cpu: int, size: int, kinds: Mapping[int, tuple[str, Decode]]) -> Iterator[Event]:
-    known = dict(kinds)
+def in_order(streams: Iterable[Iterator[list[Event]]]) -> Iterator[Event]:
+    """The events of several streams, each in order and in pages, as one stream in order.
+
+    A page at a time is sorted among the others, which for runs in order is far quicker
+    than comparing event with event.
+    """
+    pages: list[tuple[list[Event], Iterator[list[Event]]]] = []
+    for stream in streams:
+        for page in filter(None, stream):
+            pages.append((page, stream))
+            break
+    while pages:
+        # Up to here no page that is still to come has anything to add.
+        horizon = min(page[-1].at for page, _ in pages)
+        ready: list[Event] = []
+        rest: list[tuple[list[Event], Iterator[list[Event]]]] = []
+        for page, stream in pages:
+            end = bisect_right(page, horizon, key=itemgetter(0))
+            ready += page[:end]
+            following = page[end:] or next(filter(None, stream), [])
+            if following:
+                rest.append((following, stream))
+        ready.sort(key=itemgetter(0))
+        yield from ready
+        pages = rest
+
+
+def _pages(file: Path, cpu: int, size: int, kinds: Mapping[int, tuple[str, Decode]]) -> Iterator[list[Event]]:
     with file.open("rb") as pages:
         while page := pages.read(size):
             if len(page) < size:
                 raise TraceError(f"{file}: cut off in the middle of a page")
-            yield from read_page(page, cpu, known)
+            yield read_page(page, cpu, kinds)
 
 
 def _names(names: Mapping[str, str]) -> Iterator[Event]:
@@ -75,10 +101,10 @@ def _names(names: Mapping[str, str]) -> Iterator[Event]:
         yield Event(0, 0, 0, "", "task", {"pid": int(tid), "of": int(tid), "comm": comm, "parent": 0})
 
 
-def _snapshots(file: Path) -> Iterator[Event]:
+def _snapshots(file: Path) -> Iterator[list[Event]]:
     if not file.exists():
         return
     with file.open() as lines:
         for line in lines:
             entry: dict[str, Any] = json.loads(line)
-            yield Event(entry.pop("at"), 0, 0, "", entry.pop("event"), entry)
+            yield [Event(entry.pop("at"), 0, 0, "", entry.pop("event"), entry)]

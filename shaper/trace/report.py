@@ -117,11 +117,19 @@ def _is_chosen(analysis: Analysis, task: Task, pids: Collection[int], names: Col
 
 
 def _count(result: Report, process: Task, off: Off, duration: int) -> None:
-    calls = result.by_syscall.setdefault(process, {})
-    calls.setdefault(off.syscall or "(no call)", Statistic()).add(duration)
+    _add(result.by_syscall, process, off.syscall or "(no call)", duration)
     if off.fd is not None:
-        files = result.by_fd.setdefault(process, {})
-        files.setdefault(f"{off.fd} {off.file}".strip(), Statistic()).add(duration)
+        _add(result.by_fd, process, f"{off.fd} {off.file}".strip(), duration)
+
+
+def _add(statistics: dict[Task, dict[str, Statistic]], process: Task, name: str, duration: int) -> None:
+    of_process = statistics.get(process)
+    if of_process is None:
+        of_process = statistics[process] = {}
+    statistic = of_process.get(name)
+    if statistic is None:
+        statistic = of_process[name] = Statistic()
+    statistic.add(duration)
 
 
 def _spent(path: Path, task: Task, analysis: Analysis) -> dict[str, int]:

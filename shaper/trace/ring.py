@@ -9,7 +9,7 @@ Source: include/linux/ring_buffer.h, kernel/trace/ring_buffer.c; events/header_e
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Mapping
 from struct import Struct
 from typing import Any, NamedTuple
 
@@ -24,16 +24,20 @@ LOST, COUNTED = 1 << 31, 1 << 30
 COUNT_MASK = (1 << 20) - 1
 # Bits of common_flags (enum trace_flag_type).
 HARDIRQ, SOFTIRQ = 0x08, 0x10
+IN_INTERRUPT = HARDIRQ | SOFTIRQ
 
 FIELD = re.compile(r"field:(.*?)(\w+)(\[\d*\])?;\s*offset:(\d+);\s*size:(\d+);\s*signed:(\d+);")
+REMEMBERED = 10_000
 CODES = {1: "b", 2: "h", 4: "i", 8: "q"}
 
 Fields = dict[str, Any]
 Decode = Callable[[bytes, int], Fields]
 
-_header = Struct("<QQ")
+_stamp = Struct("<QQ")
+_long = Struct("<Q")
 _word = Struct("<I")
-_common = Struct("<HBBi")
+# An event's header, then what all events have in common: number, flags, preemption count, thread.
+_header = Struct("<IHBBi")
 
 
 class Field(NamedTuple):
@@ -62,27 +66,37 @@ def read_format(text: str) -> tuple[int, dict[str, Field]]:
     return int(number[1]), fields
 
 
-def getter(field: Field) -> Callable[[bytes, int], Any]:
-    """Reads this field of the event that begins at an offset."""
-    offset = field.offset
-    if field.kind == "text":
-        size = field.size
-        return lambda page, at: page[at + offset : at + offset + size].split(b"\0", 1)[0].decode(errors="replace")
-    if field.kind == "data":
+def reader(fields: Mapping[str, Field], *names: str) -> Callable[[bytes, int], tuple[int, ...]]:
+    """Reads these numbers, all at once, of the event that begins at an offset; in the order of their places."""
+    layout, position = "<", 0
+    for field in sorted(fields[name] for name in names):
+        layout += f"{field.offset - position}x{field.code}"
+        position = field.offset + field.size
+    return Struct(layout).unpack_from
 
-        def data(page: bytes, at: int) -> str:
+
+def text(field: Field) -> Callable[[bytes, int], str]:
+    """Reads a text of the event that begins at an offset. Few differ, so each is decoded once."""
+    offset, size, known = field.offset, field.size, dict[bytes, str]()
+
+    def read(page: bytes, at: int) -> str:
+        if field.kind == "data":
             (place,) = _word.unpack_from(page, at + offset)
             start = at + (place & 0xFFFF)
-            return page[start : start + (place >> 16)].split(b"\0", 1)[0].decode(errors="replace")
+            raw = page[start : start + (place >> 16)]
+        else:
+            raw = page[at + offset : at + offset + size]
+        name = known.get(raw)
+        if name is None:
+            if len(known) >= REMEMBERED:
+                known.clear()
+            name = known[raw] = raw.split(b"\0", 1)[0].decode(errors="replace")
+        return name
 
-        return data
-    if field.kind == "array":
-        return lambda page, at: page[at + offset : at + offset + field.size]
-    read = Struct("<" + field.code).unpack_from
-    return lambda page, at: read(page, at + offset)[0]
+    return read
 
 
-def read_page(page: bytes, cpu: int, kinds: dict[int, tuple[str, Decode]]) -> Iterator[Event]:
+def read_page(page: bytes, cpu: int, kinds: Mapping[int, tuple[str, Decode]]) -> list[Event]:
     """The events of one page, in order.
 
     Args:
@@ -90,24 +104,28 @@ def read_page(page: bytes, cpu: int, kinds: dict[int, tuple[str, Decode]]) -> It
         cpu: whose.
         kinds: for each number of an event its name, and what makes its fields; others are passed over.
     """
-    at, count = _header.unpack_from(page)
+    at, count = _stamp.unpack_from(page)
     size = count & COUNT_MASK
+    events: list[Event] = []
     if count & LOST:
-        lost = Struct("<Q").unpack_from(page, 16 + size)[0] if count & COUNTED else 1
-        yield Event(at, cpu, 0, "", "lost", {"count": lost})
+        lost = _long.unpack_from(page, 16 + size)[0] if count & COUNTED else 1
+        events.append(Event(at, cpu, 0, "", "lost", {"count": lost}))
     position, end = 16, 16 + size
-    unpack, common = _word.unpack_from, _common.unpack_from
+    unpack, new, add, get = _header.unpack_from, tuple.__new__, events.append, kinds.get
+    # The last event may be shorter than what is unpacked here at once.
+    page += bytes(_header.size)
     while position < end:
-        (header,) = unpack(page, position)
+        # This runs for every event of a trace, so everything is read at once, and read anew where that was wrong.
+        header, number, flags, _, tid = unpack(page, position)
         length, delta = header & 31, header >> 5
         body = position + 4
         if length >= PADDING:
+            (more,) = _word.unpack_from(page, body)
             if length == PADDING:
                 if not delta:
-                    return
-                position += 4 + unpack(page, body)[0]
+                    break
+                position += 4 + more
                 continue
-            (more,) = unpack(page, body)
             delta += more << DELTA_BITS
             # An absolute stamp lacks the highest bits.
             at = at + delta if length == TIME_EXTEND else (at >> STAMP_BITS << STAMP_BITS) | delta
@@ -117,13 +135,15 @@ def read_page(page: bytes, cpu: int, kinds: dict[int, tuple[str, Decode]]) -> It
             position = body + 4 * length
         else:
             # The length itself comes first, and counts.
-            position = body + unpack(page, body)[0]
+            position = body + _word.unpack_from(page, body)[0]
+            _, number, flags, _, tid = unpack(page, body)
             body += 4
         at += delta
-        number, flags, _, tid = common(page, body)
-        kind = kinds.get(number)
+        kind = get(number)
         if kind is not None:
-            fields = kind[1](page, body)
-            if flags & (HARDIRQ | SOFTIRQ):
+            name, decode = kind
+            fields = decode(page, body)
+            if flags & IN_INTERRUPT:
                 fields["context"] = "h" if flags & HARDIRQ else "s"
-            yield Event(at, cpu, tid, "", kind[0], fields)
+            add(new(Event, (at, cpu, tid, "", name, fields)))
+    return events

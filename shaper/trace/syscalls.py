@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from system_calls import syscalls
@@ -37,13 +37,12 @@ def numbers_of(machine: str) -> dict[int, str]:
 BY_NUMBER = numbers_of(os.uname().machine)
 
 
-def fields_of(names: Mapping[int, str], number: int, arguments: Sequence[int]) -> dict[str, Any]:
-    """What the raw numbers of a call say: its name and the file descriptor it is about.
+def fields_of(names: Mapping[int, str], number: int, first: int) -> dict[str, Any]:
+    """What the raw numbers of a call say, its own and its first argument: its name and the file descriptor.
 
     A pointer says nothing, so what poll and select wait for stays unknown.
     """
     call = names.get(number) or f"syscall {number}"
-    fields: dict[str, Any] = {"syscall": call}
-    if arguments and call in FIRST_IS_FD:
-        fields["fd"] = arguments[0] & 0xFFFFFFFF
-    return fields
+    if call in FIRST_IS_FD:
+        return {"syscall": call, "fd": first & 0xFFFFFFFF}
+    return {"syscall": call}

@@ -58,7 +58,7 @@ class Task:
         until: the time of its exit, or of its last event.
         process: the thread group's id; its own tid until something tells.
         parent: the process that started it; 0 if unknown.
-        syscall, fd, fds, entered: the call that it is in, what it is about, since when; "" outside.
+        syscall, fd, entered: the call that it is in, what it is about, since when; "" outside.
         exited: it is gone.
         role: "server" if it accepts connections, "client" if it opens them.
         off: the interval in which it is off the CPU now.
@@ -78,7 +78,6 @@ class Task:
     parent: int = 0
     syscall: str = ""
     fd: int | None = None
-    fds: tuple[int, ...] = ()
     entered: int = 0
     exited: bool = False
     role: str = ""

@@ -31,7 +31,7 @@ SWITCH = re.compile(
 WAKING = re.compile(r"(?:comm=)?(.*?)(?: pid=|:)(\d+)\b")
 FORK = re.compile(r"(?:parent_)?comm=.*? (?:parent_)?pid=\d+ child_comm=(.*?) child_pid=(\d+)")
 NEWTASK = re.compile(r"pid=(\d+) comm=(.*?) clone_flags=(?:0x)?([0-9a-f]+)")
-SYSCALL = re.compile(r"NR (-?\d+) \((.*)\)")
+SYSCALL = re.compile(r"NR (-?\d+) \((\w+)")
 RESULT = re.compile(r"NR (-?\d+) = (-?\w+)")
 ACTION = re.compile(r"action=(\w+)")
 IRQ = re.compile(r"irq=(\d+)(?: name=(\S*))?")
@@ -128,8 +128,7 @@ def _enter(rest: str) -> Fields | None:
     match = SYSCALL.match(rest)
     if match is None:
         return None
-    arguments = [int(argument, 16) for argument in match[2].split(",") if argument.strip()]
-    return fields_of(BY_NUMBER, int(match[1]), arguments)
+    return fields_of(BY_NUMBER, int(match[1]), int(match[2], 16))
 
 
 def _exit(rest: str) -> Fields | None:
