@@ -9,7 +9,7 @@ import typer
 from shaper.cli.options import Json, Seed, duration
 from shaper.cli.probe import FigureFile, Mtu, Timeout, Workload
 from shaper.errors import UsageError
-from shaper.units import ms, s
+from shaper.units import s
 
 EXAMPLES = (
     "shaper compare",
@@ -35,9 +35,9 @@ def compare(
     ] = None,
     repeat: Annotated[int, typer.Option(metavar="N", min=1, help="How often each condition.")] = 3,
     threshold: Annotated[
-        int,
-        typer.Option(metavar="TIME", parser=duration, show_default=False, help="What waits less is 0. [default: 5ms]"),
-    ] = 5 * ms,
+        int | None,
+        typer.Option(metavar="TIME", parser=duration, help="What waits less is 0. [default: 5ms, for a command 10ms]"),
+    ] = None,
     timeout: Timeout = 10 * s,
     seed: Seed = "0",
     mtu: Mtu = 1500,
@@ -49,8 +49,8 @@ def compare(
     Each condition has a private network namespace, so this needs no root. Calls that wait
     somewhere, but not under netem, are marked: they are what a constant delay hides.
     """
-    from shaper.probe.command import measure_command
-    from shaper.probe.compare import measure
+    from shaper.probe import command as commands
+    from shaper.probe.compare import THRESHOLD, measure
     from shaper.probe.comparison import Comparison, show
     from shaper.probe.conditions import DEFAULT, parse
     from shaper.probe.panel import panels
@@ -72,12 +72,13 @@ def compare(
     columns = []
     for each in conditions:
         if command:
-            columns.append(measure_command(each, command, repeat, seed=seed, mtu=mtu, timeout=timeout))
+            columns.append(commands.measure_command(each, command, repeat, seed=seed, mtu=mtu, timeout=timeout))
         else:
             columns.append(measure(each, Script(workload, timeout=timeout), repeat, seed=seed, mtu=mtu))
     what = " ".join(command) if command else workload
     times_from = "strace, which slows the command down" if command else "the ends themselves, around each call"
-    comparison = Comparison(what, columns, threshold, times_from)
+    least = threshold if threshold is not None else commands.THRESHOLD if command else THRESHOLD
+    comparison = Comparison(what, columns, least, times_from)
     show(comparison, out)
     if figure is not None:
         write(panels(comparison), figure, title=f"{workload}: what a constant delay hides")

@@ -16,11 +16,14 @@ from shaper.errors import UsageError
 from shaper.probe.apart import apart
 from shaper.probe.compare import Column, Wait
 from shaper.probe.conditions import Condition, prepare
-from shaper.units import s
+from shaper.probe.urgent import be_urgent
+from shaper.units import ms, s
 
 if TYPE_CHECKING:
     from shaper.live.command import Command
 
+THRESHOLD = 10 * ms
+"""strace slows calls down, and the command's own processes have no priority."""
 # What is no wait for the other side: own children, locks, pauses, terminals and files.
 NETWORK = frozenset({
     "accept", "accept4", "connect", "select", "pselect6", "poll", "ppoll", "epoll_wait", "epoll_pwait", "read",
@@ -46,6 +49,7 @@ def _measure(condition: Condition, command: tuple[str, ...], repeat: int, seed: 
 
     from shaper.live import private
 
+    be_urgent()
     inside = private.enter(mtu)
     condition = prepare(condition)
     waits = []

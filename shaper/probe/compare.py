@@ -143,6 +143,6 @@ def _rows(
                 longest = max(longest, *made)
         waits = {name for name, cell in cells.items() if cell.median >= threshold}
         if waits:
-            hidden = bool(netem & cells.keys()) and not waits & netem and bool(waits - netem)
+            hidden = bool(netem) and not waits & netem
             found.append(Row(*key[:3], longest[1], key[3], cells, hidden))
     return sorted(found, key=lambda row: row.role)

@@ -144,16 +144,17 @@ def _handshakes(comparison: Comparison) -> Table:
 
 def findings(comparison: Comparison) -> list[str]:
     """What differs from netem, in words."""
-    netem = comparison.netem
-    found = []
+    netem, found = comparison.netem, []
+    if netem is None:
+        return []
     for row in comparison.rows:
-        if netem is None or netem not in row.cells:
-            continue
-        base = row.cells[netem].median
+        cell = row.cells.get(netem)
+        base = cell.median if cell is not None else 0
+        under = f"{base / ms:.1f} ms under {netem}" if cell is not None else f"not called under {netem}"
         name, most = max(row.cells.items(), key=lambda item: item[1].median)
-        times = f"{base / ms:.1f} ms under {netem}, {most.median / ms:.1f} ms under {name}"
+        times = f"{comparison.call_name(row)}: {under}, {most.median / ms:.1f} ms under {name}"
         if row.hidden:
-            found.append(f"hidden by netem: {comparison.call_name(row)}: {times}")
+            found.append(f"hidden by netem: {times}")
         elif most.median - base > max(comparison.threshold, base // 4):
-            found.append(f"longer than under netem: {comparison.call_name(row)}: {times}")
+            found.append(f"longer than under netem: {times}")
     return found
