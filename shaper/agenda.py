@@ -9,45 +9,57 @@ from shaper.seat import Seat
 Entry = tuple[int, int, Seat, Packet | None]
 """When, the how-manieth plan, whose; the packet to be released, or None for a wake."""
 
+NEVER = 1 << 63
+
 
 class Agenda:
     """A queue by time that costs no sorting while times only grow.
 
     Most policies plan each packet later than the one before; those entries go to a
     FIFO. Only what is planned earlier than the FIFO's end goes to a heap.
+
+    Attributes:
+        earliest: the time of the first entry, NEVER if there is none.
     """
+
+    __slots__ = ("_fifo", "_heap", "_last", "_order", "earliest")
 
     def __init__(self) -> None:
         self._fifo: deque[Entry] = deque()
         self._heap: list[Entry] = []
+        self._last = 0  # the time of the FIFO's end
         self._order = 0
+        self.earliest = NEVER
 
     def __len__(self) -> int:
         return len(self._fifo) + len(self._heap)
 
     def add(self, at: int, seat: Seat, packet: Packet | None) -> int:
-        """Plan something; returns the number of the entry."""
-        self._order += 1
-        entry = (at, self._order, seat, packet)
-        if not self._fifo or at >= self._fifo[-1][0]:
-            self._fifo.append(entry)
+        """Plan something; returns its number."""
+        self._order = order = self._order + 1
+        if at >= self._last or not self._fifo:
+            self._last = at
+            self._fifo.append((at, order, seat, packet))
         else:
-            heappush(self._heap, entry)
-        return self._order
+            heappush(self._heap, (at, order, seat, packet))
+        if at < self.earliest:
+            self.earliest = at
+        return order
 
     def add_far(self, at: int, seat: Seat, packet: Packet | None) -> int:
         """Plan something far off, such as a time-out, which would send all that comes before it to the heap."""
-        self._order += 1
-        heappush(self._heap, (at, self._order, seat, packet))
-        return self._order
+        self._order = order = self._order + 1
+        heappush(self._heap, (at, order, seat, packet))
+        if at < self.earliest:
+            self.earliest = at
+        return order
 
     def first(self) -> Entry | None:
         """The earliest entry, left in place."""
-        if not self._heap:
-            return self._fifo[0] if self._fifo else None
-        if not self._fifo or self._heap[0] < self._fifo[0]:
-            return self._heap[0]
-        return self._fifo[0]
+        heap, fifo = self._heap, self._fifo
+        if not heap:
+            return fifo[0] if fifo else None
+        return heap[0] if not fifo or heap[0] < fifo[0] else fifo[0]
 
     def pop(self) -> Entry:
         """Take the earliest entry.
@@ -55,6 +67,12 @@ class Agenda:
         Raises:
             IndexError: the agenda is empty.
         """
-        if self._heap and (not self._fifo or self._heap[0] < self._fifo[0]):
-            return heappop(self._heap)
-        return self._fifo.popleft()
+        heap, fifo = self._heap, self._fifo
+        if heap and (not fifo or heap[0] < fifo[0]):
+            entry = heappop(heap)
+        else:
+            entry = fifo.popleft()
+        self.earliest = fifo[0][0] if fifo else NEVER
+        if heap and heap[0][0] < self.earliest:
+            self.earliest = heap[0][0]
+        return entry

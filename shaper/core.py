@@ -52,7 +52,9 @@ class Core:
         """A packet was taken at `now`; a time before the last one counts as that one."""
         pipeline = self._pipeline
         if now > pipeline.now:
-            self._advance(now)
+            if self._agenda.earliest <= now:
+                self._advance(now)
+            pipeline.now = now
         self.taken += 1
         pipeline.enter(packet, self._connections.classify(packet, pipeline.now))
 
@@ -66,9 +68,10 @@ class Core:
 
     def due(self, now: int) -> list[Verdict]:
         """All verdicts planned up to `now` and not yet returned, in order."""
-        if now >= self._pipeline.now:
+        pipeline = self._pipeline
+        if now >= pipeline.now:
             self._advance(now)
-        verdicts, self._pipeline.verdicts = self._pipeline.verdicts, []
+        verdicts, pipeline.verdicts = pipeline.verdicts, []
         return verdicts
 
     def close(self) -> list[Verdict]:
@@ -87,9 +90,9 @@ class Core:
 
     def _advance(self, now: int) -> None:
         """Let everything happen that is planned up to `now`, each at its own time."""
-        pipeline, first, pop = self._pipeline, self._agenda.first, self._agenda.pop
-        while (entry := first()) is not None and entry[0] <= now:
-            pop()
+        pipeline, agenda = self._pipeline, self._agenda
+        while agenda.earliest <= now:
+            entry = agenda.pop()
             if not _stands(entry):
                 continue
             at, _, seat, packet = entry
@@ -142,4 +145,4 @@ class Core:
 def _stands(entry: Entry) -> bool:
     """Whether an entry of the agenda is still to happen: no later plan replaced it."""
     at, number, seat, packet = entry
-    return seat.wake == at if packet is None else packet.root.plan == number
+    return seat.wake == at if packet is None else (packet.origin or packet).plan == number

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ipaddress import ip_address
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from shaper.checksum import put_right
 from shaper.header import IP, PROTOCOLS, TCPHeader, read_ip, read_ports, read_tcp
@@ -60,57 +60,58 @@ class Packet:
         by: the policy that made or dropped it; empty for others.
     """
 
-    __slots__ = (
-        "_flow", "_holds", "_ip", "_tcp", "arrived", "by", "cut_short", "direction", "holder",
-        "id", "plan", "raw", "root", "segment", "since", "taken", "track",
-    )  # fmt: skip
+    # Defaults of the class cost nothing for packets that keep them, and most keep most of them.
+    segment = ""
+    direction = "original"
+    by = ""
+    # What follows is the core's: the packet as taken, if this is a rewritten one; its flow's state; who holds
+    # it, since when, and which entry of the agenda lets it go.
+    origin: Packet | None = None
+    track: Track | None = None
+    holder: Seat | None = None
+    since = 0
+    plan = 0
+    cut_short = False
+    _holds: tuple[tuple[str, int], ...] = ()
+    # What its bytes say, once someone has asked.
+    _ip: IP | None = None
+    _tcp: TCPHeader | Literal["none"] | None = None
+    _flow: Flow | None = None
 
     def __init__(self, raw: bytes, id: int = 0, arrived: int = 0) -> None:
         self.raw = raw
         self.id = id
         self.arrived = self.taken = arrived
-        self.segment = ""
-        self.direction = "original"
-        self.by = ""
-        # What follows is the core's: the packet as taken, its flow's state, who holds it, since when,
-        # and which entry of the agenda lets it go.
-        self.root = self
-        self.track: Track | None = None
-        self.holder: Seat | None = None
-        self.since = 0
-        self.plan = 0
-        self.cut_short = False
-        self._holds: tuple[tuple[str, int], ...] = ()
 
     def __repr__(self) -> str:
         return f"<packet {self.id or 'new'} {self.segment or 'unclassified'} {self.flow}>"
 
     @property
+    def root(self) -> Packet:
+        """The packet as taken, of which this is a rewritten one; itself, if it is none."""
+        return self.origin or self
+
+    @property
     def ip(self) -> IP:
         """The IP header; version 0 where the bytes are no IP packet."""
-        try:
-            return self._ip
-        except AttributeError:
-            self._ip: IP = read_ip(self.raw)
-            return self._ip
+        ip = self._ip
+        if ip is None:
+            ip = self._ip = read_ip(self.raw)
+        return ip
 
     @property
     def tcp(self) -> TCPHeader | None:
         """The TCP header; None where there is none to read."""
-        try:
-            return self._tcp
-        except AttributeError:
-            self._tcp: TCPHeader | None = read_tcp(self.raw, self.ip)
-            return self._tcp
+        if self._tcp is None:
+            self._tcp = read_tcp(self.raw, self.ip) or "none"
+        return None if self._tcp == "none" else self._tcp
 
     @property
     def flow(self) -> Flow:
         """The 5-tuple that its bytes say."""
-        try:
-            return self._flow
-        except AttributeError:
-            self._flow: Flow = Flow.of(self.raw)
-            return self._flow
+        if self._flow is None:
+            self._flow = Flow.of(self.raw)
+        return self._flow
 
     @property
     def length(self) -> int:
@@ -159,7 +160,7 @@ class Packet:
         self._need_whole("rewritten")
         changed = Packet(put_right(raw) if fix else raw, self.id, self.arrived)
         changed.taken, changed.segment, changed.direction = self.taken, self.segment, self.direction
-        changed.root, changed.track = self.root, self.track
+        changed.origin, changed.track = self.root, self.track
         return changed
 
     def with_scapy(self, layers: Layers) -> Packet:
@@ -190,5 +191,5 @@ class Packet:
         if self.truncated:
             raise TruncatedPacket(
                 f"packet {self.id} has {self.length} bytes and {len(self.raw)} were copied, so it can't be {what}: "
-                f"lower the interface's MTU below {len(self.raw)}, or switch its segmentation offload off"
+                'set needs = "packet" in the policy to have them all'
             )

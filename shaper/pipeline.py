@@ -70,9 +70,9 @@ class Pipeline:
         while stage < self._depth:
             seat = seats[stage]
             stage += 1
-            if seat is None or not seat.shapes(packet):
+            if seat is None or (seat.selects and not seat.shapes(packet)):
                 continue
-            if seat.is_full(packet):
+            if seat.limited and seat.is_full(packet):
                 self.overflowed += 1
                 packet.root.by = seat.name
                 self.conclude(packet, "dropped")
@@ -97,7 +97,7 @@ class Pipeline:
 
     def conclude(self, packet: Packet, fate: Fate) -> None:
         """The packet leaves the pipeline."""
-        if packet.root.id == 0:
+        if packet.id == 0:
             if fate == "dropped":
                 return
             fate = "injected"
@@ -148,7 +148,7 @@ class Pipeline:
 
     def release(self, seat: Seat, packet: Packet) -> None:
         """A planned packet goes on; one that is still held until told has been held too long."""
-        if packet.root in seat.held:
+        if seat.held and packet.root in seat.held:
             self._cut_short(packet)
         seat.let_go(packet, self.now)
         self.go_on(seat, packet)
@@ -217,11 +217,10 @@ class Pipeline:
         if at is None or at <= self.now:
             self.go_on(seat, packet)
             return
-        root = packet.root
-        latest = root.arrived + self._max_hold
-        if at > latest:
+        root = packet.origin or packet
+        if at > root.arrived + self._max_hold:
             self._cut_short(packet)
-            at = max(latest, self.now)
+            at = max(root.arrived + self._max_hold, self.now)
         seat.take(packet, self.now)
         root.plan = self.agenda.add(at, seat, packet)
 

@@ -45,11 +45,13 @@ class Seat:
     Attributes:
         held: packets kept until the policy says more, in the order of their holding.
         wake: the time of the pending Wake, in ns.
+        selects: some packets pass by the policy, see `shapes`; most policies see them all.
+        limited: the policy may hold so much only, see `is_full`.
     """
 
     __slots__ = (
-        "_bytes", "_limited", "_packets", "_selects",
-        "_wakes", "_woken", "held", "is_failed", "name", "policy", "stage", "wake",
+        "_bytes", "_packets", "_wakes", "_woken",
+        "held", "is_failed", "limited", "name", "policy", "selects", "stage", "wake",
     )  # fmt: skip
 
     def __init__(self, policy: Policy, name: str, stage: int) -> None:
@@ -62,14 +64,11 @@ class Seat:
         self._woken = -1
         self.is_failed = False
         self._packets = self._bytes = 0
-        self._limited = policy.limit != (None, None)
-        # Most policies see every packet; theirs is the short way through `shapes`.
-        self._selects = len(policy.only) < len(CLASSES) or policy.direction != "both"
+        self.limited = policy.limit != (None, None)
+        self.selects = len(policy.only) < len(CLASSES) or policy.direction != "both"
 
     def shapes(self, packet: Packet) -> bool:
         """Whether the policy is to see this packet; others pass by."""
-        if not self._selects:
-            return True
         policy = self.policy
         if self.is_failed or packet.segment not in policy.only:
             return False
@@ -77,8 +76,6 @@ class Seat:
 
     def is_full(self, packet: Packet) -> bool:
         """Whether holding this packet too would go beyond the policy's `limit`."""
-        if not self._limited:
-            return False
         packets, size = self.policy.limit
         return (packets is not None and self._packets >= packets) or (
             size is not None and self._bytes + packet.length > size
@@ -92,10 +89,10 @@ class Seat:
 
     def take(self, packet: Packet, now: int, *, until_told: bool = False) -> None:
         """Keep the packet: until a planned time, or until the policy says more."""
-        root = packet.root
+        root = packet.origin or packet
         root.holder = self
         root.since = now
-        if self._limited:
+        if self.limited:
             self._packets += 1
             self._bytes += root.length
         if until_told:
@@ -103,10 +100,10 @@ class Seat:
 
     def let_go(self, packet: Packet, now: int) -> None:
         """The packet is no longer kept; what it waited is noted on it."""
-        root = packet.root
+        root = packet.origin or packet
         root.holder = None
         root.plan = 0
-        if self._limited:
+        if self.limited:
             self._packets -= 1
             self._bytes -= root.length
         if self.held:
@@ -122,7 +119,7 @@ class Seat:
 
     def failed(self, error: Exception, hook: str) -> Failure:
         """The policy is out of service; packets pass by it from now on."""
-        self.is_failed = self._selects = True
+        self.is_failed = self.selects = True
         self.wake = None
         return failure_of(self.policy, self.name, error, hook)
 
