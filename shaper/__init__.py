@@ -17,7 +17,7 @@ from shaper.chance import UNIFORM, Chance, Distribution, Shape
 from shaper.packet import Flow, Packet, TruncatedPacket
 from shaper.policy import Answer, Classes, Policy
 from shaper.script import Script, Stream
-from shaper.units import Bound, Count, Duration, Limit, Rate, Share, Size, ms, ns, s, us
+from shaper.units import Bound, Count, Duration, Limit, Numbers, Rate, Share, Size, Unit, ms, ns, s, us
 
 __all__ = [
     "UNIFORM",
@@ -33,6 +33,7 @@ __all__ = [
     "Flow",
     "Hold",
     "Limit",
+    "Numbers",
     "Packet",
     "Policy",
     "Rate",
@@ -43,6 +44,7 @@ __all__ = [
     "Size",
     "Stream",
     "TruncatedPacket",
+    "Unit",
     "Wake",
     "ms",
     "ns",

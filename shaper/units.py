@@ -8,6 +8,7 @@ because every second reader would guess it wrong.
 
 from collections.abc import Callable
 from decimal import Decimal, InvalidOperation
+from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
 ns = 1
@@ -167,6 +168,33 @@ def parse_count(text: str) -> int:
     return int(text)
 
 
+def parse_numbers(text: str) -> frozenset[int]:
+    """The numbers in "1+5+10-12", or in a file that has one or a range on each line; "none" is none.
+
+    Raises:
+        ValueError: neither numbers nor a file that holds some.
+    """
+    if text.strip() in ("", "none"):
+        return frozenset()
+    parts = text.split("+")
+    if not text[0].isdigit():
+        try:
+            parts = Path(text).read_text().split()
+        except OSError as error:
+            raise ValueError(f"'{text}' is neither numbers, such as 1+5+10-12, nor a file: {error.strerror}") from None
+    numbers: set[int] = set()
+    for part in parts:
+        first, dash, last = part.partition("-")
+        if not first.isdigit() or (dash and not last.isdigit()):
+            raise ValueError(f"'{part}' is not a number or a range, such as 10-12")
+        numbers.update(range(int(first), int(last or first) + 1))
+    return frozenset(numbers)
+
+
+def format_numbers(value: frozenset[int]) -> str:
+    return "+".join(str(number) for number in sorted(value)) or "none"
+
+
 def parse_limit(text: str) -> Limit:
     """The bound in "1000" (packets), "64kb" (bytes) or "none".
 
@@ -198,4 +226,5 @@ Rate = Annotated[int, Unit("rate", "10mbit", parse_rate, format_rate)]
 Size = Annotated[int, Unit("size", "64kb", parse_size, format_size)]
 Share = Annotated[float, Unit("share", "5%", parse_share, format_share)]
 Count = Annotated[int, Unit("count", "3", parse_count, str)]
+Numbers = Annotated[frozenset[int], Unit("numbers or FILE", "1+5+10-12", parse_numbers, format_numbers)]
 Bound = Annotated[Limit, Unit("packets or bytes", "1000", parse_limit, format_limit)]

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from shaper import Policy
 from shaper.load import builtin_names, find
 from shaper.timeline import Story, check, draw, parse, stories_of, write
 from shaper.timeline.run import run
@@ -58,7 +59,7 @@ def test_every_policy_has_stories(name: str) -> None:
 @pytest.mark.parametrize("name", builtin_names())
 def test_every_option_is_told_of(name: str) -> None:
     policy = find(name)
-    own = [option for option in policy.option_names() if option in vars(policy).get("__annotations__", {})]
+    own = [option for option in policy.option_names() if option not in Policy.__annotations__]
     text = " ".join(story.title for other, story in STORIES if other == name)
     missing = [option for option in own if f"{option}=" not in text and option != policy.shorthand]
     assert not missing, f"no story sets {', '.join(missing)}"
