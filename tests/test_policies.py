@@ -22,7 +22,8 @@ VALUES: dict[str, tuple[str, ...]] = {
     "duration": ("0", "1us", "3ms", "20ms", "1s"),
     "share": ("0%", "1%", "50%", "100%"),
     "count": ("0", "1", "2", "7"),
-    "number": ("0", "1", "3"),
+    "number": ("0", "1", "-20"),
+    "numbers or FILE": ("none", "1+3-5"),
     "rate": ("10kbit", "1mbit", "1gbit"),
     "size": ("1", "60b", "1kb", "1mb"),
     "segment classes": ("all", "data+fin", "pure-ack+handshake-ack", "syn"),
@@ -106,7 +107,7 @@ def test_classes_that_are_not_asked_for_pass_at_once(name: str, packets: list[Pa
             assert not verdict.rewritten
 
 
-ORDERLY = ("delay", "hold_acks", "pass_through", "spread_burst")
+ORDERLY = ("corrupt", "delay", "duplicate", "hold_acks", "loss", "pass_through", "rate", "slot", "spread_burst")
 """Policies that promise to keep the order of a flow's packets."""
 
 

@@ -1,0 +1,69 @@
+"""slot: packets are gathered and sent together, in slots of time."""
+
+from typing import Literal
+
+from shaper import UNIFORM, Action, Chance, Count, Duration, Hold, Packet, Policy, Send, Shape, Size, Wake, ms
+
+
+class Slot(Policy):
+    """Packets wait for the next slot and are sent together in it, as wireless and cable networks do.
+
+    As netem's `slot`, one object for the link: the first packet after a pause opens a slot
+    `min_delay` to `max_delay` away, and all that come until then leave in it, in order. What
+    is beyond a slot's `packets` or `bytes` waits for the next one.
+
+    # slot min_delay=10ms
+    +0     < a
+    +.004  < b
+    +.006  > a b
+    """
+
+    needs = "headers"
+    shorthand = "min_delay"
+
+    scope: Literal["flow", "connection", "queue"] = "queue"
+    """One object for the link, as netem's; `flow` gives each flow slots of its own."""
+    min_delay: Duration = 10 * ms
+    """The least time to the next slot."""
+    max_delay: Duration = 0
+    """The longest time to the next slot; 0: always `min_delay`."""
+    delay: Duration = 0
+    """The mean time to the next slot, spread by `distribution` and `jitter`, instead of `min_delay` and `max_delay`."""
+    jitter: Duration = 0
+    """How far the times spread around `delay`: at most, or the standard deviation, see `distribution`."""
+    distribution: Shape = UNIFORM
+    """How the times spread around `delay`."""
+    packets: Count = 0
+    """The most packets in a slot; 0: any number."""
+    bytes: Size = 0
+    """A slot ends with the packet that reaches so many bytes; 0: any number."""
+
+    def start(self) -> None:
+        self._chance = Chance(self.random)
+        self._queue: list[Packet] = []
+
+    def on_packet(self, packet: Packet, now: int) -> list[Action] | None:
+        if not (self.min_delay or self.max_delay or self.delay or self.jitter):
+            return None
+        self._queue.append(packet)
+        return [Hold(packet)] if len(self._queue) > 1 else [Hold(packet), self._next_slot(now)]
+
+    def on_wake(self, now: int) -> list[Action]:
+        actions: list[Action] = []
+        length = 0
+        while self._queue:
+            packet = self._queue.pop(0)
+            actions.append(Send(packet))
+            length += packet.length
+            if len(actions) == self.packets or 0 < self.bytes <= length:
+                break
+        if self._queue:
+            actions.append(self._next_slot(now))
+        return actions
+
+    def _next_slot(self, now: int) -> Wake:
+        if self.delay or self.jitter:
+            away = self.distribution.draw(self.delay, self.jitter, self._chance)
+        else:
+            away = self.min_delay + int(self._chance.next() * max(0, self.max_delay - self.min_delay))
+        return Wake(now + max(away, 1))
