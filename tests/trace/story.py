@@ -1,0 +1,30 @@
+"""Traces told by hand: times in µs, one CPU unless said otherwise."""
+
+from shaper.trace.events import Event
+from shaper.units import us
+
+
+class Story:
+    """Collects events; `at` is in µs."""
+
+    def __init__(self) -> None:
+        self.events: list[Event] = []
+
+    def add(self, at: int, tid: int, name: str, cpu: int = 0, **fields: object) -> "Story":
+        self.events.append(Event(at * us, cpu, tid, "", name, dict(fields)))
+        return self
+
+    def switch(self, at: int, tid: int, state: str, following: int, cpu: int = 0) -> "Story":
+        """The task goes off the CPU in this state, and another one on."""
+        return self.add(
+            at, tid, "sched_switch", cpu, prev_state=state, next_pid=following, next_comm=f"task{following}"
+        )
+
+    def wake(self, at: int, tid: int, whom: int, cpu: int = 0, **fields: object) -> "Story":
+        return self.add(at, tid, "sched_waking", cpu, pid=whom, comm=f"task{whom}", **fields)
+
+    def enter(self, at: int, tid: int, syscall: str, cpu: int = 0, **fields: object) -> "Story":
+        return self.add(at, tid, "sys_enter", cpu, syscall=syscall, **fields)
+
+    def exit(self, at: int, tid: int, syscall: str, cpu: int = 0, ret: int = 0) -> "Story":
+        return self.add(at, tid, "sys_exit", cpu, syscall=syscall, ret=ret)

@@ -1,0 +1,198 @@
+"""Blocking analysis of traces told by hand: exact."""
+
+from story import Story
+
+from shaper.journal import Held, Record
+from shaper.report.blocking import Blocking, Waker, as_json
+from shaper.trace.report import report
+from shaper.units import us
+
+ENGINE = 9
+
+
+def only(story: Story, *records: Record) -> Blocking:
+    """The one blocking of task 1."""
+    (row,) = [row for row in report(story.events, records).blockings if row.tid == 1]
+    return row
+
+
+def reading() -> Story:
+    """Task 1 runs, and calls read(5)."""
+    return Story().switch(0, 0, "R", 1).enter(10, 1, "read", fd=5)
+
+
+def packet(id: int, *, arrived: int, begin: int, end: int, segment: str = "data", hold: int = 0) -> Record:
+    hold = hold or begin - arrived
+    return Record(
+        id=id, flow="tcp 127.0.0.1:1 > 127.0.0.1:2", segment=segment, flags="A", seq=id, ack=0, length=100 + id,
+        arrived=arrived * us, taken=arrived * us, fate="sent", planned=begin * us, begin=begin * us, end=end * us,
+        tid=ENGINE, held=(Held("delay", hold * us),),
+    )  # fmt: skip
+
+
+def test_woken_by_a_task() -> None:
+    story = reading().switch(20, 1, "S", 2).wake(50, 2, 1).switch(60, 2, "R", 1).exit(70, 1, "read")
+    row = only(story)
+    assert (row.syscall, row.fd, row.start, row.duration) == ("read", 5, 20 * us, 40 * us)
+    assert row.waker == Waker("task", "task2[2]")
+    assert row.cpu_wait == 10 * us
+    assert row.peer == 30 * us
+
+
+def test_preemption_is_no_blocking() -> None:
+    story = reading().switch(20, 1, "R", 2).switch(60, 2, "S", 1).exit(70, 1, "read")
+    assert not [row for row in report(story.events).blockings if row.tid == 1]
+
+
+def test_preemption_shows_on_the_path() -> None:
+    story = reading().switch(20, 1, "R", 2).switch(60, 2, "S", 1).switch(70, 1, "S", 0).wake(80, 0, 1)
+    story.switch(90, 0, "R", 1)
+    (path,) = [spent for task, spent in report(story.events).paths.items() if task.tid == 1]
+    assert path["waiting for a CPU"] == (40 + 10) * us
+    assert path["running"] == 30 * us
+
+
+def test_the_innermost_context_wakes() -> None:
+    story = reading().switch(20, 1, "S", 0)
+    story.add(30, 0, "irq_handler_entry", irq="24 eth0").add(31, 0, "irq_handler_exit")
+    story.add(32, 0, "softirq_entry", vec="NET_RX").add(33, 0, "irq_handler_entry", irq="25 disk")
+    story.wake(34, 0, 1).switch(40, 0, "R", 1)
+    assert only(story).waker == Waker("irq", "25 disk")
+
+
+def test_a_context_on_another_cpu_is_not_meant() -> None:
+    story = reading().add(15, 0, "softirq_entry", cpu=1, vec="NET_RX").switch(20, 1, "S", 2)
+    story.wake(50, 2, 1).switch(60, 2, "R", 1)
+    assert only(story).waker == Waker("task", "task2[2]")
+
+
+def test_a_lost_exit_does_not_stay() -> None:
+    story = reading().add(15, 1, "softirq_entry", vec="TIMER").switch(20, 1, "S", 2)
+    story.wake(50, 2, 1).switch(60, 2, "R", 1)
+    assert only(story).waker == Waker("task", "task2[2]")
+
+
+def test_the_flags_tell_where_entries_were_not_recorded() -> None:
+    story = reading().switch(20, 1, "S", 0).wake(50, 0, 1, context="s").switch(60, 0, "R", 1)
+    assert only(story).waker == Waker("softirq", "(not recorded)")
+
+
+def test_a_waking_recorded_just_before_the_switch_counts() -> None:
+    story = reading().wake(19, 2, 1, cpu=1).switch(20, 1, "S", 3).switch(60, 3, "R", 1)
+    row = only(story)
+    assert row.waker == Waker("task", "?[2]")
+    assert row.cpu_wait == 40 * us
+
+
+def test_still_blocked_at_the_end() -> None:
+    story = reading().switch(20, 1, "S", 2).enter(100, 2, "write", fd=1)
+    row = only(story)
+    assert not row.ended
+    assert row.duration == 80 * us
+    assert row.unexplained == row.duration
+    assert as_json(row)["waker"] is None
+
+
+def test_a_chain_of_tasks() -> None:
+    story = Story().switch(0, 0, "R", 2).enter(1, 2, "nanosleep").switch(5, 2, "S", 1).enter(10, 1, "read", fd=5)
+    story.switch(20, 1, "S", 0).add(90, 0, "hrtimer_expire_entry", function="hrtimer_wakeup").wake(91, 0, 2)
+    story.add(92, 0, "hrtimer_expire_exit").switch(95, 0, "R", 2).exit(96, 2, "nanosleep").wake(100, 2, 1)
+    story.switch(110, 2, "R", 1)
+    result = report(story.events)
+    (row,) = [row for row in result.blockings if row.tid == 1]
+    assert (row.peer, row.cpu_wait, row.unexplained) == (80 * us, 10 * us, 0)
+    (path,) = [spent for task, spent in result.paths.items() if task.tid == 1]
+    assert path["waiting for timer of task2[2]"] >= 71 * us
+
+
+def test_events_lost_lose_what_was_under_way() -> None:
+    story = reading().switch(20, 1, "S", 2).add(30, 0, "lost", count=7)
+    story.wake(50, 2, 1).switch(60, 2, "R", 1)
+    result = report(story.events)
+    assert result.lost == 7
+    assert not result.blockings
+
+
+def test_a_recycled_pid_is_another_task() -> None:
+    story = reading().switch(20, 1, "S", 2)
+    # The exit of the first task 1 was not seen, but its number is used again.
+    story.add(30, 2, "sched_process_fork", child_pid=1, child_comm="young").switch(40, 2, "S", 1)
+    story.enter(41, 1, "pause").switch(50, 1, "S", 2).wake(60, 2, 1).switch(70, 2, "R", 1)
+    rows = [row for row in report(story.events).blockings if row.tid == 1]
+    assert [(row.syscall, row.start) for row in rows] == [("pause", 50 * us)]
+
+
+def test_a_waking_inside_a_write_belongs_to_the_packet() -> None:
+    story = reading().switch(20, 1, "S", ENGINE).wake(205, ENGINE, 1).switch(210, ENGINE, "R", 1)
+    row = only(story, packet(3, arrived=100, begin=200, end=208))
+    assert row.waker == Waker("packet", "data #3")
+    (held,) = row.held
+    assert (held.packet, held.duration, held.hold) == (3, 100 * us, 100 * us)
+    assert row.cpu_wait == 5 * us
+    # Before it arrived, and from the write to the waking.
+    assert row.unexplained == 85 * us
+
+
+def test_a_hold_counts_as_far_as_it_lies_inside() -> None:
+    story = reading().switch(150, 1, "S", ENGINE).wake(205, ENGINE, 1).switch(210, ENGINE, "R", 1)
+    (held,) = only(story, packet(3, arrived=100, begin=200, end=208)).held
+    assert (held.duration, held.hold) == (50 * us, 100 * us)
+
+
+def test_several_verdicts_in_one_write_are_ambiguous() -> None:
+    story = reading().switch(20, 1, "S", ENGINE).wake(205, ENGINE, 1).switch(210, ENGINE, "R", 1)
+    both = [packet(id, arrived=100, begin=200, end=208) for id in (3, 4)]
+    row = only(story, *both)
+    assert row.ambiguous == ("data #3", "data #4")
+    assert row.held == ()
+    assert row.waker == Waker("task", f"task{ENGINE}[{ENGINE}]")
+    assert row.unexplained == 185 * us
+
+
+def test_a_softirq_on_the_engine_is_not_the_packet() -> None:
+    story = reading().switch(20, 1, "S", ENGINE).add(203, ENGINE, "softirq_entry", vec="NET_RX")
+    story.wake(205, ENGINE, 1).add(206, ENGINE, "softirq_exit", vec="NET_RX").switch(210, ENGINE, "R", 1)
+    row = only(story, packet(3, arrived=100, begin=200, end=208))
+    assert row.waker == Waker("softirq", "NET_RX")
+    assert row.held == ()
+
+
+def test_the_chain_goes_back_over_packets_that_caused_each_other() -> None:
+    syn = packet(1, arrived=100, begin=200, end=208, segment="syn")
+    answer = packet(2, arrived=204, begin=300, end=308, segment="synack")
+    story = Story().switch(0, 0, "R", 1).enter(10, 1, "pselect6").switch(20, 1, "S", 2)
+    story.enter(90, 2, "connect").add(95, 2, "net_dev_queue", len=101).switch(99, 2, "S", ENGINE)
+    story.add(203, ENGINE, "net_dev_queue", len=102)
+    story.wake(305, ENGINE, 1).switch(310, ENGINE, "R", 1)
+    row = only(story, syn, answer)
+    assert [(part.packet, part.duration) for part in row.held] == [(2, 96 * us), (1, 100 * us)]
+    assert row.before_client == 75 * us
+    assert row.cpu_wait == 5 * us
+    # From the SYN's sending to its arrival, from its verdict to the answer's arrival, from that verdict to the waking.
+    assert row.unexplained == (5 + 4 + 5) * us
+
+
+def test_a_packet_sent_by_a_woken_task_continues_the_chain() -> None:
+    request = packet(1, arrived=100, begin=200, end=208)
+    reply = packet(2, arrived=250, begin=300, end=308)
+    story = Story().switch(0, 0, "R", 2).enter(1, 2, "recvfrom", fd=4).switch(5, 2, "S", 1)
+    story.enter(10, 1, "recvfrom", fd=3).switch(90, 1, "S", ENGINE).wake(202, ENGINE, 2).switch(209, ENGINE, "S", 2)
+    story.exit(210, 2, "recvfrom").enter(245, 2, "sendto", fd=4).add(248, 2, "net_dev_queue", len=102)
+    story.switch(260, 2, "S", ENGINE).wake(305, ENGINE, 1).switch(310, ENGINE, "R", 1)
+    row = only(story, request, reply)
+    assert [part.packet for part in row.held] == [2, 1]
+    # The peer was woken, waited for a CPU, ran, and sent.
+    assert row.peer == (248 - 202) * us
+    assert row.before_client == 0
+    parts = sum(part.duration for part in row.held) + row.peer + row.cpu_wait + row.unexplained
+    assert parts == row.duration
+
+
+def test_a_retransmission_is_its_timers_doing() -> None:
+    story = reading().switch(20, 1, "S", 0).add(90, 0, "softirq_entry", vec="TIMER")
+    story.add(95, 0, "net_dev_queue", len=101).add(96, 0, "softirq_exit", vec="TIMER").switch(99, 0, "R", ENGINE)
+    story.wake(205, ENGINE, 1).switch(210, ENGINE, "R", 1)
+    row = only(story, packet(1, arrived=100, begin=200, end=208))
+    assert [part.duration for part in row.held] == [100 * us]
+    assert row.direct == 75 * us
+    assert row.unexplained == 10 * us

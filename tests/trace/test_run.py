@@ -1,0 +1,116 @@
+"""`shaper run --trace`: the netcat experiment, with the packets to blame."""
+
+import json
+import shutil
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import pytest
+from conftest import Shaper
+
+NETCAT = """
+nc -l 127.0.0.1 8765 >/dev/null &
+server=$!
+sleep 0.5
+echo lttng | nc -N 127.0.0.1 8765
+wait $server
+"""
+DELAY = 100.0
+# Nothing may come early; how late it may be depends on who else uses this machine.
+LATE = 40.0
+
+Row = dict[str, Any]
+
+
+def netcat(shaper: Shaper, *options: str | Path) -> list[Row]:
+    document = shaper("run", *options, "--trace", "--", "sh", "-c", NETCAT)
+    trace = document["trace"]
+    assert trace["lost"] == 0
+    rows: list[Row] = [row for row in trace["blockings"] if row["task"] == "nc"]
+    for row in rows:
+        rest = sum(row[f"{part}_ms"] for part in ("before_client", "peer", "cpu_wait", "direct", "unexplained"))
+        assert sum(part["ms"] for part in row["held"]) + rest == pytest.approx(row["duration_ms"])
+    return rows
+
+
+def one(rows: list[Row], role: str, syscall: str) -> Row:
+    (row,) = [row for row in rows if (row["role"], row["syscall"]) == (role, syscall) and row["duration_ms"] > 50]
+    return row
+
+
+def chain(row: Row) -> list[str]:
+    return [part["class"] for part in row["held"]]
+
+
+def test_delay_is_found_in_every_wait(shaper: Shaper) -> None:
+    runs = [netcat(shaper, "--policy", f"delay:time={DELAY:.0f}ms") for _ in range(3)]
+    accepts = [one(rows, "server", "accept4") for rows in runs]
+    selects = [one(rows, "client", "pselect6") for rows in runs]
+    polls = [one(rows, "client", "poll") for rows in runs]
+    for accept, select, poll in zip(accepts, selects, polls, strict=True):
+        assert accept["waker"]["kind"] == select["waker"]["kind"] == poll["waker"]["kind"] == "packet"
+        assert accept["waker"]["name"].startswith("ACK")
+        assert chain(accept) == ["handshake-ack", "synack", "syn"]
+        assert chain(select) == ["synack", "syn"]
+        assert chain(poll)[0] == "fin"
+    opened = median(row["duration_ms"] - row["before_client_ms"] for row in accepts)
+    assert 3 * DELAY <= opened < 3 * DELAY + LATE
+    for rows in (selects, polls):
+        # From the call on; its packet may have been sent a little before.
+        assert 2 * DELAY - 5 < median(row["duration_ms"] for row in rows) < 2 * DELAY + LATE
+    assert median(row["unexplained_ms"] for row in accepts) < LATE
+
+
+def test_a_spread_burst_makes_the_server_wait_for_its_data(shaper: Shaper) -> None:
+    policies = ("--policy", "delay:time=100ms", "--policy", "spread_burst:gap=100ms")
+    waits = [
+        row
+        for row in netcat(shaper, *policies)
+        if row["role"] == "server" and row["syscall"] == "poll" and row["duration_ms"] > 50
+    ]
+    data, end = sorted(waits, key=lambda row: row["start_ns"])
+    assert data["waker"]["name"].startswith("data")
+    assert end["waker"]["name"].startswith("FIN")
+    assert chain(data)[0] == "data"
+    assert chain(end)[0] == "fin"
+
+
+def test_the_recording_is_kept_with_its_journal(shaper: Shaper, tmp_path: Path) -> None:
+    recording, chrome = tmp_path / "recording", tmp_path / "trace.json"
+    shaper("run", "--policy", "delay:20ms", "--recording", recording, "--", "sh", "-c", NETCAT)
+    document = shaper("report", recording, "--command", "nc", "--chrome", chrome)
+    assert {row["task"] for row in document["blockings"]} == {"nc"}
+    assert any(row["held"] for row in document["blockings"])
+    entries = json.loads(chrome.read_text())["traceEvents"]
+    slices = [entry for entry in entries if entry["ph"] == "X"]
+    assert any(entry["cat"] == "packet" for entry in slices)
+    for start, end in zip(*([entry for entry in entries if entry["ph"] == phase] for phase in "sf"), strict=True):
+        for arrow, category in ((start, "packet"), (end, "blocked")):
+            assert any(
+                entry["cat"] == category
+                and (entry["pid"], entry["tid"]) == (arrow["pid"], arrow["tid"])
+                and entry["ts"] <= arrow["ts"] <= entry["ts"] + entry["dur"]
+                for entry in slices
+            )
+
+
+def test_nothing_is_left_under_tracefs(shaper: Shaper) -> None:
+    from shaper.trace.tracefs import Tracefs
+
+    shaper("trace", "--", "true")
+    shaper("trace", "--", "false", status=1)
+    tracefs = Tracefs()
+    left = [path.name for path in (tracefs.path / "instances").glob("shaper-*")]
+    tracefs.close()
+    assert left == []
+
+
+def test_a_recording_cut_in_the_middle(shaper: Shaper, tmp_path: Path) -> None:
+    recording = tmp_path / "recording"
+    shaper("trace", "--recording", recording, "--", "sleep", "0.01")
+    largest = max((recording / "tasks").iterdir(), key=lambda file: file.stat().st_size)
+    largest.write_bytes(largest.read_bytes()[:-100])
+    document = shaper("report", recording, status=1)
+    assert "cut off" in document["cut"]
+    shutil.rmtree(recording)
