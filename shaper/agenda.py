@@ -68,10 +68,7 @@ class Agenda:
             IndexError: the agenda is empty.
         """
         heap, fifo = self._heap, self._fifo
-        if heap and (not fifo or heap[0] < fifo[0]):
-            entry = heappop(heap)
-        else:
-            entry = fifo.popleft()
+        entry = heappop(heap) if heap and (not fifo or heap[0] < fifo[0]) else fifo.popleft()
         self.earliest = fifo[0][0] if fifo else NEVER
         if heap and heap[0][0] < self.earliest:
             self.earliest = heap[0][0]

@@ -1,0 +1,98 @@
+"""`shaper start` as a process, and traffic for it to shape."""
+
+from __future__ import annotations
+
+import json
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+SO_RCVBUFFORCE = 33  # asm-generic/socket.h
+
+
+class Shaper:
+    """A running `shaper start`, from its first shaped packet on; stopped, if it still runs, at the end.
+
+    Args:
+        folder: for its files.
+        arguments: its options.
+    """
+
+    def __init__(self, folder: Path, *arguments: str) -> None:
+        self._summary = folder / "summary.json"
+        self._errors = folder / "errors.txt"
+        with self._errors.open("w") as errors:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "shaper", "start", "--json", str(self._summary), *arguments],
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                text=True,
+            )
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
+        assert line.startswith("shaping "), self._errors.read_text()
+
+    def stop(self, number: int = signal.SIGINT) -> dict[str, Any]:
+        """End it by a signal; its summary."""
+        self.process.send_signal(number)
+        return self.result()
+
+    def result(self) -> dict[str, Any]:
+        """Its summary, once it has ended."""
+        self.status = self.process.wait(60)
+        summary: dict[str, Any] = json.loads(self._summary.read_text())
+        return summary
+
+    @property
+    def errors(self) -> str:
+        return self._errors.read_text()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        if self.process.poll() is None:
+            self.process.terminate()
+            self.process.wait(60)
+        assert self.process.stdout is not None
+        self.process.stdout.close()
+
+
+class Receiver(socket.socket):
+    """A UDP socket that receives from its own sender, and loses nothing for want of room."""
+
+    def __init__(self, address: str = "127.0.0.1") -> None:
+        family = socket.AF_INET6 if ":" in address else socket.AF_INET
+        super().__init__(family, socket.SOCK_DGRAM)
+        self.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, 1 << 28)
+        self.bind((address, 0))
+        self.settimeout(20)
+        self.sender = socket.socket(family, socket.SOCK_DGRAM)
+        self.sender.connect(self.getsockname())
+
+    def numbers(self, count: int) -> list[int]:
+        """The next datagrams, as the numbers at their beginnings."""
+        return [int.from_bytes(self.recv(65536)[:4]) for _ in range(count)]
+
+    def send_numbers(self, count: int, payload: bytes = b"") -> None:
+        for number in range(count):
+            self.sender.send(number.to_bytes(4) + payload)
+
+    def rest(self) -> list[int]:
+        """All that has come."""
+        self.setblocking(False)
+        found = []
+        try:
+            while True:
+                found.append(int.from_bytes(self.recv(65536)[:4]))
+        except BlockingIOError:
+            self.settimeout(20)
+        return found
+
+    def close(self) -> None:
+        self.sender.close()
+        super().close()

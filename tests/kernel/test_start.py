@@ -1,0 +1,376 @@
+"""`shaper start`: real packets through real queues."""
+
+import json
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from shaping import Receiver, Shaper
+
+from shaper.capture import read_capture
+from shaper.journal import read_journal
+from shaper.live.counters import QueueCounters, bound
+
+pytestmark = pytest.mark.usefixtures("network")
+
+DROP_THIRD = """
+from shaper import Drop, Policy
+
+class DropThird(Policy):
+    def start(self):
+        self._seen = 0
+
+    def on_packet(self, packet, now):
+        self._seen += 1
+        if self._seen % 3 == 0:
+            return Drop(packet)
+"""
+REWRITE = """
+from shaper import Policy, Send
+
+class Rewrite(Policy):
+    needs = "{needs}"
+
+    def on_packet(self, packet, now):
+        return Send(packet.with_raw(packet.raw[:-4] + b"new!"))
+"""
+RAISE = """
+from shaper import Policy
+
+class Raise(Policy):
+    def on_packet(self, packet, now):
+        return 1 // 0
+"""
+INJECT = """
+from shaper import Policy, Send
+
+class Twice(Policy):
+    def on_packet(self, packet, now):
+        return [Send(packet), Send(packet.copy())]
+"""
+
+
+@pytest.fixture
+def receiver(network: None) -> Iterator[Receiver]:
+    with Receiver() as made:
+        yield made
+
+
+def policy_file(folder: Path, text: str) -> str:
+    file = folder / "own.py"
+    file.write_text(text)
+    return str(file)
+
+
+def wait_until_held(queue: int, count: int) -> None:
+    counters = QueueCounters(queue)
+    deadline = time.monotonic() + 20
+    while (row := counters.read()) is None or row.held < count:
+        assert time.monotonic() < deadline, row
+        time.sleep(0.01)  # the kernel has no event for this
+    counters.close()
+
+
+def nothing_is_left(rule_set: Callable[[], list[str]]) -> bool:
+    return not bound() and not [line for line in rule_set() if "shaper" in line]
+
+
+def test_a_policy_from_a_file_drops_every_third(tmp_path: Path, receiver: Receiver) -> None:
+    with Shaper(tmp_path, "--policy", policy_file(tmp_path, DROP_THIRD), "--protocol", "udp") as shaper:
+        receiver.send_numbers(30)
+        arrived = receiver.numbers(20)
+        summary = shaper.stop()
+    assert shaper.status == 0
+    assert arrived == [number for number in range(30) if number % 3 != 2]
+    assert (summary["taken"], summary["sent"], summary["dropped"], summary["bypassed"]) == (30, 20, 10, 0)
+
+
+PACED = """
+import socket, sys, time
+sender = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+sender.connect(("127.0.0.1", int(sys.argv[1])))
+count, rate = int(sys.argv[2]), int(sys.argv[3])
+start = time.monotonic()
+for number in range(count):
+    while time.monotonic() < start + number / rate:
+        pass
+    sender.send(number.to_bytes(4) + bytes(60))
+"""
+
+
+def test_none_of_100_000_packets_is_lost(tmp_path: Path, receiver: Receiver) -> None:
+    with Shaper(tmp_path, "--policy", "delay:time=20ms", "--protocol", "udp") as shaper:
+        port = str(receiver.getsockname()[1])
+        subprocess.run([sys.executable, "-c", PACED, port, "100000", "20000"], check=True)
+        arrived = receiver.numbers(100_000)
+        summary = shaper.stop()
+    assert arrived == list(range(100_000))
+    assert (summary["taken"], summary["sent"], summary["bypassed"]) == (100_000, 100_000, 0)
+    assert shaper.status == 0, summary["problems"]
+    assert summary["actual_hold"]["p50_ms"] >= summary["wanted_hold"]["p50_ms"] == 20
+
+
+def test_bulk_tcp_is_fast_in_spite_of_a_long_hold(tmp_path: Path, shell: Callable[[str], str]) -> None:
+    shell("ip link set lo mtu 1500")
+    amount = 50_000_000
+    with socket.create_server(("127.0.0.1", 0)) as server, Shaper(tmp_path, "--policy", "delay:time=20ms") as shaper:
+
+        def receive() -> None:
+            connection, _ = server.accept()
+            with connection:
+                left = amount
+                while left:
+                    left -= len(connection.recv(1 << 20))
+                connection.sendall(b"all")
+
+        thread = threading.Thread(target=receive)
+        thread.start()
+        with socket.create_connection(server.getsockname()) as client:
+            begun = time.monotonic()
+            client.sendall(bytes(amount))
+            assert client.recv(3) == b"all"
+            taken = time.monotonic() - begun
+        thread.join()
+        summary = shaper.stop()
+    assert shaper.status == 0, summary["problems"]
+    assert summary["wanted_hold"]["p50_ms"] == 20
+    assert amount * 8 / taken >= 200e6
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_at_the_end_all_held_packets_arrive_in_order(
+    tmp_path: Path, receiver: Receiver, rule_set: Callable[[], list[str]], number: signal.Signals
+) -> None:
+    before = rule_set()
+    with Shaper(tmp_path, "--policy", "delay:time=9s", "--protocol", "udp", "--queue", "7") as shaper:
+        receiver.send_numbers(5000)
+        wait_until_held(7, 5000)
+        assert receiver.rest() == []
+        summary = shaper.stop(number)
+    assert shaper.status == 0, summary["problems"]
+    assert receiver.numbers(5000) == list(range(5000))
+    assert receiver.rest() == []
+    assert (summary["taken"], summary["sent"]) == (5000, 5000)
+    assert nothing_is_left(rule_set)
+    assert [line for line in rule_set() if line.startswith("-A")] == [line for line in before if line.startswith("-A")]
+
+
+def test_a_second_shaper_does_not_disturb_what_the_first_holds(tmp_path: Path, receiver: Receiver) -> None:
+    second = tmp_path / "second"
+    second.mkdir()
+    with Shaper(tmp_path, "--policy", "delay:time=9s", "--protocol", "udp", "--queue", "7") as first:
+        receiver.send_numbers(100)
+        wait_until_held(7, 100)
+        with Shaper(second, "--policy", "delay", "--protocol", "icmp") as other:
+            other.stop()
+        assert other.status == 0
+        wait_until_held(7, 100)
+        assert receiver.rest() == []
+        summary = first.stop()
+    assert receiver.numbers(100) == list(range(100))
+    assert (summary["taken"], summary["sent"], summary["lost_to_reload"]) == (100, 100, 0)
+
+
+def test_packets_lost_to_a_reload_are_counted(tmp_path: Path, receiver: Receiver) -> None:
+    with Shaper(tmp_path, "--policy", "delay:time=9s", "--protocol", "udp", "--queue", "7") as shaper:
+        receiver.send_numbers(100)
+        wait_until_held(7, 100)
+        # Without --noflush: our table is loaded anew, and the kernel drops what its old chains queued.
+        subprocess.run(["iptables-restore"], input="*mangle\nCOMMIT\n", text=True, check=True)
+        time.sleep(0.2)  # several times what it takes the engine to look at the kernel's count
+        summary = shaper.stop()
+    if not summary["lost_to_reload"]:
+        assert receiver.numbers(100) == list(range(100))  # iptables-legacy replaces rules without losing packets
+        return
+    assert summary["lost_to_reload"] == 100
+    assert shaper.status == 1
+    assert "100 held packets were lost" in shaper.errors
+
+
+@pytest.mark.parametrize("policy", ["delay:time=5ms", "spread_burst:gap=1ms", "pass_through", "reorder", "hold_acks"])
+@pytest.mark.parametrize("address", ["127.0.0.1", "::1"])
+def test_packets_of_60_kb_arrive_whole(tmp_path: Path, network: None, policy: str, address: str) -> None:
+    with Receiver(address) as receiver, Shaper(tmp_path, "--policy", policy) as shaper:
+        payload = bytes(range(256)) * 234
+        for number in range(5):
+            receiver.sender.send(number.to_bytes(4) + payload)
+        arrived = sorted(receiver.recv(65536) for _ in range(5))
+        shaper.stop()
+    assert arrived == [number.to_bytes(4) + payload for number in range(5)]
+    assert shaper.status == 0
+
+
+@pytest.mark.parametrize("mtu", [1500, 65536])
+def test_a_packet_of_60_kb_can_be_rewritten(
+    tmp_path: Path, receiver: Receiver, shell: Callable[[str], str], mtu: int
+) -> None:
+    shell(f"ip link set lo mtu {mtu}")
+    file = policy_file(tmp_path, REWRITE.format(needs="packet"))
+    with Shaper(tmp_path, "--policy", file, "--protocol", "udp") as shaper:
+        receiver.sender.send(bytes(60_000))
+        assert receiver.recv(65536) == bytes(59_996) + b"new!"
+        shaper.stop()
+    assert shaper.status == 0
+
+
+def test_a_packet_of_which_only_the_headers_were_copied_goes_on_unchanged(tmp_path: Path, receiver: Receiver) -> None:
+    file = policy_file(tmp_path, REWRITE.format(needs="headers"))
+    with Shaper(tmp_path, "--policy", file, "--on-error", "continue", "--protocol", "udp") as shaper:
+        receiver.sender.send(bytes(60_000))
+        assert receiver.recv(65536) == bytes(60_000)
+        summary = shaper.stop()
+    assert shaper.status == 1
+    assert (summary["taken"], summary["sent"]) == (1, 1)
+    assert f"{file}:8: TruncatedPacket: packet 1 has 60028 bytes and 128 were copied" in shaper.errors
+
+
+def test_a_packet_can_be_sent_twice(tmp_path: Path, network: None) -> None:
+    with Shaper(tmp_path, "--policy", policy_file(tmp_path, INJECT), "--protocol", "udp") as shaper:
+        for address in ("127.0.0.1", "::1"):
+            with Receiver(address) as receiver:
+                receiver.send_numbers(10)
+                assert sorted(receiver.numbers(20)) == sorted([*range(10), *range(10)])
+        summary = shaper.stop()
+    assert (summary["taken"], summary["sent"], summary["injected"], summary["not_injected"]) == (20, 20, 20, 0)
+
+
+def test_a_failing_policy_ends_the_run_and_loses_nothing(
+    tmp_path: Path, receiver: Receiver, rule_set: Callable[[], list[str]]
+) -> None:
+    file = policy_file(tmp_path, RAISE)
+    with Shaper(tmp_path, "--policy", file, "--protocol", "udp") as shaper:
+        receiver.send_numbers(10)
+        summary = shaper.result()
+    assert shaper.status == 1
+    assert receiver.numbers(10) == list(range(10))
+    assert f"{file}:6: ZeroDivisionError" in shaper.errors
+    assert "Traceback" not in shaper.errors
+    assert summary["sent"] == summary["taken"]
+    assert nothing_is_left(rule_set)
+
+
+def test_journal_and_capture_tell_of_every_packet(tmp_path: Path, receiver: Receiver) -> None:
+    journal, capture = tmp_path / "journal.json", tmp_path / "capture.pcapng"
+    options = ("--policy", "delay:time=5ms", "--protocol", "udp", "--journal", str(journal), "--pcap", str(capture))
+    with Shaper(tmp_path, *options) as shaper:
+        receiver.send_numbers(10, bytes(1000))
+        receiver.numbers(10)
+        shaper.stop()
+    header, records = read_journal(journal)
+    assert header.policies == ("delay:time=5ms",)
+    assert [record.id for record in records] == list(range(1, 11))
+    for record in records:
+        assert record.arrived <= record.taken < record.begin <= record.end
+        assert record.planned == record.arrived + 5_000_000 <= record.begin
+    packets = list(read_capture(capture))
+    assert len(packets) == 20
+    assert all(packet.length == len(packet.raw) == 1032 for packet in packets)
+
+
+def test_ipv6(tmp_path: Path, network: None) -> None:
+    with Receiver("::1") as receiver, Shaper(tmp_path, "--policy", "delay:time=5ms", "--protocol", "udp") as shaper:
+        receiver.send_numbers(100)
+        assert receiver.numbers(100) == list(range(100))
+        summary = shaper.stop()
+    assert (summary["taken"], summary["sent"], summary["bypassed"]) == (100, 100, 0)
+
+
+def test_only_what_matches_is_taken(tmp_path: Path, receiver: Receiver) -> None:
+    port = receiver.getsockname()[1]
+    with Receiver() as unshaped, Shaper(tmp_path, "--policy", "delay", "--filter", f"udp dst port {port}") as shaper:
+        receiver.send_numbers(10)
+        unshaped.send_numbers(10)
+        unshaped.numbers(10)
+        receiver.numbers(10)
+        summary = shaper.stop()
+    assert (summary["taken"], summary["bypassed"]) == (10, 0)
+
+
+def test_another_namespace_is_shaped(tmp_path: Path, shell: Callable[[str], str], receiver: Receiver) -> None:
+    holder = subprocess.Popen(["unshare", "-n", "sh", "-c", "ip link set lo up; echo ready; exec sleep 100"], stdout=-1)
+    try:
+        assert holder.stdout is not None
+        holder.stdout.readline()
+        with Shaper(tmp_path, "--policy", "delay:time=1ms", "--protocol", "icmp", "--netns", str(holder.pid)) as shaper:
+            shell(f"nsenter -n -t {holder.pid} ping -q -i 0.01 -c 5 127.0.0.1")
+            summary = shaper.stop()
+    finally:
+        holder.kill()
+        holder.wait()
+        assert holder.stdout is not None
+        holder.stdout.close()
+    assert summary["taken"] == 10
+
+
+def test_it_ends_after_its_duration(tmp_path: Path, rule_set: Callable[[], list[str]]) -> None:
+    with Shaper(tmp_path, "--policy", "delay", "--duration", "100ms") as shaper:
+        summary = shaper.result()
+    assert shaper.status == 0
+    assert summary["duration_s"] >= 0.1
+    assert nothing_is_left(rule_set)
+
+
+def refused(*arguments: str) -> tuple[int, str]:
+    done = subprocess.run([sys.executable, "-m", "shaper", "start", *arguments], capture_output=True, text=True)
+    assert done.stderr.count("\n") == 1, done.stderr
+    return done.returncode, done.stderr
+
+
+def test_a_queue_number_in_use(tmp_path: Path, network: None, rule_set: Callable[[], list[str]]) -> None:
+    with Shaper(tmp_path, "--policy", "delay", "--queue", "7") as shaper:
+        before = rule_set()
+        status, error = refused("--policy", "delay", "--queue", "7")
+        assert (status, rule_set()) == (1, before)
+        shaper.stop()
+    assert "queue 7 is in use" in error
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "message"),
+    [
+        (("--policy", "dealy"), 2, "did you mean 'delay'?"),
+        (("--policy", "delay:tim=1ms"), 2, "did you mean 'time'?"),
+        (("--policy", "delay:time=20"), 2, "needs a unit of time"),
+        (("--policy", "delay:time=11s"), 2, "--max-hold"),
+        (("--policy", "missing.py"), 2, "there is no file missing.py"),
+        (("--policy", "delay", "--interface", "eth7", "--yes"), 2, "there is no interface 'eth7'"),
+        (("--policy", "delay", "--interface", "eth7"), 2, "--yes"),
+        (("--policy", "delay", "--no-rules"), 2, "--queue"),
+        (("--policy", "delay", "--filter", "tcp prt 80"), 2, "tcp prt 80"),
+        (("--policy", "delay", "--netns", "no-such"), 2, "no network namespace 'no-such'"),
+    ],
+)
+def test_what_can_not_be_done_is_said_in_one_line(
+    arguments: tuple[str, ...], status: int, message: str, rule_set: Callable[[], list[str]]
+) -> None:
+    got, error = refused(*arguments)
+    assert got == status
+    assert message in error
+    assert nothing_is_left(rule_set)
+
+
+def test_without_privileges(ordinary: Callable[..., subprocess.CompletedProcess[str]]) -> None:
+    done = ordinary(sys.executable, "-m", "shaper", "start", "--policy", "delay")
+    assert done.returncode == 1
+    assert done.stderr == "shaper: no permission to bind a queue; run as root, or use `shaper run`\n"
+
+
+def test_dry_run_does_nothing(rule_set: Callable[[], list[str]]) -> None:
+    command = [sys.executable, "-m", "shaper", "start", "--policy", "delay", "--dry-run", "--queue", "7"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert "queue 7: 65535 packets at most, 16777216 bytes of socket buffer" in done.stdout
+    assert "-j NFQUEUE --queue-num 7 --queue-bypass" in done.stdout
+    assert nothing_is_left(rule_set)
+
+
+def test_json_is_the_last_thing_on_standard_output(network: None) -> None:
+    command = [sys.executable, "-m", "shaper", "start", "--policy", "delay", "--duration", "1ms", "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout)["taken"] == 0
+    assert done.stderr.startswith("shaping input packets of lo, queue 100: delay\n")
