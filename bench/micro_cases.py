@@ -16,8 +16,8 @@ from shaper.units import us
 
 PACKETS = 1000
 BATCH = 16
-GAP = 10 * us
-OPTIONS = {"netem": 'netem:"delay 5ms"', "delay": "delay:time=5ms"}
+GAP = 50 * us
+OPTIONS = {"netem": 'netem:"delay 1ms"', "delay": "delay:time=1ms"}
 
 
 def udp(number: int) -> bytes:
@@ -60,7 +60,7 @@ def test_delays_in_a_row(benchmark: BenchmarkFixture, stages: int) -> None:
 
 
 def through(benchmark: BenchmarkFixture, names: list[str], kind: str) -> None:
-    """Packets 10 µs apart through a pipeline, 16 in a batch, and out of it."""
+    """Packets 50 µs apart through a pipeline, 16 in a batch, and out of it."""
     pipeline = [load(OPTIONS.get(name, name)) for name in names]
 
     def fresh() -> tuple[tuple[Core, list[Packet]], dict[str, object]]:

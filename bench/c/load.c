@@ -110,8 +110,14 @@ static void drain(int fd)
 static void rest(int fd, int64_t until)
 {
 	int64_t left = until - now();
-	if (left <= 0 || !polite)
+	if (left <= 0)
 		return;
+	if (!polite) {
+#if defined(__x86_64__)
+		__builtin_ia32_pause(); /* leave the core to its other thread, which may be the subject's */
+#endif
+		return;
+	}
 	struct timespec t = {left / SECOND, left % SECOND};
 	ppoll(&(struct pollfd){fd, POLLIN, 0}, 1, &t, NULL);
 }
