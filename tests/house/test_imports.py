@@ -1,0 +1,133 @@
+"""The arrows between the rooms of the house go one way."""
+
+import ast
+from collections.abc import Iterator
+from graphlib import TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+# Each room imports itself and the rooms of the lines below, never one of its own line or above.
+HOUSE = """
+    __main__
+    cli
+    probe
+    trace live
+    report replay examine
+    capture timeline
+    journal
+    load
+    core
+    pipeline
+    lint connections
+    options agenda
+    seat chance
+    script
+    policy
+    segment action
+    packet
+    checksum
+    header units errors schemas templates policies iptables
+"""
+LEVELS = {room: level for level, line in enumerate(HOUSE.split("\n")) for room in line.split()}
+PURE = {room for room in LEVELS if LEVELS["core"] <= LEVELS[room]} - {"schemas", "templates", "policies", "iptables"}
+IMPURE = {"time", "socket", "select", "os", "subprocess", "threading", "asyncio", "trio", "netfilterqueue", "scapy"}
+
+
+def modules() -> dict[str, Path]:
+    """All of shaper by module name."""
+    folders = {"shaper": ROOT / "shaper", "shaper.policies": ROOT / "policies", "shaper.iptables": ROOT / "iptables"}
+    found = {}
+    for package, folder in folders.items():
+        for path in folder.rglob("*.py"):
+            parts = [package, *path.relative_to(folder).with_suffix("").parts]
+            found[".".join(part for part in parts if part != "__init__")] = path
+    return found
+
+
+MODULES = modules()
+
+
+def room(module: str) -> str:
+    """The part of shaper that a module belongs to; shaper itself is the policy author's vocabulary."""
+    return [*module.split("."), ""][1]
+
+
+def imports(path: Path, *, lazy: bool = True) -> Iterator[str]:
+    """What a file imports, but for TYPE_CHECKING; unless lazy, without what its functions import."""
+
+    def walk(node: ast.AST) -> Iterator[str]:
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            return
+        if not lazy and isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            return
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: imports are absolute"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+        for child in ast.iter_child_nodes(node):
+            yield from walk(child)
+
+    return walk(ast.parse(path.read_text()))
+
+
+def own(path: Path, *, lazy: bool = True) -> set[str]:
+    """The modules of shaper that a file imports."""
+    found = set()
+    for name in imports(path, lazy=lazy):
+        if name.partition(".")[0] == "shaper":
+            module = name
+            while module not in MODULES:
+                module = module.rpartition(".")[0]
+            found.add(module)
+    return found
+
+
+def test_every_room_has_its_place() -> None:
+    rooms = {room(module) for module in MODULES} - {""}
+    assert rooms == set(LEVELS)
+
+
+@pytest.mark.parametrize("module", sorted(module for module in MODULES if room(module)))
+def test_arrows_go_one_way(module: str) -> None:
+    if module.startswith("shaper.policies."):
+        return
+    here = room(module)
+    for target in own(MODULES[module]):
+        there = room(target)
+        assert there in (here, "") or LEVELS[there] > LEVELS[here], f"{module} imports {target}, which is above it"
+
+
+def test_no_module_imports_itself_by_a_circle() -> None:
+    graph = {module: own(path, lazy=False) - {module} for module, path in MODULES.items()}
+    TopologicalSorter(graph).prepare()
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "policies").glob("[!_]*.py")), ids=lambda path: path.stem)
+def test_policies_import_shaper_alone(path: Path) -> None:
+    assert own(path) == {"shaper"}
+    for name in imports(path):
+        assert name.partition(".")[0] in {"shaper", "typing", "collections", "itertools", "math", "__future__"}
+
+
+@pytest.mark.parametrize("module", sorted(module for module in MODULES if room(module) in PURE))
+def test_the_core_does_no_io_and_reads_no_clock(module: str) -> None:
+    for name in imports(MODULES[module]):
+        top = name.partition(".")[0]
+        if module == "shaper.packet" and top == "scapy":
+            continue  # .scapy() builds the layers on demand
+        assert top not in IMPURE, f"{module} imports {name}"
+        assert top != "random" or name == "random.Random", f"{module} uses chance that no seed decides: {name}"
+
+
+def test_the_vocabulary_of_policies_needs_nothing_heavy() -> None:
+    seen: set[str] = set()
+    ahead = {"shaper"}
+    while ahead:
+        module = ahead.pop()
+        seen.add(module)
+        ahead |= own(MODULES[module], lazy=False) - seen
+        assert not {name.partition(".")[0] for name in imports(MODULES[module], lazy=False)} & IMPURE

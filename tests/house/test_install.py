@@ -1,0 +1,83 @@
+"""shaper as others install it: from a wheel or editable, used from another directory."""
+
+import shutil
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+
+import pytest
+
+from shaper.load import builtin_names
+
+ROOT = Path(__file__).parents[2]
+PARTS = ("pyproject.toml", "README.md", "LICENSE", "shaper", "policies", "iptables")
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheel, built from a copy, since a build leaves files beside the sources."""
+    source, out = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("wheel")
+    for part in PARTS:
+        if (ROOT / part).is_dir():
+            shutil.copytree(ROOT / part, source / part, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(ROOT / part, source / part)
+    build = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(out), str(source)]
+    subprocess.run(build, check=True, capture_output=True)
+    (built,) = out.glob("*.whl")
+    return built
+
+
+@pytest.fixture(scope="module", params=["wheel", "editable"])
+def installed(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A Python with shaper installed."""
+    if request.param == "editable":
+        return Path(sys.executable)
+    home = tmp_path_factory.mktemp("venv")
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", home], check=True)
+    python = home / "bin" / "python"
+    wheel: Path = request.getfixturevalue("wheel")
+    pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check", "--python", str(python)]
+    subprocess.run([*pip, "install", "--no-deps", "--no-index", str(wheel)], check=True)
+    # What shaper depends on comes from here; a path that a .pth file adds has its own .pth files, and so the
+    # editable install, ignored.
+    (site,) = home.glob("lib/python*/site-packages")
+    (site / "dependencies.pth").write_text(sysconfig.get_path("platlib") + "\n")
+    return python
+
+
+def run(python: Path, folder: Path, *command: str) -> str:
+    """What a command prints that must succeed."""
+    done = subprocess.run([python, *command], cwd=folder, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_it_is_the_install_under_test(installed: Path, tmp_path: Path) -> None:
+    where = run(installed, tmp_path, "-c", "import shaper; print(shaper.__file__)").strip()
+    assert Path(where).is_relative_to(ROOT) == (installed == Path(sys.executable))
+
+
+def test_all_policies_are_listed(installed: Path, tmp_path: Path) -> None:
+    listed = run(installed, tmp_path, "-m", "shaper", "policies")
+    for name in builtin_names():
+        assert name in listed
+
+
+def test_the_rule_files_can_be_read(installed: Path, tmp_path: Path) -> None:
+    script = "from importlib.resources import files; print(*(f.name for f in files('shaper.iptables').iterdir()))"
+    names = set(run(installed, tmp_path, "-c", script).split())
+    assert {path.name for path in (ROOT / "iptables").iterdir() if path.suffix != ".pyc"} - {"__pycache__"} <= names
+
+
+def test_the_command_is_installed(installed: Path, tmp_path: Path) -> None:
+    done = subprocess.run([installed.with_name("shaper"), "--version"], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0
+    assert "0.1" in done.stdout
+
+
+def test_every_policy_can_be_planned(installed: Path, tmp_path: Path) -> None:
+    for name in builtin_names():
+        plan = run(installed, tmp_path, "-m", "shaper", "start", "--policy", name, "--dry-run")
+        assert "NFQUEUE" in plan
