@@ -110,6 +110,7 @@ async def _shape(settings: Settings, child: Command) -> tuple[Summary, int]:
     """Shape for as long as the command runs; what it came to, and the command's exit status."""
     import trio
 
+    from shaper.live.guardian import TakenOver
     from shaper.live.nursery import ungrouped
     from shaper.live.session import shape
 
@@ -126,7 +127,11 @@ async def _shape(settings: Settings, child: Command) -> tuple[Summary, int]:
         async with trio.open_nursery() as nursery:
             await nursery.start(_pass_signals_on, child)
             nursery.start_soon(await_end)
-            summary = await shape(settings, started=lambda _: child.release(), failed=_tell, stop=stop)
+            try:
+                summary = await shape(settings, started=lambda _: child.release(), failed=_tell, stop=stop)
+            except TakenOver:
+                await ended.wait()
+                raise
             await ended.wait()
             nursery.cancel_scope.cancel()
     return summary, status

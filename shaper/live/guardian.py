@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from shaper.errors import ShaperError
-from shaper.live import chain
+from shaper.live import chain, endless
 from shaper.live.iptables import Family
 from shaper.live.netlink import ACK_OF_NOTHING, accept_all, errors_in
 from shaper.live.owner import Owner
@@ -177,6 +177,8 @@ def main() -> None:
     if reason is None:
         return
     rescue(charge)
+    if os.getppid() == charge.engine:
+        os.kill(charge.engine, endless.SIGNAL)
     beats.close()
     with suppress(OSError):
         print(f"shaper: {reason}; its packets have gone on, its rules are removed", file=sys.stderr, flush=True)

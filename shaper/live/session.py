@@ -19,6 +19,7 @@ import trio
 
 from shaper.core import MAX_HOLD, Core
 from shaper.live.counters import QueueCounters
+from shaper.live.endless import breakable
 from shaper.live.engine import Engine
 from shaper.live.guardian import Guardian
 from shaper.live.inject import Injector
@@ -55,6 +56,7 @@ class Settings:
         journal: a file for what happened to each packet.
         capture: a pcapng file for the packets as they came and as they went.
         one_verdict_per_write: so that what each causes in the kernel can be told apart; slower.
+        marks: a descriptor of the kernel's trace_marker, to write there when each packet came and went.
         install_rules: without, someone else's rules bring the packets.
         duration: end the run after so many ns.
         length: how many packets the kernel holds at most.
@@ -76,6 +78,7 @@ class Settings:
     journal: Path | None = None
     capture: Path | None = None
     one_verdict_per_write: bool = False
+    marks: int | None = None
     install_rules: bool = True
     duration: int | None = None
     length: int = MAX_LENGTH
@@ -284,13 +287,14 @@ def _open(settings: Settings, opened: ExitStack, failed: Callable[[Failure], Non
         )
     )
     recorder = None
-    if settings.journal is not None or settings.capture is not None:
+    if (settings.journal, settings.capture, settings.marks) != (None, None, None):
         recorder = Recorder(
             settings.journal,
             settings.capture,
             policies=settings.specs,
             seed=settings.seed,
             paired=settings.one_verdict_per_write,
+            marks=settings.marks,
         )
         opened.enter_context(closing(recorder))
     injector = opened.enter_context(closing(Injector()))
@@ -302,6 +306,7 @@ def _open(settings: Settings, opened: ExitStack, failed: Callable[[Failure], Non
         owner, families = (rules.owner, rules.text()) if rules is not None else (Owner.here(queue.number), ())
         run.guardian = Guardian(queue.fileno(), owner, tuple(families), watchdog=settings.watchdog)
         opened.callback(run.guardian.dismiss)
+        opened.enter_context(breakable())
     if rules is not None:
         rules.install()
     return run
