@@ -1,8 +1,41 @@
 """delay: every packet is held for a time."""
 
-from typing import Literal
+from pathlib import Path
+from typing import Annotated, Literal
 
-from shaper import UNIFORM, Chance, Duration, Packet, Policy, Send, Shape, Share, ms
+from shaper import UNIFORM, Chance, Count, Duration, Packet, Policy, Send, Shape, Share, Unit, ms
+from shaper.units import parse_duration
+
+Steps = tuple[tuple[int, int], ...]
+
+
+def read_steps(path: str) -> Steps:
+    """Delays over time from a file: on each line a time from the first packet on, and the delay from then on.
+
+    Raises:
+        ValueError: the file can't be read, or a line is not TIME DELAY, such as "1.5s 80ms", in order of time.
+    """
+    steps = []
+    try:
+        lines = [line.partition("#")[0].split() for line in Path(path).read_text().splitlines()]
+    except OSError as error:
+        raise ValueError(f"can't read {path}: {error.strerror}") from None
+    for number, words in enumerate(lines, 1):
+        if not words:
+            continue
+        if len(words) != 2:
+            raise ValueError(f"{path}:{number} is not TIME DELAY, such as 1.5s 80ms")
+        steps.append((parse_duration(words[0]), parse_duration(words[1])))
+    if not steps or steps != sorted(steps):
+        raise ValueError(f"{path} must have lines TIME DELAY, in order of time")
+    return tuple(steps)
+
+
+def format_steps(steps: Steps) -> str:
+    return f"{len(steps)} steps" if steps else "none"
+
+
+Trace = Annotated[Steps, Unit("FILE", "delays.txt", read_steps, format_steps)]
 
 
 class Delay(Policy):
@@ -10,7 +43,8 @@ class Delay(Policy):
 
     As netem's `delay`, with one difference: packets of a flow keep their order, however
     large the jitter is, unless `order=free` is asked for. A packet whose own delay is over
-    then waits for those before it.
+    then waits for those before it. netem's reordering is here, too: a share of packets
+    (`reorder`) isn't delayed and goes ahead of those that are.
 
     # delay time=100ms
     +0     < a
@@ -32,15 +66,45 @@ class Delay(Policy):
     """How much each delay depends on the one before."""
     order: Literal["keep", "free"] = "keep"
     """Whether a packet may overtake one with a longer delay."""
+    reorder: Share = 0.0
+    """The share of packets that are sent at once, ahead of delayed ones."""
+    reorder_correlation: Share = 0.0
+    """How much each such choice depends on the one before."""
+    reorder_gap: Count = 1
+    """At least so many packets, less one, are delayed between two that are sent at once."""
+    times: Trace = ()
+    """A file of delays over time, used instead of `time`: lines such as `1.5s 80ms`."""
 
     def start(self) -> None:
         self._last = 0
-        self._chance = Chance(self.random, self.correlation) if self.jitter else None
+        self._begin: int | None = None
+        self._delayed = 0
+        self._is_constant = not (self.jitter or self.reorder or self.times)
+        if self._is_constant:
+            return
+        self._delays = Chance(self.random, self.correlation)
+        self._choices = Chance(self.random, self.reorder_correlation)
 
-    def on_packet(self, packet: Packet, now: int) -> Send:
-        if self._chance is None:
+    def on_packet(self, packet: Packet, now: int) -> Send | None:
+        if self._is_constant:
             return Send(packet, at=now + self.time)
-        at = now + self.distribution.draw(self.time, self.jitter, self._chance)
+        # Those delayed since the last one that wasn't: netem_enqueue() in the kernel's net/sched/sch_netem.c.
+        if self._delayed >= self.reorder_gap - 1 and self._choices.happens(self.reorder):
+            self._delayed = 0
+            return None
+        self._delayed += 1
+        at = now + self.distribution.draw(self._time(now), self.jitter, self._delays)
         if self.order == "keep":
             at = self._last = max(at, self._last)
         return Send(packet, at=at)
+
+    def _time(self, now: int) -> int:
+        """The mean delay at this time."""
+        if self._begin is None:
+            self._begin = now
+        time = self.time
+        for since, delay in self.times:
+            if now - self._begin < since:
+                break
+            time = delay
+        return time

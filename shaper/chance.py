@@ -39,7 +39,7 @@ class Chance:
     def __init__(self, random: Random, correlation: float = 0.0) -> None:
         self._fresh = random.random
         self._correlation = correlation
-        self._last = random.random()
+        self._last = random.random() if correlation else 0.0
 
     def next(self) -> float:
         """A number from 0 up to, but not including, 1."""

@@ -6,7 +6,7 @@ test gives the same result every time.
 
 from __future__ import annotations
 
-from itertools import groupby
+from itertools import groupby, pairwise
 from statistics import fmean, pstdev
 
 import pytest
@@ -40,7 +40,8 @@ def runs(lost: list[bool]) -> list[int]:
 
 def is_near(share: float, expected: float, *, inflation: float = 1.0) -> bool:
     """Within five standard errors of a share; correlation makes that error larger, by `inflation`."""
-    return abs(share - expected) < 5 * inflation * (expected * (1 - expected) / N) ** 0.5
+    error: float = (expected * (1 - expected) / N) ** 0.5
+    return abs(share - expected) < 5 * inflation * error
 
 
 @pytest.mark.parametrize("percent", [0.1, 1, 5, 50])
@@ -158,3 +159,19 @@ def test_slots_gather() -> None:
     sizes = [len(list(group)) for _, group in groupby(verdicts, key=lambda verdict: verdict.planned)]
     # The packet that opens a slot, those of the next 9 ms, and the one that comes with its end.
     assert set(sizes[:-1]) <= {10, 11}
+
+
+def test_reordering_sends_a_share_at_once() -> None:
+    verdicts = through("delay:time=10ms,reorder=25%", gap=1 * ms)
+    at_once = sum(verdict.planned == verdict.packet.root.arrived for verdict in verdicts)
+    assert is_near(at_once / N, 0.25)
+
+
+def test_reordering_with_a_gap() -> None:
+    """At least gap - 1 packets are delayed between two that are not; then each is sent at once by chance."""
+    verdicts = through("delay:time=10ms,reorder=50%,reorder_gap=5", gap=1 * ms)
+    at_once = sorted(v.packet.root.id for v in verdicts if v.planned == v.packet.root.arrived)
+    distances = [later - earlier for earlier, later in pairwise(at_once)]
+    assert min(distances) == 5
+    # Four delayed ones, then a geometric wait with mean 2.
+    assert abs(fmean(distances) - 6) < 5 * 2**0.5 / len(distances) ** 0.5

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -23,6 +24,7 @@ VALUES: dict[str, tuple[str, ...]] = {
     "share": ("0%", "1%", "50%", "100%"),
     "count": ("0", "1", "2", "7"),
     "number": ("0", "1", "-20"),
+    "FILE": (str(Path(__file__).parent / "timelines" / "delays.steps"),),
     "numbers or FILE": ("none", "1+3-5"),
     "rate": ("10kbit", "1mbit", "1gbit"),
     "size": ("1", "60b", "1kb", "1mb"),
@@ -115,7 +117,7 @@ ORDERLY = ("corrupt", "delay", "duplicate", "hold_acks", "loss", "pass_through",
 @given(data=st.data())
 @settings(max_examples=40, deadline=None)
 def test_order_is_kept(name: str, data: st.DataObject) -> None:
-    spec = data.draw(specs(name, without={"order", "only"}))
+    spec = data.draw(specs(name, without={"order", "reorder", "only"}))
     packets = data.draw(traffic())
     _, verdicts = play(load(spec), anew(packets))
     flows: dict[Any, list[int]] = {}

@@ -17,6 +17,12 @@ STORIES = [
 ]
 
 
+@pytest.fixture(autouse=True)
+def here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files that a story names are in this folder."""
+    monkeypatch.chdir(HERE)
+
+
 def label(value: object) -> str | None:
     return f"{value.title}, line {value.line}" if isinstance(value, Story) else None
 
