@@ -1,5 +1,6 @@
 """A policy that never returns: its packets go on, and shaper ends with its name and line."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -46,5 +47,6 @@ def test_an_endless_loop_is_ended_and_named(policy: str) -> None:
     assert done.returncode == 1
     first, second, third = done.stderr.splitlines()
     assert "no sign of life for 300ms" in first
-    assert f"{policy}:11: it ran on without an end" in second
+    # Which of the loop's two lines it was at, no one can tell.
+    assert re.search(rf"{re.escape(policy)}:1[01]: it ran on without an end", second)
     assert "its guardian let all held packets go on" in third
