@@ -37,7 +37,7 @@ class Sender:
         self.needs = Needs(account.calls, traffic)
         self._flows = {str(call.flow).removesuffix(" > "): call.flow for call in account.calls if call.flow is not None}
         self._wakes = [(call.end, need.last) for call, need in self.needs.of if need.last is not None]
-        self._calls: dict[Flow, list[Call]] = {}
+        self._calls: dict[Flow | None, list[Call]] = {}
         for call in account.calls:
             if call.flow is not None and (not call.error or call.error == "EINPROGRESS"):
                 self._calls.setdefault(call.flow, []).append(call)
@@ -46,9 +46,9 @@ class Sender:
         """The connection on which this end sent the packet; None if it did not."""
         return self._flows.get(record.flow) or self._flows.get(record.flow.partition(" > ")[0])
 
-    def call_for(self, flow: Flow, record: Record, byte: int) -> Call | None:
-        """The call that had this packet sent; a packet of data is its first byte's."""
-        calls = self._calls.get(flow, [])
+    def call_for(self, record: Record, byte: int) -> Call | None:
+        """The call that had this packet sent; one of data by the place of its first byte."""
+        calls = self._calls.get(self.flow_of(record), [])
         if record.segment == "syn":
             return next((call for call in calls if call.syscall == "connect"), None)
         if record.segment == "fin":
@@ -70,10 +70,10 @@ class Sender:
         index = bisect_right(self._wakes, at, key=lambda wake: wake[0])
         return self._wakes[index - 1][1] if index else None
 
-    def reads_at(self, flow: Flow, at: int) -> bool:
-        """Whether the process was just reading on this connection."""
-        reads = (call for call in self._calls.get(flow, []) if call.syscall == "recvfrom")
-        return any(call.start <= at <= call.end + AFTER_CALL for call in reads)
+    def reads_at(self, record: Record) -> bool:
+        """Whether the process was just reading on the connection when this packet was sent there."""
+        reads = (call for call in self._calls.get(self.flow_of(record), []) if call.syscall == "recvfrom")
+        return any(call.start <= record.arrived <= call.end + AFTER_CALL for call in reads)
 
 
 class Causes:
@@ -85,30 +85,27 @@ class Causes:
 
     def of(self, record: Record) -> Cause:
         """Why this packet was sent."""
-        for sender in self.senders:
-            flow = sender.flow_of(record)
-            if flow is not None:
-                return self._cause(sender, flow, record)
-        return Cause("kernel")
-
-    def _cause(self, sender: Sender, flow: Flow, record: Record) -> Cause:
-        own, incoming = self.traffic.sent_by(flow), self.traffic.sent_to(flow)
+        own, incoming = self.traffic.along(record), self.traffic.against(record)
         delivery = incoming.last_before(record.arrived)
         answered = delivery is not None and record.arrived - delivery.begin < AT_ONCE
         earlier = own.earlier_copy(record)
         if earlier is not None:
             fast = answered and record.segment not in ("syn", "fin")
             return Cause("kernel", delivery) if fast else Cause("timer", earlier, repeats=True)
-        if record.segment in REPLIES:
-            if delivery is None or answered:
-                return Cause("kernel", delivery)
-            return Cause("task" if sender.reads_at(flow, record.arrived) else "timer", delivery)
-        return self._written(sender, flow, record, delivery)
+        sender = next((sender for sender in self.senders if sender.flow_of(record) is not None), None)
+        if record.segment not in REPLIES:
+            return self._written(sender, record, delivery)
+        if delivery is None or answered:
+            return Cause("kernel", delivery)
+        reads = sender is not None and sender.reads_at(record)
+        return Cause("task" if reads else "timer", delivery)
 
-    def _written(self, sender: Sender, flow: Flow, record: Record, delivery: Record | None) -> Cause:
+    def _written(self, sender: Sender | None, record: Record, delivery: Record | None) -> Cause:
         """The cause of a packet that takes a call: SYN, data, FIN, a datagram."""
-        byte = self.traffic.sent_by(flow).stream.offset(record) if record.segment == "data" else 0
-        call = sender.call_for(flow, record, byte)
+        if sender is None:
+            return Cause("client" if record.segment == "syn" else "task")
+        byte = self.traffic.along(record).stream.offset(record) if record.segment == "data" else 0
+        call = sender.call_for(record, byte)
         if call is not None and delivery is not None and delivery.begin > call.start:
             # It had to wait in the send buffer, for an ACK or for its turn by TCP's pacing.
             return Cause("kernel" if record.arrived - delivery.begin < AT_ONCE else "timer", delivery)

@@ -134,12 +134,16 @@ def _handshakes(comparison: Comparison) -> Table:
     def time(value: int | None) -> Cell:
         return None if value is None else f"{value / ms:.1f}"
 
+    def between(each: Milestones) -> int | None:
+        """How long the client's select or connect had returned, and the server's accept not yet."""
+        return None if each.connected is None or each.accepted is None else each.accepted - each.connected
+
     lines: list[list[Cell]] = [
-        [name, time(each.connected), time(each.accepted), each.completed_by, time(each.closed)]
+        [name, time(each.connected), time(each.accepted), time(between(each)), each.completed_by, time(each.closed)]
         for name, each in comparison.reached.items()
     ]
-    columns = ["ms since connect", "client connected", "server accepted", "completed by", "client closed"]
-    return table(columns, lines)
+    columns = ["condition", "client connected", "server accepted", "between", "completed by", "closed"]
+    return table(columns, lines, title="handshake, ms since connect was called")
 
 
 def findings(comparison: Comparison) -> list[str]:

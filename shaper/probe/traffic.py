@@ -66,14 +66,19 @@ class Traffic:
             by_flow.setdefault(record.flow, []).append(record)
         self._directions = {flow: Direction(packets) for flow, packets in by_flow.items()}
 
-    def sent_by(self, flow: Flow) -> Direction:
-        """What the end with this flow sent."""
-        return self._directions.get(str(flow)) or Direction(())
+    def along(self, record: Record) -> Direction:
+        """All packets of this one's direction."""
+        return self._directions[record.flow]
+
+    def against(self, record: Record) -> Direction:
+        """All packets of the other direction."""
+        protocol, source, _, destination = record.flow.split(" ")
+        return self._directions.get(f"{protocol} {destination} > {source}") or Direction(())
 
     def sent_to(self, flow: Flow) -> Direction:
         """What the end with this flow got; of all its peers, if the flow names none."""
         if flow.dport:
-            return self.sent_by(reverse(flow))
+            return self._directions.get(str(reverse(flow))) or Direction(())
         suffix = str(reverse(flow)).partition(" > ")[2]
         flows = (direction.sent for name, direction in self._directions.items() if name.endswith(f"> {suffix}"))
         return Direction(record for sent in flows for record in sent)

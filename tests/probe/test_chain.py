@@ -1,0 +1,39 @@
+"""The arithmetic of chains: parts that tile a duration, whatever the journal."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+from stories import Story, at
+
+from shaper.journal import Record
+from shaper.probe.chain import By, Cause, explain
+
+TIMES = st.floats(0, 1000, allow_nan=False)
+
+
+@given(st.data())
+def test_parts_add_up_and_are_never_negative(data: st.DataObject) -> None:
+    story, causes = Story(), dict[int, Cause]()
+    before: Record | None = None
+    now = 0.0
+    for _ in range(data.draw(st.integers(1, 6))):
+        now += data.draw(TIMES)
+        hold = data.draw(TIMES)
+        split = data.draw(st.floats(0, 1))
+        held = [("delay", hold * split), ("spread_burst", hold * (1 - split))]
+        fate = data.draw(st.sampled_from(["sent", "dropped"]))
+        record = story.packet("client", "data", now, now + hold, byte=0, held=held, fate=fate)
+        by: By = data.draw(st.sampled_from(["kernel", "task", "timer", "client"]))
+        causes[record.id] = Cause(by, before, repeats=before is not None and before.fate == "dropped")
+        now += hold
+        before = record
+    assert before is not None
+    start, end = sorted((at(data.draw(TIMES)), before.begin + data.draw(st.integers(0, 10**6))))
+    explained = explain(start, end, before, lambda record: causes[record.id])
+    parts = [*(held.duration for held in explained.held), explained.before_client, explained.peer, explained.timer]
+    assert sum(parts) + explained.unexplained == end - start
+    assert all(part >= 0 for part in parts)
+    assert explained.unexplained >= 0
+
+
+def test_no_waker_explains_nothing() -> None:
+    assert explain(0, 100, None, lambda record: Cause("kernel")).unexplained == 100

@@ -1,0 +1,106 @@
+"""The figure and the ladder: what they show, and that no texts meet."""
+
+from itertools import combinations
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+from matplotlib.colors import to_hex
+from matplotlib.text import Text
+from stories import Story, netcat, request, spread
+
+from shaper.errors import UsageError
+from shaper.probe.blockings import blockings
+from shaper.probe.panel import panel
+from shaper.report import figure
+from shaper.report.draw import draw
+from shaper.report.figure import DARK, LIGHT, Arrow, Bar, Panel, Theme
+from shaper.report.ladder import ladder
+
+
+def of(story: Story, title: str = "a condition") -> Panel:
+    run = story.run()
+    return panel(title, run, blockings(run))
+
+
+STORIES = [of(netcat(), "delay"), of(spread(), "spread"), of(netcat(2), "short"), of(request(), "request")]
+
+
+def texts(panels: list[Panel], theme: Theme = LIGHT) -> list[tuple[str, tuple[float, float, float, float]]]:
+    """Every text of the figure with its box, in pixels."""
+    drawn = draw(panels, "title", theme)
+    found = [text for text in drawn.findobj(Text) if isinstance(text, Text) and text.get_text() and text.get_visible()]
+    return [(text.get_text(), text.get_window_extent().extents) for text in found]
+
+
+@pytest.mark.parametrize("panels", [[story] for story in STORIES] + [STORIES])
+def test_no_two_texts_overlap(panels: list[Panel]) -> None:
+    for (one, (left, bottom, right, top)), (other, (west, south, east, north)) in combinations(texts(panels), 2):
+        apart = right <= west or east <= left or top <= south or north <= bottom
+        assert apart, f"{one!r} and {other!r} overlap"
+
+
+def test_it_names_calls_packets_and_holds() -> None:
+    shown = {text for text, _ in texts([STORIES[1]])}
+    assert {"accept 300.2 ms", "select 200.0 ms", "poll 99.7 ms", "poll 400.0 ms"} <= shown
+    assert {"SYN 100 ms", "SYN-ACK 100 ms", "PSH 6 B 200 ms", "FIN 299 ms", "client", "server", "shaper"} <= shown
+
+
+def test_packets_of_unequal_ends_are_drawn_from_their_sender() -> None:
+    assert [arrow.sender for arrow in STORIES[0].arrows] == ["client", "server", "client", "client", "client", "server"]
+    assert [arrow.label for arrow in STORIES[0].arrows] == ["SYN", "SYN-ACK", "ACK", "PSH 6 B", "FIN", "FIN"]
+
+
+@pytest.mark.parametrize("name", ["x.svg", "x.html", "x.png", "x-dark.png"])
+def test_files(name: str, tmp_path: Path) -> None:
+    file = tmp_path / name
+    figure.check(file)
+    figure.write(STORIES, file, title="four stories")
+    assert file.stat().st_size > 10_000
+    if name == "x.svg":
+        svg = file.read_text()
+        ElementTree.fromstring(svg)
+        assert "prefers-color-scheme: dark" in svg
+        for light in vars(LIGHT).values():
+            assert f": {light}" in svg  # what the dark style replaces
+
+
+def test_dark_is_dark() -> None:
+    assert to_hex(draw(STORIES[:1], "title", DARK).get_facecolor()) == DARK.paper
+
+
+def test_another_suffix_is_refused() -> None:
+    with pytest.raises(UsageError, match=r"x\.gif: a figure is written as"):
+        figure.check(Path("x.gif"))
+
+
+@pytest.mark.parametrize("story", STORIES)
+def test_the_ladder_fits_a_terminal(story: Panel) -> None:
+    lines = ladder(story)
+    assert len(lines) == 1 + len(story.arrows) + len(story.bars)
+    assert {len(line) for line in lines} == {80}
+
+
+def test_the_ladder() -> None:
+    told = Panel(
+        "",
+        [Bar("client", 0.1, 200.2, "select 200.1 ms"), Bar("server", 0, 300.3, "accept 300.3 ms")],
+        [
+            Arrow("client", 0, 100, "SYN", "handshake"),
+            Arrow("server", 100, 200, "SYN-ACK", "handshake"),
+            Arrow("client", 200.3, 200.3, "PSH 6 B", "data", dropped=True),
+        ],
+    )
+    assert ladder(told) == [
+        "      ms client                      shaper                      server       ms",
+        "     0.0 ├─ SYN ──────────────── held 100.0 ms ──────────────────────▶│    100.0",
+        "   200.0 │◀───────────────────── held 100.0 ms ───────────── SYN-ACK ─┤    100.0",
+        "   200.2 ■ select 200.1 ms                                            │         ",
+        "   200.3 ├─ PSH 6 B ────────────── dropped ✕                          │         ",
+        "         │                                            accept 300.3 ms ■    300.3",
+    ]
+
+
+def test_many_packets_make_no_ladder() -> None:
+    arrow = Arrow("client", 0, 100, "SYN", "handshake")
+    assert ladder(Panel("", [], [arrow] * 100)) == []
