@@ -29,6 +29,7 @@ STORIES = [of(netcat(), "delay"), of(spread(), "spread"), of(netcat(2), "short")
 def texts(panels: list[Panel], theme: Theme = LIGHT) -> list[tuple[str, tuple[float, float, float, float]]]:
     """Every text of the figure with its box, in pixels."""
     drawn = draw(panels, "title", theme)
+    drawn.draw_without_rendering()
     found = [text for text in drawn.findobj(Text) if isinstance(text, Text) and text.get_text() and text.get_visible()]
     return [(text.get_text(), text.get_window_extent().extents) for text in found]
 
