@@ -22,6 +22,7 @@ from typing import Any
 from shaper.core import MAX_HOLD
 from shaper.errors import UsageError
 from shaper.lint import lint
+from shaper.netem import expand
 from shaper.options import options_of
 from shaper.policy import Policy
 
@@ -62,8 +63,9 @@ def load_pipeline(specs: Iterable[str], max_hold: int = MAX_HOLD) -> tuple[Polic
 
     Raises:
         LoadError: see `load`; or an option of kind "duration" is above `max_hold`.
+        NetemError: a SPEC `netem:"…"` can't be read.
     """
-    pipeline = tuple(load(spec) for spec in specs)
+    pipeline = tuple(load(spec) for spec in expand(specs))
     for policy in pipeline:
         for option in options_of(type(policy)).values():
             value = getattr(policy, option.name)

@@ -13,6 +13,7 @@ from typing import NamedTuple
 from shaper.core import MAX_HOLD
 from shaper.errors import UsageError
 from shaper.load import FILE_MODULES, load, split_options, split_spec
+from shaper.netem import expand
 from shaper.policy import Policy
 from shaper.units import format_duration, parse_duration, s
 
@@ -76,7 +77,7 @@ class Story:
         Raises:
             LoadError: there is no such policy, or it has no such option.
         """
-        return [load(spec) for spec in self.specs]
+        return [load(spec) for spec in expand(self.specs)]
 
     @property
     def title(self) -> str:
@@ -193,7 +194,7 @@ def _spec(words: list[str]) -> str:
 
 def _quote(option: str) -> str:
     """An option as a SPEC has it: a value with a comma stands in double quotes."""
-    if "," not in option:
+    if "," not in option and " " not in option:
         return option
     name, equals, value = option.partition("=")
     return f'{name}="{value}"' if equals and name.isidentifier() else f'"{option}"'
