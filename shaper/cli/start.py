@@ -61,6 +61,13 @@ def start(
     seed: Seed = "0",
     journal: JournalFile = None,
     pcap: CaptureFile = None,
+    pair: Annotated[
+        bool,
+        typer.Option("--pair", help="Make --journal fit for `shaper report` on a trace made beside it; slower."),
+    ] = False,
+    trace_marker: Annotated[
+        bool, typer.Option("--trace-marker", help="Mark in the kernel's trace when each packet came and went.")
+    ] = False,
     max_hold: MaxHold = MAX_HOLD,
     on_error: OnError = "stop",
     watchdog: Watchdog = WATCHDOG,
@@ -98,6 +105,8 @@ def start(
         )
     if no_rules and queue is None:
         raise UsageError("--no-rules needs --queue N, the number that your own rules name")
+    if pair and journal is None:
+        raise UsageError("--pair is about the journal; give --journal FILE as well")
     settings = Settings(
         policies=load_pipeline(policy, max_hold),
         specs=tuple(policy),
@@ -109,6 +118,8 @@ def start(
         watchdog=watchdog,
         journal=journal,
         capture=pcap,
+        one_verdict_per_write=pair,
+        marks=open_marker() if trace_marker and not dry_run else None,
         install_rules=not no_rules,
         duration=seconds,
         allow_bypass=allow_bypass,
@@ -125,6 +136,17 @@ def start(
     if summary.failures:
         raise PoliciesFailed(summary.failures)
     return summary.status
+
+
+def open_marker() -> int:
+    """A descriptor of trace_marker, for as long as this process lives."""
+    from shaper.trace.tracefs import Tracefs
+
+    tracefs = Tracefs()
+    try:
+        return tracefs.open_marker()
+    finally:
+        tracefs.close()
 
 
 def show_plan(out: Console, settings: Settings) -> None:

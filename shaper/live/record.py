@@ -1,4 +1,4 @@
-"""Writes a run's journal and capture, packet by packet."""
+"""Writes a run's journal, capture and marks in the kernel's trace, packet by packet."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ from pathlib import Path
 
 from shaper.capture import CaptureWriter
 from shaper.journal import Clocks, Journal
+from shaper.live.marks import Marks
 from shaper.packet import Packet
 from shaper.pipeline import Verdict
 
 
 class Recorder:
-    """Tells the journal and the capture, as far as there are any, of each packet.
+    """Tells the journal, the capture and the trace, as far as they are wanted, of each packet.
 
     Args:
         journal: a file for JSON lines, or None.
@@ -20,18 +21,27 @@ class Recorder:
         policies: the pipeline, as it was given.
         seed: decides all chance.
         paired: each verdict is written by itself.
+        marks: a descriptor of the kernel's trace_marker, or None.
 
     Raises:
         OSError: a file can't be written.
     """
 
     def __init__(
-        self, journal: Path | None, capture: Path | None, *, policies: tuple[str, ...], seed: int | str, paired: bool
+        self,
+        journal: Path | None,
+        capture: Path | None,
+        *,
+        policies: tuple[str, ...],
+        seed: int | str,
+        paired: bool,
+        marks: int | None = None,
     ) -> None:
         self._files = ExitStack()
         clocks = Clocks.now()
         self._journal: Journal | None = None
         self._capture: CaptureWriter | None = None
+        self._marks = None if marks is None else Marks(marks)
         if journal is not None:
             file = self._files.enter_context(journal.open("w", encoding="utf-8"))
             self._journal = Journal(file, policies=policies, seed=seed, paired=paired, clocks=clocks)
@@ -43,6 +53,8 @@ class Recorder:
         """The packet was taken; the core has not seen it yet."""
         if self._capture is not None:
             self._capture.arrived(packet)
+        if self._marks is not None:
+            self._marks.arrived(packet)
 
     def answered(self, verdict: Verdict, begin: int, end: int, tid: int) -> None:
         """The verdict was written by thread `tid` between these times, in ns."""
@@ -50,6 +62,8 @@ class Recorder:
             self._journal.record(verdict, begin=begin, end=end, tid=tid)
         if self._capture is not None:
             self._capture.verdict(verdict, end)
+        if self._marks is not None:
+            self._marks.answered(verdict)
 
     def close(self) -> None:
         self._files.close()

@@ -1,0 +1,93 @@
+"""A tracer's run and a shaper's journal, made beside each other; and marks in the trace."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+from conftest import MAIN, Shaper
+from test_run import NETCAT, chain, one
+
+from shaper.live.marks import Marks
+from shaper.packet import Packet
+from shaper.pipeline import Verdict
+from shaper.trace.text import read_lines
+from shaper.trace.tracefs import Tracefs
+
+SYN = bytes.fromhex("4500002800010000400600007f0000017f000001") + bytes.fromhex(
+    "9c40223d00000001000000005002ffff00000000"
+)
+
+# In a network of its own: the shaper first; when it says that it is ready, the traced program.
+BOTH = f"""
+ip link set lo up
+{sys.executable} -c '{MAIN}' start --policy delay:100ms --port 8765 --pair --journal "$1/journal" >"$1/said" 2>&1 &
+shaper=$!
+until grep -q installed "$1/said"; do kill -0 $shaper || exit 3; sleep 0.1; done
+{sys.executable} -c '{MAIN}' trace --recording "$1/recording" -- sh -c '{NETCAT}'
+status=$?
+kill -INT $shaper
+wait $shaper || cat "$1/said" >&2
+exit $status
+"""
+
+
+def test_a_trace_made_beside_a_shaper_is_attributed(shaper: Shaper, tmp_path: Path) -> None:
+    done = subprocess.run(
+        ["unshare", "-n", "sh", "-c", BOTH, "-", tmp_path], capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    document = shaper("report", tmp_path / "recording", "--journal", tmp_path / "journal", "--command", "nc")
+    accept = one(document["blockings"], "server", "accept4")
+    assert document["lost"] == 0
+    assert accept["waker"]["kind"] == "packet", accept
+    assert chain(accept) == ["handshake-ack", "synack", "syn"]
+    assert all(part["policy"] == "delay" for part in accept["held"])
+
+
+def test_pairing_needs_a_journal(tracer: None) -> None:
+    line = [sys.executable, "-c", MAIN, "start", "--policy", "pass_through", "--port", "9", "--pair"]
+    done = subprocess.run(line, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert "--journal" in done.stderr
+
+
+def test_marks_are_in_the_trace(tracer: None) -> None:
+    tracefs = Tracefs()
+    instance = tracefs.instance("marks")
+    try:
+        descriptor = os.open(instance.path / "trace_marker", os.O_WRONLY)
+        marks = Marks(descriptor)
+        packet = Packet(SYN, id=7, arrived=1)
+        marks.arrived(packet)
+        marks.answered(Verdict(packet, "sent", 2))
+        os.close(descriptor)
+        lines = [line for line in (instance.path / "trace").read_text().splitlines() if "shaper S" in line]
+    finally:
+        instance.remove()
+        tracefs.close()
+    name = f"|{os.getpid()}|shaper S tcp 127.0.0.1:40000 > 127.0.0.1:8765|7"
+    assert [line.rpartition(": ")[2] for line in lines] == ["S" + name, "F" + name]
+    # They are no events of the analysis, and do not disturb it.
+    assert not list(read_lines(lines))
+
+
+def test_a_recorder_that_is_killed_leaves_nothing(tracer: None, tmp_path: Path) -> None:
+    line = [sys.executable, "-c", MAIN, "trace", "--recording", str(tmp_path / "r"), "--", "sleep", "30"]
+    running = subprocess.Popen(line)
+    # The recording has begun when something was snapshot.
+    snapshots = tmp_path / "r" / "snapshots.jsonl"
+    while not snapshots.exists():
+        assert running.poll() is None
+    running.send_signal(signal.SIGKILL)
+    running.wait()
+    tracefs = Tracefs()
+    try:
+        # The copier removes the instances as soon as it notices.
+        left = list((tracefs.path / "instances").glob(f"shaper-{running.pid}-*"))
+        while left:
+            left = [path for path in left if path.exists()]
+    finally:
+        tracefs.close()
+    assert (tmp_path / "r" / "recording.json").exists()
