@@ -143,13 +143,24 @@ def test_signals_go_to_the_command(running: subprocess.Popen[str], number: int, 
     assert "taken" in err
 
 
-COUNT = (
-    "trap 'n=$((n+1))' INT; echo ready; until [ \"$n\" ]; do sleep 0.1; done; sleep 0.5; echo interrupted $n; exit 7"
-)
+COUNT = """
+import signal, time
+times = 0
+def count(number, frame):
+    global times
+    times += 1
+signal.signal(signal.SIGINT, count)
+print("ready", flush=True)
+while not times:
+    time.sleep(0.05)
+time.sleep(0.5)  # a second one would have come by now
+print("interrupted", times)
+raise SystemExit(7)
+"""
 
 
 def test_ctrl_c_reaches_the_command_once() -> None:
-    line = shlex.join([*SHAPER, "run", "--policy", "delay:20ms", "--", "bash", "-c", COUNT])
+    line = shlex.join([*SHAPER, "run", "--policy", "delay:20ms", "--", sys.executable, "-c", COUNT])
     # script(1) gives it a terminal.
     with subprocess.Popen(
         ["script", "-qec", line, "/dev/null"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
