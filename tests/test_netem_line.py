@@ -2,6 +2,7 @@
 
 import pytest
 
+from shaper.cli import main
 from shaper.load import load_pipeline
 from shaper.netem import NetemError, expand, translate
 from shaper.timeline import check, parse
@@ -78,3 +79,12 @@ def test_a_line_in_a_story() -> None:
     [story] = parse('# netem "delay 10ms reorder 100% gap 2" | pass_through\n+0 < a b c\n+0 > b\n+.010 > a c\n')
     assert check(story) is None
     assert str(parse(str(story))[0]) == str(story)
+
+
+def test_the_command(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["netem", "delay 5ms loss 1%"]) == 0
+    assert capsys.readouterr().out == (
+        "--policy loss:probability=1%,scope=queue\n--policy delay:time=5ms,scope=queue,order=free,limit=1000\n"
+    )
+    assert main(["netem", "dellay 5ms"]) == 2
+    assert "did you mean 'delay'?" in capsys.readouterr().err

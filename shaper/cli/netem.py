@@ -1,0 +1,30 @@
+"""`shaper netem`: what a tc-netem line means here."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+EXAMPLES = (
+    "shaper netem 'delay 100ms 10ms distribution normal loss 1%'",
+    "shaper netem 'tc qdisc add dev eth0 root netem rate 5mbit'",
+    "shaper run --policy netem:'delay 100ms loss 1%' -- curl …",
+)
+
+
+def netem(line: Annotated[str, typer.Argument(metavar="LINE", help="The options of `tc qdisc … netem`.")]) -> None:
+    """Translate a tc-netem line into a pipeline of policies.
+
+    The line works as a policy, too: --policy netem:'LINE'.
+    """
+    from shaper.load import load_pipeline, split_spec
+    from shaper.netem import translate
+
+    specs = translate(line)
+    load_pipeline(specs)
+    for spec in specs:
+        head, options = split_spec(spec)
+        print(f"--policy {head}:{options}")
+    if not specs:
+        print("nothing: every packet goes on at once")
