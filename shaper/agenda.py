@@ -1,7 +1,7 @@
 """The agenda: what is planned, by time, then in the order in which it was planned."""
 
 from collections import deque
-from heapq import heappop, heappush
+from heapq import heapify, heappop, heappush
 
 from shaper.packet import Packet
 from shaper.seat import Seat
@@ -54,6 +54,14 @@ class Agenda:
             self.earliest = at
         return order
 
+    def purge(self) -> None:
+        """Give up all entries that later plans have replaced."""
+        self._fifo = deque(filter(stands, self._fifo))
+        self._heap = list(filter(stands, self._heap))
+        heapify(self._heap)
+        entry = self.first()
+        self.earliest = entry[0] if entry else NEVER
+
     def first(self) -> Entry | None:
         """The earliest entry, left in place."""
         heap, fifo = self._heap, self._fifo
@@ -73,3 +81,9 @@ class Agenda:
         if heap and heap[0][0] < self.earliest:
             self.earliest = heap[0][0]
         return entry
+
+
+def stands(entry: Entry) -> bool:
+    """Whether an entry is still to happen: no later plan replaced it."""
+    at, number, seat, packet = entry
+    return seat.wake == at if packet is None else (packet.origin or packet).plan == number

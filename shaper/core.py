@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from shaper.agenda import Entry
+from shaper.agenda import stands
 from shaper.connections import Connections
 from shaper.packet import Packet
 from shaper.pipeline import Pipeline, Verdict
@@ -61,7 +61,7 @@ class Core:
     def next_deadline(self) -> int | None:
         """When `due` has something to do next, in ns; None while nothing is planned."""
         while entry := self._agenda.first():
-            if _stands(entry):
+            if stands(entry):
                 return entry[0]
             self._agenda.pop()
         return None
@@ -80,7 +80,7 @@ class Core:
         while len(self._agenda):
             entry = self._agenda.pop()
             _, _, seat, packet = entry
-            if packet is not None and _stands(entry):
+            if packet is not None and stands(entry):
                 seat.let_go(packet, pipeline.now)
                 waiting.append(packet)
         pipeline.retire()
@@ -92,15 +92,14 @@ class Core:
         """Let everything happen that is planned up to `now`, each at its own time."""
         pipeline, agenda = self._pipeline, self._agenda
         while agenda.earliest <= now:
-            entry = agenda.pop()
-            if not _stands(entry):
-                continue
-            at, _, seat, packet = entry
-            if at > pipeline.now:
-                pipeline.now = at
+            at, number, seat, packet = agenda.pop()
             if packet is None:
-                pipeline.wake(seat)
-            else:
+                if seat.wake == at:
+                    pipeline.now = max(at, pipeline.now)
+                    pipeline.wake(seat)
+            elif (packet.origin or packet).plan == number:
+                if at > pipeline.now:
+                    pipeline.now = at
                 pipeline.release(seat, packet)
         pipeline.now = now
 
@@ -140,9 +139,3 @@ class Core:
     def failures(self) -> list[Failure]:
         """Every failure of a policy, the first first."""
         return self._pipeline.failures
-
-
-def _stands(entry: Entry) -> bool:
-    """Whether an entry of the agenda is still to happen: no later plan replaced it."""
-    at, number, seat, packet = entry
-    return seat.wake == at if packet is None else (packet.origin or packet).plan == number

@@ -7,17 +7,22 @@ to the agenda, what leaves the last stage or is dropped becomes a verdict.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from itertools import islice
 from typing import Literal, NamedTuple
 
 from shaper.action import Action, Drop, Hold, Send, Wake
-from shaper.agenda import Agenda
+from shaper.agenda import NEVER, Agenda
 from shaper.connections import Connections, Track
 from shaper.packet import Packet
 from shaper.policy import Policy
-from shaper.seat import Failure, PolicyError, Seat, check, seat_for
+from shaper.seat import FAULTS, MOST_ACTIONS, Failure, PolicyError, Seat, check, seat_for
 
 WAKES_IN_A_ROW = 1000
-"""How often an object may be woken without time going on, before that counts as an endless loop."""
+"""How often an object that was woken may ask to be woken again at once, before that counts as an endless loop."""
+AT_ONCE = 100
+"""A wake so soon (ns) is one at once: no engine is that quick, so it would never come to anything else."""
+TOO_MANY_REPLACED = 1 << 16
+"""So many entries of the agenda, replaced by later plans, may wait for their time before they are given up."""
 
 Fate = Literal["sent", "dropped", "injected"]
 
@@ -36,6 +41,9 @@ class Verdict(NamedTuple):
     @property
     def rewritten(self) -> bool:
         return self.packet.raw is not self.packet.root.raw
+
+
+_new = tuple.__new__
 
 
 class Pipeline:
@@ -59,6 +67,7 @@ class Pipeline:
         self._seed = seed
         self._max_hold = max_hold
         self._queue_seats: dict[int, Seat] = {}
+        self._replaced = 0
 
     # The way through the stages.
 
@@ -79,7 +88,7 @@ class Pipeline:
                 return
             try:
                 answer = seat.policy.on_packet(packet, self.now)
-            except Exception as error:
+            except FAULTS as error:
                 self._fail(seat, error, "on_packet", packet)
                 return
             if answer is not None:
@@ -106,7 +115,8 @@ class Pipeline:
             self.sent += 1
         else:
             self.dropped += 1
-        self.verdicts.append(Verdict(packet, fate, self.now))
+        # As Verdict(…), without a call in Python.
+        self.verdicts.append(_new(Verdict, (packet, fate, self.now)))
 
     def retire(self) -> None:
         """From now on packets pass by all policies."""
@@ -137,10 +147,8 @@ class Pipeline:
     def wake(self, seat: Seat) -> None:
         seat.wake = None
         try:
-            if seat.count_wake(self.now) > WAKES_IN_A_ROW:
-                raise PolicyError(f"asked {WAKES_IN_A_ROW} times in a row to be woken at once, so time can't go on")
             answer = seat.policy.on_wake(self.now)
-        except Exception as error:
+        except FAULTS as error:
             self._fail(seat, error, "on_wake", None)
             return
         if answer is not None:
@@ -151,7 +159,10 @@ class Pipeline:
         if seat.held and packet.root in seat.held:
             self._cut_short(packet)
         seat.let_go(packet, self.now)
-        self.go_on(seat, packet)
+        if seat.stage + 1 == self._depth:
+            self.conclude(packet, "sent")
+        else:
+            self.go_on(seat, packet)
 
     # What a policy says.
 
@@ -159,7 +170,9 @@ class Pipeline:
         """Do what the policy said, in its order; a current packet that it didn't mention goes on first."""
         undisposed = current
         try:
-            actions = tuple(answer) if isinstance(answer, Iterable) else (answer,)
+            actions = tuple(islice(answer, MOST_ACTIONS + 1)) if isinstance(answer, Iterable) else (answer,)
+            if len(actions) > MOST_ACTIONS:
+                raise PolicyError(f"answered with more than {MOST_ACTIONS} actions")
             check(actions)
             about = [action for action in actions if not isinstance(action, Wake)]
             if current is not None and all(action.packet.root is not current.root for action in about):
@@ -168,7 +181,7 @@ class Pipeline:
             sent: set[Packet] = set()
             for action in actions:
                 if isinstance(action, Wake):
-                    self._plan_wake(seat, action.at)
+                    self._plan_wake(seat, action.at, current)
                     continue
                 packet = action.packet
                 if isinstance(action, Send) and packet.root in sent:
@@ -186,7 +199,7 @@ class Pipeline:
                 else:
                     packet.root.by = seat.name
                     self.conclude(packet, "dropped")
-        except Exception as error:
+        except FAULTS as error:
             self._fail(seat, error, "on_packet" if current is not None else "on_wake", undisposed)
 
     def _claim(self, seat: Seat, action: Send | Drop | Hold) -> bool:
@@ -200,6 +213,7 @@ class Pipeline:
             return False  # it went on when its time was over
         if root in seat.held:
             seat.let_go(packet, self.now)
+            self._note_replaced()
             return True
         is_new = root.id == 0 and root.holder is None
         if is_new and not isinstance(action, Drop):
@@ -214,14 +228,15 @@ class Pipeline:
         )
 
     def _send(self, seat: Seat, packet: Packet, at: int | None) -> None:
-        if at is None or at <= self.now:
+        now = self.now
+        if at is None or at <= now:
             self.go_on(seat, packet)
             return
         root = packet.origin or packet
         if at > root.arrived + self._max_hold:
             self._cut_short(packet)
-            at = max(root.arrived + self._max_hold, self.now)
-        seat.take(packet, self.now)
+            at = max(root.arrived + self._max_hold, now)
+        seat.take(packet, now)
         root.plan = self.agenda.add(at, seat, packet)
 
     def _duplicate(self, seat: Seat, packet: Packet, at: int | None) -> None:
@@ -249,11 +264,23 @@ class Pipeline:
             packet.root.cut_short = True
             self.cut_short += 1
 
-    def _plan_wake(self, seat: Seat, at: int) -> None:
-        seat.wake = max(at, self.now)
+    def _plan_wake(self, seat: Seat, at: int, current: Packet | None) -> None:
+        seat.wakes = seat.wakes + 1 if current is None and at < self.now + AT_ONCE else 0
+        if seat.wakes > WAKES_IN_A_ROW:
+            raise PolicyError(f"asked {WAKES_IN_A_ROW} times in a row to be woken at once, so time can't go on")
+        if seat.wake is not None:
+            self._note_replaced()
+        seat.wake = min(max(at, self.now), NEVER - 1)
         self.agenda.add(seat.wake, seat, None)
 
-    def _fail(self, seat: Seat, error: Exception, hook: str, current: Packet | None) -> None:
+    def _note_replaced(self) -> None:
+        """An entry of the agenda will never happen. Without an end to their number memory would have none."""
+        self._replaced += 1
+        if self._replaced > TOO_MANY_REPLACED:
+            self.agenda.purge()
+            self._replaced = 0
+
+    def _fail(self, seat: Seat, error: Exception | SystemExit, hook: str, current: Packet | None) -> None:
         """Fail open: what the policy holds and the current packet go on, and all that comes later passes by it."""
         self.failures.append(seat.failed(error, hook))
         packets = seat.release(self.now)

@@ -18,6 +18,13 @@ class PolicyError(Exception):
     """A policy said something that can't be done."""
 
 
+FAULTS = (Exception, SystemExit)
+"""What a hook may raise and only its policy fails; KeyboardInterrupt is the user's."""
+
+MOST_ACTIONS = 1 << 17
+"""The most in one answer: twice what the kernel's queue holds. An answer with more may have no end."""
+
+
 class PoliciesFailed(ShaperError):
     """Policies failed while packets went on; one line for the first."""
 
@@ -45,13 +52,14 @@ class Seat:
     Attributes:
         held: packets kept until the policy says more, in the order of their holding.
         wake: the time of the pending Wake, in ns.
+        wakes: how often in a row it asked, when woken, to be woken again at once.
         selects: some packets pass by the policy, see `shapes`; most policies see them all.
         limited: the policy may hold so much only, see `is_full`.
     """
 
     __slots__ = (
-        "_bytes", "_packets", "_wakes", "_woken",
-        "held", "is_failed", "limited", "name", "policy", "selects", "stage", "wake",
+        "_bytes", "_packets",
+        "held", "is_failed", "limited", "name", "policy", "selects", "stage", "wake", "wakes",
     )  # fmt: skip
 
     def __init__(self, policy: Policy, name: str, stage: int) -> None:
@@ -60,8 +68,7 @@ class Seat:
         self.stage = stage
         self.held: dict[Packet, Packet] = {}
         self.wake: int | None = None
-        self._wakes = 0
-        self._woken = -1
+        self.wakes = 0
         self.is_failed = False
         self._packets = self._bytes = 0
         self.limited = policy.limit != (None, None)
@@ -80,12 +87,6 @@ class Seat:
         return (packets is not None and self._packets >= packets) or (
             size is not None and self._bytes + packet.length > size
         )
-
-    def count_wake(self, now: int) -> int:
-        """The how-manieth wake this is without time going on."""
-        self._wakes = self._wakes + 1 if now == self._woken else 1
-        self._woken = now
-        return self._wakes
 
     def take(self, packet: Packet, now: int, *, until_told: bool = False) -> None:
         """Keep the packet: until a planned time, or until the policy says more."""
@@ -117,18 +118,21 @@ class Seat:
             self.let_go(packet, now)
         return packets
 
-    def failed(self, error: Exception, hook: str) -> Failure:
+    def failed(self, error: Exception | SystemExit, hook: str) -> Failure:
         """The policy is out of service; packets pass by it from now on."""
+        failure = failure_of(self.policy, self.name, error, hook)
         self.is_failed = self.selects = True
         self.wake = None
-        return failure_of(self.policy, self.name, error, hook)
+        # It may have failed for want of memory, so what it gathered goes.
+        self.policy = Policy()
+        return failure
 
 
 def seat_for(prototype: Policy, name: str, stage: int, identity: str) -> tuple[Seat, Failure | None]:
     """A seat with a fresh object of this policy; out of service, with the reason, if that can't start."""
     try:
         return Seat(prototype.fresh(identity), name, stage), None
-    except Exception as error:
+    except FAULTS as error:
         seat = Seat(prototype, name, stage)
         return seat, seat.failed(error, "start")
 
@@ -147,7 +151,7 @@ def check(answer: Sequence[object]) -> None:
             raise PolicyError(f"{verb} takes its time as int nanoseconds, such as now + 20 * ms, not {at!r}")
 
 
-def failure_of(policy: Policy, name: str, error: Exception, hook: str) -> Failure:
+def failure_of(policy: Policy, name: str, error: Exception | SystemExit, hook: str) -> Failure:
     """Says where in the policy's own file it went wrong; at least which hook it was."""
     code = getattr(policy, hook).__code__
     files = {code.co_filename, getattr(sys.modules.get(type(policy).__module__), "__file__", None)}

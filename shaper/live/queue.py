@@ -169,7 +169,9 @@ class Queue:
             os.write(self._fd, b"".join([accept + pack_id(packet.id) for packet in packets[at : at + 256]]))
 
     def close(self) -> None:
-        """Give the queue up; packets that the kernel still holds in it are dropped."""
+        """Give the queue up; packets that are still in it go on."""
+        # An engine that an error ended may not know of all, and unbinding drops them.
+        os.write(self._fd, netlink.accept_all(self.number))
         self._netfilter.unbind()
         self._stamping.close()
         self._socket.close()
