@@ -3,8 +3,7 @@
 from pathlib import Path
 from typing import Annotated, Literal
 
-from shaper import UNIFORM, Chance, Count, Duration, Packet, Policy, Send, Shape, Share, Unit, ms
-from shaper.units import parse_duration
+from shaper import UNIFORM, Chance, Count, Duration, Packet, Policy, Send, Shape, Share, Unit, ms, parse_duration
 
 Steps = tuple[tuple[int, int], ...]
 

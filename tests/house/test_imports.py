@@ -19,7 +19,7 @@ HOUSE = """
     capture timeline
     journal
     load
-    core
+    netem core
     pipeline
     lint connections
     options agenda
