@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,6 +14,8 @@ from shaper.errors import UsageError
 from shaper.units import ms, s
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from shaper.probe.play import Script
     from shaper.probe.run import Run
 
@@ -77,6 +80,9 @@ def probe(
     max_hold: MaxHold = MAX_HOLD,
     mtu: Mtu = 1500,
     figure: FigureFile = None,
+    trace: Annotated[
+        bool, typer.Option("--trace", help="Trace both ends by the kernel as well, for the true wakers; needs root.")
+    ] = False,
     json: Json = None,
     server: Annotated[bool, typer.Option("--server", help="Play the server alone, in this network.")] = False,
     client: Annotated[
@@ -105,15 +111,18 @@ def probe(
     if server or client is not None:
         if server and client is not None:
             raise UsageError("--server and --client are the two ends; give one on each machine")
+        if trace:
+            raise UsageError("with --server or --client, trace with `shaper trace` on either machine")
         if specs:
             raise UsageError("with --server or --client, shape with `shaper start` on either machine")
         role, host = ("server", "0.0.0.0") if server else ("client", client or "")
         runs = play_alone(Script(workload, host, port, timeout), role, repeat)
     else:
-        runs = play_both(Script(workload, port=port, timeout=timeout), specs, repeat, seed, max_hold, mtu)
+        runs = play_both(Script(workload, port=port, timeout=timeout), specs, repeat, seed, max_hold, mtu, trace)
     report = Report(workload, specs, runs, threshold)
     out = console(json)
     show(report, out)
+    show_traces(runs, out)
     if figure is not None:
         index = report.typical
         shaped = panel(" | ".join(specs) or "not shaped", report.runs[index], report.blockings[index])
@@ -123,7 +132,19 @@ def probe(
     return int(any(report.failures()))
 
 
-def play_both(script: Script, specs: tuple[str, ...], repeat: int, seed: str, max_hold: int, mtu: int) -> list[Run]:
+def show_traces(runs: Sequence[Run], out: Console) -> None:
+    """What the kernel's tracer saw of each run, where it was asked."""
+    from shaper.trace.show import show
+
+    for number, run in enumerate(runs, 1):
+        if run.trace is not None:
+            out.print(f"\nTraced, run {number}:")
+            show(run.trace, out)
+
+
+def play_both(
+    script: Script, specs: tuple[str, ...], repeat: int, seed: str, max_hold: int, mtu: int, traced: bool
+) -> list[Run]:
     """Both ends, in a network namespace that this process enters for it."""
     from shaper.live import private
     from shaper.load import load_pipeline
@@ -131,7 +152,7 @@ def play_both(script: Script, specs: tuple[str, ...], repeat: int, seed: str, ma
 
     load_pipeline(specs, max_hold)
     private.enter(mtu)
-    return run(script, specs, repeat=repeat, seed=seed, max_hold=max_hold)
+    return run(script, specs, repeat=repeat, seed=seed, max_hold=max_hold, traced=traced)
 
 
 def play_alone(script: Script, role: str, repeat: int) -> list[Run]:

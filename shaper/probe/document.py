@@ -11,6 +11,7 @@ from shaper.probe.milestones import as_json as milestones_as_json
 from shaper.probe.report import Report
 from shaper.report.blocking import as_json as blocking_as_json
 from shaper.report.statistic import Statistic
+from shaper.trace.show import as_json as trace_as_json
 from shaper.units import ms
 
 VERSION = 1
@@ -44,6 +45,7 @@ def as_json(report: Report) -> dict[str, Any]:
         "by_syscall": list(_statistics("syscall", report.by_syscall())),
         "by_fd": list(_statistics("fd", report.by_fd())),
         "packets": [{"run": number, **_packet(record)} for number, run in numbered for record in run.records],
+        "traces": [{"run": number, **trace_as_json(run.trace)} for number, run in numbered if run.trace is not None],
     }
 
 

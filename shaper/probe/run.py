@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
 
 import trio
 
@@ -20,6 +21,9 @@ from shaper.probe.urgent import be_urgent
 from shaper.seat import Failure, PoliciesFailed
 from shaper.units import s
 
+if TYPE_CHECKING:
+    from shaper.trace.report import Report as Trace
+
 EPILOGUE = 1 * s
 """How long packets that are still held when both ends are done are waited for."""
 
@@ -31,10 +35,12 @@ class Run:
     Attributes:
         accounts: of the server and the client.
         records: the journal of all packets; empty if nothing shaped them.
+        trace: what the kernel's tracer saw of both ends; None if it was not asked.
     """
 
     accounts: tuple[Account, ...]
     records: tuple[Record, ...] = ()
+    trace: Trace | None = None
 
     @property
     def began(self) -> int:
@@ -48,17 +54,37 @@ class Run:
 
 
 def probe(
-    script: Script, policies: Sequence[str] = (), *, repeat: int = 1, seed: str = "0", max_hold: int = MAX_HOLD
+    script: Script,
+    policies: Sequence[str] = (),
+    *,
+    repeat: int = 1,
+    seed: str = "0",
+    max_hold: int = MAX_HOLD,
+    traced: bool = False,
 ) -> list[Run]:
     """Play the workload so many times, with the packets on lo of this network namespace shaped by these policies.
 
     Raises:
         LoadError: a policy that can't be used.
-        ShaperError: this namespace can't be shaped.
+        ShaperError: this namespace can't be shaped, or, if that is asked, the ends can't be traced.
     """
     be_urgent()
+    play_once = partial(_run, policies=policies, seed=seed, max_hold=max_hold)
     runs = [fork(script) for _ in range(repeat)]
-    return [trio.run(partial(_run, ends, policies, seed, max_hold)) for ends in runs]
+    return [_trace(play_once, ends) if traced else trio.run(play_once, ends) for ends in runs]
+
+
+def _trace(play_once: Callable[[Sequence[Process]], Awaitable[Run]], ends: Sequence[Process]) -> Run:
+    """Play once, with both ends traced by the kernel."""
+    from shaper.trace.recorder import Recorder
+    from shaper.trace.report import report
+    from shaper.trace.source import read_trace
+
+    pids = [end.pid for end in ends]
+    with TemporaryDirectory(prefix="shaper-trace-") as directory:
+        with Recorder(Path(directory), pids):
+            run = trio.run(play_once, ends)
+        return replace(run, trace=report(read_trace(Path(directory)), run.records, pids=pids))
 
 
 async def _run(ends: Sequence[Process], policies: Sequence[str], seed: str, max_hold: int) -> Run:

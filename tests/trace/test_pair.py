@@ -28,7 +28,7 @@ until grep -q installed "$1/said"; do kill -0 $shaper || exit 3; sleep 0.1; done
 {sys.executable} -c '{MAIN}' trace --recording "$1/recording" -- sh -c '{NETCAT}'
 status=$?
 kill -INT $shaper
-wait $shaper || cat "$1/said" >&2
+wait $shaper || {{ cat "$1/said" >&2; exit 4; }}
 exit $status
 """
 
