@@ -1,0 +1,102 @@
+"""The comparison in real private namespaces: what a constant delay hides."""
+
+import json
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+from schema import schema
+
+pytestmark = pytest.mark.usefixtures("network")
+
+SHAPER = (sys.executable, "-m", "shaper")
+
+
+def compare(*given: str) -> tuple[dict[str, Any], str]:
+    """The document that `shaper compare` writes, and what it prints beside it."""
+    done = subprocess.run([*SHAPER, "compare", "--json", *given], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    content = json.loads(done.stdout)
+    schema("compare").validate(content)
+    return content, done.stderr
+
+
+def test_the_two_waits_of_the_server_are_hidden_by_netem() -> None:
+    content, printed = compare()
+    assert [each["name"] for each in content["conditions"]] == [
+        "none", "netem", "delay", "spread", "held ACK", "SYN-ACK",
+    ]  # fmt: skip
+    rows = {(row["role"], row["syscall"], row["nth"]): row for row in content["rows"]}
+    hidden = {key: row["waited_for"] for key, row in rows.items() if row["hidden_by_netem"]}
+    assert hidden == {("server", "poll", 1): "data", ("server", "poll", 2): "end of file"}
+    poll = rows["client", "poll", 1]["cells"]
+    # From two delays to four.
+    assert 195 < poll["netem"]["median_ms"] < 250
+    assert 390 < poll["spread"]["median_ms"] < 450
+    assert printed.count("hidden by netem: server poll") == 2
+    assert "longer than under netem: client poll (end of file)" in printed
+    # netem itself, or what stands in for it, said so.
+    netem = content["conditions"][1]
+    assert netem["policies"] == [] or "delay:time=100ms stands in" in netem["note"]
+    assert max(map(len, printed.splitlines())) <= 80
+
+
+def test_whether_the_ack_or_the_data_completed_the_handshake() -> None:
+    content, printed = compare(
+        "--condition", "ACK=delay:time=50ms",
+        "--condition", "late ACK=delay:time=200ms,only=handshake-ack",
+        "--repeat", "1",
+    )  # fmt: skip
+    by = {each["name"]: each["milestones"] for each in content["conditions"]}
+    assert by["ACK"]["handshake_completed_by"] == "ACK"
+    assert by["late ACK"]["handshake_completed_by"] == "data"
+    # The client's select is done, the server's accept is not yet.
+    early = by["ACK"]
+    assert early["accept_return_minus_connect_ms"] - early["connected_minus_connect_ms"] > 45
+    late = by["late ACK"]
+    assert late["accept_return_minus_connect_ms"] < 100
+    assert "completed by" in printed
+
+
+def test_any_command() -> None:
+    talk = (
+        "import socket, os\n"
+        "listening = socket.create_server(('127.0.0.1', 7000))\n"
+        "if os.fork():\n"
+        "    connection, _ = listening.accept()\n"
+        "    while connection.recv(100): pass\n"
+        "    os.wait()\n"
+        "else:\n"
+        "    with socket.create_connection(('127.0.0.1', 7000)) as connection: connection.sendall(b'x')\n"
+    )
+    content, printed = compare(
+        "--condition", "none", "--condition", "slow=delay:time=100ms", "--repeat", "1", "--", sys.executable, "-c", talk
+    )  # fmt: skip
+    assert "times from strace" in printed
+    (connect,) = (row for row in content["rows"] if row["syscall"] == "connect")
+    assert connect["cells"]["none"]["median_ms"] < 50
+    assert 190 < connect["cells"]["slow"]["median_ms"] < 400
+
+
+def test_a_command_that_never_ends_is_ended() -> None:
+    command = ["--condition", "slow=delay:20ms", "--repeat", "1", "--timeout", "1s", "--", "sleep", "1000"]
+    content, _ = compare(*command)
+    assert content["rows"] == []
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (("--condition", "a=none", "--condition", "a=none"), "two conditions have the same name: a, a"),
+        (("--condition", "a=dellay"), "there is no policy 'dellay'"),
+        (("--condition", 'netem:"nonsense"'), "netem nonsense: "),
+        (("--figure", "x.svg", "--", "true"), "a figure shows the calls and packets of a workload"),
+        (("--", "no-such-program"), "there is no program 'no-such-program'"),
+    ],
+)
+def test_mistakes(given: tuple[str, ...], message: str) -> None:
+    done = subprocess.run([*SHAPER, "compare", *given], capture_output=True, text=True)
+    assert done.returncode == 2, done.stderr
+    assert done.stderr.startswith(f"shaper: {message}")
+    assert done.stderr.count("\n") == 1
