@@ -20,6 +20,8 @@ HOP_BY_HOP, ROUTING, FRAGMENT, AUTHENTICATION, DESTINATION = 0, 43, 44, 51, 60
 
 _ports = Struct("!HH").unpack_from
 _tcp = Struct("!HHIIBBH").unpack_from
+# A TCP header behind an IPv4 header without options: its length, fragmentation and protocol, then as in _tcp.
+_tcp_in_ipv4 = Struct("!BxHxxHxBxx8xHHIIBBH").unpack_from
 
 
 class IP(NamedTuple):
@@ -109,17 +111,28 @@ def read_ports(raw: bytes, ip: IP) -> tuple[int, int]:
     return 0, 0
 
 
-def read_tcp(raw: bytes, ip: IP) -> TCPHeader | None:
+def read_tcp(raw: bytes) -> TCPHeader | None:
     """The TCP header, None where the packet has none that can be read whole."""
-    at = ip.transport
-    if ip.protocol != TCP or ip.fragment or at < 0 or at + 20 > len(raw):
-        return None
-    sport, dport, seq, ack, offset, flags, window = _tcp(raw, at)
+    if len(raw) >= 40 and raw[0] == 0x45:
+        # The common case costs one call of struct.
+        _, length, fragment, protocol, sport, dport, seq, ack, offset, flags, window = _tcp_in_ipv4(raw)
+        if protocol != TCP or fragment & 0x3FFF:
+            return None
+        at, length = 20, length or len(raw)
+    else:
+        ip = read_ip(raw)
+        at, length = ip.transport, ip.length
+        if ip.protocol != TCP or ip.fragment or at < 0 or at + 20 > len(raw):
+            return None
+        sport, dport, seq, ack, offset, flags, window = _tcp(raw, at)
     size = (offset >> 4) * 4
     if size < 20:
         return None
-    payload = max(0, ip.length - at - size)
-    return TCPHeader(sport, dport, seq, ack, flags, window, payload, size > 20 and _has_sack(raw[at + 20 : at + size]))
+    options = raw[at + 20 : at + size]
+    payload = length - at - size
+    return TCPHeader(
+        sport, dport, seq, ack, flags, window, payload if payload > 0 else 0, 5 in options and _has_sack(options)
+    )
 
 
 def _has_sack(options: bytes) -> bool:

@@ -103,7 +103,7 @@ class Packet:
     def tcp(self) -> TCPHeader | None:
         """The TCP header; None where there is none to read."""
         if self._tcp is None:
-            self._tcp = read_tcp(self.raw, self.ip) or "none"
+            self._tcp = read_tcp(self.raw) or "none"
         return None if self._tcp == "none" else self._tcp
 
     @property
@@ -135,7 +135,10 @@ class Packet:
     def note_hold(self, policy: str, duration: int) -> None:
         """Count a hold that has ended; one policy's holds in a row are one."""
         holds = self._holds
-        if holds and holds[-1][0] == policy:
+        if not holds:
+            self._holds = ((policy, duration),)
+            return
+        if holds[-1][0] == policy:
             duration += holds[-1][1]
             holds = holds[:-1]
         self._holds = (*holds, (policy, duration))

@@ -38,12 +38,16 @@ class Sender:
 
     def classify(self, tcp: TCPHeader) -> str:
         """The class of its next segment."""
-        name = self._class(tcp)
-        after = tcp.seq + tcp.payload + bool(tcp.flags & SYN) + bool(tcp.flags & FIN)
+        _, _, seq, ack, flags, window, payload, _ = tcp
+        if payload and not flags & (RST | SYN | FIN):
+            name, after = "data", seq + payload
+        else:
+            name = self._class(tcp)
+            after = seq + payload + bool(flags & SYN) + bool(flags & FIN)
         if name in ("syn", "synack") or self.next < 0 or (after - self.next) % WRAP < WRAP // 2:
             self.next = after % WRAP
-        if tcp.flags & ACK and self._is_up_to_date(tcp):
-            self.ack, self.window = tcp.ack, tcp.window
+        if flags & ACK and self._is_up_to_date(tcp):
+            self.ack, self.window = ack, window
         return name
 
     def _is_up_to_date(self, tcp: TCPHeader) -> bool:
@@ -60,8 +64,6 @@ class Sender:
             return "syn"
         if tcp.flags & FIN:
             return "fin"
-        if tcp.payload:
-            return "data"
         if not tcp.flags & ACK:
             return "other"
         if self._completes_handshake(tcp):

@@ -49,7 +49,7 @@ def test_tcp_behind_every_kind_of_ip_header(name: str) -> None:
     segment = inet.TCP(seq=7, ack=9, flags="PA", window=512, options=options, **PORTS)
     raw = bytes_of(ip, segment, Raw(b"hello"))
     header = read_ip(raw)
-    tcp = read_tcp(raw, header)
+    tcp = read_tcp(raw)
     assert (header.version, header.protocol, header.length) == (ip.version, TCP, len(raw))
     assert str(ip_address(header.source)) == ip.src
     assert str(ip_address(header.destination)) == ip.dst
@@ -76,7 +76,7 @@ def test_sack_blocks_are_seen_among_other_options() -> None:
     permitted = bytes_of(ip, inet.TCP(flags="S", options=[("MSS", 1460), ("SAckOK", b"")], **PORTS))
     hidden = bytes_of(ip, inet.TCP(flags="A", options=[("EOL", None), ("SAck", (1, 5))], **PORTS))
     for raw, sack in ((with_sack, True), (permitted, False), (hidden, False)):
-        tcp = read_tcp(raw, read_ip(raw))
+        tcp = read_tcp(raw)
         assert tcp is not None
         assert tcp.sack is sack
 
@@ -99,13 +99,13 @@ def test_ipv6_fragments_share_a_key_whatever_follows(with_options: bool) -> None
     assert len(fragments) > 2
     assert len({flow_key(raw) for raw in fragments}) == 1
     assert all(read_ip(raw).fragment for raw in fragments)
-    assert all(read_tcp(raw, read_ip(raw)) is None for raw in fragments)
+    assert all(read_tcp(raw) is None for raw in fragments)
 
 
 def test_a_fragment_of_tcp_has_no_tcp_header() -> None:
     segment = inet.IP(id=5, **V4) / inet.TCP(flags="S", **PORTS) / Raw(bytes(2000))
     for part in fragment(segment, fragsize=1000):
-        assert read_tcp(bytes(part), read_ip(bytes(part))) is None
+        assert read_tcp(bytes(part)) is None
 
 
 @pytest.mark.parametrize(
@@ -125,7 +125,7 @@ def test_lying_lengths_are_taken_for_what_they_say_and_no_more(offset: int, valu
 
 def test_padding_behind_the_packet_is_no_payload() -> None:
     raw = bytes_of(inet.IP(**V4), inet.TCP(flags="A", **PORTS)) + bytes(6)
-    tcp = read_tcp(raw, read_ip(raw))
+    tcp = read_tcp(raw)
     assert tcp is not None
     assert tcp.payload == 0
 
@@ -184,7 +184,7 @@ def test_no_bytes_make_the_reader_fail(raw: bytes) -> None:
 
 def test_flags_have_their_names() -> None:
     raw = bytes_of(inet.IP(**V4), inet.TCP(flags="SA", **PORTS))
-    tcp = read_tcp(raw, read_ip(raw))
+    tcp = read_tcp(raw)
     assert tcp is not None
     assert tcp.flags == SYN | ACK
     assert tcp.flag_names == "SA"

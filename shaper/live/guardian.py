@@ -122,11 +122,13 @@ def accept_held(queue: int, number: int) -> bool:
     os.write(queue, accept_all(number))
     verdicts = []
     # Packets that the engine has not read come first; their ids are among those just accepted.
-    while select.select([queue], [], [], 0)[0]:
-        try:
-            verdicts += errors_in(os.read(queue, 1 << 16))
-        except OSError:
-            continue  # ENOBUFS: messages were lost, and the packets of some with them
+    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, fileno=os.dup(queue)) as source:
+        while select.select([source], [], [], 0)[0]:
+            try:
+                # An engine that was only slow may read too, and leave nothing to wait for.
+                verdicts += errors_in(source.recv(1 << 16, socket.MSG_DONTWAIT))
+            except OSError:
+                continue  # ENOBUFS: messages were lost, and the packets of some with them
     return verdicts != [ACK_OF_NOTHING, ACK_OF_NOTHING]
 
 

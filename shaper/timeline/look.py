@@ -6,6 +6,7 @@ packet that `bytes_of` makes from it as they treat the one that it was read from
 
 from __future__ import annotations
 
+import re
 from ipaddress import ip_address
 from struct import pack, unpack_from
 from typing import NamedTuple
@@ -17,6 +18,7 @@ WRAP = 1 << 32
 WINDOW = 65535
 GRE = 47  # stands for every protocol without ports that isn't ICMP
 FILLER = b"shaper"
+TEXT = re.compile(rb"[!-+\--~]{1,20}")  # printable, without space and comma
 
 
 class Ends(NamedTuple):
@@ -62,15 +64,16 @@ def look_at(raw: bytes) -> Look:
     ecn = (raw[1] & 3 if ip.version == 4 else raw[1] >> 4 & 3) if ip.version else 0
     if ip.fragment:
         return Look("fragment", ip.length - (20 if ip.version == 4 else 48), ecn=ecn)
-    tcp = read_tcp(raw, ip)
+    tcp = read_tcp(raw)
     if tcp is not None:
         end = ip.transport + (raw[ip.transport + 12] >> 4) * 4
         options = end - ip.transport - 20
         mss = mss_in(raw[ip.transport + 20 : end])
-        return Look("tcp", tcp.payload, tcp.flags, tcp.seq, tcp.ack, tcp.window, tcp.sack, mss, options, ecn)
+        text = text_in(raw[end : end + tcp.payload])
+        return Look("tcp", tcp.payload, tcp.flags, tcp.seq, tcp.ack, tcp.window, tcp.sack, mss, options, ecn, text)
     at = ip.transport if ip.transport >= 0 else {4: 20, 6: 40}.get(ip.version, 0)
     if ip.protocol == UDP:
-        return Look("udp", max(0, ip.length - at - 8), ecn=ecn)
+        return Look("udp", max(0, ip.length - at - 8), ecn=ecn, text=text_in(raw[at + 8 :]))
     if ip.protocol in (ICMP, ICMPV6):
         return Look("icmp", max(0, ip.length - at - 8), ecn=ecn)
     return Look("other", max(0, ip.length - at), ecn=ecn)
@@ -131,6 +134,13 @@ def _options(look: Look) -> bytes:
         left = (look.ack + 2000) % WRAP
         options += pack("!BBBBII", 1, 1, 5, 10, left, (left + 1000) % WRAP)
     return options + b"\1" * (look.options - len(options))
+
+
+def text_in(payload: bytes) -> str:
+    """A short payload that can stand in a story as it is; "" for others, and for what stands for any payload."""
+    if not TEXT.fullmatch(payload) or payload == (FILLER * 4)[: len(payload)]:
+        return ""
+    return payload.decode("ascii")
 
 
 def mss_in(options: bytes) -> int:
