@@ -60,7 +60,7 @@ def _stacks(events: tuple[Event, ...], kind: str, column: Callable[[int], int]) 
             continue
         names = [mention.name for mention in event.mentions]
         at = column(event.at)
-        if stacks and at < stacks[-1][0] + max(len(name) for name in stacks[-1][1]):
+        if stacks and at <= stacks[-1][0] + max(len(name) for name in stacks[-1][1]):
             stacks[-1][1].extend(names)
         else:
             stacks.append((at, names))

@@ -111,7 +111,8 @@ class Talk:
             self._meet(look, ends)
             words = self._tcp_words(look, ends)
         else:
-            words.append(look.kind if look.payload == PAYLOAD else f"{look.kind}={look.payload}")
+            words.append(look.kind if look.text or look.payload == PAYLOAD else f"{look.kind}={look.payload}")
+            words += [f"text={look.text}"] if look.text else []
         words += [name for name, bits in ECN.items() if look.ecn == bits]
         if number != 1:
             words.append(f"flow={number}")
@@ -157,7 +158,9 @@ class Talk:
         words += [name for name in ("fin", "rst", "psh", "urg", "ece", "cwr") if flags & FLAGS[name] & ~ACK]
         if not flags & (ACK | SYN):
             words.append("noack")
-        if look.payload and (look.payload != PAYLOAD or flags & (SYN | FIN | RST)):
+        if look.text:
+            words.append(f"text={look.text}")
+        elif look.payload and (look.payload != PAYLOAD or flags & (SYN | FIN | RST)):
             words.append(f"data={look.payload}")
         if look.seq != _default_seq(mine, flags) % WRAP:
             words.append(f"seq={(look.seq - (mine.isn or 0)) % WRAP}")
@@ -173,7 +176,7 @@ class Talk:
             words.append(f"mss={look.mss}")
         if look.options != least_options(look):
             words.append(f"options={look.options}")
-        plain = not flags & (SYN | FIN | RST) and not any(word.startswith("data") for word in words)
+        plain = not flags & (SYN | FIN | RST) and not any(word.startswith(("data", "text")) for word in words)
         says_ack = any(word.startswith(("ack", "sack", "win")) for word in words)
         if plain and look.payload and says_ack and not flags & PSH:
             words.insert(0, "data")
