@@ -17,7 +17,23 @@ from shaper.chance import UNIFORM, Chance, Distribution, Shape
 from shaper.packet import Flow, Packet, TruncatedPacket
 from shaper.policy import Answer, Classes, Policy
 from shaper.script import Script, Stream
-from shaper.units import Bound, Count, Duration, Limit, Numbers, Rate, Share, Size, Unit, ms, ns, parse_duration, s, us
+from shaper.units import (
+    Bound,
+    Count,
+    Duration,
+    Limit,
+    Numbers,
+    Rate,
+    Share,
+    Size,
+    Time,
+    Unit,
+    ms,
+    ns,
+    parse_duration,
+    s,
+    us,
+)
 
 __all__ = [
     "UNIFORM",
@@ -43,6 +59,7 @@ __all__ = [
     "Share",
     "Size",
     "Stream",
+    "Time",
     "TruncatedPacket",
     "Unit",
     "Wake",

@@ -222,6 +222,8 @@ def exact(value: Decimal) -> str:
 
 
 Duration = Annotated[int, Unit("duration", "20ms", parse_duration, format_duration)]
+Time = Annotated[int, Unit("time", "1s", parse_duration, format_duration)]
+"""A duration for which nothing is held, and which may therefore be longer than `max_hold`."""
 Rate = Annotated[int, Unit("rate", "10mbit", parse_rate, format_rate)]
 Size = Annotated[int, Unit("size", "64kb", parse_size, format_size)]
 Share = Annotated[float, Unit("share", "5%", parse_share, format_share)]
