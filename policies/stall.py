@@ -1,0 +1,57 @@
+"""stall: everything of a flow is held for a time, from an event on."""
+
+from shaper import Classes, Count, Duration, Packet, Policy, Send, ms
+
+
+class Stall(Policy):
+    """Once, from an event on, everything of a flow is held for a time, then goes on at once and in order.
+
+    The event is the packet that carries the n-th byte of the flow's payload, or that is of
+    a given class, or that holds a pattern; whichever comes first. So an application can be
+    stopped in the middle of a header, between request and answer, before the close.
+
+    # stall time=50ms byte=150
+    +0     < a b c          the second segment carries the 150th byte
+    +0     > a
+    +.050  > b c
+    +0     < d
+    +0     > d
+    """
+
+    shorthand = "time"
+
+    time: Duration = 500 * ms
+    """How long the stall lasts."""
+    byte: Count = 1
+    """The payload's byte that begins it, from 1; 0: none does. Retransmissions don't count again."""
+    segment: Classes = frozenset()
+    """Segment classes that begin it."""
+    pattern: str = ""
+    """Bytes within one packet's payload that begin it, as text."""
+
+    def start(self) -> None:
+        self._until: int | None = None
+        self._first: int | None = None
+        self._seen = 0
+
+    def on_packet(self, packet: Packet, now: int) -> Send | None:
+        if self._until is None and self._begins(packet):
+            self._until = now + self.time
+        return None if self._until is None or now >= self._until else Send(packet, at=self._until)
+
+    def _begins(self, packet: Packet) -> bool:
+        tcp, begin = packet.tcp, packet.ip.transport
+        if packet.segment in self.segment:
+            return True
+        if tcp is not None:
+            if self._first is None or packet.segment in ("syn", "synack"):
+                self._first = tcp.seq + (packet.segment in ("syn", "synack"))
+            # Where this segment ends in the stream; sequence numbers wrap (RFC 9293, section 3.4).
+            position = (tcp.seq - self._first) % (1 << 32)
+            end = position + tcp.payload if position < 1 << 31 else 0
+            payload = packet.raw[packet.length - tcp.payload :] if tcp.payload else b""
+        else:
+            payload = packet.raw[begin + 8 :] if begin >= 0 else b""
+            end = self._seen = self._seen + max(0, packet.length - begin - 8 if begin >= 0 else 0)
+        carries_byte = 0 < self.byte <= end and bool(payload or packet.truncated)
+        return carries_byte or bool(self.pattern and self.pattern.encode() in payload)
