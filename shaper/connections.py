@@ -5,6 +5,7 @@ A connection's *original* direction is that of its SYN, else of the first packet
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from shaper.header import ACK, SYN, flow_key
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 
 IDLE = 120 * s
 """A connection unseen for this long is forgotten."""
+MOST = 1 << 16
+"""Connections remembered at most, so that a flood from ever new addresses doesn't use up the memory."""
 
 
 class Connection:
@@ -125,8 +128,14 @@ class Connections:
         return here
 
     def _forget_idle(self, now: int) -> None:
-        self._tracks = {key: track for key, track in self._tracks.items() if now - track.connection.seen < IDLE}
-        self._sweep_at = max(1024, 2 * len(self._tracks))
+        """Forget connections unseen for long; if there are too many, the half that was seen least lately."""
+        since = now - IDLE
+        if len(self._tracks) > 2 * MOST:
+            since = max(since, sorted(track.connection.seen for track in self._tracks.values())[MOST])
+        self._tracks = {key: track for key, track in self._tracks.items() if track.connection.seen > since}
+        self._sweep_at = min(max(1024, 2 * len(self._tracks)), 2 * MOST)
+        if len(self._counts) > MOST:
+            self._counts = dict(islice(self._counts.items(), len(self._counts) - MOST // 2, None))
 
 
 def _reverse(key: bytes, packet: Packet) -> bytes:

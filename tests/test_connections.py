@@ -1,5 +1,8 @@
 """Whose packet it is: connections, their directions, and which one of many it is."""
 
+import pytest
+
+from shaper import connections
 from shaper.connections import IDLE, Connections, Track
 from shaper.header import ACK, FIN, RST, SYN
 from shaper.packet import Packet
@@ -147,3 +150,13 @@ def test_a_packet_that_a_policy_made_joins_its_flow_and_leaves_the_sender_as_it_
     handshake = Packet(bytes_of(Look("tcp", 0, ACK, 101, 501), HERE, 2), 2)
     wire.connections.classify(handshake, 0)
     assert handshake.segment == "handshake-ack"
+
+
+def test_a_flood_from_ever_new_addresses_does_not_use_up_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connections, "MOST", 1000)
+    wire = Wire()
+    for number in range(10_000):
+        ends = HERE._replace(source=f"198.18.{number >> 8}.{number & 255}")
+        wire.see(UDP, ends, now=number)
+        assert len(wire.connections) <= 2001
+    assert wire.see(UDP, ends.reverse, now=number).direction == "reply"

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from shaper import Answer, Drop, Hold, Limit, Packet, Policy, Send, Wake, ms
+from shaper import Answer, Drop, Hold, Limit, Packet, Policy, Send, Wake, ms, pipeline
 from shaper.core import Core
 from shaper.header import ACK, SYN
 from shaper.pipeline import WAKES_IN_A_ROW, stage_names
@@ -358,6 +360,23 @@ def test_asking_to_be_woken_at_once_is_no_loop_when_time_goes_on() -> None:
     assert apart.failures == together.failures == []
 
 
+def test_wakes_and_holds_that_were_replaced_use_up_no_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pipeline, "TOO_MANY_REPLACED", 100)
+
+    class Later(Keeps):
+        def on_packet(self, packet: Packet, now: int) -> Answer:
+            kept, self.kept = self.kept, [packet]
+            return [Hold(packet), *(Send(each) for each in kept), Wake(now + 1 << 100)]
+
+    core = Core([Later()])
+    for number in range(1, 2001):
+        core.receive(udp(number, number), number)
+        core.due(number)
+        assert len(core._agenda) < 250
+    assert (core.sent, core.held, core.failures) == (1999, 1, [])
+    assert [verdict.packet.id for verdict in core.due(60_000 * ms)] == [2000]
+
+
 # Failure.
 
 
@@ -403,6 +422,18 @@ def test_a_policy_that_cannot_start_is_passed_by() -> None:
     core = Core([Never()])
     assert run(core, udp(1), udp(2)) == [(1, "sent", 0), (2, "sent", 0)]
     assert [failure.what for failure in core.failures] == ["OSError: no"]
+
+
+def test_an_answer_without_an_end_is_a_failure() -> None:
+    core = Core([answering(lambda packet, now: (Wake(now + ms) for _ in count()))])
+    assert run(core, udp(1), udp(2)) == [(1, "sent", 0), (2, "sent", 0)]
+    assert "answered with more than 131072 actions" in core.failures[0].what
+
+
+def test_a_policy_that_exits_ends_nothing_but_itself() -> None:
+    core = Core([answering(lambda packet, now: sys.exit("enough"))])
+    assert run(core, udp(1), udp(2)) == [(1, "sent", 0), (2, "sent", 0)]
+    assert core.failures[0].what == "SystemExit: enough"
 
 
 def test_an_answer_that_breaks_half_way_keeps_what_was_done() -> None:

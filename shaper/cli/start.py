@@ -171,8 +171,11 @@ def run(out: Console, settings: Settings) -> Summary:
     """Shape until a signal or the settings end it."""
     import trio
 
+    from shaper.live.guardian import TakenOver
     from shaper.live.nursery import ungrouped
     from shaper.live.session import shape
+
+    failures: list[Failure] = []
 
     async def stop_on_signal(stop: trio.Event, *, task_status: trio.TaskStatus[None]) -> None:
         with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM, signal.SIGHUP) as signals:
@@ -192,6 +195,7 @@ def run(out: Console, settings: Settings) -> Summary:
                         nursery.start_soon(show_progress, out, run)
 
                 def failed(failure: Failure) -> None:
+                    failures.append(failure)
                     if settings.on_error == "continue":
                         print(f"shaper: {failure}", file=sys.stderr)
 
@@ -199,7 +203,14 @@ def run(out: Console, settings: Settings) -> Summary:
                 nursery.cancel_scope.cancel()
         return summary
 
-    return trio.run(main)
+    try:
+        return trio.run(main)
+    except TakenOver:
+        # There will be no summary to tell of the hook that never returned.
+        if settings.on_error == "stop":
+            for failure in failures:
+                print(f"shaper: {failure}", file=sys.stderr)
+        raise
 
 
 def say_started(out: Console, run: Started) -> None:
