@@ -136,6 +136,11 @@ class Core:
         return self.taken - self._pipeline.sent - self._pipeline.dropped
 
     @property
+    def counters(self) -> dict[str, dict[str, int]]:
+        """What the policies have counted themselves, by their names (see `Policy.count`)."""
+        return self._pipeline.counters
+
+    @property
     def failures(self) -> list[Failure]:
         """Every failure of a policy, the first first."""
         return self._pipeline.failures

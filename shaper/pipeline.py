@@ -60,7 +60,7 @@ class Pipeline:
         self.verdicts: list[Verdict] = []
         self.sent = self.dropped = self.injected = self.cut_short = self.overflowed = 0
         self.failures: list[Failure] = []
-        self._prototypes = tuple(prototypes)
+        self._prototypes = tuple(policy.prototype() for policy in prototypes)
         self.names = stage_names(prototypes)
         self._depth = len(self._prototypes)
         self._connections = connections
@@ -68,6 +68,12 @@ class Pipeline:
         self._max_hold = max_hold
         self._queue_seats: dict[int, Seat] = {}
         self._replaced = 0
+
+    @property
+    def counters(self) -> dict[str, dict[str, int]]:
+        """What each policy has counted, by its name; those that count nothing are left out."""
+        counted = zip(self.names, self._prototypes, strict=True)
+        return {name: policy.counters for name, policy in counted if policy.counters}
 
     # The way through the stages.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from copy import copy
 from inspect import get_annotations
@@ -70,6 +71,7 @@ class Policy:
             if name not in known:
                 raise TypeError(f"{type(self).__name__} has no option '{name}' (it has {', '.join(known)})")
             setattr(self, name, value)
+        self.__counters: Counter[str] = Counter()
 
     def start(self) -> None:
         """Set up the state of a new object."""
@@ -96,6 +98,21 @@ class Policy:
             # A string seeds by its SHA-512, on every platform and in every run alike.
             self.__random: Random = Random(self.__identity)
             return self.__random
+
+    def count(self, name: str, number: int = 1) -> None:
+        """Add to a counter that all objects of this policy share; the summary shows it."""
+        self.__counters[name] += number
+
+    @property
+    def counters(self) -> dict[str, int]:
+        """What `count` came to so far, in all objects made from the same prototype."""
+        return dict(self.__counters)
+
+    def prototype(self) -> Self:
+        """Another prototype with the same options, whose counters begin at zero."""
+        new = copy(self)
+        new.__counters = Counter()
+        return new
 
     def fresh(self, identity: str) -> Self:
         """A new object with this one's options, started.

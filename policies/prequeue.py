@@ -1,0 +1,173 @@
+"""prequeue: the receiver runs TCP when it gets round to it, as Linux had it up to 4.13."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from shaper import UNIFORM, Action, Chance, Count, Duration, Hold, Packet, Policy, Send, Shape, Size, Wake, ms
+
+# include/linux/skbuff.h, SKB_TRUESIZE: what the kernel charges beyond a packet's own bytes, on a 64-bit machine.
+OVERHEAD = 576
+# include/net/tcp.h, TCP_DELACK_MIN: when the delayed-ACK timer tries again.
+RETRY = 40 * ms
+
+
+class Prequeue(Policy):
+    """Segments for a process that sleeps in `recv` wait until it runs, as in Linux's TCP prequeue.
+
+    Up to 4.13 such segments were not processed in softirq: they were queued for the
+    process, which ran TCP's receive path itself, the acknowledging included. Late ACKs
+    smooth a bulk sender, whose rate then follows the reader; they harm small, urgent
+    messages. The rules are the kernel's: tcp_prequeue() in net/ipv4/tcp_ipv4.c and
+    tcp_delack_timer_handler() in tcp_timer.c. Its counters are named as the kernel's.
+
+    Not emulated: who pays. The kernel charged the work to the reader; here no one can.
+
+    # prequeue wake=30ms
+    +0     < a b            the first wakes the reader; the second only joins it
+    +.030  > a b            the reader runs, and takes both
+
+    # prequeue wake=10s
+    +0     < a              the reader is not scheduled for long
+    +.150  > a              so the delayed-ACK timer takes its place
+    """
+
+    needs = "headers"
+    shorthand = "wake"
+
+    reader: Literal["blocking", "poll", "none"] = "blocking"
+    """blocking: a process sleeps in recv. Others never use the prequeue: poll, none."""
+    wake: Duration = 5 * ms
+    """How long the reader takes to be scheduled, on average."""
+    jitter: Duration = 0
+    """How far `wake` spreads, as in `delay`."""
+    distribution: Shape = UNIFORM
+    """How `wake` spreads, as in `delay`."""
+    busy: Duration = 0
+    """How long the reader, once scheduled, has the socket locked before it takes the queue."""
+    hold: Literal["data", "acks"] = "data"
+    """data: segments wait. acks: they pass, and the receiver's pure ACKs wait instead."""
+    low_latency: bool = False
+    """As sysctl tcp_low_latency=1: no prequeue."""
+    rto_min: Duration = 200 * ms
+    """The delayed-ACK timer fires after three quarters of it."""
+    rcvbuf: Size = 212992
+    """When more memory than this is queued, all is processed at once."""
+    max_segments: Count = 32
+    """When so many segments are queued, all are processed at once (4.x); 0: no such rule."""
+    pure_ack_bypass: bool = True
+    """A segment without payload does not begin a queue (3.x and later)."""
+    scope: Literal["connection"] = "connection"
+    """One object for both directions, each of which has a receiver."""
+
+    def start(self) -> None:
+        self._receivers = {direction: Receiver(self) for direction in ("original", "reply")}
+
+    def on_packet(self, packet: Packet, now: int) -> list[Action] | None:
+        if self.reader != "blocking" or self.low_latency or packet.tcp is None:
+            return None
+        # Nobody can sleep in recv on a connection that is not yet established.
+        if packet.segment in ("syn", "synack", "handshake-ack"):
+            return None
+        actions: list[Action] = []
+        if self.hold == "acks":
+            peer = self._receivers["reply" if packet.direction == "original" else "original"]
+            if packet.segment == "pure-ack" and peer.is_waiting:
+                peer.keep(packet)
+                return [Hold(packet), *self._next_wake()]
+        receiver = self._receivers[packet.direction]
+        released = receiver.segment(packet, now)
+        if self.hold == "data" and receiver.has(packet):
+            actions.append(Hold(packet))
+        return [*actions, *(Send(one) for one in released), *self._next_wake()]
+
+    def on_wake(self, now: int) -> list[Action]:
+        released = [packet for receiver in self._receivers.values() for packet in receiver.time_passes(now)]
+        return [*(Send(packet) for packet in released), *self._next_wake()]
+
+    def _next_wake(self) -> list[Action]:
+        times = [time for receiver in self._receivers.values() for time in receiver.times()]
+        return [Wake(min(times))] if times else []
+
+
+class Receiver:
+    """One end's prequeue. With `hold=acks` the queue counts segments that have gone on, and holds ACKs instead."""
+
+    def __init__(self, policy: Prequeue) -> None:
+        self._policy = policy
+        self._chance = Chance(policy.random) if policy.jitter else None
+        self._segments = self._memory = 0
+        self._packets: list[Packet] = []
+        self._runs: int | None = None  # when the reader is scheduled
+        self._unlocks: int | None = None  # when it takes the queue, if it has the socket by then
+        self._timer: int | None = None
+
+    @property
+    def is_waiting(self) -> bool:
+        """There are segments that its reader has not processed."""
+        return self._segments > 0
+
+    def times(self) -> list[int]:
+        """When something is going to happen."""
+        return [time for time in (self._runs, self._unlocks, self._timer) if time is not None]
+
+    def has(self, packet: Packet) -> bool:
+        return packet in self._packets
+
+    def keep(self, packet: Packet) -> None:
+        """Hold an ACK of its own back until its reader has run."""
+        self._packets.append(packet)
+
+    def segment(self, packet: Packet, now: int) -> list[Packet]:
+        """A segment arrives; returns what goes on by that."""
+        policy, tcp = self._policy, packet.tcp
+        assert tcp is not None
+        if self._unlocks is None and not self._segments and policy.pure_ack_bypass and not tcp.payload:
+            return []
+        policy.count("TCPPrequeued")
+        self._segments += 1
+        self._memory += packet.length + OVERHEAD
+        if policy.hold == "data":
+            self._packets.append(packet)
+        if self._unlocks is not None:
+            return []  # the backlog of a locked socket, processed when it is unlocked
+        if self._memory > policy.rcvbuf or 0 < policy.max_segments <= self._segments:
+            policy.count("TCPPrequeueDropped", self._segments)
+            return self._process()
+        if self._segments == 1:
+            if self._runs is None:
+                self._runs = now + self._takes_to_wake()
+            if self._timer is None:
+                self._timer = now + policy.rto_min * 3 // 4
+        return []
+
+    def time_passes(self, now: int) -> list[Packet]:
+        """What goes on because its reader runs, or the timer fires."""
+        if self._runs is not None and now >= self._runs:
+            self._runs, self._unlocks = None, now + self._policy.busy
+        if self._unlocks is not None and now >= self._unlocks:
+            self._unlocks = None
+            return self._process()
+        if self._timer is not None and now >= self._timer:
+            if self._unlocks is not None:
+                self._policy.count("DelayedACKLocked")
+                self._timer = now + RETRY
+                return []
+            self._timer = None
+            if self._segments:
+                self._policy.count("TCPSchedulerFailed")
+            return self._process()
+        return []
+
+    def _process(self) -> list[Packet]:
+        """All that is queued goes through TCP, which then acknowledges by its own rules."""
+        packets, self._packets = self._packets, []
+        self._segments = self._memory = 0
+        self._timer = None
+        return packets
+
+    def _takes_to_wake(self) -> int:
+        policy = self._policy
+        if self._chance is None:
+            return policy.wake
+        return max(0, policy.distribution.draw(policy.wake, policy.jitter, self._chance))

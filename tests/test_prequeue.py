@@ -1,0 +1,37 @@
+"""The prequeue's counters, named after the kernel's, and its stages as the summary has them."""
+
+import pytest
+
+from shaper.core import Core
+from shaper.load import load
+from shaper.timeline import parse
+from shaper.timeline.run import run
+from shaper.units import s
+
+
+@pytest.mark.parametrize(
+    ("options", "packets", "counted"),
+    [
+        ("wake=30ms", "a b c", {"TCPPrequeued": 3}),
+        ("wake=10s", "a b", {"TCPPrequeued": 2, "TCPSchedulerFailed": 1}),
+        ("wake=30ms,max_segments=2", "a b", {"TCPPrequeued": 2, "TCPPrequeueDropped": 2}),
+        ("wake=140ms,busy=60ms", "a", {"TCPPrequeued": 1, "DelayedACKLocked": 2}),
+        ("reader=poll", "a b", {}),
+    ],
+)
+def test_it_counts_as_the_kernel_did(options: str, packets: str, counted: dict[str, int]) -> None:
+    core = Core([load("delay:1ms"), load(f"prequeue:{options}")])
+    (story,) = parse(f"# pass_through\n+0  < {packets}\n")
+    for packet in run(story).packets:
+        core.receive(type(packet)(packet.raw, packet.id), 0)
+    core.due(9 * s)
+    assert core.counters == ({"prequeue": counted} if counted else {})
+
+
+def test_counters_begin_at_zero_in_each_core() -> None:
+    policy = load("prequeue:wake=1ms")
+    for _ in range(2):
+        core = Core([policy])
+        (story,) = parse("# pass_through\n+0  < a\n")
+        core.receive(type(run(story).packets[0])(run(story).packets[0].raw, 1), 0)
+        assert core.counters == {"prequeue": {"TCPPrequeued": 1}}
