@@ -11,6 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+START = (sys.executable, "-m", "shaper", "start")
 SO_RCVBUFFORCE = 33  # asm-generic/socket.h
 
 
@@ -26,8 +27,9 @@ class Shaper:
         self._summary = folder / "summary.json"
         self._errors = folder / "errors.txt"
         with self._errors.open("w") as errors:
+            # Before all else on a busy machine, so that rates and times say something about shaper.
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "shaper", "start", "--json", str(self._summary), *arguments],
+                ["nice", "-n", "-20", *START, "--json", str(self._summary), *arguments],
                 stdout=subprocess.PIPE,
                 stderr=errors,
                 text=True,

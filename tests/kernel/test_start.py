@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from shaping import Receiver, Shaper
+from shaping import START, Receiver, Shaper
 
 from shaper.capture import read_capture
 from shaper.journal import read_journal
@@ -297,15 +297,15 @@ def test_another_namespace_is_shaped(tmp_path: Path, shell: Callable[[str], str]
     try:
         assert holder.stdout is not None
         holder.stdout.readline()
-        with Shaper(tmp_path, "--policy", "delay:time=1ms", "--protocol", "icmp", "--netns", str(holder.pid)) as shaper:
-            shell(f"nsenter -n -t {holder.pid} ping -q -i 0.01 -c 5 127.0.0.1")
+        with Shaper(tmp_path, "--policy", "delay:time=1ms", "--protocol", "udp", "--netns", str(holder.pid)) as shaper:
+            shell(f"echo hello | nsenter -n -t {holder.pid} nc -N -u -w 1 127.0.0.1 9")
             summary = shaper.stop()
     finally:
         holder.kill()
         holder.wait()
         assert holder.stdout is not None
         holder.stdout.close()
-    assert summary["taken"] == 10
+    assert (summary["taken"], summary["bypassed"]) == (1, 0)
 
 
 def test_it_ends_after_its_duration(tmp_path: Path, rule_set: Callable[[], list[str]]) -> None:
@@ -317,7 +317,7 @@ def test_it_ends_after_its_duration(tmp_path: Path, rule_set: Callable[[], list[
 
 
 def refused(*arguments: str) -> tuple[int, str]:
-    done = subprocess.run([sys.executable, "-m", "shaper", "start", *arguments], capture_output=True, text=True)
+    done = subprocess.run([*START, *arguments], capture_output=True, text=True)
     assert done.stderr.count("\n") == 1, done.stderr
     return done.returncode, done.stderr
 
@@ -356,13 +356,13 @@ def test_what_can_not_be_done_is_said_in_one_line(
 
 
 def test_without_privileges(ordinary: Callable[..., subprocess.CompletedProcess[str]]) -> None:
-    done = ordinary(sys.executable, "-m", "shaper", "start", "--policy", "delay")
+    done = ordinary(*START, "--policy", "delay")
     assert done.returncode == 1
     assert done.stderr == "shaper: no permission to bind a queue; run as root, or use `shaper run`\n"
 
 
 def test_dry_run_does_nothing(rule_set: Callable[[], list[str]]) -> None:
-    command = [sys.executable, "-m", "shaper", "start", "--policy", "delay", "--dry-run", "--queue", "7"]
+    command = [*START, "--policy", "delay", "--dry-run", "--queue", "7"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert "queue 7: 65535 packets at most, 16777216 bytes of socket buffer" in done.stdout
     assert "-j NFQUEUE --queue-num 7 --queue-bypass" in done.stdout
@@ -370,7 +370,7 @@ def test_dry_run_does_nothing(rule_set: Callable[[], list[str]]) -> None:
 
 
 def test_json_is_the_last_thing_on_standard_output(network: None) -> None:
-    command = [sys.executable, "-m", "shaper", "start", "--policy", "delay", "--duration", "1ms", "--json"]
+    command = [*START, "--policy", "delay", "--duration", "1ms", "--json"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert json.loads(done.stdout)["taken"] == 0
     assert done.stderr.startswith("shaping input packets of lo, queue 100: delay\n")
