@@ -125,6 +125,8 @@ def show(out: Console, core: Core, holds: dict[str, Distribution]) -> None:
         f"{core.taken} packets taken: {core.sent} sent, {core.dropped} dropped{beyond}; "
         f"{core.injected} injected, {core.cut_short} cut short"
     )
+    for name, counted in core.counters.items():
+        out.print(f"{name}: {', '.join(f'{counter} {number}' for counter, number in counted.items())}")
     rows = [
         (name, held.packets, held.p50 / 1e6, held.p99 / 1e6, held.max / 1e6)
         for name, held in holds.items()
@@ -150,5 +152,6 @@ def document(
         "injected": core.injected,
         "cut_short": core.cut_short,
         "held": [{"policy": name, **held.as_json()} for name, held in holds.items()],
+        "counters": core.counters,
         "failures": [str(failure) for failure in core.failures],
     }

@@ -233,6 +233,7 @@ class Started:
             late=holds.late,
             failures=tuple(core.failures),
             duration=time.monotonic_ns() - self._begun,
+            counters=core.counters,
             allow_bypass=self.settings.allow_bypass,
         )
 

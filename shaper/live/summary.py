@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +33,7 @@ class Summary:
         lost_to_reload: packets that the kernel dropped while we held them, when other rules were loaded.
         wanted, actual, late: holds as planned, as they were, and the difference, in ns.
         failures: every failure of a policy.
+        counters: what policies counted themselves, by their names.
         allow_bypass: bypassed packets are no reason to fail.
     """
 
@@ -51,6 +53,7 @@ class Summary:
     late: Distribution
     failures: tuple[Failure, ...]
     duration: int
+    counters: Mapping[str, Mapping[str, int]]
     allow_bypass: bool = False
 
     @property
@@ -102,6 +105,7 @@ class Summary:
             "wanted_hold": self.wanted.as_json(),
             "actual_hold": self.actual.as_json(),
             "lateness": self.late.as_json(),
+            "counters": self.counters,
             "problems": self.problems(),
         }
 
@@ -123,6 +127,9 @@ class Summary:
             ("lost", self.lost, "dropped by the kernel"),
         ):
             table.add_row(name, "not known" if count is None else f"{count:,}", remark)
+        for policy, counted in self.counters.items():
+            for name, count in counted.items():
+                table.add_row(name, f"{count:,}", f"counted by {policy}")
         if self.taken:
             for name, times in (("wanted hold", self.wanted), ("actual hold", self.actual), ("lateness", self.late)):
                 table.add_row(

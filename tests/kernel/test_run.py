@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from schema import schema
 
 pytestmark = pytest.mark.usefixtures("network")
 
@@ -40,6 +41,7 @@ def test_its_packets_are_shaped_in_order(run: Run) -> None:
     done = run("--policy", "delay:20ms", "--json", "--", sys.executable, "-c", TALK, "30")
     assert done.returncode == 0, done.stderr
     summary = json.loads(done.stdout)
+    schema("start").validate(summary)
     assert (summary["taken"], summary["sent"], summary["bypassed"]) == (60, 60, 0)
     assert summary["wanted_hold"]["p50_ms"] == 20
 
