@@ -6,7 +6,6 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from captures import EPOCH, UDP, UDP6, pcap
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -17,6 +16,7 @@ from shaper.core import Core
 from shaper.packet import Packet
 from shaper.policy import Answer, Policy
 from shaper.units import ms
+from tests.captures import EPOCH, UDP, UDP6, pcap
 
 
 def block(kind: int, body: bytes, order: str = "<") -> bytes:

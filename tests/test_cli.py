@@ -9,14 +9,14 @@ import time
 from pathlib import Path
 
 import pytest
-from captures import EPOCH, UDP, pcap
-from schema import schema
 from typer.core import TyperGroup
 from typer.main import get_command
 
 from shaper.cli import app, main
 from shaper.cli.options import with_bare_json
 from shaper.load import builtin_names
+from tests.captures import EPOCH, UDP, pcap
+from tests.schema import schema
 
 GROUP = get_command(app)
 assert isinstance(GROUP, TyperGroup)

@@ -8,12 +8,12 @@ from typing import NamedTuple
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from traffic import anew, traffic
 
 from shaper import Answer, Drop, Hold, Limit, Packet, Policy, Send, TruncatedPacket, Wake, ms
 from shaper.core import Core
 from shaper.pipeline import Verdict
 from shaper.segment import CLASSES
+from tests.traffic import anew, traffic
 
 MAX_HOLD = 60 * ms
 

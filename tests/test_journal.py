@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from schema import schema
 
 from shaper.core import Core
 from shaper.journal import Clocks, Held, Journal, JournalError, Record, read_journal
@@ -15,6 +14,7 @@ from shaper.packet import Packet
 from shaper.pipeline import Fate, Verdict
 from shaper.policy import Policy
 from shaper.units import ms
+from tests.schema import schema
 
 SYN = bytes.fromhex("4500002800010000400600007f0000017f0000019c40223d000003e8000000005002200000000000")
 UDP = bytes.fromhex("4500001e00010000401100007f0000017f00000100010002000a00006162")

@@ -10,12 +10,12 @@ from itertools import groupby, pairwise
 from statistics import fmean, pstdev
 
 import pytest
-from test_policies import play
 
 from shaper import Packet, ms, s
 from shaper.load import load
 from shaper.pipeline import Verdict
 from shaper.timeline.look import Ends, Look, bytes_of
+from tests.test_policies import play
 
 N = 100_000
 RAW = bytes_of(Look("udp", 100), Ends("192.0.2.1", 40000, "192.0.2.9", 80), 1)

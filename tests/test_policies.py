@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from traffic import anew, openings, traffic
 
 from shaper import Duration, Packet, Policy, ms
 from shaper.core import Core
@@ -18,6 +17,7 @@ from shaper.header import ACK, SYN
 from shaper.load import builtin_names, find, load
 from shaper.options import Option, options_of
 from shaper.pipeline import Verdict
+from tests.traffic import anew, openings, traffic
 
 VALUES: dict[str, tuple[str, ...]] = {
     "duration": ("0", "1us", "3ms", "20ms", "1s"),

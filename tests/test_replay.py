@@ -4,10 +4,8 @@ import json
 from pathlib import Path
 
 import pytest
-from captures import EPOCH, UDP, pcap, udp_from
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from schema import schema
 
 from shaper.action import Send, Wake
 from shaper.capture import read_capture
@@ -19,6 +17,8 @@ from shaper.packet import Packet
 from shaper.policy import Policy
 from shaper.replay import replay
 from shaper.units import ms, s
+from tests.captures import EPOCH, UDP, pcap, udp_from
+from tests.schema import schema
 
 DROP_THIRD = """
 from shaper import Drop, Policy

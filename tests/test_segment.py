@@ -5,12 +5,12 @@ from collections.abc import Sequence
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from traffic import traffic
 
 from shaper.connections import Connections
 from shaper.header import ACK, CWR, ECE, FIN, PSH, RST, SYN, TCPHeader
 from shaper.packet import Packet
 from shaper.segment import CLASSES, WRAP, Sender
+from tests.traffic import traffic
 
 FLAGS = {"S": SYN, "A": ACK, "P": PSH, "F": FIN, "R": RST, "E": ECE, "C": CWR}
 Segment = tuple[str, int, int, int, str]

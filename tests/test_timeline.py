@@ -2,8 +2,6 @@
 
 import pytest
 from hypothesis import assume, given, settings
-from test_policies import play
-from traffic import anew, traffic
 
 from shaper import Packet, Policy, Send, ms
 from shaper.header import ACK, RST
@@ -12,6 +10,8 @@ from shaper.timeline import Story, StoryError, check, draw, parse, run, stories_
 from shaper.timeline.look import Ends, Look, bytes_of, ends_of, look_at
 from shaper.timeline.notation import offset
 from shaper.timeline.words import Talk
+from tests.test_policies import play
+from tests.traffic import anew, traffic
 
 
 def story(text: str) -> Story:

@@ -6,7 +6,8 @@ import sys
 from typing import Any
 
 import pytest
-from schema import schema
+
+from tests.schema import schema
 
 pytestmark = pytest.mark.usefixtures("network")
 

@@ -16,7 +16,8 @@ from statistics import median
 from typing import NamedTuple
 
 import pytest
-from shaping import Shaper
+
+from tests.kernel.shaping import Shaper
 
 pytestmark = pytest.mark.usefixtures("network")
 

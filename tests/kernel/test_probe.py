@@ -9,7 +9,8 @@ from statistics import linear_regression, median
 from typing import Any
 
 import pytest
-from schema import schema
+
+from tests.schema import schema
 
 pytestmark = pytest.mark.usefixtures("network")
 

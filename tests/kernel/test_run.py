@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from schema import schema
+
+from tests.schema import schema
 
 pytestmark = pytest.mark.usefixtures("network")
 

@@ -11,11 +11,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from shaping import START, Receiver, Shaper
 
 from shaper.capture import read_capture
 from shaper.journal import read_journal
 from shaper.live.counters import QueueCounters, bound
+from tests.kernel.shaping import START, Receiver, Shaper
 
 pytestmark = pytest.mark.usefixtures("network")
 

@@ -1,12 +1,12 @@
 """Every wait expressed in held packets, exactly, on runs written by hand."""
 
 import pytest
-from stories import Story, handshake, netcat, ns, request, spread
 
 from shaper.probe.blockings import blockings
 from shaper.probe.milestones import milestones
 from shaper.probe.run import Run
 from shaper.report.blocking import Blocking, because
+from tests.probe.stories import Story, handshake, netcat, ns, request, spread
 
 
 def waits(run: Run) -> list[tuple[str, str, list[str]]]:

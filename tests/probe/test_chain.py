@@ -2,10 +2,10 @@
 
 from hypothesis import given
 from hypothesis import strategies as st
-from stories import Story, at
 
 from shaper.journal import Record
 from shaper.probe.chain import By, Cause, explain
+from tests.probe.stories import Story, at
 
 TIMES = st.floats(0, 1000, allow_nan=False)
 

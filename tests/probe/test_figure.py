@@ -7,7 +7,6 @@ from xml.etree import ElementTree
 import pytest
 from matplotlib.colors import to_hex
 from matplotlib.text import Text
-from stories import Story, netcat, request, spread
 
 from shaper.errors import UsageError
 from shaper.probe.blockings import blockings
@@ -16,6 +15,7 @@ from shaper.report import figure
 from shaper.report.draw import draw
 from shaper.report.figure import DARK, LIGHT, Arrow, Bar, Panel, Theme
 from shaper.report.ladder import ladder
+from tests.probe.stories import Story, netcat, request, spread
 
 
 def of(story: Story, title: str = "a condition") -> Panel:

@@ -2,10 +2,10 @@
 
 from hypothesis import given
 from hypothesis import strategies as st
-from stories import Story
 
 from shaper.journal import Record
 from shaper.probe.stream import Stream
+from tests.probe.stories import Story
 
 
 def packets(*given: tuple[str, float, float, int]) -> list[Record]:

@@ -1,11 +1,10 @@
 """Blocking analysis of traces told by hand: exact."""
 
-from story import Story
-
 from shaper.journal import Held, Record
 from shaper.report.blocking import Blocking, Waker, as_json
 from shaper.trace.report import report
 from shaper.units import us
+from tests.trace.story import Story
 
 ENGINE = 9
 

@@ -6,14 +6,13 @@ import subprocess
 import sys
 from pathlib import Path
 
-from conftest import MAIN, Shaper
-from test_run import NETCAT, chain, one
-
 from shaper.live.marks import Marks
 from shaper.packet import Packet
 from shaper.pipeline import Verdict
 from shaper.trace.text import read_lines
 from shaper.trace.tracefs import Tracefs
+from tests.trace.conftest import MAIN, Shaper
+from tests.trace.test_run import NETCAT, chain, one
 
 SYN = bytes.fromhex("4500002800010000400600007f0000017f000001") + bytes.fromhex(
     "9c40223d00000001000000005002ffff00000000"

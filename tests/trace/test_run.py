@@ -7,7 +7,8 @@ from statistics import median
 from typing import Any
 
 import pytest
-from conftest import Shaper
+
+from tests.trace.conftest import Shaper
 
 NETCAT = """
 nc -l 127.0.0.1 8765 >/dev/null &

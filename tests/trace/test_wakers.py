@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Shaper
+
+from tests.trace.conftest import Shaper
 
 SLEEP = 0.2
 # Every program sleeps this long (ms) in the call in question, and in no other so long.
