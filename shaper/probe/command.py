@@ -43,6 +43,8 @@ def measure_command(
         raise UsageError("the times of a command's calls come from strace, which is not installed")
     if which(command[0]) is None:
         raise UsageError(f"there is no program '{command[0]}' to run")
+    if which(command[0]) is None:
+        raise UsageError(f"there is no program '{command[0]}' to run")
     return apart(partial(_measure, condition, tuple(command), repeat, seed, mtu, timeout))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from shaper.probe.ends import ROLES
 from shaper.probe.panel import panel
 from shaper.probe.report import Report
 from shaper.report.blocking import Blocking, because
@@ -17,7 +18,8 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-ROLES = ("server", "client")
+LISTED = 20
+"""More blockings of one end than these are in the JSON document only."""
 
 
 def show(report: Report, console: Console) -> None:
@@ -32,7 +34,10 @@ def show(report: Report, console: Console) -> None:
         found = [blocking for blocking in report.blockings[index] if blocking.role == role]
         console.print()
         if found:
-            console.print(_blockings(f"{role}, since connect", found, began))
+            longest = sorted(found, key=lambda blocking: -blocking.duration)[:LISTED]
+            listed = [blocking for blocking in found if blocking in longest]
+            which = f", the {LISTED} longest of {len(found)}" if len(found) > LISTED else ""
+            console.print(_blockings(f"{role}, since connect{which}", listed, began))
         else:
             console.print(f"{role}: no call waited longer than {report.threshold / ms:g} ms")
     lines = ladder(panel("", report.runs[index], report.blockings[index]))

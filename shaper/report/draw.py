@@ -26,7 +26,7 @@ FONT = 8.0
 CHARACTER = 0.62 * FONT / 72
 MARGIN = 1.1  # inches to the left
 SPACE = 0.05  # inches between what must not touch
-MANY = 14  # rows of packets that are still labelled
+MANY = 14  # rows of packets that are still bars with labels
 
 
 def draw(panels: Sequence[Panel], title: str, theme: Theme) -> Figure:
@@ -78,11 +78,12 @@ def _length(label: str, scale: float) -> float:
 
 def _height(rows: Sequence[int]) -> float:
     count = max(rows, default=-1) + 1
-    return 2 * TALL + 2 * GAP + max(1.0, _thickness(count) * count)
+    return 2 * TALL + 2 * GAP + max(1.0, min(count, MANY))
 
 
 def _thickness(count: int) -> float:
-    return 1.0 if count <= MANY else MANY / count
+    """Of a packet's bar, in rows; 0 where there are too many for bars."""
+    return 1.0 if count <= MANY else 0.0
 
 
 def _panel(axes: Axes, panel: Panel, rows: Sequence[int], scale: float, theme: Theme) -> None:
@@ -112,6 +113,7 @@ def _panel(axes: Axes, panel: Panel, rows: Sequence[int], scale: float, theme: T
         bars = [bar for bar in panel.bars if bar.lane == lane]
         for index, bar in enumerate(bars):
             free = bars[index + 1].start if index + 1 < len(bars) else axes.get_xlim()[1]
+            free = free if len(bars) <= MANY else bar.end
             _bar(axes, bar, y, free, scale, theme)
     thickness = _thickness(max(rows, default=0) + 1)
     for arrow, row in zip(panel.arrows, rows, strict=True):
@@ -141,6 +143,11 @@ def _arrow(
     downwards = arrow.sender == "client"
     edges = (lanes["client"], lanes["server"] + TALL)
     origin, target = edges if downwards else edges[::-1]
+    if not thickness:
+        # Slanted from end to end, so that rounds and the growing window show.
+        ends = [arrow.sent, arrow.delivered]
+        axes.plot(ends, [origin, target], color=colour, linewidth=0.8, alpha=0.7, zorder=1)
+        return
     axes.plot([arrow.sent] * 2, [origin, y], color=colour, linewidth=1.1, zorder=1, solid_capstyle="butt")
     if arrow.dropped:
         axes.plot([arrow.delivered], [y], marker="x", color=theme.ink, markersize=6, markeredgewidth=1.6, zorder=5)
@@ -153,8 +160,6 @@ def _arrow(
     )
     for step in arrow.steps:
         axes.plot([step] * 2, [y - 0.4 * thickness, y + 0.4 * thickness], color=theme.paper, linewidth=1.2, zorder=4)
-    if thickness < 1:
-        return
     # In the widest part, so that no line runs through it.
     marks = [arrow.sent, *arrow.steps, arrow.delivered]
     since, until = max(pairwise(marks), key=lambda part: part[1] - part[0])
