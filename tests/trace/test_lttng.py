@@ -4,7 +4,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from lttng import journal_of, unpack
+from tests.trace.lttng import journal_of, unpack
 
 from shaper.cli import main
 from shaper.report.blocking import Blocking, Waker
