@@ -147,13 +147,12 @@ class Queue:
         parts: list[bytes] = []
         rewritten = 0
         for packet, fate, _ in verdicts:
-            root = packet.root
             if fate == "dropped":
-                parts += drop, pack_id(root.id)
-            elif packet.raw is root.raw:
-                parts += accept, pack_id(root.id)
+                parts += drop, pack_id(packet.id)
+            elif packet.origin is None or packet.raw is packet.origin.raw:
+                parts += accept, pack_id(packet.id)
             else:
-                parts.append(self._verdicts.rewrite(root.id, packet.raw))
+                parts.append(self._verdicts.rewrite(packet.id, packet.raw))
                 rewritten += len(packet.raw)
             if rewritten >= ALL_AT_ONCE or len(parts) >= 512:
                 os.write(self._fd, b"".join(parts))
@@ -161,12 +160,6 @@ class Queue:
                 rewritten = 0
         if parts:
             os.write(self._fd, b"".join(parts))
-
-    def accept(self, packets: Sequence[Packet]) -> None:
-        """Let these packets go on as they came."""
-        accept, pack_id = self._verdicts.accept, netlink.pack_id
-        for at in range(0, len(packets), 256):
-            os.write(self._fd, b"".join([accept + pack_id(packet.id) for packet in packets[at : at + 256]]))
 
     def close(self) -> None:
         """Give the queue up; packets that are still in it go on."""
