@@ -8,8 +8,8 @@ from shaper.header import ACK, RST
 from shaper.load import LoadError, load
 from shaper.timeline import Story, StoryError, check, draw, parse, run, stories_of, write
 from shaper.timeline.look import Ends, Look, bytes_of, ends_of, look_at
-from shaper.timeline.notation import offset
-from shaper.timeline.words import Talk
+from shaper.timeline.story import offset
+from shaper.timeline.talk import Talk
 from tests.test_policies import play
 from tests.traffic import anew, traffic
 
@@ -119,13 +119,13 @@ def test_what_went_otherwise_is_shown() -> None:
 class Rewrite(Policy):
     """Shrinks windows, and adds a reset after each FIN.
 
-    # test_timeline:Rewrite
+    # tests.test_timeline:Rewrite
     +0     < a f:fin
     +0     > a:win=0 f:win=0 r:rst,seq=1,ack=1
 
     Prose between stories.
 
-    # test_timeline:Rewrite
+    # tests.test_timeline:Rewrite
     +0     < u:udp
     +0     > u
     """
@@ -144,7 +144,7 @@ class Rewrite(Policy):
 class Flip(Policy):
     """Flips a bit of the payload, and leaves the checksum wrong.
 
-    # test_timeline:Flip
+    # tests.test_timeline:Flip
     +0     < a
     +0     > a:changed,badsum a
     """

@@ -16,8 +16,9 @@ The notation is described in docs/timelines.md; its offsets are packetdrill's.
 """
 
 from shaper.timeline.draw import draw
-from shaper.timeline.notation import Event, Mention, Story, StoryError, parse, stories_of
+from shaper.timeline.notation import parse, stories_of
 from shaper.timeline.run import Outcome, check, run
+from shaper.timeline.story import Event, Mention, Story, StoryError
 from shaper.timeline.write import write
 
 __all__ = [

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from shaper.timeline.notation import Event, Story
 from shaper.timeline.run import run
+from shaper.timeline.story import Event, Story
 from shaper.units import ms, s, us
 
 WIDTH = 68

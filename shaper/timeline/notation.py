@@ -1,98 +1,22 @@
-"""The notation: text <-> stories."""
+"""The notation: text -> stories."""
 
 from __future__ import annotations
 
 import inspect
 import re
 import shlex
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
-from typing import NamedTuple
 
 from shaper.core import MAX_HOLD
-from shaper.errors import UsageError
-from shaper.load import FILE_MODULES, load, split_options, split_spec
-from shaper.netem import expand
+from shaper.load import FILE_MODULES
 from shaper.policy import Policy
-from shaper.units import format_duration, parse_duration, s
-
-KINDS = {"<": "arrives", "x": "is dropped", ">": "is sent"}
-"""What may happen to a packet; at equal times in this order."""
+from shaper.timeline.story import Event, Mention, Story, StoryError
+from shaper.units import parse_duration, s
 
 EVENT = re.compile(r"\+(\d*\.?\d*)\s+([<>x])\s+(\S+(?: \S+)*)(?:\s{2,}(.*))?")
 FLOW = re.compile(r"flow (\d+)\s+(\S+) > (\S+)")
-
-
-class StoryError(UsageError):
-    """A story that can't be read; the message says which line and why."""
-
-
-class Mention(NamedTuple):
-    """A packet's name and the words said about it there."""
-
-    name: str
-    words: tuple[str, ...] = ()
-
-    def __str__(self) -> str:
-        return f"{self.name}:{','.join(self.words)}" if self.words else self.name
-
-
-class Event(NamedTuple):
-    """Packets arrive, are dropped or are sent, together.
-
-    Attributes:
-        at: when, in ns from the story's beginning.
-        kind: "<", "x" or ">".
-        line: in the text that it was read from, from 1; 0 elsewhere.
-    """
-
-    at: int
-    kind: str
-    mentions: tuple[Mention, ...]
-    comment: str = ""
-    line: int = 0
-
-
-@dataclass(frozen=True)
-class Story:
-    """What happens to some packets on their way through a pipeline.
-
-    Attributes:
-        specs: the pipeline, each policy as a SPEC.
-        flows: the ends of flows, by number, where the story says them: (source, destination).
-    """
-
-    specs: tuple[str, ...]
-    events: tuple[Event, ...]
-    flows: tuple[tuple[int, str, str], ...] = ()
-    seed: str = "0"
-    max_hold: int = MAX_HOLD
-    line: int = 0
-
-    @property
-    def pipeline(self) -> list[Policy]:
-        """The policies as prototypes.
-
-        Raises:
-            LoadError: there is no such policy, or it has no such option.
-        """
-        return [load(spec) for spec in expand(self.specs)]
-
-    @property
-    def title(self) -> str:
-        """The first line: "spread_burst gap=10ms"."""
-        words = " | ".join(title_of(spec) for spec in self.specs)
-        if self.seed != "0":
-            words += f" seed={self.seed}"
-        if self.max_hold != MAX_HOLD:
-            words += f" max_hold={format_duration(self.max_hold)}"
-        return words
-
-    def __str__(self) -> str:
-        lines = [f"# {self.title}"]
-        lines += [f"flow {number}  {source} > {destination}" for number, source, destination in self.flows]
-        return "\n".join([*lines, *lines_of(self.events)]) + "\n"
 
 
 def parse(text: str, *, first_line: int = 1) -> list[Story]:
@@ -200,59 +124,8 @@ def _quote(option: str) -> str:
     return f'{name}="{value}"' if equals and name.isidentifier() else f'"{option}"'
 
 
-def title_of(spec: str) -> str:
-    """A SPEC as a story's first line has it: head and options with spaces between them."""
-    head, text = split_spec(spec)
-    options = split_options(text, "", head)
-    words = [f"{name}={value}" if name else value for name, value in options]
-    return " ".join([head, *(shlex.quote(word) for word in words)])
-
-
 def _mention(token: str, line: int) -> Mention:
     name, colon, words = token.partition(":")
     if not name or (colon and not words):
         raise StoryError(f"line {line}: '{token}' is not a packet's name, or NAME:WORD,WORD")
     return Mention(name, tuple(words.split(",")) if words else ())
-
-
-def in_order(events: list[Event]) -> list[Event]:
-    """Events by time; at equal times arrivals first, then drops, then what is sent."""
-    order = list(KINDS)
-    return sorted(events, key=lambda event: (event.at, order.index(event.kind)))
-
-
-def lines_of(events: tuple[Event, ...] | list[Event], *, width: int = 80) -> list[str]:
-    """The events as lines of a story: those of one time and kind together, none wider than need be."""
-    lines: list[str] = []
-    now = 0
-    gathered: list[tuple[int, str, list[str], str]] = []
-    for event in events:
-        for mention in event.mentions:
-            last = gathered[-1] if gathered else None
-            text = str(mention)
-            fits = last is not None and len(" ".join([*last[2], text])) <= width - 9 - len(last[3])
-            if last and fits and last[:2] == (event.at, event.kind) and last[3] == event.comment:
-                last[2].append(text)
-            else:
-                gathered.append((event.at, event.kind, [text], event.comment))
-    comments = []
-    for at, kind, texts, comment in gathered:
-        lines.append(f"{offset(at - now):<6} {kind} {' '.join(texts)}")
-        comments.append(comment)
-        now = at
-    column = max((len(line) for line, comment in zip(lines, comments, strict=True) if comment), default=0)
-    return [
-        f"{line:<{min(column, 40)}}  {comment}" if comment else line
-        for line, comment in zip(lines, comments, strict=True)
-    ]
-
-
-def offset(duration: int) -> str:
-    """A duration as packetdrill writes it: "+0", "+.010", "+1.500"."""
-    seconds, rest = divmod(duration, s)
-    if not rest:
-        return f"+{seconds}"
-    digits = f"{rest:09d}"
-    while digits.endswith("000"):
-        digits = digits[:-3]
-    return f"+{seconds or ''}.{digits}"

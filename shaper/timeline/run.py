@@ -12,8 +12,8 @@ from shaper.packet import Packet
 from shaper.pipeline import Verdict
 from shaper.seat import Failure
 from shaper.timeline.look import bytes_of, ends_of
-from shaper.timeline.notation import Event, Mention, Story, StoryError, in_order, lines_of, offset
-from shaper.timeline.words import Talk
+from shaper.timeline.story import Event, Mention, Story, StoryError, in_order, lines_of, offset
+from shaper.timeline.talk import Talk
 
 
 class Outcome(NamedTuple):
@@ -62,7 +62,7 @@ def run(story: Story) -> Outcome:
     verdicts, failures = replay([(packet, packet.arrived) for packet in packets.values()], story)
     names = Names(packets, talk, list(unknown))
     happened = [names.event(verdict) for verdict in verdicts]
-    new = {name: tuple(talk.tell(raw, 1, remember=False)) for name, raw in unknown.items()}
+    new = {name: tuple(talk.tell(raw, remember=False)) for name, raw in unknown.items()}
     told = [
         event._replace(mentions=tuple(Mention(m.name, new.get(m.name, m.words)) for m in event.mentions))
         for event in expected
@@ -98,7 +98,7 @@ class Names:
         packets: dict[str, Packet],
         talk: Talk,
         unknown: Iterable[str] = (),
-        flows: Callable[[Packet], int] = lambda packet: 1,
+        flows: Callable[[Packet], int | None] = lambda packet: None,
     ) -> None:
         self._names = {packet: name for name, packet in packets.items()}
         self._copies = {packet.raw: name for name, packet in packets.items()}

@@ -9,9 +9,9 @@ from shaper.packet import Packet
 from shaper.pipeline import Verdict
 from shaper.segment import Sender
 from shaper.timeline.look import Ends, ends_of
-from shaper.timeline.notation import Event, Mention, Story, in_order
 from shaper.timeline.run import Names
-from shaper.timeline.words import Talk
+from shaper.timeline.story import Event, Mention, Story, in_order
+from shaper.timeline.talk import Talk
 from shaper.units import format_duration
 
 
