@@ -14,6 +14,7 @@ class DropThird(Policy):
 
 from shaper.action import Action, Drop, Hold, Send, Wake
 from shaper.chance import UNIFORM, Chance, Distribution, Shape
+from shaper.craft import reset_receiver, reset_sender, tcp_options, too_big
 from shaper.packet import Flow, Packet, TruncatedPacket
 from shaper.policy import Answer, Classes, Policy
 from shaper.script import Script, Stream
@@ -66,6 +67,10 @@ __all__ = [
     "ms",
     "ns",
     "parse_duration",
+    "reset_receiver",
+    "reset_sender",
     "s",
+    "tcp_options",
+    "too_big",
     "us",
 ]

@@ -27,7 +27,7 @@ HOUSE = """
     seat chance
     script
     policy
-    segment action
+    segment action craft
     packet
     checksum
     header units errors schemas templates policies iptables

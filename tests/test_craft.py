@@ -1,0 +1,102 @@
+"""Packets that policies make are what scapy, too, takes them for."""
+
+import pytest
+from scapy.layers.inet import ICMP, IP, TCP
+from scapy.layers.inet6 import ICMPv6PacketTooBig, IPv6
+
+from shaper import Packet, reset_receiver, reset_sender, tcp_options, too_big
+from shaper.header import ACK, FIN, PSH, RST, SYN
+from shaper.timeline.look import Ends, Look, bytes_of
+
+V4 = Ends("192.0.2.1", 40000, "192.0.2.9", 80)
+V6 = Ends("2001:db8::1", 40000, "2001:db8::9", 80)
+
+
+def segment(flags: int, *, payload: int = 0, seq: int = 5, ack: int = 9, ends: Ends = V4, mss: int = 0) -> Packet:
+    return Packet(bytes_of(Look("tcp", payload, flags, seq, ack, mss=mss, options=4 * bool(mss)), ends, 1), id=1)
+
+
+def checksums_are_right(packet: Packet) -> bool:
+    layers = packet.scapy()
+    for layer in layers.iterpayloads():
+        for field in {"chksum", "cksum", "len", "plen"} & set(layer.fields):
+            if "in ICMP" not in str(layer.name):
+                delattr(layer, field)
+    return bytes(layers) == packet.raw
+
+
+@pytest.mark.parametrize("ends", [V4, V6])
+def test_a_reset_for_the_receiver_has_the_segment_s_own_number(ends: Ends) -> None:
+    reset = reset_receiver(segment(ACK | PSH, payload=10, ends=ends))
+    assert reset is not None
+    assert reset.tcp is not None
+    assert (reset.tcp.seq, reset.tcp.ack, reset.tcp.flags, reset.tcp.payload) == (5, 9, RST | ACK, 0)
+    assert reset.flow == segment(ACK, ends=ends).flow
+    assert checksums_are_right(reset)
+
+
+@pytest.mark.parametrize(
+    ("flags", "payload", "seq", "expected"),
+    [
+        (ACK, 10, 5, (9, 15)),
+        (ACK | FIN, 10, 5, (9, 16)),
+        (SYN, 0, 5, (0, 6)),
+        (ACK, 10, 4294967290, (9, 4)),
+    ],
+)
+def test_a_reset_for_the_sender_answers(flags: int, payload: int, seq: int, expected: tuple[int, int]) -> None:
+    reset = reset_sender(segment(flags, payload=payload, seq=seq))
+    assert reset is not None
+    assert reset.tcp is not None
+    assert (reset.tcp.seq, reset.tcp.ack) == expected
+    assert reset.tcp.flags == RST | ACK
+    assert (reset.flow.source, reset.flow.sport, reset.flow.dport) == ("192.0.2.9", 80, 40000)
+    assert checksums_are_right(reset)
+
+
+def test_a_reset_is_not_answered_by_one() -> None:
+    assert reset_sender(segment(RST)) is None
+    udp = Packet(bytes_of(Look("udp", 10), V4, 1))
+    assert reset_sender(udp) is None
+    assert reset_receiver(udp) is None
+
+
+def test_fragmentation_needed() -> None:
+    packet = segment(ACK, payload=1400)
+    message = too_big(packet, 1000)
+    assert message is not None
+    assert checksums_are_right(message)
+    layers = message.scapy()
+    assert (layers[IP].src, layers[IP].dst) == ("192.0.2.9", "192.0.2.1")
+    assert (layers[ICMP].type, layers[ICMP].code, layers[ICMP].nexthopmtu) == (3, 4, 1000)
+    assert message.raw[28:] == packet.raw[:548]
+    assert message.length == 576
+
+
+def test_packet_too_big() -> None:
+    packet = segment(ACK, payload=1400, ends=V6)
+    message = too_big(packet, 1300)
+    assert message is not None
+    assert checksums_are_right(message)
+    layers = message.scapy()
+    assert layers[IPv6].dst == "2001:db8::1"
+    assert layers[ICMPv6PacketTooBig].mtu == 1300
+    assert message.length == 1280
+
+
+def test_tcp_options_are_found() -> None:
+    packet = segment(SYN, mss=1460)
+    assert packet.raw[tcp_options(packet)[2]] == (1460).to_bytes(2)
+    layers = packet.scapy()
+    layers[TCP].options = [("NOP", None), ("WScale", 7), ("MSS", 1400)]
+    other = packet.with_scapy(layers)
+    assert other.raw[tcp_options(other)[3]] == b"\7"
+    assert other.raw[tcp_options(other)[2]] == (1400).to_bytes(2)
+    assert tcp_options(Packet(bytes_of(Look("udp", 10), V4, 1))) == {}
+
+
+@pytest.mark.parametrize("options", [b"\2\4\5", b"\2\0\0\0", b"\3\1\0\0", b"\2\x28\0\0", b"\2"])
+def test_broken_tcp_options_end_the_search(options: bytes) -> None:
+    raw = bytearray(segment(SYN).raw + options.ljust(4, b"\1"))
+    raw[32] = 6 << 4
+    assert all(len(raw[where]) in (0, 1, 2) for where in tcp_options(Packet(bytes(raw))).values())
