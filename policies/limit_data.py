@@ -1,0 +1,46 @@
+"""limit_data: a flow ends after so many bytes."""
+
+from typing import Literal
+
+from shaper import Action, Drop, Packet, Policy, Send, Size, reset_receiver, reset_sender
+
+UDP_HEADER = 8
+
+
+class LimitData(Policy):
+    """After so many bytes of payload a flow ends: by a reset of both ends, or in silence.
+
+    As toxiproxy's `limit_data`, in each direction apart. The segment that goes beyond the
+    limit is the first that doesn't pass; a retransmission counts again. UDP has no reset.
+
+    # limit_data bytes=150
+    +0     < a b c
+    +0     x b c
+    +0     > a r:rst,seq=101,win=0 t:rst,reply,seq=1,ack=201,win=0
+    """
+
+    needs = "headers"
+    shorthand = "bytes"
+
+    bytes: Size = 65536
+    """How many bytes of payload pass."""
+    then: Literal["reset", "drop"] = "reset"
+    """reset: both ends get a RST once. drop: nobody is told. Later packets are dropped either way."""
+
+    def start(self) -> None:
+        self._passed = 0
+        self._is_over = False
+
+    def on_packet(self, packet: Packet, now: int) -> list[Action] | None:
+        if self._is_over:
+            return [Drop(packet)]
+        tcp = packet.tcp
+        if tcp is not None:
+            self._passed += tcp.payload
+        elif packet.segment == "udp":
+            self._passed += packet.length - packet.ip.transport - UDP_HEADER
+        if self._passed <= self.bytes:
+            return None
+        self._is_over = True
+        resets = (reset_receiver(packet), reset_sender(packet)) if self.then == "reset" else ()
+        return [Drop(packet), *(Send(reset) for reset in resets if reset is not None)]
