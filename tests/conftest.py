@@ -1,9 +1,54 @@
 """What holds for all tests."""
 
 import os
-from collections.abc import Generator
+import re
+from collections.abc import Callable, Generator
+from pathlib import Path
 
 import pytest
+
+PART = 50
+"""Tests of endurance do so much less than `./dev soak`."""
+DOCUMENT = Path(__file__).parents[1] / "docs" / "reliability.md"
+FIGURES = re.compile(r"(?<=<!-- figures -->\n).*?(?=<!-- end -->)", re.DOTALL)
+
+figures = pytest.StashKey[dict[str, str]]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--full", action="store_true", help="tests of endurance at full count; figures go to the documents"
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[figures] = {}
+
+
+@pytest.fixture
+def count(request: pytest.FixtureRequest) -> Callable[[int], int]:
+    """How many of so many a test of endurance is to do."""
+    full = bool(request.config.getoption("full"))
+    return lambda whole: whole if full else max(1, whole // PART)
+
+
+@pytest.fixture
+def figure(request: pytest.FixtureRequest) -> Callable[[str, str], None]:
+    """Notes what was measured, by name; with --full it is written to docs/reliability.md."""
+    return request.config.stash[figures].__setitem__
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    measured = session.config.stash[figures]
+    if session.config.getoption("full") and measured:
+        text = DOCUMENT.read_text()
+        known = dict(re.findall(r"^\| (.*?) \| (.*) \|$", FIGURES.search(text)[0], re.MULTILINE)[2:])
+        rows = [
+            "| what | measured |",
+            "|---|---|",
+            *(f"| {name} | {value} |" for name, value in {**known, **measured}.items()),
+        ]
+        DOCUMENT.write_text(FIGURES.sub(lambda _: "\n".join(rows) + "\n", text))
 
 
 @pytest.hookimpl(wrapper=True)
