@@ -129,10 +129,12 @@ class Queue:
 
     def _receive(self, message: Message) -> None:
         now = time.monotonic_ns()
-        arrived = int(message.get_timestamp() * 1e9) - self._offset
-        if arrived < self._last_arrival or arrived > now:
-            # Not stamped, or the clock was set.
-            arrived = now
+        stamp = message.get_timestamp()
+        arrived = int(stamp * 1e9) - self._offset if stamp else now
+        if arrived > now:
+            arrived = now  # the clock was set
+        elif arrived < self._last_arrival:
+            arrived = self._last_arrival  # packets from two CPUs, stamped before they were put in a row
         self._last_arrival = arrived
         taken = self._taken
         packet = Packet(message.get_payload(), message.id, arrived)

@@ -1,0 +1,171 @@
+"""A run under way: watched while it lasts, and ended so that no packet is lost."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from math import inf
+
+import trio
+
+from shaper.core import Core
+from shaper.live.counters import QueueCounters
+from shaper.live.engine import Engine
+from shaper.live.guardian import Guardian
+from shaper.live.nursery import ungrouped
+from shaper.live.queue import Queue
+from shaper.live.rules import Rules
+from shaper.live.settings import Settings
+from shaper.live.summary import Summary
+from shaper.seat import Failure
+from shaper.units import ms, s
+
+LOOK = 50 * ms
+"""How often the kernel's own count of held packets is looked at."""
+QUIET = 5 * ms
+"""The queue is empty when no packet came for this long after the rules were detached."""
+PATIENCE = 1 * s
+"""How long packets that someone else's rules bring are waited for at the end."""
+
+
+class Started:
+    """A run under way.
+
+    Attributes:
+        settings: what it was told.
+        queue: what was bound.
+        rules: what was installed; None with `install_rules` off.
+        core: its counts so far.
+        engine: how late it is.
+        bypassed: packets that our rules matched and that were never taken, as far as was seen.
+        lost_to_reload: held packets that the kernel has dropped, as far as was seen.
+        guardian: sees to the packets when this process can't; None with `watchdog` off.
+    """
+
+    guardian: Guardian | None = None
+
+    def __init__(
+        self,
+        settings: Settings,
+        queue: Queue,
+        rules: Rules | None,
+        core: Core,
+        engine: Engine,
+        failed: Callable[[Failure], None],
+    ) -> None:
+        self.settings = settings
+        self.queue = queue
+        self.rules = rules
+        self.core = core
+        self.engine = engine
+        self.bypassed = self.lost_to_reload = 0
+        self._missing = self._seen = 0
+        self._failed = failed
+        self._told: set[str] = set()
+        self._begun = time.monotonic_ns()
+        self._counters = QueueCounters(queue.number)
+
+    async def until(self, stop: trio.Event) -> None:
+        """Shape until told to stop, for as long as the settings say, or until a policy fails."""
+        duration = self.settings.duration
+        with ungrouped():
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self.engine.run)
+                nursery.start_soon(self._watch, stop)
+                nursery.start_soon(self._show_life)
+                with trio.move_on_after(inf if duration is None else duration / s):
+                    await stop.wait()
+                nursery.cancel_scope.cancel()
+
+    async def _show_life(self) -> None:
+        if self.guardian is not None and self.settings.watchdog is not None:
+            while True:
+                self.guardian.beat()
+                await trio.sleep(self.settings.watchdog / 4 / s)
+
+    async def _watch(self, stop: trio.Event) -> None:
+        while True:
+            self._look_for_losses()
+            self._report()
+            if self.core.failures and self.settings.on_error == "stop":
+                stop.set()
+            await trio.sleep(LOOK / s)
+
+    def _report(self) -> None:
+        """Tell of the first failure of each policy."""
+        failures = self.core.failures
+        for failure in failures[self._seen :]:
+            if failure.policy not in self._told:
+                self._told.add(failure.policy)
+                self._failed(failure)
+        self._seen = len(failures)
+
+    def _look_for_losses(self) -> None:
+        """See whether the kernel still has all packets that the core holds."""
+        counters = self._counters.read()
+        if counters is not None:
+            missing = max(0, self.core.held - counters.held)
+            self.lost_to_reload += max(0, missing - self._missing)
+            self._missing = missing
+
+    async def count_bypassed(self) -> None:
+        """Ask the rules how many packets they matched; those that were never taken passed unshaped."""
+        if self.rules is not None:
+            matched = await trio.to_thread.run_sync(self.rules.packets)
+            if not self.engine.work():
+                self.bypassed = max(self.bypassed, matched - self.core.taken)
+
+    async def finish(self) -> None:
+        """Send on all that is held, let pass what still comes, and leave nothing behind."""
+        self._look_for_losses()
+        self._report()
+        self.engine.answer(self.core.close())
+        with ungrouped():
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self.engine.run)
+                nursery.start_soon(self._show_life)
+                try:
+                    if self.rules is not None:
+                        # No more packets, but the rules' counters stay to be read.
+                        await trio.to_thread.run_sync(self.rules.detach)
+                    await self._drain()
+                    await self.count_bypassed()
+                finally:
+                    if self.rules is not None:
+                        await trio.to_thread.run_sync(self.rules.remove)
+                    nursery.cancel_scope.cancel()
+
+    async def _drain(self) -> None:
+        """Take packets until no more come."""
+        # With someone else's rules they may never cease.
+        with trio.move_on_after(inf if self.rules is not None else PATIENCE / s):
+            before = -1
+            while self.core.taken != before:
+                before = self.core.taken
+                await trio.sleep(QUIET / s)
+                while self.engine.work():
+                    await trio.lowlevel.checkpoint()
+
+    def summary(self) -> Summary:
+        """What it came to so far."""
+        core, holds, counters = self.core, self.engine.holds, self._counters.read()
+        return Summary(
+            taken=core.taken,
+            sent=core.sent,
+            dropped=core.dropped,
+            overflowed=core.overflowed,
+            injected=core.injected,
+            not_injected=self.engine.injector.failed,
+            bypassed=None if self.rules is None else self.bypassed,
+            cut_short=core.cut_short,
+            lost_queue_full=counters and counters.lost_queue_full,
+            lost_buffer_full=counters and counters.lost_buffer_full,
+            lost_to_reload=self.lost_to_reload,
+            wanted=holds.wanted,
+            actual=holds.actual,
+            late=holds.late,
+            failures=tuple(core.failures),
+            duration=time.monotonic_ns() - self._begun,
+            counters=core.counters,
+            allow_bypass=self.settings.allow_bypass,
+        )
