@@ -4,13 +4,13 @@ import shutil
 from pathlib import Path
 
 import pytest
-from tests.trace.lttng import journal_of, unpack
 
 from shaper.cli import main
 from shaper.report.blocking import Blocking, Waker
 from shaper.trace.events import TraceError
 from shaper.trace.lttng import read_lttng
 from shaper.trace.report import Report, report
+from tests.trace.lttng import journal_of, unpack
 
 # Per trace and role: system call, milliseconds; as in the figures made beside the recording.
 FIGURES = {
