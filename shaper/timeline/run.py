@@ -64,7 +64,7 @@ def run(story: Story) -> Outcome:
     happened = [names.event(verdict) for verdict in verdicts]
     new = {name: tuple(talk.tell(raw, remember=False)) for name, raw in unknown.items()}
     told = [
-        event._replace(mentions=tuple(Mention(m.name, new.get(m.name, m.words)) for m in event.mentions))
+        event._replace(mentions=tuple(Mention(m.name, new.get(m.name, tuple(sorted(m.words)))) for m in event.mentions))
         for event in expected
     ]
     bare = [event._replace(mentions=tuple(Mention(m.name) for m in event.mentions)) for event in arrivals]
@@ -113,7 +113,7 @@ class Names:
         """The name of the packet as it arrived, with what was changed; a new one's name with all that it is."""
         name = self._names.get(packet.root)
         if name is not None:
-            return Mention(name, changes(packet.root, packet, self._talk))
+            return Mention(name, tuple(sorted(changes(packet.root, packet, self._talk))))
         if packet.raw in self._copies:
             return Mention(self._copies[packet.raw])
         name = self._unknown.pop(0) if self._unknown else f"new{len(self._copies)}"
