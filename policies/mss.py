@@ -1,0 +1,34 @@
+"""mss: the maximum segment size that both ends announce is clamped."""
+
+from shaper import Count, Packet, Policy, Send, tcp_options
+
+MSS = 2
+
+
+class MSSClamp(Policy):
+    """The maximum segment size in SYN and SYN-ACK is lowered to `size`, so that both ends send smaller segments.
+
+    What routers at a tunnel do (iptables' TCPMSS --set-mss). A SYN that announces none is
+    left alone; its sender's peer uses 536 bytes then (RFC 9293, section 3.7.1).
+
+    # mss size=536
+    +0     < s:syn,mss=1460
+    +0     > s:mss=536
+    +.001  < sa:synack,reply,mss=400
+    +0     > sa
+    """
+
+    shorthand = "size"
+
+    size: Count = 536
+    """The largest segment size announced, in bytes of payload."""
+
+    def on_packet(self, packet: Packet, now: int) -> Send | None:
+        if packet.segment not in ("syn", "synack") or packet.truncated:
+            return None
+        where = tcp_options(packet).get(MSS)
+        if where is None or where.stop - where.start != 2:
+            return None
+        if int.from_bytes(packet.raw[where]) <= self.size:
+            return None
+        return Send(packet.with_raw(packet.raw[: where.start] + self.size.to_bytes(2) + packet.raw[where.stop :]))
