@@ -1,0 +1,58 @@
+"""window: the advertised receive window is shrunk."""
+
+from shaper import Flow, Packet, Policy, Send, Size, Time, tcp_options
+
+WINDOW_SCALE = 3
+RESETS = ("rst",)
+
+
+class Window(Policy):
+    """The receive window that segments advertise is lowered to `size` at most, down to a zero window.
+
+    The receiver of these segments may then send no more than that, as to an application
+    that doesn't read. The window scale (RFC 7323) is learned from the flow's SYN; where that
+    wasn't seen, the field is taken as it is. While a window is zero, the other end probes it
+    (RFC 9293, section 3.8.6.1); once `duration` is over, the answer to its next probe opens
+    the window.
+
+    # window size=1000
+    +0     < k:ack=101 d:data=6,reply
+    +0     > k:win=1000 d:win=1000
+    """
+
+    shorthand = "size"
+
+    size: Size = 4096
+    """The most that is advertised."""
+    after: Time = 0
+    """When it begins, counted from the flow's first packet."""
+    duration: Time = 0
+    """How long it lasts; 0: for ever."""
+
+    def start(self) -> None:
+        self._begin: int | None = None
+        self._scales: dict[Flow, int] = {}
+
+    def on_packet(self, packet: Packet, now: int) -> Send | None:
+        tcp = packet.tcp
+        if self._begin is None:
+            self._begin = now + self.after
+        if tcp is None or packet.segment in RESETS or packet.truncated:
+            return None
+        if packet.segment in ("syn", "synack"):
+            # A SYN's own window is never scaled (RFC 7323, section 2.2).
+            self._learn_scale(packet)
+            scale = 0
+        else:
+            scale = self._scales.get(packet.flow, 0)
+        is_over = self.duration and now >= self._begin + self.duration
+        if now < self._begin or is_over or tcp.window << scale <= self.size:
+            return None
+        at = packet.ip.transport + 14
+        return Send(packet.with_raw(packet.raw[:at] + (self.size >> scale).to_bytes(2) + packet.raw[at + 2 :]))
+
+    def _learn_scale(self, packet: Packet) -> None:
+        where = tcp_options(packet).get(WINDOW_SCALE)
+        # 14 is the most that counts (RFC 7323, section 2.3).
+        scale = min(packet.raw[where.start], 14) if where is not None and where.stop > where.start else 0
+        self._scales[packet.flow] = scale
