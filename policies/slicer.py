@@ -1,0 +1,55 @@
+"""slicer: segments are cut into smaller ones."""
+
+from struct import pack
+
+from shaper import Action, Count, Duration, Packet, Policy, Send, ms
+
+# Flags that belong to the last piece alone: FIN, PSH.
+LAST = 0x09
+URGENT = 0x20
+
+
+class Slicer(Policy):
+    """TCP segments are cut into pieces of at most `size` bytes, which leave `gap` apart.
+
+    As toxiproxy's `slicer`: applications that take one `read` for one message are found out.
+    Each piece is a segment of its own, with its own sequence number; FIN and PSH go with the
+    last. Segments with urgent data, and those that were not copied whole, stay as they are.
+
+    # slicer size=40 gap=10ms
+    +0     < a
+    +0     > a:data=40
+    +.010  > b:data=40,seq=41
+    +.010  > c:data=20,seq=81
+    """
+
+    shorthand = "size"
+
+    size: Count = 64
+    """The most bytes of payload in a piece; 0: segments stay whole."""
+    gap: Duration = 1 * ms
+    """The time between two pieces; a following packet of the flow waits for them."""
+
+    def start(self) -> None:
+        self._until = 0
+
+    def on_packet(self, packet: Packet, now: int) -> list[Action]:
+        at = max(now, self._until)
+        tcp = packet.tcp
+        if tcp is None or not self.size or tcp.payload <= self.size or packet.truncated or tcp.flags & URGENT:
+            return [Send(packet, at=at)]
+        header = packet.raw[: packet.length - tcp.payload]
+        payload = packet.raw[packet.length - tcp.payload : packet.length]
+        actions: list[Action] = []
+        for offset in range(0, tcp.payload, self.size):
+            piece = payload[offset : offset + self.size]
+            is_last = offset + self.size >= tcp.payload
+            raw = bytearray(header + piece)
+            raw[packet.ip.transport + 4 : packet.ip.transport + 8] = pack("!I", (tcp.seq + offset) % (1 << 32))
+            if not is_last:
+                raw[packet.ip.transport + 13] &= ~LAST
+            # The first piece stands for the packet as it came, the others are new.
+            whole = packet.copy() if offset else packet
+            self._until = at + offset // self.size * self.gap
+            actions.append(Send(whole.with_raw(bytes(raw)), at=self._until))
+        return actions
