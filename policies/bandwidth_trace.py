@@ -1,0 +1,93 @@
+"""bandwidth_trace: a link whose rate changes over time, as recorded in a Mahimahi trace."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from shaper import Packet, Policy, Send, Unit, ms
+
+Milliseconds = tuple[int, ...]
+
+OPPORTUNITY = 1504
+"""Bytes that each line of a trace lets through: an MTU, as mahimahi's link_queue.cc has it."""
+
+# 50 ms with an opportunity each millisecond (12 Mbit/s), then 50 ms with one in ten (1.2 Mbit/s).
+FAST_AND_SLOW = (*range(1, 51), *range(60, 101, 10))
+
+
+def read_trace(path: str) -> Milliseconds:
+    """A Mahimahi trace: on each line the millisecond at which one packet may leave.
+
+    Raises:
+        ValueError: the file can't be read, or is not such a trace.
+    """
+    try:
+        times = tuple(int(line) for line in Path(path).read_text().split())
+    except OSError as error:
+        raise ValueError(f"can't read {path}: {error.strerror}") from None
+    except ValueError:
+        raise ValueError(f"{path} holds something else than whole milliseconds") from None
+    if not times or times[0] < 0 or list(times) != sorted(times) or times[-1] == 0:
+        raise ValueError(f"{path} must hold growing milliseconds, the last of which is above 0")
+    return times
+
+
+def format_trace(times: Milliseconds) -> str:
+    return f"{len(times)} packets in {times[-1]} ms"
+
+
+Trace = Annotated[Milliseconds, Unit("trace file", "mobile.trace", read_trace, format_trace)]
+
+
+class BandwidthTrace(Policy):
+    """A link whose rate changes over time: at each recorded millisecond, 1504 bytes may leave.
+
+    Traces are Mahimahi's (mm-link); such of mobile networks come with it. The trace begins
+    with the first packet and begins again at its end. A large packet takes several
+    opportunities, small ones share one; one that nobody uses is lost. `limit=` bounds the
+    queue.
+
+    # bandwidth_trace trace=two.trace
+    +0     < a:udp=1472 b:udp=1472 c:udp=1472
+    +.003  > a                  the trace says 3, 5
+    +.002  > b
+    +.003  > c                  and begins again: 5 + 3
+    """
+
+    needs = "headers"
+    shorthand = "trace"
+
+    scope: Literal["flow", "connection", "queue"] = "queue"
+    """One link for all packets; `flow` gives each flow a link of its own."""
+    trace: Trace = FAST_AND_SLOW
+    """A trace file; without, 12 Mbit/s and 1.2 Mbit/s take turns each 50 ms."""
+
+    def start(self) -> None:
+        self._begin: int | None = None
+        # The opportunity in use: which one since the beginning, and what is left of it.
+        self._nth = 0
+        self._left = OPPORTUNITY
+
+    def on_packet(self, packet: Packet, now: int) -> Send:
+        if self._begin is None:
+            self._begin = now
+        while self._time(self._nth) < now:
+            self._skip(now)
+        length = packet.length
+        while length > self._left:
+            length -= self._left
+            self._nth += 1
+            self._left = OPPORTUNITY
+        self._left -= length
+        return Send(packet, at=self._time(self._nth))
+
+    def _time(self, nth: int) -> int:
+        """When an opportunity comes."""
+        assert self._begin is not None
+        turns, index = divmod(nth, len(self.trace))
+        return self._begin + (turns * self.trace[-1] + self.trace[index]) * ms
+
+    def _skip(self, now: int) -> None:
+        """Those that have passed are lost; whole turns of the trace at once."""
+        turns = (now - self._time(self._nth)) // (self.trace[-1] * ms)
+        self._nth += max(1, turns * len(self.trace))
+        self._left = OPPORTUNITY
