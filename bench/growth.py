@@ -15,15 +15,11 @@ def measure(plan: Plan) -> Figures:
     stages = [1, 2, 4, 8]
     flows = [1, 1_000, 100_000]
     figures: Figures = {}
-    figures["held"] = interleave(
-        plan.rounds, list(held), lambda hold: cost(shaper_delay(hold * MS)), lambda hold: f"{held[hold]} packets"
+    figures["packets held"] = interleave(
+        plan.rounds, list(held), lambda hold: cost(shaper_delay(hold * MS)), lambda hold: str(held[hold])
     )
-    figures["flows"] = interleave(
-        plan.rounds, flows, lambda many: cost(shaper_delay(20 * MS), many), lambda many: f"{many} flows"
-    )
-    figures["stages"] = interleave(
-        plan.rounds, stages, lambda many: cost(pipeline(many)), lambda many: f"{many} delays in a row"
-    )
+    figures["flows"] = interleave(plan.rounds, flows, lambda many: cost(shaper_delay(20 * MS), many), str)
+    figures["stages"] = interleave(plan.rounds, stages, lambda many: cost(pipeline(many)), str)
     return figures
 
 
@@ -44,21 +40,21 @@ def cost(subject: Subject, flows: int = 1) -> dict[str, float]:
         result, cost = trial.load_and_cost(rate=RATE, seconds=max(2 * fill, 2, flows / RATE * 1.2), flows=flows)
         if result.received < result.sent:
             raise BenchError(f"{result.sent - result.received} packets lost")
-        grown = trial.resident() - before
-        return {"cpu_us": cost, "bytes_per_held": grown / (RATE * fill), "bytes_per_flow": grown / flows}
+        return {"cpu_us": cost, "grown": trial.resident() - before}
 
 
 def tables(figures: Figures) -> list[Table]:
-    made = []
-    titles = {"held": "packets held", "flows": "flows", "stages": "stages"}
-    for kind, found in figures.items():
-        table = Table(title=f"Cost per packet as {titles[kind]} grow, {RATE} packets/s", title_justify="left")
-        table.add_column(kind)
-        table.add_column("CPU µs/packet", justify="right")
-        if kind != "stages":
-            table.add_column("memory, bytes each", justify="right")
-        for name, each in found.items():
-            memory = {"held": "bytes_per_held", "flows": "bytes_per_flow"}.get(kind)
-            table.add_row(name, f"{each['cpu_us']:.1f}", *([f"{each[memory]:,.0f}"] if memory else []))
-        made.append(table)
-    return made
+    return [table(kind, found) for kind, found in figures.items()]
+
+
+def table(kind: str, found: dict[str, dict[str, float]]) -> Table:
+    table = Table(title=f"Cost per packet as {kind} grow, delay, {RATE} packets/s", title_justify="left")
+    table.add_column(kind, justify="right")
+    table.add_column("CPU µs/packet", justify="right")
+    table.add_column("memory beyond the first row's, bytes each", justify="right")
+    least = min(found, key=int)
+    for name, each in found.items():
+        more = int(name) - int(least)
+        memory = f"{(each['grown'] - found[least]['grown']) / more:,.0f}" if more and kind != "stages" else "-"
+        table.add_row(name, f"{each['cpu_us']:.1f}", memory)
+    return table

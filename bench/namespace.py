@@ -4,8 +4,7 @@ import os
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import NamedTuple, Self
+from typing import NamedTuple
 
 from bench.programs import BenchError
 
@@ -26,7 +25,7 @@ class QueueCounts(NamedTuple):
 
 
 class Namespace:
-    """lo with the MTU of Ethernet; leaving the context ends what was started in it.
+    """lo with the MTU of Ethernet; `close` ends what was started in it.
 
     Every program runs in a session of its own at nice -20, so that other work on the machine disturbs least.
 
@@ -46,10 +45,8 @@ class Namespace:
         self.proc = Path(f"/proc/{self._keeper.pid}/net")
         self._started: list[subprocess.Popen[str]] = []
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+    def close(self) -> None:
+        """End what was started in the namespace, and with it the namespace."""
         for process in [*reversed(self._started), self._keeper]:
             process.kill()
             process.communicate()

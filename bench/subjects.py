@@ -83,7 +83,7 @@ def throughput_subjects() -> list[Subject]:
         shaper_pass(),
         shaper_delay(),
         Subject("shaper spread_burst", shaper("spread_burst:gap=1us")),
-        Subject("shaper delay + loss + reorder", shaper("delay:time=20ms", "loss:rate=0%", "reorder:rate=0%"), 20 * MS),
+        Subject("shaper, pipeline of three", shaper("delay:time=20ms", "loss:0%", "spread_burst:gap=1us"), 20 * MS),
         Subject("shaper, policy from a file", shaper(str(policies / "drop_psh.py"))),
         Subject("shaper, policy with packet.scapy()", shaper(str(policies / "drop_psh_scapy.py"))),
     ]

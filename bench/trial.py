@@ -42,13 +42,17 @@ class Trial:
         self.process: subprocess.Popen[str] | None = None
 
     def __enter__(self) -> Self:
-        if self.subject.command:
-            self.process = self.namespace.start(self.subject.command)
-            self._wait_until_bound(self.process)
+        try:
+            if self.subject.command:
+                self.process = self.namespace.start(self.subject.command)
+                self._wait_until_bound(self.process)
+        except BaseException:
+            self.namespace.close()
+            raise
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self.namespace.__exit__(kind, error, at)
+        self.namespace.close()
 
     def _wait_until_bound(self, process: subprocess.Popen[str]) -> None:
         give_up = time.monotonic() + START_WITHIN
