@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
 from shaper.probe.compare import Column, Row, rows
@@ -94,10 +95,11 @@ def show(comparison: Comparison, console: Console) -> None:
         console.print()
     width = max(len(column.condition.name) for column in comparison.columns)
     for column in comparison.columns:
-        console.print(f"{column.condition.name:{width}}  {column.condition}", markup=False)
+        line = f"{column.condition.name:{width}}  {column.condition}"
+        console.print(fill(line, console.width, subsequent_indent=" " * (width + 2)), markup=False)
     console.print(f"times from {comparison.times_from}", markup=False)
     for line in findings(comparison):
-        console.print(line, markup=False)
+        console.print(fill(line, console.width, subsequent_indent="  "), markup=False)
 
 
 def _table(comparison: Comparison) -> Table:

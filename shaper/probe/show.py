@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from textwrap import fill
 from typing import TYPE_CHECKING
 
 from shaper.probe.ends import ROLES
@@ -28,7 +29,7 @@ def show(report: Report, console: Console) -> None:
     shaped = " | ".join(report.policies) or "not shaped"
     which = f", run {index + 1} of {count} (the median)" if count > 1 else ""
     console.print(f"{report.workload}: {shaped}{which}", markup=False, style="bold")
-    console.print(_story(report), markup=False)
+    console.print(fill(_story(report), console.width), markup=False)
     began = report.runs[index].began
     for role in ROLES:
         found = [blocking for blocking in report.blockings[index] if blocking.role == role]

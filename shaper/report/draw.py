@@ -100,15 +100,8 @@ def _panel(axes: Axes, panel: Panel, rows: Sequence[int], scale: float, theme: T
     if panel.note:
         axes.text(1, 1.02, panel.note, transform=axes.transAxes, color=theme.muted, va="bottom", ha="right")
     if not panel.arrows:
-        axes.text(
-            0.5,
-            names["shaper"] / height,
-            "not shaped",
-            transform=axes.transAxes,
-            color=theme.muted,
-            ha="center",
-            va="center",
-        )
+        why = "packets not seen" if panel.note else "not shaped"
+        axes.text(0.5, 0.5, why, color=theme.muted, ha="center", va="center", transform=axes.transAxes)
     for lane, y in lanes.items():
         bars = [bar for bar in panel.bars if bar.lane == lane]
         for index, bar in enumerate(bars):

@@ -13,12 +13,13 @@ from shaper.live.privileges import CAP_SYS_ADMIN, can
 ROOT = Path(__file__).parents[2]
 
 
-def test_the_demo_spreads_the_burst_of_a_netcat() -> None:
+def test_the_demo_spreads_the_burst_of_a_netcat(tmp_path: Path) -> None:
     if not can(CAP_SYS_ADMIN):
         pytest.skip("runs in a network namespace, which needs root")
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     command = [ROOT / "demo" / "run"]
-    done = subprocess.run(command, env={**os.environ, "PATH": path}, capture_output=True, text=True, timeout=60)
+    environment = {**os.environ, "PATH": path}
+    done = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=180)
     assert done.returncode == 0, done.stderr
     assert "the server received: lttng" in done.stdout
     assert all(len(line) <= 80 for line in done.stdout.splitlines())
@@ -27,3 +28,6 @@ def test_the_demo_spreads_the_burst_of_a_netcat() -> None:
         went.setdefault(packet, float(time))
     assert went["data"] - went["handshake-ack"] > 95
     assert went["fin"] - went["data"] > 95
+    # It ends with the comparison, and its picture.
+    assert done.stdout.count("hidden by netem: server poll") == 2
+    assert (tmp_path / "compare.svg").read_text().startswith("<?xml")
