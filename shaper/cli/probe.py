@@ -11,6 +11,7 @@ import typer
 from shaper.cli.options import Json, MaxHold, Seed, duration, policy_names
 from shaper.core import MAX_HOLD
 from shaper.errors import UsageError
+from shaper.probe.workloads import names
 from shaper.units import ms, s
 
 if TYPE_CHECKING:
@@ -30,8 +31,6 @@ EXAMPLES = (
 
 def workload_names(incomplete: str) -> list[str]:
     """For the shell's completion."""
-    from shaper.probe.workload import names
-
     return [name for name in names() if name.startswith(incomplete)]
 
 
@@ -39,8 +38,7 @@ Workload = Annotated[
     str,
     typer.Option(
         metavar="NAME[:option=value,…]",
-        help="What the two processes do: netcat, connect, connects, request, pipeline, bulk, idle, tls, http, udp; "
-        "or a file.py.",
+        help=f"What the two processes do: {', '.join(names())}; or a file.py.",
         autocompletion=workload_names,
     ),
 ]

@@ -14,7 +14,6 @@ class attributes, as in a policy.
 from __future__ import annotations
 
 import importlib
-from importlib.resources import files
 from inspect import get_annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 from shaper.errors import UsageError
 from shaper.load import load_file, split_options, suggest
 from shaper.options import options_of
+from shaper.probe.workloads import names
 
 if TYPE_CHECKING:
     from shaper.probe.end import End
@@ -49,12 +49,6 @@ class Workload:
     @classmethod
     def option_names(cls) -> list[str]:
         return [name for base in cls.__mro__ for name in get_annotations(base) if not name.startswith("_")]
-
-
-def names() -> list[str]:
-    """The workloads that come with shaper."""
-    entries = (entry.name for entry in files("shaper.probe.workloads").iterdir())
-    return sorted(name[:-3] for name in entries if name.endswith(".py") and not name.startswith("_"))
 
 
 def load(spec: str) -> Workload:

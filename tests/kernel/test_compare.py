@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -58,6 +59,15 @@ def test_whether_the_ack_or_the_data_completed_the_handshake() -> None:
     late = by["late ACK"]
     assert late["accept_return_minus_connect_ms"] < 100
     assert "completed by" in printed
+
+
+def test_an_ordinary_user(ordinary: Callable[..., subprocess.CompletedProcess[str]]) -> None:
+    spread = "spread=delay:time=50ms | spread_burst:gap=50ms"
+    given = ["--condition", 'netem:"delay 50ms"', "--condition", spread, "--json"]
+    done = ordinary(*SHAPER, "compare", *given)
+    assert done.returncode == 0, done.stderr
+    hidden = [row["waited_for"] for row in json.loads(done.stdout)["rows"] if row["hidden_by_netem"]]
+    assert hidden == ["data", "end of file"]
 
 
 def test_any_command() -> None:

@@ -212,6 +212,14 @@ def test_two_ends_apart() -> None:
     assert calls == ["accept4", "poll", "recvfrom", "poll", "recvfrom", "close"]
 
 
+def test_user_namespaces_switched_off(ordinary: Callable[..., subprocess.CompletedProcess[str]]) -> None:
+    # A user namespace has a limit of its own; without CAP_SYS_ADMIN one more is needed.
+    off = 'echo 0 > /proc/sys/user/max_user_namespaces; exec setpriv --bounding-set=-sys_admin "$@"'
+    done = ordinary("unshare", "-Ur", "sh", "-c", off, "sh", *SHAPER, "probe")
+    assert done.returncode == 1
+    assert done.stderr.startswith("shaper: user namespaces are switched off here; switch them on with `sudo sysctl ")
+
+
 def test_the_report(tmp_path: Path) -> None:
     figure = tmp_path / "netcat.svg"
     command = [*SHAPER, "probe", "--policy", "delay:time=50ms", "--figure", str(figure)]

@@ -1,13 +1,15 @@
 """Conditions and the rows of a comparison, on waits written by hand."""
 
 import io
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 from shaper.errors import UsageError
 from shaper.probe.compare import MANY, Column, Wait, rows
 from shaper.probe.comparison import Comparison, findings, show
-from shaper.probe.conditions import Condition, parse
+from shaper.probe.conditions import Condition, parse, prepare
 from shaper.report.output import WIDTH
 from shaper.units import ms
 
@@ -101,6 +103,44 @@ def test_conditions(text: str, condition: Condition) -> None:
 def test_a_condition_with_an_unknown_policy() -> None:
     with pytest.raises(UsageError, match="there is no policy 'dellay'"):
         parse("slow=dellay:1ms")
+
+
+@pytest.fixture
+def tc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Puts a script in the place of tc."""
+
+    def put(script: str) -> None:
+        (tmp_path / "tc").write_text(f"#!/bin/sh\n{script}\n")
+        (tmp_path / "tc").chmod(0o755)
+
+    monkeypatch.setenv("PATH", str(tmp_path))
+    return put
+
+
+def test_a_kernel_with_netem_is_asked_for_it(tc: Callable[[str], None], tmp_path: Path) -> None:
+    tc(f'echo "$@" > {tmp_path}/given')
+    condition = prepare(NETEM.condition)
+    assert (tmp_path / "given").read_text() == "qdisc add dev lo root netem delay 100ms\n"
+    assert (condition.policies, condition.note) == ((), "")
+
+
+def test_without_netem_the_delay_policy_stands_in(tc: Callable[[str], None]) -> None:
+    tc("echo 'Error: Specified qdisc kind is unknown.' >&2; exit 2")
+    condition = prepare(NETEM.condition)
+    assert condition.policies == ("delay:time=100ms",)
+    assert str(condition) == "netem delay 100ms (this kernel has no netem; delay:time=100ms stands in)"
+    with pytest.raises(UsageError, match="no netem, and only `delay TIME` has a stand-in, not 'loss 5%'"):
+        prepare(Condition("netem", netem="loss 5%"))
+
+
+def test_without_tc_too(tc: Callable[[str], None]) -> None:
+    assert prepare(NETEM.condition).note == "no tc here; delay:time=100ms stands in"
+
+
+def test_what_tc_refuses_is_the_users_mistake(tc: Callable[[str], None]) -> None:
+    tc("echo 'What is \"dlay\"?' >&2; exit 1")
+    with pytest.raises(UsageError, match=r'netem dlay 3ms: What is "dlay"\?'):
+        prepare(Condition("netem", netem="dlay 3ms"))
 
 
 def test_a_condition_says_what_it_does() -> None:
