@@ -21,6 +21,7 @@ EXITS: dict[str, Kind] = {
 }
 # The flags of an event tell in which context it came, where entry or exit were lost or not recorded.
 FLAGGED = {"h": Waker("irq", "(not recorded)"), "s": Waker("softirq", "(not recorded)")}
+IDLE = 0
 
 
 class Contexts:
@@ -56,7 +57,8 @@ class Contexts:
         stack = self._stacks.get(event.cpu)
         if stack:
             return stack[-1]
-        return FLAGGED.get(event.fields.get("context", ""))
+        # The idle task does nothing of itself.
+        return FLAGGED.get(event.fields.get("context", "h" if event.tid == IDLE else ""))
 
 
 def _timer(function: str) -> str:

@@ -39,6 +39,8 @@ FUNCTION = re.compile(r"function=(\w+)")
 LENGTH = re.compile(r"\blen=(\d+)")
 STATE = re.compile(r"newstate=(\w+)")
 
+# The third flag: in which context it came.
+CONTEXTS = {"h": "h", "H": "h", "Z": "h", "z": "h", "s": "s"}
 CLONE_THREAD = 0x10000
 ETHERNET = 14
 
@@ -77,8 +79,8 @@ def read_lines(lines: Iterable[str]) -> Iterator[Event]:
             fields = convert(rest)
         if fields is None:
             continue
-        if name == "sched_waking" and flags:
-            fields["context"] = {"h": "h", "H": "h", "s": "s"}.get(flags[2:3], "")
+        if flags and flags[2:3] in CONTEXTS:
+            fields["context"] = CONTEXTS[flags[2:3]]
         if name == "task_newtask":
             name = "sched_process_fork"
         yield Event(at, int(cpu), int(tid), comm, name, fields)

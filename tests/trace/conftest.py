@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from shaper.trace.tracefs import obstacle
+from tests.schema import schema
 
 Document = dict[str, Any]
 Shaper = Callable[..., Document]
@@ -35,6 +36,7 @@ def shaper(tracer: None, tmp_path: Path) -> Shaper:
         done = subprocess.run(line, capture_output=True, text=True, timeout=120)
         assert done.returncode == status, done.stdout + done.stderr
         result: Document = json.loads(document.read_text())
+        schema("report").validate(result.get("trace", result))
         return result
 
     return run

@@ -1,5 +1,7 @@
 """The netcat experiment as LTTng recorded it: its figures, its wakers, its packets."""
 
+import csv
+import json
 import shutil
 from pathlib import Path
 
@@ -10,6 +12,7 @@ from shaper.report.blocking import Blocking, Waker
 from shaper.trace.events import TraceError
 from shaper.trace.lttng import read_lttng
 from shaper.trace.report import Report, report
+from tests.schema import schema
 from tests.trace.lttng import journal_of, unpack
 
 # Per trace and role: system call, milliseconds; as in the figures made beside the recording.
@@ -145,6 +148,26 @@ def test_a_trace_cut_in_the_middle(tmp_path: Path, capsys: pytest.CaptureFixture
     assert status == 1
     assert "cut or damaged" in " ".join((said.out + said.err).split())
     assert "Traceback" not in said.out + said.err
+
+
+def test_the_command_and_its_document(tmp_path: Path) -> None:
+    directory, journal, document = unpack("nfqueue", tmp_path), tmp_path / "journal", tmp_path / "document.json"
+    journal_of(directory / "packets.jsonl", journal)
+    table = tmp_path / "table.csv"
+    options = ["--journal", str(journal), "--command", "nc", "--csv", str(table), f"--json={document}"]
+    assert main(["report", str(directory), *options]) == 0
+    content = json.loads(document.read_text())
+    schema("report").validate(content)
+    assert [row["held"][0]["class"] for row in content["blockings"]] == [
+        "handshake-ack",
+        "synack",
+        "fin",
+        "data",
+        "fin",
+    ]
+    rows = list(csv.DictReader(table.open()))
+    assert [row["syscall"] for row in rows] == ["accept4", "pselect6", "poll", "poll", "poll"]
+    assert rows[0]["held"].startswith("← ACK(100.1) ← SYN-ACK(100.1) ← SYN(100.1)")
 
 
 def test_no_babeltrace_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

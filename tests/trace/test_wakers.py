@@ -77,8 +77,9 @@ def traced(shaper: Shaper, program: str, *arguments: Path) -> list[Row]:
 
 def long(rows: list[Row], *syscalls: str) -> Row:
     """The one long blocking in one of these calls."""
-    (row,) = [row for row in rows if row["syscall"] in syscalls and row["duration_ms"] > LONG]
-    return row
+    found = [row for row in rows if row["syscall"] in syscalls and row["duration_ms"] > LONG]
+    assert len(found) == 1, rows
+    return found[0]
 
 
 def test_pipe(shaper: Shaper) -> None:
