@@ -19,6 +19,7 @@ from shaper.options import Option, options_of
 from shaper.pipeline import Verdict
 from tests.traffic import anew, openings, traffic
 
+STORIES = Path(__file__).parent / "timelines"
 VALUES: dict[str, tuple[str, ...]] = {
     "duration": ("0", "1us", "3ms", "20ms", "1s"),
     "share": ("0%", "1%", "50%", "100%"),
@@ -26,7 +27,8 @@ VALUES: dict[str, tuple[str, ...]] = {
     "time": ("0", "3ms", "1s", "1min"),
     "text": ("shaper", "X"),
     "number": ("0", "1", "-20"),
-    "FILE": (str(Path(__file__).parent / "timelines" / "delays.steps"),),
+    "file of delays": (str(STORIES / "delays.steps"),),
+    "trace file": (str(STORIES / "two.trace"),),
     "numbers or FILE": ("none", "1+3-5"),
     "rate": ("10kbit", "1mbit", "1gbit"),
     "size": ("1", "60b", "1kb", "1mb"),
@@ -40,8 +42,11 @@ def values_of(option: Option) -> st.SearchStrategy[str]:
     """Ways in which this option may be given."""
     if option.kind in VALUES:
         return st.sampled_from(VALUES[option.kind])
-    assert "|" in option.kind, f"say in this test what an option of kind '{option.kind}' may be given as"
-    return st.sampled_from(option.kind.split("|"))
+    choices = option.kind.split("|")
+    assert option.format(option.default) in choices, (
+        f"say in this test what an option of kind '{option.kind}' may be given as"
+    )
+    return st.sampled_from(choices)
 
 
 def specs(name: str, *, without: Collection[str] = ()) -> st.SearchStrategy[str]:
@@ -71,7 +76,7 @@ def fates(verdicts: list[Verdict]) -> list[tuple[int, str, int]]:
 
 @pytest.mark.parametrize("name", builtin_names())
 @given(data=st.data())
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 def test_no_packet_is_forgotten(name: str, data: st.DataObject) -> None:
     """No exception, one verdict for each packet, and none before the packet came."""
     spec = data.draw(specs(name))
@@ -85,7 +90,7 @@ def test_no_packet_is_forgotten(name: str, data: st.DataObject) -> None:
 
 @pytest.mark.parametrize("name", builtin_names())
 @given(data=st.data())
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 def test_the_seed_decides_all_chance(name: str, data: st.DataObject) -> None:
     spec = data.draw(specs(name))
     # A SYN from the service's port would make the client's port the service.
@@ -101,7 +106,7 @@ def is_odd_opening(packet: Packet) -> bool:
 
 @pytest.mark.parametrize("name", builtin_names())
 @given(packets=traffic())
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 def test_classes_that_are_not_asked_for_pass_at_once(name: str, packets: list[Packet]) -> None:
     _, verdicts = play(load(f"{name}:only=icmp"), anew(packets))
     for verdict in verdicts:
@@ -111,13 +116,13 @@ def test_classes_that_are_not_asked_for_pass_at_once(name: str, packets: list[Pa
             assert not verdict.rewritten
 
 
-DISORDERLY = ("reorder",)
+DISORDERLY = ("reorder", "slow_close")
 """Policies that don't promise to keep the order of a flow's packets."""
 
 
 @pytest.mark.parametrize("name", [name for name in builtin_names() if name not in DISORDERLY])
 @given(data=st.data())
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 def test_order_is_kept(name: str, data: st.DataObject) -> None:
     spec = data.draw(specs(name, without={"order", "reorder", "only"}))
     packets = data.draw(traffic())
@@ -125,7 +130,8 @@ def test_order_is_kept(name: str, data: st.DataObject) -> None:
     flows: dict[Any, list[int]] = {}
     for verdict in verdicts:
         if verdict.fate == "sent":
-            flows.setdefault(verdict.packet.flow, []).append(verdict.packet.root.id)
+            # A SYN with another sequence number opens another connection with the same ports.
+            flows.setdefault(verdict.packet.track, []).append(verdict.packet.root.id)
     for sent in flows.values():
         assert sent == sorted(sent)
 
@@ -133,7 +139,7 @@ def test_order_is_kept(name: str, data: st.DataObject) -> None:
 @given(
     packets=traffic(), gap=st.sampled_from((1 * ms, 20 * ms)), scope=st.sampled_from(("flow", "connection", "queue"))
 )
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 def test_spread_burst_keeps_the_gap(packets: list[Packet], gap: Duration, scope: str) -> None:
     core, verdicts = play(load(f"spread_burst:gap={gap}ns,scope={scope}"), anew(packets))
     assert core.cut_short == 0
@@ -148,14 +154,14 @@ def test_spread_burst_keeps_the_gap(packets: list[Packet], gap: Duration, scope:
 
 
 @given(packets=traffic(), time=st.sampled_from((0, 3 * ms, 100 * ms)))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 def test_delay_without_jitter_is_exact(packets: list[Packet], time: int) -> None:
     _, verdicts = play(load(f"delay:{time}ns"), anew(packets))
     assert all(verdict.planned == verdict.packet.root.arrived + time for verdict in verdicts)
 
 
 @given(packets=traffic(), count=st.integers(1, 4))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 def test_thinning_drops_nothing_but_pure_acks(packets: list[Packet], count: int) -> None:
     _, verdicts = play(load(f"hold_acks:mode=thin,count={count}"), anew(packets))
     for verdict in verdicts:
