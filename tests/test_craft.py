@@ -6,7 +6,9 @@ from scapy.layers.inet6 import ICMPv6PacketTooBig, IPv6
 
 from shaper import Packet, reset_receiver, reset_sender, tcp_options, too_big
 from shaper.header import ACK, FIN, PSH, RST, SYN
+from shaper.load import load
 from shaper.timeline.look import Ends, Look, bytes_of
+from tests.test_policies import play
 
 V4 = Ends("192.0.2.1", 40000, "192.0.2.9", 80)
 V6 = Ends("2001:db8::1", 40000, "2001:db8::9", 80)
@@ -100,3 +102,47 @@ def test_broken_tcp_options_end_the_search(options: bytes) -> None:
     raw = bytearray(segment(SYN).raw + options.ljust(4, b"\1"))
     raw[32] = 6 << 4
     assert all(len(raw[where]) in (0, 1, 2) for where in tcp_options(Packet(bytes(raw))).values())
+
+
+def scaled(flags: int, window: int, scale: int | None) -> Packet:
+    packet = segment(flags)
+    layers = packet.scapy()
+    layers[TCP].window = window
+    layers[TCP].options = [] if scale is None else [("WScale", scale)]
+    changed = packet.with_scapy(layers)
+    return Packet(changed.raw, id=1)
+
+
+@pytest.mark.parametrize(("scale", "expected"), [(0, 1000), (3, 125), (7, 7), (None, 1000), (200, 0)])
+def test_a_window_is_shrunk_by_its_scale(scale: int | None, expected: int) -> None:
+    """The SYN's own window is unscaled; 14 is the largest scale there is (RFC 7323)."""
+    _, verdicts = play(load("window:size=1000"), [scaled(SYN, 64240, scale), scaled(ACK, 65535, None)])
+    first, second = (verdict.packet for verdict in verdicts)
+    assert first.tcp is not None
+    assert second.tcp is not None
+    assert (first.tcp.window, second.tcp.window) == (1000, expected)
+    assert checksums_are_right(second)
+
+
+def test_slices_make_up_the_segment_again() -> None:
+    packet = segment(ACK | PSH | FIN, payload=1000, seq=4294967000)
+    _, verdicts = play(load("slicer:size=300"), [packet])
+    pieces = [verdict.packet for verdict in verdicts]
+    expected = 4294967000
+    data = b""
+    for piece in pieces:
+        assert piece.tcp is not None
+        assert piece.tcp.seq == expected % (1 << 32)
+        assert bool(piece.tcp.flags & FIN) == bool(piece.tcp.flags & PSH) == (piece is pieces[-1])
+        assert checksums_are_right(piece)
+        expected += piece.tcp.payload
+        data += piece.raw[40:]
+    assert data == packet.raw[40:]
+
+
+@pytest.mark.parametrize("spec", ["slicer:size=10", "mss:size=100", "window:size=0", "corrupt:100%", "duplicate:100%"])
+def test_packets_that_were_not_copied_whole_go_on_unchanged(spec: str) -> None:
+    packet = Packet(segment(SYN, payload=1000, mss=1460).raw[:128], id=1)
+    core, verdicts = play(load(spec), [packet])
+    assert core.failures == []
+    assert [(verdict.fate, verdict.rewritten) for verdict in verdicts] == [("sent", False)]
