@@ -10,7 +10,8 @@ ACK_ALONE = "A"
 class HoldAcks(Policy):
     """Pure ACKs are held: each for `time`, or in batches, or with the newest of each batch alone sent.
 
-    What a receiver with late ACKs does to a sender: its rate follows the ACKs. Pure ACKs
+    What a receiver with late ACKs does to a sender: its rate follows the ACKs. With
+    `mode=thin,count=4`, only every fourth segment seems to be acknowledged. Pure ACKs
     carry no payload, no SACK blocks and no flags, and acknowledge something new. All
     else goes on at once: duplicate ACKs and window updates, data, SYN, FIN, RST.
 
