@@ -6,6 +6,11 @@ from collections.abc import Callable, Generator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# How long one example takes says nothing on a busy machine.
+settings.register_profile("busy", deadline=None)
+settings.load_profile("busy")
 
 PART = 50
 """Tests of endurance do so much less than `./dev soak`."""
