@@ -26,8 +26,10 @@ class Statistic:
     _squares: float = 0.0
 
     def add(self, duration: int) -> None:
-        self.min = duration if not self.count else min(self.min, duration)
-        self.max = max(self.max, duration)
+        if duration < self.min or not self.count:
+            self.min = duration
+        if duration > self.max:
+            self.max = duration
         self.count += 1
         self.sum += duration
         away = duration - self.mean

@@ -118,9 +118,9 @@ class Analysis:
             task = self.tasks[tid] = Task(tid, comm, at)
             task.process = tid
         if comm:
+            # A source that says the name may say the process, too.
             task.comm = comm
-        if "tgid" in fields:
-            task.process = fields["tgid"]
+            task.process = fields.get("tgid", task.process)
         return task
 
     def _switch(self, event: Event) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from shaper.trace.events import SOFTIRQS
-from shaper.trace.ring import Decode, Field, Fields, reader, text
+from shaper.trace.ring import REMEMBERED, Decode, Field, Fields, reader, text
 from shaper.trace.syscalls import fields_of
 
 CLONE_THREAD = 0x10000
@@ -93,19 +93,27 @@ def _enter(fields: Format, calls: Mapping[int, str]) -> Decode:
     first = fields["args"]._replace(size=8, kind="int", signed=False)
     read = reader({"id": fields["id"], "first": first}, "id", "first")
 
+    known: dict[tuple[int, ...], Fields] = {}
+
     def decode(page: bytes, at: int) -> Fields:
-        number, argument = read(page, at)
-        return fields_of(calls, number, argument)
+        # The same few calls come again and again. Nobody changes these fields: a call is made in no interrupt.
+        key = read(page, at)
+        fields = known.get(key)
+        if fields is None:
+            if len(known) >= REMEMBERED:
+                known.clear()
+            fields = known[key] = fields_of(calls, *key)
+        return fields
 
     return decode
 
 
 def _exit(fields: Format, calls: Mapping[int, str]) -> Decode:
-    read = reader(fields, "id", "ret")
+    read, name = reader(fields, "id", "ret"), calls.get
 
     def decode(page: bytes, at: int) -> Fields:
         number, result = read(page, at)
-        return {"syscall": calls.get(number, ""), "ret": result}
+        return {"syscall": name(number, ""), "ret": result}
 
     return decode
 

@@ -71,14 +71,15 @@ def report(
     analysis = Analysis()
     attribution = Attribution(analysis, records)
     result = Report()
+    choice, counts = _Choice(analysis, pids, names), _Counts(result)
     longest: list[tuple[int, int, Blocking]] = []
     try:
         for task, off in analysis.run(events):
-            if not off.slept or not _is_chosen(analysis, task, pids, names):
+            if off.state == "R" or task not in choice:
                 continue
             duration = (analysis.last if off.end < 0 else off.end) - off.start
             result.count += 1
-            _count(result, analysis.leader(task), off, duration)
+            counts.add(analysis.leader(task), off, duration)
             if len(longest) < listed:
                 heappush(longest, (duration, result.count, attribution.explain(task, off)))
             elif duration > longest[0][0]:
@@ -90,7 +91,7 @@ def report(
     result.first, result.last, result.events, result.lost = analysis.first, analysis.last, analysis.count, analysis.lost
     result.blockings = sorted((entry[2] for entry in longest), key=lambda blocking: blocking.start)
     everyone = [*analysis.exited, *analysis.tasks.values()]
-    chosen = [task for task in everyone if _is_chosen(analysis, task, pids, names)]
+    chosen = [task for task in everyone if task in choice]
     if analysis.scheduler:
         result.cpu = list(cpu_times(chosen))
         for task in chosen:
@@ -99,37 +100,58 @@ def report(
     return result
 
 
-def _is_chosen(analysis: Analysis, task: Task, pids: Collection[int], names: Collection[str]) -> bool:
-    if not task.entered:
-        return False  # a thread of the kernel, or nothing was seen of it
-    if names and task.comm not in names:
-        return False
-    if not pids or task.tid in pids:
-        return True
-    process, seen = task.process, set[int]()
-    while process and process not in seen:
-        if process in pids:
+class _Choice:
+    """The tasks that were asked for; see `report`."""
+
+    def __init__(self, analysis: Analysis, pids: Collection[int], names: Collection[str]) -> None:
+        self._analysis = analysis
+        self._pids, self._names = pids, names
+        self._known: dict[tuple[Task, str, int], bool] = {}
+
+    def __contains__(self, task: Task) -> bool:
+        if not task.entered:
+            return False  # a thread of the kernel, or nothing was seen of it
+        key = (task, task.comm, task.process)
+        chosen = self._known.get(key)
+        if chosen is None:
+            chosen = self._known[key] = self._is_chosen(task)
+        return chosen
+
+    def _is_chosen(self, task: Task) -> bool:
+        if self._names and task.comm not in self._names:
+            return False
+        if not self._pids or task.tid in self._pids:
             return True
-        seen.add(process)
-        parent = analysis.find(process, task.since)
-        process = parent.parent if parent is not None else 0
-    return False
+        process, seen = task.process, set[int]()
+        while process and process not in seen:
+            if process in self._pids:
+                return True
+            seen.add(process)
+            parent = self._analysis.find(process, task.since)
+            process = parent.parent if parent is not None else 0
+        return False
 
 
-def _count(result: Report, process: Task, off: Off, duration: int) -> None:
-    _add(result.by_syscall, process, off.syscall or "(no call)", duration)
-    if off.fd is not None:
-        _add(result.by_fd, process, f"{off.fd} {off.file}".strip(), duration)
+class _Counts:
+    """Counts blockings by call and by file descriptor."""
+
+    def __init__(self, result: Report) -> None:
+        self._by_syscall, self._by_fd = result.by_syscall, result.by_fd
+        self._known: dict[tuple[Task, str, int | None, str], tuple[Statistic, Statistic]] = {}
+
+    def add(self, process: Task, off: Off, duration: int) -> None:
+        key = (process, off.syscall, off.fd, off.file)
+        both = self._known.get(key)
+        if both is None:
+            by_syscall = _of(self._by_syscall, process, off.syscall or "(no call)")
+            fd = Statistic() if off.fd is None else _of(self._by_fd, process, f"{off.fd} {off.file}".strip())
+            both = self._known[key] = by_syscall, fd
+        for statistic in both:
+            statistic.add(duration)
 
 
-def _add(statistics: dict[Task, dict[str, Statistic]], process: Task, name: str, duration: int) -> None:
-    of_process = statistics.get(process)
-    if of_process is None:
-        of_process = statistics[process] = {}
-    statistic = of_process.get(name)
-    if statistic is None:
-        statistic = of_process[name] = Statistic()
-    statistic.add(duration)
+def _of(statistics: dict[Task, dict[str, Statistic]], process: Task, name: str) -> Statistic:
+    return statistics.setdefault(process, {}).setdefault(name, Statistic())
 
 
 def _spent(path: Path, task: Task, analysis: Analysis) -> dict[str, int]:
