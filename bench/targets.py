@@ -98,6 +98,11 @@ TARGETS = [
         "packages imported by help in vain", "0",
         lambda figures: at(figures, "startup", "shaper --help", "heavy_imports"), at_most(0), 0,
     ),
+    Target(
+        "seconds to analyse 1 million events of a trace", "≤ 10",
+        lambda figures: at(figures, "tracing", "analysis", "recording of pipes", "seconds_per_million"),
+        at_most(10), 1,
+    ),
 ]  # fmt: skip
 
 
