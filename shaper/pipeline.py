@@ -274,10 +274,13 @@ class Pipeline:
         seat.wakes = seat.wakes + 1 if current is None and at < self.now + AT_ONCE else 0
         if seat.wakes > WAKES_IN_A_ROW:
             raise PolicyError(f"asked {WAKES_IN_A_ROW} times in a row to be woken at once, so time can't go on")
+        at = min(max(at, self.now), NEVER - 1)
+        if seat.wake == at:
+            return
         if seat.wake is not None:
             self._note_replaced()
-        seat.wake = min(max(at, self.now), NEVER - 1)
-        self.agenda.add(seat.wake, seat, None)
+        seat.wake = at
+        self.agenda.add(at, seat, None)
 
     def _note_replaced(self) -> None:
         """An entry of the agenda will never happen. Without an end to their number memory would have none."""

@@ -106,5 +106,5 @@ def test_scapy_layers_are_changed_and_put_right() -> None:
 def test_what_was_cut_can_be_neither_rewritten_nor_copied() -> None:
     cut = Packet(bytes(PACKETS["udp v6"] / Raw(bytes(500)))[:128], id=9)
     for act in (cut.copy, lambda: cut.with_raw(cut.raw), lambda: cut.with_scapy(cut.scapy())):
-        with pytest.raises(TruncatedPacket, match=r"has 548 bytes and 128 were copied, so it can't be (rewritten|copied): "):
+        with pytest.raises(TruncatedPacket, match="has 548 bytes and 128 were copied, so it can't be"):
             act()
