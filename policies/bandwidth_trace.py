@@ -46,11 +46,10 @@ class BandwidthTrace(Policy):
     opportunities, small ones share one; one that nobody uses is lost. `limit=` bounds the
     queue.
 
-    # bandwidth_trace trace=two.trace
-    +0     < a:udp=1472 b:udp=1472 c:udp=1472
-    +.003  > a                  the trace says 3, 5
-    +.002  > b
-    +.003  > c                  and begins again: 5 + 3
+    # bandwidth_trace
+    +0     < a:udp=2472 b:udp=472 c:udp=472
+    +.002  > a b            2500 and 500 bytes fill two opportunities, all but 8 bytes
+    +.001  > c
     """
 
     needs = "headers"

@@ -20,6 +20,7 @@ class Corrupt(Policy):
     """
 
     shorthand = "probability"
+    holds = False
 
     scope: Literal["flow", "connection", "queue"] = "queue"
     """One object for the link, as netem's; `flow` gives each flow a chance of its own."""

@@ -25,6 +25,7 @@ class DropFirst(Policy):
 
     needs = "headers"
     shorthand = "nth"
+    holds = False
 
     only: Classes = frozenset({"data"})
     """Count these classes alone; others pass untouched."""

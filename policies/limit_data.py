@@ -21,6 +21,7 @@ class LimitData(Policy):
 
     needs = "headers"
     shorthand = "bytes"
+    holds = False
 
     bytes: Size = 65536
     """How many bytes of payload pass."""

@@ -19,6 +19,7 @@ class MSSClamp(Policy):
     """
 
     shorthand = "size"
+    holds = False
 
     size: Count = 536
     """The largest segment size announced, in bytes of payload."""

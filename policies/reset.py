@@ -22,6 +22,7 @@ class Reset(Policy):
 
     needs = "headers"
     shorthand = "nth"
+    holds = False
 
     only: Classes = frozenset({"data"})
     """Count these classes alone; others pass untouched."""

@@ -21,6 +21,7 @@ class Window(Policy):
     """
 
     shorthand = "size"
+    holds = False
 
     size: Size = 4096
     """The most that is advertised."""
