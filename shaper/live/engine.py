@@ -25,7 +25,7 @@ from shaper.live.queue import Queue
 from shaper.live.record import Recorder
 from shaper.packet import Packet
 from shaper.pipeline import Verdict
-from shaper.units import ms, us
+from shaper.units import ms, s, us
 
 BATCH = 256
 """Packets taken at once, at most."""
@@ -111,7 +111,7 @@ class Engine:
             self._alarm.set(deadline)
             if deadline is None or deadline - now > NEAR or now >= until:
                 return False
-            self._epoll.poll()
+            self._epoll.poll(TURN / s)
 
     def receive(self) -> list[Packet]:
         """Take what waits in the queue, a batch at most, and give it to the core."""

@@ -143,7 +143,7 @@ def test_bulk_tcp_is_fast_in_spite_of_a_long_hold(tmp_path: Path, shell: Callabl
     amount = 50_000_000
     with socket.create_server(("127.0.0.1", 0)) as server, Shaper(tmp_path, "--policy", "delay:time=20ms") as shaper:
         # The best of several, since it is shaper that is asked about, not what else the machine does.
-        rates = []
+        rates: list[float] = []
         while len(rates) < 5 and max(rates, default=0) < 200e6:
             rates.append(amount * 8 / seconds_for(server, amount))
         summary = shaper.stop()
