@@ -29,7 +29,7 @@ ChromeFile = Annotated[
 RecordingDir = Annotated[
     Path | None, typer.Option("--recording", metavar="DIR", help="Keep the trace there, for `shaper report`.")
 ]
-LONGEST = 100
+LONGEST = 100  # as `trace.report` has it, which is imported when it is needed
 JOURNAL = "journal.jsonl"  # in a recording's directory
 
 

@@ -13,7 +13,7 @@ from shaper.trace.context import ENTRIES, EXITS, Contexts
 from shaper.trace.events import Event
 from shaper.trace.files import Files
 from shaper.trace.syscalls import OPENING
-from shaper.trace.tasks import RACE, Off, Task
+from shaper.trace.tasks import RACE, REMEMBERED, Off, Task
 
 Observer = Callable[[Event], None]
 
@@ -40,6 +40,7 @@ class Analysis:
         self.files = Files()
         self.contexts = Contexts()
         self._over: Off | None = None
+        self._wakers: dict[tuple[int, str], Waker] = {}
         self._handlers: dict[str, Callable[[Event], None]] = {
             "sched_switch": self._switch,
             "sched_waking": self._waking,
@@ -69,7 +70,7 @@ class Analysis:
         self._handlers[name] = observer if mine is None else both
 
     def run(self, events: Iterable[Event]) -> Iterator[tuple[Task, Off]]:
-        """Each interval off the CPU, with its task, when it is over; at the end those that are not, with end -1."""
+        """Each sleep, with its task, when it is over; at the end those that are not, with end -1."""
         handlers = self._handlers
         handler_of, count, last = handlers.get, 0, 0
         # What is done for every event is kept short: most of the time goes here.
@@ -156,7 +157,8 @@ class Analysis:
                 off.woken = at
             off.file = self.files.name(following.process, off.fd)
             following.remember(off)
-            self._over = off
+            if off.state != "R":
+                self._over = off
 
     def _waking(self, event: Event) -> None:
         woken = self.tasks.get(event.fields["pid"])
@@ -164,7 +166,7 @@ class Analysis:
             return
         waker = self.contexts.waker(event)
         if waker is None:
-            waker = Waker("task", str(self.task(event)))
+            waker = self._as_waker(self.task(event))
         off = woken.off
         if off is None:
             woken.early = event.at, waker, event.tid
@@ -173,6 +175,16 @@ class Analysis:
             if waker.kind == "softirq" and waker.name == "NET_RX":
                 sender = self.tasks.get(event.tid)
                 off.sent_by = sender is not None and bool(sender.syscall) and sender.sent >= sender.entered
+
+    def _as_waker(self, task: Task) -> Waker:
+        """The same tasks wake others again and again."""
+        key = (task.tid, task.comm)
+        waker = self._wakers.get(key)
+        if waker is None:
+            if len(self._wakers) >= REMEMBERED:
+                self._wakers.clear()
+            waker = self._wakers[key] = Waker("task", str(task))
+        return waker
 
     def _enter(self, event: Event) -> None:
         task, fields = self.task(event), event[5]

@@ -16,7 +16,7 @@ from shaper.trace.path import Path, Step
 from shaper.trace.summary import CpuTime, cpu_times
 from shaper.trace.tasks import REMEMBERED, Off, Task
 
-LISTED = 1000
+LISTED = 100
 
 
 @dataclass(slots=True)
@@ -75,7 +75,7 @@ def report(
     longest: list[tuple[int, int, Blocking]] = []
     try:
         for task, off in analysis.run(events):
-            if off.state == "R" or task not in choice:
+            if task not in choice:
                 continue
             duration = (analysis.last if off.end < 0 else off.end) - off.start
             result.count += 1

@@ -94,8 +94,12 @@ class Task:
 
     def last_off(self, before: int) -> Off | None:
         """The latest interval off the CPU that ended by this time."""
-        index = bisect_right(self.past, before, key=lambda off: off.end)
-        return self.past[index - 1] if index else None
+        past = self.past
+        for index in range(len(past) - 1, max(len(past) - 4, -1), -1):
+            if past[index].end <= before:
+                return past[index]
+        index = bisect_right(past, before, key=lambda off: off.end)
+        return past[index - 1] if index else None
 
     def remember(self, off: Off) -> None:
         self.past.append(off)

@@ -17,7 +17,7 @@ def only(story: Story, *records: Record) -> Blocking:
 
 def reading() -> Story:
     """Task 1 runs, and calls read(5)."""
-    return Story().switch(0, 0, "R", 1).enter(10, 1, "read", fd=5)
+    return Story().switch(1, 0, "R", 1).enter(10, 1, "read", fd=5)
 
 
 def packet(id: int, *, arrived: int, begin: int, end: int, segment: str = "data", hold: int = 0) -> Record:
@@ -48,7 +48,7 @@ def test_preemption_shows_on_the_path() -> None:
     story.switch(90, 0, "R", 1)
     (path,) = [spent for task, spent in report(story.events).paths.items() if task.tid == 1]
     assert path["waiting for a CPU"] == (40 + 10) * us
-    assert path["running"] == 30 * us
+    assert path["running"] == (19 + 10) * us
 
 
 def test_the_innermost_context_wakes() -> None:
