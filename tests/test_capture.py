@@ -179,7 +179,8 @@ def shaped(file: Path, interfaces: tuple[str, ...]) -> None:
 def test_what_is_written_is_read_to_the_ns(tmp_path: Path) -> None:
     file = tmp_path / "out.pcapng"
     shaped(file, ("arrived", "sent", "dropped"))
-    found = [(packet.raw, packet.arrived - EPOCH) for packet in read_capture(file)]
+    with file.open("rb") as capture:
+        found = [(frame.data, frame.at - EPOCH) for frame in read_frames(capture, str(file))]
     # Arrivals, the drop, and what was sent.
     assert found == [(UDP, at) for at in (1, 2, 3, 1, 2, 3 + 3 * ms // 2, 2 + 20 * ms)]
 

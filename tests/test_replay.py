@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shaper.action import Send, Wake
-from shaper.capture import read_capture
+from shaper.capture import CaptureWriter, read_capture
 from shaper.cli import main
 from shaper.core import Core
 from shaper.journal import read_journal
@@ -217,3 +217,18 @@ class Restless(Policy):
 def test_a_policy_that_never_rests_does_not_keep_a_replay_from_ending() -> None:
     core = Core([Restless()], max_hold=s)
     assert len(list(replay([Packet(UDP, 1, EPOCH)], core))) == 1
+
+
+@pytest.mark.parametrize("arguments", [[], ["--filter", "udp"]])
+def test_of_its_own_captures_what_came_is_taken(tmp_path: Path, arguments: list[str]) -> None:
+    own, out = tmp_path / "own.pcapng", tmp_path / "summary.json"
+    with CaptureWriter(own) as writer:
+        core = Core([load("delay:5ms")])
+        for number in range(1, 4):
+            packet = Packet(UDP, number, number * ms)
+            writer.arrived(packet)
+            core.receive(packet, packet.arrived)
+        for verdict in core.close():
+            writer.verdict(verdict, 9 * ms)
+    assert main(["replay", str(own), "--policy", "pass_through", "--json", str(out), *arguments]) == 0
+    assert json.loads(out.read_text())["taken"] == 3

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Iterator
+from contextlib import ExitStack, suppress
+from itertools import islice
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 
-from shaper.capture.frames import CaptureError
-from shaper.capture.read import read_packets
+from shaper.capture.frames import CaptureError, read_frames
+from shaper.capture.read import ARRIVED, read_capture, read_packets
+from shaper.capture.write import CaptureWriter
 from shaper.errors import ShaperError, UsageError
 from shaper.packet import Packet
 
@@ -22,7 +26,15 @@ def read_filtered(path: Path, expression: str) -> Iterator[Packet]:
         OSError: the file can't be read.
     """
     command = ["tcpdump", "-r", "-", "-w", "-", "--time-stamp-precision=nano", "--", expression]
-    with path.open("rb") as file:
+    with ExitStack() as opened:
+        source = path
+        if _is_own(path):
+            # tcpdump knows nothing of interfaces: it is to see the packets that came.
+            source = Path(opened.enter_context(NamedTemporaryFile(suffix=".pcapng")).name)
+            with CaptureWriter(source, interfaces=(ARRIVED,)) as writer:
+                for packet in read_capture(path):
+                    writer.arrived(packet)
+        file = opened.enter_context(source.open("rb"))
         try:
             tcpdump = subprocess.Popen(command, stdin=file, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         except FileNotFoundError:
@@ -45,3 +57,10 @@ def read_filtered(path: Path, expression: str) -> Iterator[Packet]:
         raise CaptureError(f"{path} {reason}; only the packets up to there were used")
     if error is not None:
         raise error
+
+
+def _is_own(path: Path) -> bool:
+    """Whether the capture is one of shaper's own, with each packet as it came and as it went."""
+    with path.open("rb") as file, suppress(CaptureError):
+        return any(frame.interface == ARRIVED for frame in islice(read_frames(file, str(path)), 1))
+    return False

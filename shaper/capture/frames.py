@@ -20,7 +20,7 @@ PCAP = {
 SECTION = b"\x0a\x0d\x0d\x0a"
 BYTE_ORDER = {b"\x4d\x3c\x2b\x1a": "<", b"\x1a\x2b\x3c\x4d": ">"}
 INTERFACE, OLD_PACKET, SIMPLE_PACKET, PACKET = 1, 2, 3, 6
-END, TSRESOL, TSOFFSET = 0, 9, 14
+END, NAME, TSRESOL, TSOFFSET = 0, 2, 9, 14
 LONGEST = 1 << 26
 """No block or packet is longer; a file that says so is damaged."""
 
@@ -35,22 +35,26 @@ class Frame(NamedTuple):
     Attributes:
         at: when, in ns since the epoch.
         link: the link type of its interface (LINKTYPE_ numbers).
+        interface: the name of its interface, empty where the file doesn't say.
     """
 
     at: int
     link: int
     data: bytes
+    interface: str = ""
 
 
 class Interface(NamedTuple):
-    """An interface of a pcapng section: its link type and what its timestamps count."""
+    """An interface of a pcapng section: its link type, what its timestamps count, its name."""
 
     link: int
     ticks: int  # per second
     offset: int  # seconds
+    name: str
 
-    def time(self, high: int, low: int) -> int:
-        return (high << 32 | low) * 1_000_000_000 // self.ticks + self.offset * 1_000_000_000
+    def frame(self, high: int, low: int, data: bytes) -> Frame:
+        at = (high << 32 | low) * 1_000_000_000 // self.ticks + self.offset * 1_000_000_000
+        return Frame(at, self.link, data, self.name)
 
 
 class Cut(Exception):
@@ -112,10 +116,10 @@ def _pcapng(file: IO[bytes]) -> Iterator[Frame]:
             interfaces.append(_interface(block, order))
         elif number == PACKET:
             index, high, low, captured, _ = Struct(order + "IIIII").unpack_from(block)
-            yield Frame(interfaces[index].time(high, low), interfaces[index].link, block[20 : 20 + captured])
+            yield interfaces[index].frame(high, low, block[20 : 20 + captured])
         elif number == OLD_PACKET:
             index, _, high, low, captured, _ = Struct(order + "HHIIII").unpack_from(block)
-            yield Frame(interfaces[index].time(high, low), interfaces[index].link, block[20 : 20 + captured])
+            yield interfaces[index].frame(high, low, block[20 : 20 + captured])
         elif number == SIMPLE_PACKET:
             raise ValueError("a simple packet block, which has no time")
 
@@ -141,16 +145,18 @@ def _block(file: IO[bytes], order: str, length: int) -> bytes:
 
 def _interface(block: bytes, order: str) -> Interface:
     link, _, _ = Struct(order + "HHI").unpack_from(block)
-    ticks, offset, at = 1_000_000, 0, 8
+    ticks, offset, name, at = 1_000_000, 0, "", 8
     option = Struct(order + "HH")
     while at + 4 <= len(block):
         code, length = option.unpack_from(block, at)
         value = block[at + 4 : at + 4 + length]
         if code == END:
             break
-        if code == TSRESOL:
+        if code == NAME:
+            name = value.decode(errors="replace").rstrip("\0")
+        elif code == TSRESOL:
             ticks = 2 ** (value[0] & 127) if value[0] & 128 else 10 ** value[0]
         elif code == TSOFFSET:
             (offset,) = Struct(order + "q").unpack(value)
         at += 4 + length + -length % 4
-    return Interface(link, ticks, offset)
+    return Interface(link, ticks, offset, name)

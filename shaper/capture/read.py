@@ -11,12 +11,16 @@ from shaper.capture.link import LINKS
 from shaper.header import read_ip
 from shaper.packet import Packet
 
+ARRIVED = "arrived"
+"""The interface of a capture of shaper's own on which packets came; see `CaptureWriter`."""
+
 
 def read_capture(path: Path) -> Iterator[Packet]:
     """The IP packets of a pcap or pcapng file, in its order.
 
     `arrived` is the capture time in ns since the epoch, `id` the frame's number. Frames
-    that carry no IP, such as ARP, are left out.
+    that carry no IP, such as ARP, are left out; and of shaper's own captures, which have
+    each packet as it came and as it went, those that went.
 
     Raises:
         CaptureError: not a capture, or, after all whole packets, damaged or cut off.
@@ -28,7 +32,11 @@ def read_capture(path: Path) -> Iterator[Packet]:
 
 def read_packets(file: IO[bytes], name: str) -> Iterator[Packet]:
     """The same from an open file; `name` is for the error."""
-    for number, (at, link, data) in enumerate(read_frames(file, name), 1):
+    own = False
+    for number, (at, link, data, interface) in enumerate(read_frames(file, name), 1):
+        own = own or (number == 1 and interface == ARRIVED)
+        if own and interface != ARRIVED:
+            continue
         strip = LINKS.get(link)
         if strip is None:
             raise CaptureError(
