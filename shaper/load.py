@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import os
+import stat
 import sys
 from collections.abc import Iterable
 from difflib import get_close_matches
@@ -152,6 +154,11 @@ def load_file(path: Path) -> ModuleType:
     """
     if not path.is_file():
         raise LoadError(f"there is no file {path}")
+    if os.geteuid() == 0 and _is_writable_by_all(path):
+        raise LoadError(
+            f"{path} or its directory is writable by everybody, so root runs no policy in it; "
+            f"mend it with `chmod o-w` or copy it elsewhere"
+        )
     name = f"{FILE_MODULES}{path.resolve().parent}.{path.stem}"
     spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None
@@ -165,6 +172,12 @@ def load_file(path: Path) -> ModuleType:
     except Exception as error:
         raise LoadError(f"{path}: {type(error).__name__}: {error}") from error
     return module
+
+
+def _is_writable_by_all(path: Path) -> bool:
+    """Anybody could change this file, or put another one in its place."""
+    file, folder = path.stat(), path.resolve().parent.stat()
+    return bool(file.st_mode & stat.S_IWOTH) or folder.st_mode & (stat.S_IWOTH | stat.S_ISVTX) == stat.S_IWOTH
 
 
 def load_class(module: str, name: str) -> type[Policy]:

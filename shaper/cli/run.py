@@ -87,6 +87,8 @@ def run(
             journal=journal,
             capture=pcap,
             one_verdict_per_write=tracing is not None,
+            # Root's files and traces are to be written when the command has ended.
+            confined=os.geteuid() != 0,
         )
         inside = private.enter(mtu)
         child = inside.spawn_inside(

@@ -71,6 +71,14 @@ def start(
     max_hold: MaxHold = MAX_HOLD,
     on_error: OnError = "stop",
     watchdog: Watchdog = WATCHDOG,
+    fail: Annotated[
+        Literal["open", "closed"],
+        typer.Option(help="When packets come faster than they can be taken: let them pass unshaped, or drop them."),
+    ] = "open",
+    on_rules_lost: Annotated[
+        Literal["restore", "stop"],
+        typer.Option(help="When another program removes shaper's rules: set them anew, or stop."),
+    ] = "restore",
     allow_bypass: Annotated[
         bool, typer.Option("--allow-bypass", help="Packets that passed unshaped are no failure.")
     ] = False,
@@ -92,7 +100,7 @@ def start(
     from shaper.live.rules import Match
     from shaper.live.session import Settings
     from shaper.load import load_pipeline
-    from shaper.report.output import console, write_json
+    from shaper.report.output import console, document, write_json
     from shaper.seat import PoliciesFailed
 
     if netns is not None:
@@ -122,15 +130,19 @@ def start(
         marks=open_marker() if trace_marker and not dry_run else None,
         install_rules=not no_rules,
         duration=seconds,
+        fail_open=fail == "open",
+        on_rules_lost=on_rules_lost,
         allow_bypass=allow_bypass,
+        confined=True,
     )
     out = console(json)
     if dry_run:
         show_plan(out, settings)
         return 0
-    summary = run(out, settings)
-    out.print(summary.report())
-    write_json(summary.to_json(), json)
+    with document(json) as target:
+        summary = run(out, settings)
+        out.print(summary.report())
+        write_json(summary.to_json(), target)
     for problem in summary.problems()[len(summary.failures) :]:
         print(f"shaper: {problem}", file=sys.stderr)
     if summary.failures:
@@ -199,7 +211,7 @@ def run(out: Console, settings: Settings) -> Summary:
                     if settings.on_error == "continue":
                         print(f"shaper: {failure}", file=sys.stderr)
 
-                summary = await shape(settings, started=started, failed=failed, stop=stop)
+                summary = await shape(settings, started=started, failed=failed, warned=warn, stop=stop)
                 nursery.cancel_scope.cancel()
         return summary
 
@@ -211,6 +223,10 @@ def run(out: Console, settings: Settings) -> Summary:
             for failure in failures:
                 print(f"shaper: {failure}", file=sys.stderr)
         raise
+
+
+def warn(message: str) -> None:
+    print(f"shaper: {message}", file=sys.stderr)
 
 
 def say_started(out: Console, run: Started) -> None:
@@ -229,7 +245,6 @@ async def show_progress(out: Console, run: Started) -> None:
 
     with Live(console=out, auto_refresh=False, transient=True) as line:
         while True:
-            await run.count_bypassed()
             core = run.core
             line.update(
                 f"{core.taken:,} packets, {core.held:,} held, {core.dropped:,} dropped, "

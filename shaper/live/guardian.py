@@ -1,11 +1,6 @@
-"""The guardian: a second, small process that holds the queue's socket too.
+"""The engine's side of the guardian: starts the process, shows it signs of life, asks it to see to the rules.
 
-The kernel drops all that a queue holds when its last socket closes, so a crashed engine
-would lose every packet it held. The guardian gets the socket by inheritance and waits. When
-the engine ends without a word, or gives no sign of life, it accepts everything the queue
-holds, removes the rules, accepts what still comes until the queue stays empty, and ends.
-
-It is in a session of its own: Ctrl-C, Ctrl-Z and a closed terminal don't reach it.
+What the guardian itself does is in rescue.py.
 """
 
 from __future__ import annotations
@@ -17,38 +12,19 @@ import signal
 import socket
 import subprocess
 import sys
-import time
-from collections.abc import Sequence
+import threading
+from collections.abc import Mapping
 from contextlib import suppress
-from pathlib import Path
-from typing import NamedTuple
+from typing import Any
 
 from shaper.errors import ShaperError
-from shaper.live import chain, endless
-from shaper.live.iptables import Family
-from shaper.live.netlink import ACK_OF_NOTHING, accept_all, errors_in
+from shaper.live.iptables import Family, RulesError
 from shaper.live.owner import Owner
-from shaper.units import format_duration, ms
+from shaper.live.rescue import BEAT, GOODBYE, Charge
+from shaper.live.ruleset import Look
 
-BEAT, GOODBYE = b".", b"bye"
-
-
-class Charge(NamedTuple):
-    """What the guardian is told: the queue's socket, whose the rules are and in which families, and the engine.
-
-    `watchdog` is the longest time without a sign of life, in ns.
-    """
-
-    queue: int
-    owner: Owner
-    families: tuple[Family, ...]
-    watchdog: int
-    engine: int
-
-    @classmethod
-    def read(cls, text: str) -> Charge:
-        queue, owner, families, watchdog, engine = json.loads(text)
-        return cls(queue, Owner(*owner), tuple(families), watchdog, engine)
+MOST_DEATHS = 5
+"""So many guardians are followed by another."""
 
 
 class TakenOver(ShaperError):
@@ -56,18 +32,22 @@ class TakenOver(ShaperError):
 
 
 class Guardian:
-    """The engine's side: starts the process and shows it signs of life.
+    """The process, as the engine sees it.
 
     Args:
-        queue: the queue's socket; its number; who owns the rules, in which families.
+        queue: the queue's socket.
+        owner, rules: whose rules they are, and their text by family.
         watchdog: the longest time without a `beat`, in ns.
 
     Attributes:
         pid: the process.
     """
 
-    def __init__(self, queue: int, owner: Owner, families: Sequence[Family], *, watchdog: int) -> None:
-        self._charge = Charge(queue, owner, tuple(families), watchdog, os.getpid())
+    def __init__(self, queue: int, owner: Owner, rules: Mapping[Family, str], *, watchdog: int) -> None:
+        self._charge = Charge(queue, owner, dict(rules), watchdog, os.getpid())
+        self._turn = threading.Lock()
+        self._request = threading.Lock()
+        self._deaths = 0
         self._start()
 
     def _start(self) -> None:
@@ -76,13 +56,14 @@ class Guardian:
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM, signal.SIGHUP))
         # By exec, never by a fork alone: a fork of a running trio would share its epoll and its threads' locks.
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "shaper.live.guardian", str(theirs.fileno()), json.dumps(self._charge)],
+            [sys.executable, "-m", "shaper.live.rescue", str(theirs.fileno())],
             pass_fds=(self._charge.queue, theirs.fileno()),
             stdin=subprocess.DEVNULL,
             start_new_session=True,
         )
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         theirs.close()
+        ours.send(json.dumps(self._charge).encode())
         ours.setblocking(False)
         self._beats = ours
         self.pid = self._process.pid
@@ -92,18 +73,59 @@ class Guardian:
 
         Raises:
             TakenOver: it took the engine for dead.
+            ShaperError: it can't live here.
         """
-        try:
-            self._beats.send(BEAT)
-        except BlockingIOError:
-            pass  # it has enough to read
-        except OSError:
-            self._beats.close()
-            if self._process.wait() == 0:
-                raise TakenOver(
-                    "shaper gave no sign of life, so its guardian let all held packets go on and removed the rules"
-                ) from None
-            self._start()
+        self._say(BEAT)
+
+    def look(self) -> Look:
+        """See `RuleSet.look`; takes as long as iptables does, so that it is for another thread. So for the others."""
+        return Look(*self._ask("look"))
+
+    def detach(self) -> None:
+        self._ask("detach")
+
+    def remove(self) -> None:
+        self._ask("remove")
+
+    def restore(self) -> None:
+        self._ask("restore")
+
+    def _say(self, word: bytes) -> socket.socket:
+        """Send a word; returns the socket on which an answer will come."""
+        with self._turn:
+            while True:
+                try:
+                    self._beats.send(word)
+                except BlockingIOError:
+                    pass  # it has enough to read
+                except OSError:
+                    self._follow()
+                    continue
+                return self._beats
+
+    def _ask(self, word: str) -> Any:
+        answer = b""
+        with self._request:
+            while not answer:
+                beats = self._say(word.encode())
+                select.select([beats], [], [])
+                with suppress(OSError):
+                    answer = beats.recv(1 << 12)
+        value, error = json.loads(answer)
+        if error is not None:
+            raise RulesError(error)
+        return value
+
+    def _follow(self) -> None:
+        """Start another guardian after the last one's end."""
+        if self._process.wait() == 0:
+            raise TakenOver(
+                "shaper gave no sign of life, so its guardian let all held packets go on and removed the rules"
+            )
+        self._deaths += 1
+        if self._deaths > MOST_DEATHS:
+            raise ShaperError("shaper's guardian dies again and again; `shaper clean` removes what is left")
+        self._start()
 
     def dismiss(self) -> None:
         """The engine ends in order: the guardian has nothing to do but to end too."""
@@ -111,80 +133,3 @@ class Guardian:
             self._beats.send(GOODBYE)
         self._beats.close()
         self._process.wait()
-
-
-def accept_held(queue: int, number: int) -> bool:
-    """Let every packet go on that the queue holds; whether there were any.
-
-    Raises:
-        OSError: the socket is closed.
-    """
-    os.write(queue, accept_all(number))
-    verdicts = []
-    # Packets that the engine has not read come first; their ids are among those just accepted.
-    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, fileno=os.dup(queue)) as source:
-        while select.select([source], [], [], 0)[0]:
-            try:
-                # An engine that was only slow may read too, and leave nothing to wait for.
-                verdicts += errors_in(source.recv(1 << 16, socket.MSG_DONTWAIT))
-            except OSError:
-                continue  # ENOBUFS: messages were lost, and the packets of some with them
-    return verdicts != [ACK_OF_NOTHING, ACK_OF_NOTHING]
-
-
-def rescue(charge: Charge) -> None:
-    """Empty the queue, remove the rules, and accept what still comes until the queue stays empty."""
-    number = charge.owner.queue
-    accept_held(charge.queue, number)
-    for family in charge.families:
-        with suppress(ShaperError):
-            chain.remove(family, charge.owner)
-    quiet = 0
-    while quiet < 3:
-        quiet = 0 if accept_held(charge.queue, number) else quiet + 1
-        time.sleep(0.01)
-
-
-def watch(beats: socket.socket, charge: Charge) -> str | None:
-    """Wait for the engine's end; why it has to be rescued, or None if it ended in order."""
-    poll = select.poll()
-    poll.register(beats, select.POLLIN)
-    watchdog = charge.watchdog
-    while True:
-        before = time.monotonic_ns()
-        if poll.poll(watchdog / ms):
-            words = beats.recv(1 << 10)
-            if words == GOODBYE:
-                return None
-            if not words:
-                return "the engine has died"
-            continue
-        # When this process was halted too, with the machine or by its scheduler, the engine gets another turn.
-        was_halted = time.monotonic_ns() - before > 2 * watchdog
-        if not was_halted and not _is_debugged(charge.engine):
-            return f"the engine has given no sign of life for {format_duration(watchdog)}"
-
-
-def _is_debugged(pid: int) -> bool:
-    """A debugger has halted the process, see TracerPid in proc(5)."""
-    with suppress(OSError):
-        status = Path(f"/proc/{pid}/status").read_text()
-        return "\nTracerPid:\t0\n" not in status
-    return False
-
-
-def main() -> None:
-    beats, charge = socket.socket(fileno=int(sys.argv[1])), Charge.read(sys.argv[2])
-    reason = watch(beats, charge)
-    if reason is None:
-        return
-    rescue(charge)
-    if os.getppid() == charge.engine:
-        os.kill(charge.engine, endless.SIGNAL)
-    beats.close()
-    with suppress(OSError):
-        print(f"shaper: {reason}; its packets have gone on, its rules are removed", file=sys.stderr, flush=True)
-
-
-if __name__ == "__main__":
-    main()

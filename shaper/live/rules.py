@@ -1,4 +1,4 @@
-"""The rules that bring packets to the queue: which ones, installed and removed without a trace.
+"""The rules that bring packets to the queue: which ones, written for iptables.
 
 A rule set is a chain of our own in the mangle table, and a rule that jumps to it from the
 hook. What the rules look like is in the files of iptables/.
@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack
 from dataclasses import dataclass
 from importlib.resources import files
 from ipaddress import ip_network
@@ -16,10 +15,11 @@ from string import Template
 from typing import Literal
 
 from shaper.errors import UsageError
-from shaper.live import chain, iptables, leftovers, ssh
+from shaper.live import iptables, ssh
 from shaper.live.bpf import bytecode
 from shaper.live.iptables import Family
 from shaper.live.owner import Owner
+from shaper.live.ruleset import RuleSet
 
 # A packet that a policy made carries this bit, so that it is not queued again.
 INJECT_MARK = 0x1000_0000
@@ -59,15 +59,12 @@ class Match:
         return self.interface != "lo" and not narrowed
 
 
-class Rules:
+class Rules(RuleSet):
     """The rules for one queue.
 
     Args:
         match: which packets are shaped.
         queue: the number of the queue that they go to.
-
-    Attributes:
-        owner: whose they are, as they say themselves.
 
     Raises:
         UsageError: there is no such interface, no such filter, or no packet could ever match.
@@ -76,8 +73,7 @@ class Rules:
 
     def __init__(self, match: Match, queue: int) -> None:
         _check(match)
-        self.owner = Owner.here(queue)
-        self._text: dict[Family, str] = {}
+        super().__init__(Owner.here(queue), {})
         template = files("shaper.iptables").joinpath(f"{match.hook}.rules").read_text()
         filter = f' -m bpf --bytecode "{bytecode(match.filter)}"' if match.filter else ""
         for family in iptables.families():
@@ -92,55 +88,6 @@ class Rules:
             }
             matches = [part + filter for part in _matches(match, family)]
             self._text[family] = _fill(template, values, list(_exceptions(match, family)), matches)
-
-    def text(self) -> dict[Family, str]:
-        """What iptables-restore(8) and ip6tables-restore are given, by family."""
-        return self._text
-
-    def install(self) -> None:
-        """Set the rules of both families, or none.
-
-        Rules that a dead shaper left are removed, for packets that they match would never come to ours: a
-        queue that nobody listens to lets them pass by all that follows in the table.
-
-        Raises:
-            RulesError: iptables is missing, not permitted, or the kernel lacks what a rule needs.
-        """
-        for others in leftovers.installed():
-            if others.dead:
-                others.remove()
-        with ExitStack() as undo:
-            for family, text in self._text.items():
-                iptables.restore(family, text)
-                undo.callback(chain.remove, family, self.owner)
-            undo.pop_all()
-
-    def detach(self) -> None:
-        """Bring no more packets to the queue; the rules' counters stay to be read.
-
-        Raises:
-            RulesError: iptables is missing, or not permitted.
-        """
-        for family in self._text:
-            chain.remove(family, self.owner, keep_counters=True)
-
-    def remove(self) -> None:
-        """Remove what is there of our rules; none is left, and nothing else is touched.
-
-        Raises:
-            RulesError: iptables is missing, or not permitted.
-        """
-        for family in self._text:
-            chain.remove(family, self.owner)
-
-    def packets(self) -> int:
-        """How many packets the rules sent to the queue, or past it when it was full or nobody listened."""
-        total = 0
-        for family in self._text:
-            for line in iptables.save(family, counters=True):
-                if f" -A {self.owner.chain} " in line and " -j NFQUEUE " in line:
-                    total += int(line[1 : line.index(":")])
-        return total
 
 
 def _check(match: Match) -> None:

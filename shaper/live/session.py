@@ -18,6 +18,7 @@ from shaper.live.engine import Engine
 from shaper.live.guardian import Guardian
 from shaper.live.inject import Injector
 from shaper.live.owner import Owner
+from shaper.live.privileges import confine
 from shaper.live.queue import open_queue
 from shaper.live.record import Recorder
 from shaper.live.rules import Rules
@@ -34,6 +35,7 @@ async def shape(
     *,
     started: Callable[[Started], None] = lambda run: None,
     failed: Callable[[Failure], None] = lambda failure: None,
+    warned: Callable[[str], None] = lambda message: None,
     stop: trio.Event | None = None,
 ) -> Summary:
     """Shape live traffic until told to stop, and leave nothing behind, however it ends.
@@ -42,6 +44,7 @@ async def shape(
         settings: what, how, how long.
         started: called once packets are shaped.
         failed: called with the first failure of each policy, at once.
+        warned: called with what should be known while it runs, a line each.
         stop: ends the run when set.
 
     Raises:
@@ -53,7 +56,7 @@ async def shape(
     if stop is None:
         stop = trio.Event()
     with ExitStack() as opened:
-        run = _open(settings, opened, failed)
+        run = _open(settings, opened, failed, warned)
         try:
             started(run)
             await run.until(stop)
@@ -63,7 +66,9 @@ async def shape(
         return run.summary()
 
 
-def _open(settings: Settings, opened: ExitStack, failed: Callable[[Failure], None]) -> Started:
+def _open(
+    settings: Settings, opened: ExitStack, failed: Callable[[Failure], None], warned: Callable[[str], None]
+) -> Started:
     """Bind the queue, then bring packets to it."""
     core = Core(settings.policies, seed=settings.seed, max_hold=settings.max_hold)
     queue = opened.enter_context(
@@ -93,12 +98,14 @@ def _open(settings: Settings, opened: ExitStack, failed: Callable[[Failure], Non
     engine = Engine(core, queue, injector, recorder=recorder, one_by_one=settings.one_verdict_per_write)
     opened.enter_context(closing(engine))
     rules = Rules(settings.match, queue.number) if settings.install_rules else None
-    run = Started(settings, queue, rules, core, engine, failed)
+    run = Started(settings, queue, rules, core, engine, failed, warned)
     if settings.watchdog is not None:
-        owner, families = (rules.owner, rules.text()) if rules is not None else (Owner.here(queue.number), ())
-        run.guardian = Guardian(queue.fileno(), owner, tuple(families), watchdog=settings.watchdog)
+        owner, text = (rules.owner, rules.text()) if rules is not None else (Owner.here(queue.number), {})
+        run.guardian = Guardian(queue.fileno(), owner, text, watchdog=settings.watchdog)
         opened.callback(run.guardian.dismiss)
         opened.enter_context(breakable())
     if rules is not None:
         rules.install()
+    if settings.confined:
+        confine()
     return run

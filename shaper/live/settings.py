@@ -34,9 +34,12 @@ class Settings:
         buffer: bytes of the socket's receive buffer to ask for.
         fail_open: packets pass unshaped, rather than being dropped, when the queue is full.
         gso: take TCP segments that the sender left uncut, up to 64 kB, whole.
+        on_rules_lost: set the rules anew when another program has removed some of them, or end the run.
         allow_bypass: packets that passed unshaped are no failure.
         watchdog: when the engine gives no sign of life for so long (ns), a guardian lets all packets
             go on; None for no guardian.
+        confined: once all is set up, give up all that shaping itself doesn't need, see privileges.py;
+            needs a guardian, which sees to the rules then.
     """
 
     policies: tuple[Policy, ...]
@@ -56,8 +59,10 @@ class Settings:
     buffer: int = 16 << 20
     fail_open: bool = True
     gso: bool = False
+    on_rules_lost: Literal["restore", "stop"] = "restore"
     allow_bypass: bool = False
     watchdog: int | None = None
+    confined: bool = False
 
     @property
     def copy_range(self) -> int:

@@ -15,6 +15,7 @@ from shaper.live.guardian import Guardian
 from shaper.live.nursery import ungrouped
 from shaper.live.queue import Queue
 from shaper.live.rules import Rules
+from shaper.live.ruleset import RuleSet
 from shaper.live.settings import Settings
 from shaper.live.summary import Summary
 from shaper.seat import Failure
@@ -22,6 +23,8 @@ from shaper.units import ms, s
 
 LOOK = 50 * ms
 """How often the kernel's own count of held packets is looked at."""
+LOOK_AT_RULES = 1 * s
+"""How often it is looked whether the rules are still there; that costs some ms of another process."""
 QUIET = 5 * ms
 """The queue is empty when no packet came for this long after the rules were detached."""
 PATIENCE = 1 * s
@@ -37,6 +40,7 @@ class Started:
         rules: what was installed; None with `install_rules` off.
         core: its counts so far.
         engine: how late it is.
+        rules_lost: how often other programs removed some of the rules.
         bypassed: packets that our rules matched and that were never taken, as far as was seen.
         lost_to_reload: held packets that the kernel has dropped, as far as was seen.
         guardian: sees to the packets when this process can't; None with `watchdog` off.
@@ -52,15 +56,19 @@ class Started:
         core: Core,
         engine: Engine,
         failed: Callable[[Failure], None],
+        warned: Callable[[str], None],
     ) -> None:
         self.settings = settings
         self.queue = queue
         self.rules = rules
         self.core = core
         self.engine = engine
-        self.bypassed = self.lost_to_reload = 0
+        self.bypassed = self.lost_to_reload = self.rules_lost = 0
         self._missing = self._seen = 0
+        self._passed = 0  # what the counters of rules that were lost stood for
         self._failed = failed
+        self._warned = warned
+        self._told_of_length = False
         self._told: set[str] = set()
         self._begun = time.monotonic_ns()
         self._counters = QueueCounters(queue.number)
@@ -72,6 +80,7 @@ class Started:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self.engine.run)
                 nursery.start_soon(self._watch, stop)
+                nursery.start_soon(self._watch_rules, stop)
                 nursery.start_soon(self._show_life)
                 with trio.move_on_after(inf if duration is None else duration / s):
                     await stop.wait()
@@ -91,6 +100,25 @@ class Started:
                 stop.set()
             await trio.sleep(LOOK / s)
 
+    async def _watch_rules(self, stop: trio.Event) -> None:
+        """Put the rules right when another program has removed some, or end the run."""
+        while self._keeper is not None:
+            await trio.sleep(LOOK_AT_RULES / s)
+            if await self.look_at_rules():
+                continue
+            self.rules_lost += 1
+            if self.settings.on_rules_lost == "stop":
+                stop.set()
+                return
+            await trio.to_thread.run_sync(self._keeper.restore)
+            self._passed = self.core.taken + self.bypassed
+            self._warned("another program removed shaper's rules; they are set anew")
+
+    @property
+    def _keeper(self) -> RuleSet | Guardian | None:
+        """Who sees to the rules: the guardian, if there is one, for this process may be confined."""
+        return self.rules and (self.guardian or self.rules)
+
     def _report(self) -> None:
         """Tell of the first failure of each policy."""
         failures = self.core.failures
@@ -107,13 +135,21 @@ class Started:
             missing = max(0, self.core.held - counters.held)
             self.lost_to_reload += max(0, missing - self._missing)
             self._missing = missing
+        length = self.settings.length
+        if self.core.held > length // 2 and not self._told_of_length:
+            self._told_of_length = True
+            fate = "pass unshaped" if self.settings.fail_open else "are dropped"
+            self._warned(
+                f"{self.core.held} packets are held, and beyond {length} they {fate}: lower the hold or the rate"
+            )
 
-    async def count_bypassed(self) -> None:
-        """Ask the rules how many packets they matched; those that were never taken passed unshaped."""
-        if self.rules is not None:
-            matched = await trio.to_thread.run_sync(self.rules.packets)
-            if not self.engine.work():
-                self.bypassed = max(self.bypassed, matched - self.core.taken)
+    async def look_at_rules(self) -> bool:
+        """Whether all are there; the packets that they matched and that were never taken have passed unshaped."""
+        assert self._keeper is not None
+        matched, whole = await trio.to_thread.run_sync(self._keeper.look)
+        if not self.engine.work():
+            self.bypassed = max(self.bypassed, self._passed + matched - self.core.taken)
+        return whole
 
     async def finish(self) -> None:
         """Send on all that is held, let pass what still comes, and leave nothing behind."""
@@ -125,14 +161,15 @@ class Started:
                 nursery.start_soon(self.engine.run)
                 nursery.start_soon(self._show_life)
                 try:
-                    if self.rules is not None:
+                    if self._keeper is not None:
                         # No more packets, but the rules' counters stay to be read.
-                        await trio.to_thread.run_sync(self.rules.detach)
+                        await trio.to_thread.run_sync(self._keeper.detach)
                     await self._drain()
-                    await self.count_bypassed()
+                    if self._keeper is not None:
+                        await self.look_at_rules()
                 finally:
-                    if self.rules is not None:
-                        await trio.to_thread.run_sync(self.rules.remove)
+                    if self._keeper is not None:
+                        await trio.to_thread.run_sync(self._keeper.remove)
                     nursery.cancel_scope.cancel()
 
     async def _drain(self) -> None:
@@ -161,6 +198,7 @@ class Started:
             lost_queue_full=counters and counters.lost_queue_full,
             lost_buffer_full=counters and counters.lost_buffer_full,
             lost_to_reload=self.lost_to_reload,
+            rules_lost=self.rules_lost,
             wanted=holds.wanted,
             actual=holds.actual,
             late=holds.late,
@@ -168,4 +206,5 @@ class Started:
             duration=time.monotonic_ns() - self._begun,
             counters=core.counters,
             allow_bypass=self.settings.allow_bypass,
+            fail_open=self.settings.fail_open,
         )

@@ -31,10 +31,12 @@ class Summary:
         cut_short: packets sent earlier than planned, because of the longest hold allowed.
         lost_queue_full, lost_buffer_full: packets that the kernel dropped; None where it doesn't say.
         lost_to_reload: packets that the kernel dropped while we held them, when other rules were loaded.
+        rules_lost: how often another program removed our rules.
         wanted, actual, late: holds as planned, as they were, and the difference, in ns.
         failures: every failure of a policy.
         counters: what policies counted themselves, by their names.
         allow_bypass: bypassed packets are no reason to fail.
+        fail_open: packets that found the queue full passed unshaped, rather than being dropped.
     """
 
     taken: int
@@ -48,6 +50,7 @@ class Summary:
     lost_queue_full: int | None
     lost_buffer_full: int | None
     lost_to_reload: int
+    rules_lost: int
     wanted: Distribution
     actual: Distribution
     late: Distribution
@@ -55,6 +58,7 @@ class Summary:
     duration: int
     counters: Mapping[str, Mapping[str, int]]
     allow_bypass: bool = False
+    fail_open: bool = True
 
     @property
     def lost(self) -> int:
@@ -75,6 +79,8 @@ class Summary:
             )
         if self.bypassed and not self.allow_bypass:
             found.append(f"{self.bypassed} packets passed unshaped: they came faster than they could be taken")
+        if self.rules_lost and not self.allow_bypass:
+            found.append(f"packets passed unshaped: another program removed shaper's rules, {self.rules_lost} times")
         if self.cut_short:
             found.append(f"{self.cut_short} packets were sent early: a policy planned beyond --max-hold")
         if self.not_injected:
@@ -102,6 +108,7 @@ class Summary:
             "lost_queue_full": self.lost_queue_full,
             "lost_buffer_full": self.lost_buffer_full,
             "lost_to_reload": self.lost_to_reload,
+            "rules_lost": self.rules_lost,
             "wanted_hold": self.wanted.as_json(),
             "actual_hold": self.actual.as_json(),
             "lateness": self.late.as_json(),

@@ -7,8 +7,10 @@ be piped on; all that is for people then goes to standard error.
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -31,7 +33,21 @@ def console(document: Path | None) -> Console:
     return made
 
 
-def write_json(content: dict[str, Any], document: Path | None) -> None:
+@contextmanager
+def document(path: Path | None) -> Iterator[Path | TextIO | None]:
+    """Opens the file of `--json` early, for a process that may no longer do so at its end; see `write_json`.
+
+    Raises:
+        OSError: the file can't be written.
+    """
+    if path is None or path == STDOUT:
+        yield path
+    else:
+        with path.open("w", encoding="utf-8") as file:
+            yield file
+
+
+def write_json(content: dict[str, Any], document: Path | TextIO | None) -> None:
     """Write the document where `--json` says; nowhere if it was not given.
 
     Raises:
@@ -44,5 +60,7 @@ def write_json(content: dict[str, Any], document: Path | None) -> None:
     text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
     if document == STDOUT:
         sys.stdout.write(text)
+    elif not isinstance(document, Path):
+        document.write(text)
     else:
         document.write_text(text, encoding="utf-8")

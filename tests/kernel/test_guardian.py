@@ -29,7 +29,7 @@ ENGINE = """
 
     queue = Queue({queue}, copy_range=HEADERS, length=65535, buffer=1 << 24)
     rules = Rules(Match(protocol="udp", ports=({port},)), {queue})
-    guardian = Guardian(queue.fileno(), rules.owner, list(rules.text()), watchdog=300 * ms)
+    guardian = Guardian(queue.fileno(), rules.owner, rules.text(), watchdog=1000 * ms)
     rules.install()
     print(guardian.pid, flush=True)
     while True:

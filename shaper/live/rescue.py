@@ -1,0 +1,144 @@
+"""The guardian: a second, small process that holds the queue's socket too.
+
+The kernel drops all that a queue holds when its last socket closes, so a crashed engine
+would lose every packet it held. The guardian gets the socket by inheritance and waits. When
+the engine ends without a word, or gives no sign of life, it accepts everything the queue
+holds, removes the rules, accepts what still comes until the queue stays empty, and ends.
+
+It also looks at the rules and removes them when the engine asks for it, which runs other
+people's policies and so may do little itself (see privileges.py).
+
+It is in a session of its own: Ctrl-C, Ctrl-Z and a closed terminal don't reach it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import socket
+import sys
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from shaper.errors import ShaperError
+from shaper.live import endless
+from shaper.live.iptables import Family
+from shaper.live.netlink import ACK_OF_NOTHING, accept_all, errors_in
+from shaper.live.owner import Owner
+from shaper.live.ruleset import RuleSet
+from shaper.units import format_duration, ms
+
+BEAT, GOODBYE = b".", b"bye"
+
+
+class Charge(NamedTuple):
+    """What the guardian is told: the queue's socket, whose the rules are and what they are, and the engine.
+
+    `watchdog` is the longest time without a sign of life, in ns.
+    """
+
+    queue: int
+    owner: Owner
+    rules: Mapping[Family, str]
+    watchdog: int
+    engine: int
+
+    @classmethod
+    def read(cls, text: str) -> Charge:
+        queue, owner, rules, watchdog, engine = json.loads(text)
+        return cls(queue, Owner(*owner), rules, watchdog, engine)
+
+
+def accept_held(queue: int, number: int) -> bool:
+    """Let every packet go on that the queue holds; whether there were any.
+
+    Raises:
+        OSError: the socket is closed.
+    """
+    os.write(queue, accept_all(number))
+    verdicts = []
+    # Packets that the engine has not read come first; their ids are among those just accepted.
+    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, fileno=os.dup(queue)) as source:
+        while select.select([source], [], [], 0)[0]:
+            try:
+                # An engine that was only slow may read too, and leave nothing to wait for.
+                verdicts += errors_in(source.recv(1 << 16, socket.MSG_DONTWAIT))
+            except OSError:
+                continue  # ENOBUFS: messages were lost, and the packets of some with them
+    return verdicts != [ACK_OF_NOTHING, ACK_OF_NOTHING]
+
+
+def rescue(charge: Charge) -> None:
+    """Empty the queue, remove the rules, and accept what still comes until the queue stays empty."""
+    number = charge.owner.queue
+    accept_held(charge.queue, number)
+    with suppress(ShaperError):
+        RuleSet(charge.owner, charge.rules).remove()
+    quiet = 0
+    while quiet < 3:
+        quiet = 0 if accept_held(charge.queue, number) else quiet + 1
+        time.sleep(0.01)
+
+
+def watch(beats: socket.socket, charge: Charge) -> str | None:
+    """Wait for the engine's end; why it has to be rescued, or None if it ended in order."""
+    poll = select.poll()
+    poll.register(beats, select.POLLIN)
+    watchdog = charge.watchdog
+    while True:
+        before = time.monotonic_ns()
+        if poll.poll(watchdog / ms):
+            words = beats.recv(1 << 10)
+            if words == GOODBYE:
+                return None
+            if not words:
+                return "the engine has died"
+            if words != BEAT:
+                serve(beats, words.decode(), RuleSet(charge.owner, charge.rules))
+            continue
+        # When this process was halted too, with the machine or by its scheduler, the engine gets another turn.
+        was_halted = time.monotonic_ns() - before > 2 * watchdog
+        if not was_halted and not _is_debugged(charge.engine):
+            return f"the engine has given no sign of life for {format_duration(watchdog)}"
+
+
+def serve(beats: socket.socket, word: str, rules: RuleSet) -> None:
+    """Do to the rules what the engine asks for, and tell what came of it."""
+    services = {"look": rules.look, "detach": rules.detach, "remove": rules.remove, "restore": rules.restore}
+    answer: tuple[Any, str | None]
+    try:
+        answer = services[word](), None
+    except ShaperError as error:
+        answer = None, str(error)
+    with suppress(OSError):
+        beats.send(json.dumps(answer).encode())
+
+
+def _is_debugged(pid: int) -> bool:
+    """A debugger has halted the process, see TracerPid in proc(5)."""
+    with suppress(OSError):
+        status = Path(f"/proc/{pid}/status").read_text()
+        return "\nTracerPid:\t0\n" not in status
+    return False
+
+
+def main() -> None:
+    beats = socket.socket(fileno=int(sys.argv[1]))
+    charge = Charge.read(beats.recv(1 << 20).decode())
+    reason = watch(beats, charge)
+    if reason is None:
+        return
+    rescue(charge)
+    if os.getppid() == charge.engine:
+        os.kill(charge.engine, endless.SIGNAL)
+    beats.close()
+    with suppress(OSError):
+        print(f"shaper: {reason}; its packets have gone on, its rules are removed", file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,141 @@
+"""What a running engine may still do."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from shaper.cli import main
+from tests.kernel.shaping import Receiver, Shaper
+
+pytestmark = pytest.mark.usefixtures("network")
+
+INJECTS = """
+from shaper import Policy, Send
+
+class Twice(Policy):
+    def on_packet(self, packet, now):
+        return [Send(packet), Send(packet.copy())]
+"""
+
+# Tries, from inside a policy, what a policy has no business to do.
+TRIES = """
+import os
+import socket
+import subprocess
+from shaper import Drop, Policy
+
+def attempt(what):
+    try:
+        what()
+    except OSError as error:
+        return error.strerror
+    return "done"
+
+class Tries(Policy):
+    def on_packet(self, packet, now):
+        found = [
+            attempt(lambda: socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW)),
+            attempt(lambda: os.chroot("/")),
+            attempt(lambda: os.kill(os.getppid(), 0)),
+            attempt(lambda: os.setresuid(0, 0, 0)),
+        ]
+        caps = [line for line in open("/proc/self/status") if line.startswith(("CapEff", "NoNewPrivs"))]
+        child = subprocess.run(["grep", "-h", "CapEff", "/proc/self/status"], capture_output=True, text=True).stdout
+        raise ValueError(f"{found} {caps} {child}")
+"""
+
+
+def field(pid: int, name: str) -> str:
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return next(line.partition(":")[2].strip() for line in lines if line.startswith(f"{name}:"))
+
+
+def test_the_engine_keeps_one_capability(tmp_path: Path, rule_set: Callable[[], list[str]], backend: str) -> None:
+    (tmp_path / "twice.py").write_text(INJECTS)
+    with (
+        Receiver() as receiver,
+        Shaper(tmp_path, "--policy", str(tmp_path / "twice.py"), "--protocol", "udp") as shaper,
+    ):
+        pid = shaper.process.pid
+        receiver.send_numbers(20)
+        assert sorted(receiver.numbers(40)) == sorted([*range(20)] * 2)
+        shown = subprocess.run(["getpcaps", str(pid)], capture_output=True, text=True, check=True)
+        kinds = [field(pid, name) for name in ("CapPrm", "CapEff", "CapBnd", "CapInh", "CapAmb")]
+        no_new_privileges = field(pid, "NoNewPrivs")
+        summary = shaper.stop()
+    assert (shown.stdout + shown.stderr).strip() == f"{pid}: cap_net_admin=eip"
+    assert kinds == [f"{1 << 12:016x}"] * 5
+    assert no_new_privileges == "1"
+    assert (summary["taken"], summary["injected"], summary["bypassed"], shaper.status) == (20, 20, 0, 0)
+    assert not [line for line in rule_set() if "shaper" in line]
+
+
+def test_the_engine_is_an_ordinary_user_where_that_user_can_read_its_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rule_set: Callable[[], list[str]]
+) -> None:
+    from shaper.live import privileges
+
+    monkeypatch.setattr(sys, "base_prefix", "/usr")
+    monkeypatch.setattr(sys, "prefix", "/usr")
+    monkeypatch.setattr(privileges, "__file__", "/usr/lib/x/y")
+    child = os.fork()
+    if child == 0:
+        try:
+            privileges.confine()
+            os._exit(0 if os.getresuid() == (65534,) * 3 and os.getresgid() == (65534,) * 3 else 1)
+        finally:
+            os._exit(2)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+def test_a_policy_can_not_do_what_root_can(tmp_path: Path) -> None:
+    file = tmp_path / "tries.py"
+    file.write_text(TRIES)
+    with Receiver() as receiver, Shaper(tmp_path, "--policy", str(file), "--protocol", "udp") as shaper:
+        receiver.send_numbers(1)
+        assert receiver.numbers(1) == [0]
+        shaper.process.wait(60)
+    assert shaper.errors.count("Operation not permitted") >= 2
+    assert shaper.errors.count(f"{1 << 12:016x}") == 2
+    assert r"NoNewPrivs:\t1" in shaper.errors
+
+
+@pytest.mark.parametrize("what", ["file", "directory"])
+def test_root_runs_no_policy_that_everybody_can_write(
+    what: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "twice.py"
+    file.write_text(INJECTS)
+    (file if what == "file" else tmp_path).chmod(0o777)
+    assert main(["start", "--policy", str(file)]) == 2
+    assert capsys.readouterr().err == (
+        f"shaper: {file} or its directory is writable by everybody, so root runs no policy in it; "
+        "mend it with `chmod o-w` or copy it elsewhere\n"
+    )
+
+
+def test_an_engine_whose_guardian_died_goes_on_and_leaves_nothing(
+    tmp_path: Path, rule_set: Callable[[], list[str]]
+) -> None:
+    with Receiver() as receiver, Shaper(tmp_path, "--policy", "delay:20ms", "--protocol", "udp") as shaper:
+        children = Path(f"/proc/{shaper.process.pid}/task/{shaper.process.pid}/children")
+        first = children.read_text().split()
+        assert len(first) == 1
+        os.kill(int(first[0]), 9)
+        receiver.send_numbers(10)
+        assert receiver.numbers(10) == list(range(10))
+        summary = shaper.stop()
+    assert (summary["sent"], shaper.status) == (10, 0)
+    assert not [line for line in rule_set() if "shaper" in line]
+
+
+def test_the_same_in_a_namespace_of_an_ordinary_user(ordinary: Callable[..., subprocess.CompletedProcess[str]]) -> None:
+    show = "grep CapEff /proc/$PPID/status"
+    done = ordinary(sys.executable, "-m", "shaper", "run", "--policy", "delay:1ms", "--", "sh", "-c", show)
+    assert done.stdout == f"CapEff:\t{1 << 12:016x}\n", done.stderr
