@@ -124,7 +124,7 @@ class Receiver:
         assert tcp is not None
         if self._unlocks is None and not self._segments and policy.pure_ack_bypass and not tcp.payload:
             return []
-        policy.count("TCPPrequeued")
+        policy.tally("TCPPrequeued")
         self._segments += 1
         self._memory += packet.length + OVERHEAD
         if policy.hold == "data":
@@ -132,7 +132,7 @@ class Receiver:
         if self._unlocks is not None:
             return []  # the backlog of a locked socket, processed when it is unlocked
         if self._memory > policy.rcvbuf or 0 < policy.max_segments <= self._segments:
-            policy.count("TCPPrequeueDropped", self._segments)
+            policy.tally("TCPPrequeueDropped", self._segments)
             return self._process()
         if self._segments == 1:
             if self._runs is None:
@@ -150,12 +150,12 @@ class Receiver:
             return self._process()
         if self._timer is not None and now >= self._timer:
             if self._unlocks is not None:
-                self._policy.count("DelayedACKLocked")
+                self._policy.tally("DelayedACKLocked")
                 self._timer = now + RETRY
                 return []
             self._timer = None
             if self._segments:
-                self._policy.count("TCPSchedulerFailed")
+                self._policy.tally("TCPSchedulerFailed")
             return self._process()
         return []
 

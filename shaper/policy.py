@@ -99,13 +99,13 @@ class Policy:
             self.__random: Random = Random(self.__identity)
             return self.__random
 
-    def count(self, name: str, number: int = 1) -> None:
+    def tally(self, name: str, number: int = 1) -> None:
         """Add to a counter that all objects of this policy share; the summary shows it."""
         self.__counters[name] += number
 
     @property
     def counters(self) -> dict[str, int]:
-        """What `count` came to so far, in all objects made from the same prototype."""
+        """What `tally` came to so far, in all objects made from the same prototype."""
         return dict(self.__counters)
 
     def prototype(self) -> Self:
