@@ -17,7 +17,22 @@ from typing import Annotated, Any
 import typer
 from typer.main import get_command
 
-from shaper.cli import check, clean, compare, doctor, netem, new, policies, probe, replay, report, run, start, trace
+from shaper.cli import (
+    check,
+    clean,
+    compare,
+    doctor,
+    netem,
+    new,
+    policies,
+    probe,
+    profiles,
+    replay,
+    report,
+    run,
+    start,
+    trace,
+)
 from shaper.cli.options import examples, with_bare_json
 from shaper.errors import ShaperError, UsageError
 
@@ -46,6 +61,7 @@ register(start.start, start.EXAMPLES)
 register(run.run, run.EXAMPLES, context_settings={"allow_interspersed_args": False})
 register(replay.replay, replay.EXAMPLES)
 register(policies.policies, policies.EXAMPLES)
+register(profiles.profiles, profiles.EXAMPLES)
 register(netem.netem, netem.EXAMPLES)
 register(new.new, new.EXAMPLES)
 register(check.check, check.EXAMPLES)

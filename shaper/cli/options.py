@@ -4,13 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from shaper.core import MAX_HOLD
+from shaper.errors import UsageError
 from shaper.report.output import STDOUT
 from shaper.units import format_duration, parse_duration
+
+if TYPE_CHECKING:
+    from shaper.profile import Profile
+
+PROFILE = "shaper.profile"
+"""Under this name the parser keeps the profile that was given."""
 
 
 def duration(text: str | int) -> int:
@@ -28,14 +35,61 @@ def policy_names(incomplete: str) -> list[str]:
     return [name for name in builtin_names() if name.startswith(incomplete)]
 
 
+def profile_names(incomplete: str) -> list[str]:
+    """For the shell's completion of a profile."""
+    from shaper.profile import names
+
+    return [name for name in names() if name.startswith(incomplete)]
+
+
+def given_profile(context: typer.Context) -> Profile | None:
+    found: Profile | None = context.meta.get(PROFILE)
+    return found
+
+
+def take_profile(context: typer.Context, name: str | None) -> str | None:
+    """What the profile says stands where the command line says nothing."""
+    if name is not None and not context.resilient_parsing:
+        from shaper.profile import find
+
+        profile = context.meta[PROFILE] = find(name)
+        defaults = {**profile.match, "expression": profile.match.get("filter"), "seed": profile.seed}
+        context.default_map = {key: value for key, value in defaults.items() if value is not None}
+    return name
+
+
+def pipeline(context: typer.Context, policies: list[str]) -> list[str]:
+    """The profile's policies, then those of the command line."""
+    profile = given_profile(context)
+    specs = [*(profile.pipeline if profile else ()), *policies]
+    if not specs and not context.resilient_parsing:
+        raise UsageError(f"Missing option '--policy' or '--profile'; see `{context.command_path} --help`")
+    return specs
+
+
 Policies = Annotated[
     list[str],
     typer.Option(
         "--policy",
         metavar="SPEC",
+        default_factory=list,
+        show_default=False,
+        callback=pipeline,
         help="What to do with the packets: NAME[:option=value,…], or a file.py; "
-        "several make a pipeline. See `shaper policies`.",
+        "several make a pipeline. See `shaper policies`. This, --profile or both are needed.",
         autocompletion=policy_names,
+    ),
+]
+ProfileName = Annotated[
+    str | None,
+    typer.Option(
+        "--profile",
+        metavar="NAME|FILE",
+        is_eager=True,
+        callback=take_profile,
+        help="Begin with the policies of a profile, a built-in or a file.toml; its match and seed hold "
+        "unless given here. See `shaper profiles`.",
+        autocompletion=profile_names,
     ),
 ]
 Seed = Annotated[str, typer.Option(metavar="TEXT", help="Decides all chance: the same seed, the same fates.")]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from shaper.cli.options import Json, MaxHold, Policies, Seed
+from shaper.cli.options import Json, MaxHold, Policies, ProfileName, Seed, given_profile
 from shaper.core import MAX_HOLD, Core
 from shaper.errors import ShaperError, UsageError
 
@@ -25,19 +25,29 @@ EXAMPLES = (
     "shaper replay in.pcap --policy spread_burst:gap=10ms -o out.pcapng",
     "shaper replay in.pcap --policy ./drop_third.py --timeline",
     "shaper replay in.pcap --policy delay:20ms --filter 'tcp port 80' --json",
+    "shaper replay in.pcap --profile satellite_geo --policy loss:1%",
 )
+
+
+def narrowed(context: typer.Context, expression: str | None) -> str | None:
+    """The filter, with what else the profile matches."""
+    profile = given_profile(context)
+    return profile.expression(expression) if profile else expression
 
 
 def replay(
     capture: Annotated[Path, typer.Argument(metavar="IN", help="A pcap or pcapng file.")],
     policy: Policies,
+    profile: ProfileName = None,
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", metavar="FILE", help="Write a pcapng of the packets sent, as they depart."),
     ] = None,
     expression: Annotated[
         str | None,
-        typer.Option("--filter", metavar="EXPR", help="Take only what this tcpdump expression matches."),
+        typer.Option(
+            "--filter", metavar="EXPR", callback=narrowed, help="Take only what this tcpdump expression matches."
+        ),
     ] = None,
     timeline: Annotated[bool, typer.Option("--timeline", help="Tell of each packet, as a timeline.")] = False,
     journal: Annotated[

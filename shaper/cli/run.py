@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from shaper.cli.options import Json, MaxHold, Policies, Seed
+from shaper.cli.options import Json, MaxHold, Policies, ProfileName, Seed
 from shaper.cli.shaping import WATCHDOG, CaptureFile, Filter, JournalFile, OnError, Ports, Protocol, Watchdog
 from shaper.cli.tracing import JOURNAL, ChromeFile, RecordingDir, Tracing, kept
 from shaper.core import MAX_HOLD
@@ -28,15 +28,17 @@ EXAMPLES = (
     "shaper run --policy spread_burst:gap=10ms --port 5432 -- make test",
     "shaper run --policy ./drop_third.py --json out.json -- pytest tests/net",
     "sudo shaper run --policy delay:100ms --trace -- ./client-and-server.sh",
+    "shaper run --profile 3g -- pytest tests/net",
 )
 
 
 def run(
     command: Annotated[list[str], typer.Argument(metavar="COMMAND", help="The command and its arguments, after --.")],
     policy: Policies,
+    profile: ProfileName = None,
     protocol: Protocol = "all",
     port: Ports = None,
-    filter: Filter = None,
+    expression: Filter = None,
     mtu: Annotated[int, typer.Option(metavar="BYTES", help="Of lo, so that packets look like a network's.")] = 1500,
     seed: Seed = "0",
     max_hold: MaxHold = MAX_HOLD,
@@ -78,7 +80,7 @@ def run(
             journal = journal or directory / JOURNAL
         settings = Settings(
             policies=pipeline,
-            match=Match(protocol=protocol, ports=tuple(port or ()), filter=filter),
+            match=Match(protocol=protocol, ports=tuple(port or ()), filter=expression),
             specs=tuple(policy),
             seed=seed,
             max_hold=max_hold,

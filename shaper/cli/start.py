@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from shaper.cli.options import Json, MaxHold, Policies, Seed, duration
+from shaper.cli.options import Json, MaxHold, Policies, ProfileName, Seed, duration
 from shaper.cli.shaping import (
     WATCHDOG,
     CaptureFile,
@@ -36,11 +36,13 @@ EXAMPLES = (
     "sudo shaper start --policy spread_burst:gap=20ms --port 8765",
     "sudo shaper start --policy ./drop_third.py --interface eth0 --port 53",
     "sudo shaper start --policy delay:20ms --netns web --duration 30s --json",
+    "sudo shaper start --profile lte --port 443",
 )
 
 
 def start(
     policy: Policies,
+    profile: ProfileName = None,
     interface: Annotated[str, typer.Option(metavar="NAME", help="Shape what passes this interface.")] = "lo",
     hook: Annotated[
         Literal["input", "output", "forward"],

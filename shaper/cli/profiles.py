@@ -1,0 +1,83 @@
+"""`shaper profiles`: what profiles there are, and what each says."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from shaper.cli.options import Json, profile_names
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from shaper.profile import Profile
+
+EXAMPLES = (
+    "shaper profiles",
+    "shaper profiles satellite_geo",
+    "shaper profiles ./mobile.toml",
+    "shaper run --profile 3g -- curl …",
+)
+
+
+def profiles(
+    name: Annotated[
+        str | None,
+        typer.Argument(metavar="NAME|FILE", help="One, as --profile takes it.", autocompletion=profile_names),
+    ] = None,
+    json: Json = None,
+) -> None:
+    """List the profiles, or show one: networks to shape traffic like.
+
+    A profile is a file.toml with a pipeline, and if wanted about, source, date, seed, and
+    a table [match] with interface, hook, protocol, port, source, destination, filter.
+    """
+    from shaper.profile import find, names
+    from shaper.report.output import console, write_json
+    from shaper.report.table import table
+
+    out = console(json)
+    if name is None:
+        found = [find(one) for one in names()]
+        out.print(table(("Profile", "What it is like", "As of"), [(one.name, one.about, one.date) for one in found]))
+        out.print("\nshaper profiles NAME shows one with its policies and where its numbers come from.", markup=False)
+    else:
+        found = [find(name)]
+        show(out, found[0], name)
+    write_json({"v": 1, "profiles": [document(one) for one in found]}, json)
+
+
+def show(out: Console, profile: Profile, given: str) -> None:
+    """All that a profile says, and how to use it."""
+    out.print(f"{profile.name}\n", style="bold")
+    for text in (
+        profile.about,
+        profile.source and f"Source: {profile.source}",
+        profile.date and f"As of {profile.date}",
+    ):
+        if text:
+            out.print(f"{text}\n", markup=False)
+    out.print("Policies", style="bold")
+    for spec in profile.pipeline:
+        out.print(f"  {spec}", markup=False, soft_wrap=True)
+    said = {**profile.match, "seed": profile.seed}
+    for key, value in said.items():
+        if value is not None:
+            text = ", ".join(map(str, value)) if isinstance(value, list) else value
+            out.print(f"{key}: {text}", markup=False)
+    out.print("\nExample", style="bold")
+    out.print(f"  shaper run --profile {given} -- COMMAND", markup=False, soft_wrap=True)
+
+
+def document(profile: Profile) -> dict[str, Any]:
+    """A profile as JSON, see schemas/profiles.json."""
+    return {
+        "name": profile.name,
+        "about": profile.about,
+        "source": profile.source,
+        "date": profile.date,
+        "pipeline": list(profile.pipeline),
+        "match": dict(profile.match),
+        "seed": profile.seed,
+    }

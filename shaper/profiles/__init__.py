@@ -1,0 +1,1 @@
+"""The profiles that come with shaper, as package data; see `shaper.profile`."""
