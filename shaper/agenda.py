@@ -4,12 +4,13 @@ from collections import deque
 from heapq import heapify, heappop, heappush
 
 from shaper.packet import Packet
-from shaper.seat import Seat
+from shaper.seat import NEVER, Seat
 
 Entry = tuple[int, int, Seat, Packet | None]
 """When, the how-manieth plan, whose; the packet to be released, or None for a wake."""
 
-NEVER = 1 << 63
+TOO_MANY_REPLACED = 1 << 16
+"""So many entries of the agenda, replaced by later plans, may wait for their time before they are given up."""
 
 
 class Agenda:
@@ -22,13 +23,14 @@ class Agenda:
         earliest: the time of the first entry, NEVER if there is none.
     """
 
-    __slots__ = ("_fifo", "_heap", "_last", "_order", "earliest")
+    __slots__ = ("_fifo", "_heap", "_last", "_order", "_replaced", "earliest")
 
     def __init__(self) -> None:
         self._fifo: deque[Entry] = deque()
         self._heap: list[Entry] = []
         self._last = 0  # the time of the FIFO's end
         self._order = 0
+        self._replaced = 0
         self.earliest = NEVER
 
     def __len__(self) -> int:
@@ -54,8 +56,15 @@ class Agenda:
             self.earliest = at
         return order
 
-    def purge(self) -> None:
+    def note_replaced(self) -> None:
+        """An entry will never happen. Without an end to their number memory would have none."""
+        self._replaced += 1
+        if self._replaced > TOO_MANY_REPLACED:
+            self._purge()
+
+    def _purge(self) -> None:
         """Give up all entries that later plans have replaced."""
+        self._replaced = 0
         self._fifo = deque(filter(stands, self._fifo))
         self._heap = list(filter(stands, self._heap))
         heapify(self._heap)

@@ -53,7 +53,7 @@ class Track:
         self.sender = Sender() if protocol == "tcp" else None
         # Where the flow key, by its ports, says all about the class.
         self.segment = "udp" if protocol == "udp" else None
-        self.seats: list[Seat | None] | None = None
+        self.seats: list[Seat] | None = None
 
 
 class Connections:

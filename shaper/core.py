@@ -17,11 +17,12 @@ from collections.abc import Sequence
 
 from shaper.agenda import stands
 from shaper.connections import Connections
+from shaper.failure import Failure
 from shaper.packet import Packet
-from shaper.pipeline import Pipeline, Verdict
+from shaper.pipeline import Pipeline
 from shaper.policy import Policy
-from shaper.seat import Failure
 from shaper.units import s
+from shaper.verdict import Verdict
 
 MAX_HOLD = 10 * s
 
@@ -138,7 +139,8 @@ class Core:
     @property
     def counters(self) -> dict[str, dict[str, int]]:
         """What the policies have counted themselves, by their names (see `Policy.count`)."""
-        return self._pipeline.counters
+        policies = zip(self._pipeline.names, self._pipeline.prototypes, strict=True)
+        return {name: policy.counters for name, policy in policies if policy.counters}
 
     @property
     def failures(self) -> list[Failure]:

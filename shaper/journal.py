@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, TextIO, TypeVar
 from shaper.errors import ShaperError
 from shaper.header import flow_key
 from shaper.packet import Packet
-from shaper.pipeline import Verdict
+from shaper.verdict import Verdict
 
 VERSION = 1
 FLOWS_REMEMBERED = 4096

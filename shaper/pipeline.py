@@ -7,41 +7,16 @@ to the agenda, what leaves the last stage or is dropped becomes a verdict.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from itertools import islice
-from typing import Literal, NamedTuple
 
 from shaper.action import Action, Drop, Hold, Send, Wake
-from shaper.agenda import NEVER, Agenda
+from shaper.agenda import Agenda
+from shaper.answer import actions_of
 from shaper.connections import Connections, Track
+from shaper.failure import FAULTS, Failure, PolicyError
 from shaper.packet import Packet
 from shaper.policy import Policy
-from shaper.seat import FAULTS, MOST_ACTIONS, Failure, PolicyError, Seat, check, seat_for
-
-WAKES_IN_A_ROW = 1000
-"""How often an object that was woken may ask to be woken again at once, before that counts as an endless loop."""
-AT_ONCE = 100
-"""A wake so soon (ns) is one at once: no engine is that quick, so it would never come to anything else."""
-TOO_MANY_REPLACED = 1 << 16
-"""So many entries of the agenda, replaced by later plans, may wait for their time before they are given up."""
-
-Fate = Literal["sent", "dropped", "injected"]
-
-
-class Verdict(NamedTuple):
-    """What becomes of one packet.
-
-    `packet.root` is the packet as taken; `packet.raw` the bytes that go out.
-    `planned` is the time at which it was to be (ns).
-    """
-
-    packet: Packet
-    fate: Fate
-    planned: int
-
-    @property
-    def rewritten(self) -> bool:
-        return self.packet.raw is not self.packet.root.raw
-
+from shaper.seat import Seat, seat_for, stage_names
+from shaper.verdict import Fate, Verdict
 
 _new = tuple.__new__
 
@@ -51,6 +26,7 @@ class Pipeline:
 
     Attributes:
         now: the time of what happens, in ns.
+        prototypes, names: the policies, and what they are called.
         sent, dropped, injected, cut_short, overflowed, failures: see `Core`.
     """
 
@@ -60,20 +36,13 @@ class Pipeline:
         self.verdicts: list[Verdict] = []
         self.sent = self.dropped = self.injected = self.cut_short = self.overflowed = 0
         self.failures: list[Failure] = []
-        self._prototypes = tuple(policy.prototype() for policy in prototypes)
+        self.prototypes = tuple(policy.prototype() for policy in prototypes)
         self.names = stage_names(prototypes)
-        self._depth = len(self._prototypes)
+        self._depth = len(self.prototypes)
         self._connections = connections
         self._seed = seed
         self._max_hold = max_hold
         self._queue_seats: dict[int, Seat] = {}
-        self._replaced = 0
-
-    @property
-    def counters(self) -> dict[str, dict[str, int]]:
-        """What each policy has counted, by its name; those that count nothing are left out."""
-        counted = zip(self.names, self._prototypes, strict=True)
-        return {name: policy.counters for name, policy in counted if policy.counters}
 
     # The way through the stages.
 
@@ -85,7 +54,7 @@ class Pipeline:
         while stage < self._depth:
             seat = seats[stage]
             stage += 1
-            if seat is None or (seat.selects and not seat.shapes(packet)):
+            if seat.selects and not seat.shapes(packet):
                 continue
             if seat.limited and seat.is_full(packet):
                 self.overflowed += 1
@@ -97,11 +66,11 @@ class Pipeline:
             except FAULTS as error:
                 self._fail(seat, error, "on_packet", packet)
                 return
+            if type(answer) is Send and answer.packet is packet and type(answer.at) is int:
+                self._send(seat, packet, answer.at)
+                return
             if answer is not None:
-                if type(answer) is Send and answer.packet is packet and type(answer.at) is int:
-                    self._send(seat, packet, answer.at)
-                else:
-                    self._carry_out(seat, answer, packet)
+                self._carry_out(seat, answer, packet)
                 return
         self.conclude(packet, "sent")
 
@@ -128,25 +97,22 @@ class Pipeline:
         """From now on packets pass by all policies."""
         self._depth = 0
 
-    def _seat(self, track: Track, stage: int) -> Seat | None:
-        """Where packets of this flow sit at this stage; None where they pass by."""
-        policy, connection = self._prototypes[stage], track.connection
-        label = f"{self._seed}|{stage}|{type(policy).__name__}"
+    def _seat(self, track: Track, stage: int) -> Seat:
+        """Where packets of this flow sit at this stage."""
+        policy, connection = self.prototypes[stage], track.connection
+        identity = f"{self._seed}|{stage}|{type(policy).__name__}"
+        seats = self._queue_seats
+        if policy.scope != "queue":
+            identity += f"|{connection.identity}"
+            seats = connection.seats
         if policy.scope == "flow":
-            if policy.direction not in ("both", track.direction):
-                return None
-            return self._open_seat(stage, f"{label}|{connection.identity}|{track.direction}")
-        seats = self._queue_seats if policy.scope == "queue" else connection.seats
+            identity += f"|{track.direction}"
+            seats = {}
         if stage not in seats:
-            whose = "" if policy.scope == "queue" else f"|{connection.identity}"
-            seats[stage] = self._open_seat(stage, label + whose)
+            seats[stage], failure = seat_for(policy, self.names[stage], stage, identity)
+            if failure is not None:
+                self.failures.append(failure)
         return seats[stage]
-
-    def _open_seat(self, stage: int, identity: str) -> Seat:
-        seat, failure = seat_for(self._prototypes[stage], self.names[stage], stage, identity)
-        if failure is not None:
-            self.failures.append(failure)
-        return seat
 
     # Time has come.
 
@@ -176,10 +142,7 @@ class Pipeline:
         """Do what the policy said, in its order; a current packet that it didn't mention goes on first."""
         undisposed = current
         try:
-            actions = tuple(islice(answer, MOST_ACTIONS + 1)) if isinstance(answer, Iterable) else (answer,)
-            if len(actions) > MOST_ACTIONS:
-                raise PolicyError(f"answered with more than {MOST_ACTIONS} actions")
-            check(actions)
+            actions = actions_of(answer)
             about = [action for action in actions if not isinstance(action, Wake)]
             if current is not None and all(action.packet.root is not current.root for action in about):
                 undisposed = None
@@ -187,7 +150,7 @@ class Pipeline:
             sent: set[Packet] = set()
             for action in actions:
                 if isinstance(action, Wake):
-                    self._plan_wake(seat, action.at, current)
+                    self._plan_wake(seat, action.at, is_woken=current is None)
                     continue
                 packet = action.packet
                 if isinstance(action, Send) and packet.root in sent:
@@ -219,19 +182,16 @@ class Pipeline:
             return False  # it went on when its time was over
         if root in seat.held:
             seat.let_go(packet, self.now)
-            self._note_replaced()
+            self.agenda.note_replaced()
             return True
-        is_new = root.id == 0 and root.holder is None
-        if is_new and not isinstance(action, Drop):
+        if root.id == 0 and root.holder is None and not isinstance(action, Drop):
             self._adopt(seat, packet)
             return True
         if isinstance(action, Send) and root.holder is seat:
             self._duplicate(seat, packet, action.at)
             return False
-        raise PolicyError(
-            f"{action!r}: {seat.name} does not hold this packet; "
-            "it can use the packet it was just given and those it answered with Hold"
-        )
+        can = "it can use the packet it was just given and those it answered with Hold"
+        raise PolicyError(f"{action!r}: {seat.name} does not hold this packet; {can}")
 
     def _send(self, seat: Seat, packet: Packet, at: int | None) -> None:
         now = self.now
@@ -258,36 +218,26 @@ class Pipeline:
 
     def _hold(self, seat: Seat, packet: Packet) -> None:
         latest = packet.root.arrived + self._max_hold
-        if latest <= self.now:
+        if latest > self.now:
+            seat.take(packet, self.now, until_told=True)
+            packet.root.plan = self.agenda.add_far(latest, seat, packet)
+        else:
             self._cut_short(packet)
             self.go_on(seat, packet)
-            return
-        seat.take(packet, self.now, until_told=True)
-        packet.root.plan = self.agenda.add_far(latest, seat, packet)
 
     def _cut_short(self, packet: Packet) -> None:
         if not packet.root.cut_short:
             packet.root.cut_short = True
             self.cut_short += 1
 
-    def _plan_wake(self, seat: Seat, at: int, current: Packet | None) -> None:
-        seat.wakes = seat.wakes + 1 if current is None and at < self.now + AT_ONCE else 0
-        if seat.wakes > WAKES_IN_A_ROW:
-            raise PolicyError(f"asked {WAKES_IN_A_ROW} times in a row to be woken at once, so time can't go on")
-        at = min(max(at, self.now), NEVER - 1)
+    def _plan_wake(self, seat: Seat, at: int, *, is_woken: bool) -> None:
+        at = seat.plan_wake(at, self.now, is_woken=is_woken)
         if seat.wake == at:
             return
         if seat.wake is not None:
-            self._note_replaced()
+            self.agenda.note_replaced()
         seat.wake = at
         self.agenda.add(at, seat, None)
-
-    def _note_replaced(self) -> None:
-        """An entry of the agenda will never happen. Without an end to their number memory would have none."""
-        self._replaced += 1
-        if self._replaced > TOO_MANY_REPLACED:
-            self.agenda.purge()
-            self._replaced = 0
 
     def _fail(self, seat: Seat, error: Exception | SystemExit, hook: str, current: Packet | None) -> None:
         """Fail open: what the policy holds and the current packet go on, and all that comes later passes by it."""
@@ -297,12 +247,3 @@ class Pipeline:
             packets.append(current)
         for packet in packets:
             self.go_on(seat, packet)
-
-
-def stage_names(pipeline: Sequence[Policy]) -> tuple[str, ...]:
-    """A name for each stage; the second `delay` is "delay#2"."""
-    names: list[str] = []
-    for policy in pipeline:
-        nth = 1 + sum(1 for name in names if name.split("#")[0] == policy.name)
-        names.append(f"{policy.name}#{nth}" if nth > 1 else policy.name)
-    return tuple(names)

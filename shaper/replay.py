@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from shaper.capture import CaptureError
 from shaper.core import Core
 from shaper.packet import Packet
-from shaper.pipeline import Verdict
+from shaper.verdict import Verdict
 
 
 def replay(packets: Iterable[Packet], core: Core) -> Iterator[Verdict]:

@@ -2,48 +2,19 @@
 
 from __future__ import annotations
 
-import sys
-import traceback
 from collections.abc import Sequence
-from typing import NamedTuple
 
-from shaper.action import Drop, Hold, Send, Wake
-from shaper.errors import ShaperError
+from shaper.failure import FAULTS, Failure, PolicyError, failure_of
 from shaper.packet import Packet
 from shaper.policy import Policy
 from shaper.segment import CLASSES
 
-
-class PolicyError(Exception):
-    """A policy said something that can't be done."""
-
-
-FAULTS = (Exception, SystemExit)
-"""What a hook may raise and only its policy fails; KeyboardInterrupt is the user's."""
-
-MOST_ACTIONS = 1 << 17
-"""The most in one answer: twice what the kernel's queue holds. An answer with more may have no end."""
-
-
-class PoliciesFailed(ShaperError):
-    """Policies failed while packets went on; one line for the first."""
-
-    def __init__(self, failures: Sequence[Failure]) -> None:
-        more = f" (and {len(failures) - 1} more failures)" if len(failures) > 1 else ""
-        super().__init__(f"{failures[0]}{more}")
-        self.details = "\n".join(failure.details for failure in failures)
-
-
-class Failure(NamedTuple):
-    """A policy that failed, and where in its file."""
-
-    policy: str
-    where: str  # file:line
-    what: str
-    details: str  # the traceback
-
-    def __str__(self) -> str:
-        return f"policy {self.policy} failed at {self.where}: {self.what}"
+NEVER = 1 << 63
+"""A time (ns) that doesn't come."""
+WAKES_IN_A_ROW = 1000
+"""How often an object that was woken may ask to be woken again at once, before that counts as an endless loop."""
+AT_ONCE = 100
+"""A wake so soon (ns) is one at once: no engine is that quick, so it would never come to anything else."""
 
 
 class Seat:
@@ -111,6 +82,17 @@ class Seat:
             self.held.pop(root, None)
         root.note_hold(self.name, now - root.since)
 
+    def plan_wake(self, at: int, now: int, *, is_woken: bool) -> int:
+        """When to wake it, which asked for `at`.
+
+        Raises:
+            PolicyError: it was woken and asked to be woken at once, again and again.
+        """
+        self.wakes = self.wakes + 1 if is_woken and at < now + AT_ONCE else 0
+        if self.wakes > WAKES_IN_A_ROW:
+            raise PolicyError(f"asked {WAKES_IN_A_ROW} times in a row to be woken at once, so time can't go on")
+        return min(max(at, now), NEVER - 1)
+
     def release(self, now: int) -> list[Packet]:
         """Let go of all that is kept until the policy says more, in order of arrival."""
         packets = sorted(self.held.values(), key=Packet.order)
@@ -137,25 +119,10 @@ def seat_for(prototype: Policy, name: str, stage: int, identity: str) -> tuple[S
         return seat, seat.failed(error, "start")
 
 
-def check(answer: Sequence[object]) -> None:
-    """Raises PolicyError unless each is an action with fit arguments."""
-    for action in answer:
-        if isinstance(action, Send | Drop | Hold):
-            if not isinstance(action.packet, Packet):
-                raise PolicyError(f"{type(action).__name__} takes a packet, not {action.packet!r}")
-        elif not isinstance(action, Wake):
-            raise PolicyError(f"returned {action!r}; a hook returns Send, Drop, Hold, Wake, several of these, or None")
-        at = action.at if isinstance(action, Send | Wake) else 0
-        if not isinstance(at, int) and not (at is None and isinstance(action, Send)):
-            verb = type(action).__name__
-            raise PolicyError(f"{verb} takes its time as int nanoseconds, such as now + 20 * ms, not {at!r}")
-
-
-def failure_of(policy: Policy, name: str, error: Exception | SystemExit, hook: str) -> Failure:
-    """Says where in the policy's own file it went wrong; at least which hook it was."""
-    code = getattr(policy, hook).__code__
-    files = {code.co_filename, getattr(sys.modules.get(type(policy).__module__), "__file__", None)}
-    own = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename in files]
-    where = f"{own[-1].filename}:{own[-1].lineno}" if own else f"{code.co_filename}:{code.co_firstlineno}"
-    what = str(error) if isinstance(error, PolicyError) else f"{type(error).__name__}: {error}"
-    return Failure(name, where, what, "".join(traceback.format_exception(error)))
+def stage_names(pipeline: Sequence[Policy]) -> tuple[str, ...]:
+    """A name for each stage; the second `delay` is "delay#2"."""
+    names: list[str] = []
+    for policy in pipeline:
+        nth = 1 + sum(1 for name in names if name.split("#")[0] == policy.name)
+        names.append(f"{policy.name}#{nth}" if nth > 1 else policy.name)
+    return tuple(names)

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from shaper import Answer, Drop, Hold, Limit, Packet, Policy, Send, Wake, ms, pipeline
+from shaper import Answer, Drop, Hold, Limit, Packet, Policy, Send, Wake, agenda, ms
 from shaper.core import Core
 from shaper.header import ACK, SYN
-from shaper.pipeline import WAKES_IN_A_ROW, stage_names
+from shaper.seat import WAKES_IN_A_ROW, stage_names
 from shaper.timeline.look import Ends, Look, bytes_of
 
 ENDS = Ends("192.0.2.1", 40000, "192.0.2.9", 80)
@@ -361,7 +361,7 @@ def test_asking_to_be_woken_at_once_is_no_loop_when_time_goes_on() -> None:
 
 
 def test_wakes_and_holds_that_were_replaced_use_up_no_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pipeline, "TOO_MANY_REPLACED", 100)
+    monkeypatch.setattr(agenda, "TOO_MANY_REPLACED", 100)
 
     class Later(Keeps):
         def on_packet(self, packet: Packet, now: int) -> Answer:

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from shaper import Answer, Drop, Hold, Limit, Packet, Policy, Send, TruncatedPacket, Wake, ms
 from shaper.core import Core
-from shaper.pipeline import Verdict
 from shaper.segment import CLASSES
+from shaper.verdict import Verdict
 from tests.traffic import anew, traffic
 
 MAX_HOLD = 60 * ms

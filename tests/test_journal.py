@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from shaper.core import Core
 from shaper.journal import Clocks, Held, Journal, JournalError, Record, read_journal
 from shaper.packet import Packet
-from shaper.pipeline import Fate, Verdict
 from shaper.policy import Policy
 from shaper.units import ms
+from shaper.verdict import Fate, Verdict
 from tests.schema import schema
 
 SYN = bytes.fromhex("4500002800010000400600007f0000017f0000019c40223d000003e8000000005002200000000000")

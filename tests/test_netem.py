@@ -13,8 +13,8 @@ import pytest
 
 from shaper import Packet, ms, s
 from shaper.load import load
-from shaper.pipeline import Verdict
 from shaper.timeline.look import Ends, Look, bytes_of
+from shaper.verdict import Verdict
 from tests.test_policies import play
 
 N = 100_000

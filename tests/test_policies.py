@@ -16,7 +16,7 @@ from shaper.core import Core
 from shaper.header import ACK, SYN
 from shaper.load import builtin_names, find, load
 from shaper.options import Option, options_of
-from shaper.pipeline import Verdict
+from shaper.verdict import Verdict
 from tests.traffic import anew, openings, traffic
 
 STORIES = Path(__file__).parent / "timelines"

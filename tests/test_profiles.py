@@ -14,9 +14,9 @@ from shaper.cli import main
 from shaper.core import Core
 from shaper.live import rules
 from shaper.load import load_pipeline
-from shaper.pipeline import Verdict
 from shaper.profile import CHOICES, ProfileError, find, names, read
 from shaper.timeline.look import Ends, Look, bytes_of
+from shaper.verdict import Verdict
 from tests.captures import EPOCH, UDP, pcap
 from tests.schema import schema
 

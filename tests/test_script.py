@@ -6,7 +6,7 @@ import pytest
 
 from shaper import Duration, Packet, Script, Stream, ms
 from shaper.core import Core
-from shaper.pipeline import Verdict
+from shaper.verdict import Verdict
 
 
 class Spread(Script):

@@ -8,7 +8,7 @@ from struct import Struct
 from typing import Self
 
 from shaper.packet import Packet
-from shaper.pipeline import Verdict
+from shaper.verdict import Verdict
 
 RAW_IP = 101
 SNAPLEN = 262144

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from shaper.packet import Packet
-    from shaper.pipeline import Verdict
     from shaper.report.holds import Distribution
+    from shaper.verdict import Verdict
 
 EXAMPLES = (
     "shaper replay in.pcap --policy spread_burst:gap=10ms -o out.pcapng",
@@ -65,13 +65,13 @@ def replay(
     """
     from shaper.capture import CaptureError, CaptureWriter, read_capture
     from shaper.capture.filter import read_filtered
+    from shaper.failure import PoliciesFailed
     from shaper.journal import Clocks, Journal
     from shaper.load import load_pipeline
-    from shaper.pipeline import stage_names
     from shaper.replay import replay as run
     from shaper.report.holds import Holds
     from shaper.report.output import console, write_json
-    from shaper.seat import PoliciesFailed
+    from shaper.seat import stage_names
     from shaper.timeline import write
 
     for file in (output, journal, json):

@@ -18,10 +18,10 @@ from shaper.core import MAX_HOLD
 if TYPE_CHECKING:
     import trio
 
+    from shaper.failure import Failure
     from shaper.live.command import Command
     from shaper.live.session import Settings
     from shaper.live.summary import Summary
-    from shaper.seat import Failure
 
 EXAMPLES = (
     "shaper run --policy delay:20ms -- ping -c 3 127.0.0.1",
@@ -63,12 +63,12 @@ def run(
     """
     import trio
 
+    from shaper.failure import PoliciesFailed
     from shaper.live import private
     from shaper.live.rules import Match
     from shaper.live.session import Settings
     from shaper.load import load_pipeline
     from shaper.report.output import STDOUT, console, write_json
-    from shaper.seat import PoliciesFailed
 
     pipeline = load_pipeline(policy, max_hold)
     out = console(STDOUT)  # standard output is the command's; with --json it is the document's

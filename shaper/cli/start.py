@@ -28,9 +28,9 @@ from shaper.errors import UsageError
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from shaper.failure import Failure
     from shaper.live.session import Settings, Started
     from shaper.live.summary import Summary
-    from shaper.seat import Failure
 
 EXAMPLES = (
     "sudo shaper start --policy spread_burst:gap=20ms --port 8765",
@@ -98,12 +98,12 @@ def start(
     At the end all held packets go on, in order, the rules are removed, and a summary is
     printed. The exit status is 1 if a policy failed or packets were lost or bypassed.
     """
+    from shaper.failure import PoliciesFailed
     from shaper.live import netns as namespaces
     from shaper.live.rules import Match
     from shaper.live.session import Settings
     from shaper.load import load_pipeline
     from shaper.report.output import console, document, write_json
-    from shaper.seat import PoliciesFailed
 
     if netns is not None:
         namespaces.join(netns)

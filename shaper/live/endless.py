@@ -12,8 +12,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+from shaper.failure import PolicyError
 from shaper.policy import Policy
-from shaper.seat import PolicyError
 
 # "CPU time limit exceeded", signal(7).
 SIGNAL = signal.SIGXCPU

@@ -24,8 +24,8 @@ from shaper.live.lateness import Holds
 from shaper.live.queue import Queue
 from shaper.live.record import Recorder
 from shaper.packet import Packet
-from shaper.pipeline import Verdict
 from shaper.units import ms, s, us
+from shaper.verdict import Verdict
 
 BATCH = 256
 """Packets taken at once, at most."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from shaper.pipeline import Verdict
 from shaper.report.holds import Distribution
+from shaper.verdict import Verdict
 
 MOST = 1 << 15
 """Samples kept; when there are more, every second one is given up, and half as many are taken."""

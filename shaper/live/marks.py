@@ -12,7 +12,7 @@ import os
 from contextlib import suppress
 
 from shaper.packet import Packet
-from shaper.pipeline import Verdict
+from shaper.verdict import Verdict
 
 
 class Marks:

@@ -19,7 +19,7 @@ from shaper.errors import ShaperError
 from shaper.live import netlink
 from shaper.live.privileges import CAP_NET_ADMIN, can
 from shaper.packet import Packet
-from shaper.pipeline import Verdict
+from shaper.verdict import Verdict
 
 HEADERS = 128
 """Copied where the whole pipeline looks at headers only: IPv6 with extensions and TCP with options."""

@@ -9,7 +9,7 @@ from shaper.capture import CaptureWriter
 from shaper.journal import Clocks, Journal
 from shaper.live.marks import Marks
 from shaper.packet import Packet
-from shaper.pipeline import Verdict
+from shaper.verdict import Verdict
 
 
 class Recorder:

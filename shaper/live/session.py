@@ -13,6 +13,7 @@ from contextlib import ExitStack, closing
 import trio
 
 from shaper.core import Core
+from shaper.failure import Failure
 from shaper.live.endless import breakable
 from shaper.live.engine import Engine
 from shaper.live.guardian import Guardian
@@ -25,7 +26,6 @@ from shaper.live.rules import Rules
 from shaper.live.settings import Settings
 from shaper.live.started import Started
 from shaper.live.summary import Summary
-from shaper.seat import Failure
 
 __all__ = ["Settings", "Started", "shape"]
 

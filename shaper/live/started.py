@@ -9,6 +9,7 @@ from math import inf
 import trio
 
 from shaper.core import Core
+from shaper.failure import Failure
 from shaper.live.counters import QueueCounters
 from shaper.live.engine import Engine
 from shaper.live.guardian import Guardian
@@ -18,7 +19,6 @@ from shaper.live.rules import Rules
 from shaper.live.ruleset import RuleSet
 from shaper.live.settings import Settings
 from shaper.live.summary import Summary
-from shaper.seat import Failure
 from shaper.units import ms, s
 
 LOOK = 50 * ms

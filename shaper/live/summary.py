@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from shaper.failure import Failure
 from shaper.report.holds import Distribution
-from shaper.seat import Failure
 from shaper.units import ms
 
 if TYPE_CHECKING:

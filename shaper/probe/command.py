@@ -73,11 +73,11 @@ async def _run(child: Command, condition: Condition, seed: str, timeout: int) ->
     """Let the command run to its end on a path of this condition."""
     import trio
 
+    from shaper.failure import Failure, PoliciesFailed
     from shaper.live.nursery import ungrouped
     from shaper.live.rules import Match
     from shaper.live.session import Settings, shape
     from shaper.load import load_pipeline
-    from shaper.seat import Failure, PoliciesFailed
 
     failures: list[Failure] = []
     stop = trio.Event()

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING
 import trio
 
 from shaper.core import MAX_HOLD
+from shaper.failure import Failure, PoliciesFailed
 from shaper.journal import Record, read_journal
 from shaper.load import load_pipeline
 from shaper.probe.account import Account, Call
 from shaper.probe.ends import Process, fork, play
 from shaper.probe.play import Script
 from shaper.probe.urgent import be_urgent
-from shaper.seat import Failure, PoliciesFailed
 from shaper.units import s
 
 if TYPE_CHECKING:

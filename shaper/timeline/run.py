@@ -8,12 +8,12 @@ from typing import NamedTuple
 
 from shaper.checksum import put_right
 from shaper.core import Core
+from shaper.failure import Failure
 from shaper.packet import Packet
-from shaper.pipeline import Verdict
-from shaper.seat import Failure
 from shaper.timeline.look import bytes_of, ends_of
 from shaper.timeline.story import Event, Mention, Story, StoryError, in_order, lines_of, offset
 from shaper.timeline.talk import Talk
+from shaper.verdict import Verdict
 
 
 class Outcome(NamedTuple):

@@ -6,13 +6,13 @@ from collections.abc import Iterable, Sequence
 
 from shaper.core import MAX_HOLD
 from shaper.packet import Packet
-from shaper.pipeline import Verdict
 from shaper.segment import Sender
 from shaper.timeline.look import Ends, ends_of
 from shaper.timeline.run import Names
 from shaper.timeline.story import Event, Mention, Story, in_order
 from shaper.timeline.talk import Talk
 from shaper.units import format_duration
+from shaper.verdict import Verdict
 
 
 def write(

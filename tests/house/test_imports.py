@@ -24,10 +24,10 @@ HOUSE = """
     pipeline
     lint connections
     options agenda
-    seat chance
-    script
+    seat chance answer
+    script failure
     policy
-    segment action craft
+    segment action craft verdict
     packet
     checksum
     header units errors schemas templates profiles policies iptables

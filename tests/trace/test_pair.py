@@ -8,9 +8,9 @@ from pathlib import Path
 
 from shaper.live.marks import Marks
 from shaper.packet import Packet
-from shaper.pipeline import Verdict
 from shaper.trace.text import read_lines
 from shaper.trace.tracefs import Tracefs
+from shaper.verdict import Verdict
 from tests.trace.conftest import MAIN, Shaper
 from tests.trace.test_run import NETCAT, chain, one
 
