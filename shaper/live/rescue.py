@@ -89,9 +89,11 @@ def watch(beats: socket.socket, charge: Charge) -> str | None:
     poll = select.poll()
     poll.register(beats, select.POLLIN)
     watchdog = charge.watchdog
+    lately = alive = _scheduled(charge.engine)
     while True:
         before = time.monotonic_ns()
         if poll.poll(watchdog / ms):
+            lately = alive = _scheduled(charge.engine)
             words = beats.recv(1 << 10)
             if words == GOODBYE:
                 return None
@@ -102,7 +104,11 @@ def watch(beats: socket.socket, charge: Charge) -> str | None:
             continue
         # When this process was halted too, with the machine or by its scheduler, the engine gets another turn.
         was_halted = time.monotonic_ns() - before > 2 * watchdog
-        if not was_halted and not _is_debugged(charge.engine):
+        now = _scheduled(charge.engine)
+        # On a busy machine it may have had no time to tell; a loop without an end has had it.
+        is_starved = now.waited - lately.waited > watchdog // 2 and now.ran - alive.ran < watchdog // 2
+        lately = now
+        if not was_halted and not is_starved and not _is_debugged(charge.engine):
             return f"the engine has given no sign of life for {format_duration(watchdog)}"
 
 
@@ -116,6 +122,21 @@ def serve(beats: socket.socket, word: str, rules: RuleSet) -> None:
         answer = None, str(error)
     with suppress(OSError):
         beats.send(json.dumps(answer).encode())
+
+
+class Scheduled(NamedTuple):
+    """How long a process's main thread ran, and waited for a CPU, in ns."""
+
+    ran: int
+    waited: int
+
+
+def _scheduled(pid: int) -> Scheduled:
+    """See schedstat in proc(5) and Documentation/scheduler/sched-stats.rst of the kernel."""
+    with suppress(OSError, ValueError):
+        ran, waited, _ = Path(f"/proc/{pid}/schedstat").read_text().split()
+        return Scheduled(int(ran), int(waited))
+    return Scheduled(0, 0)
 
 
 def _is_debugged(pid: int) -> bool:

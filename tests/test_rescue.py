@@ -1,0 +1,69 @@
+"""When the guardian takes the engine for dead: neither too late nor too soon."""
+
+import os
+import socket
+from collections.abc import Iterator
+
+import pytest
+
+from shaper.live import rescue
+from shaper.live.owner import Owner
+from shaper.live.rescue import BEAT, GOODBYE, Charge, Scheduled, watch
+from shaper.units import ms
+
+WATCHDOG = 20 * ms
+
+
+@pytest.fixture
+def ends() -> Iterator[tuple[socket.socket, socket.socket]]:
+    """The engine's end and the guardian's."""
+    pair = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    yield pair
+    for end in pair:
+        end.close()
+
+
+def charge() -> Charge:
+    return Charge(queue=0, owner=Owner.here(0), rules={}, watchdog=WATCHDOG, engine=os.getpid())
+
+
+def scheduled(monkeypatch: pytest.MonkeyPatch, *readings: tuple[int, int]) -> list[tuple[int, int]]:
+    """What the kernel says of the engine's thread each time it is asked, in ms; returns what is still to be said."""
+    to_come = list(readings)
+    monkeypatch.setattr(rescue, "_scheduled", lambda pid: Scheduled(*(value * ms for value in to_come.pop(0))))
+    return to_come
+
+
+def test_an_engine_that_says_goodbye_needs_no_rescue(ends: tuple[socket.socket, socket.socket]) -> None:
+    ends[0].send(BEAT)
+    ends[0].send(GOODBYE)
+    assert watch(ends[1], charge()) is None
+
+
+def test_an_engine_whose_end_is_closed_has_died(ends: tuple[socket.socket, socket.socket]) -> None:
+    ends[0].close()
+    assert watch(ends[1], charge()) == "the engine has died"
+
+
+def test_one_that_sleeps_for_too_long_hangs(
+    ends: tuple[socket.socket, socket.socket], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    to_come = scheduled(monkeypatch, (5, 5), (5, 5))
+    assert watch(ends[1], charge()) == "the engine has given no sign of life for 20ms"
+    assert not to_come
+
+
+def test_one_that_is_not_let_run_gets_another_turn_until_it_has_had_its_time(
+    ends: tuple[socket.socket, socket.socket], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    to_come = scheduled(monkeypatch, (0, 0), (3, 17), (6, 34), (11, 51))
+    assert watch(ends[1], charge()) == "the engine has given no sign of life for 20ms"
+    assert not to_come
+
+
+def test_one_that_was_not_let_run_and_then_sleeps_hangs(
+    ends: tuple[socket.socket, socket.socket], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    to_come = scheduled(monkeypatch, (0, 0), (3, 17), (3, 18))
+    assert watch(ends[1], charge()) == "the engine has given no sign of life for 20ms"
+    assert not to_come
