@@ -104,6 +104,7 @@ def start(
     from shaper.live.session import Settings
     from shaper.load import load_pipeline
     from shaper.report.output import console, document, write_json
+    from shaper.trace.tracefs import open_marker
 
     if netns is not None:
         namespaces.join(netns)
@@ -150,17 +151,6 @@ def start(
     if summary.failures:
         raise PoliciesFailed(summary.failures)
     return summary.status
-
-
-def open_marker() -> int:
-    """A descriptor of trace_marker, for as long as this process lives."""
-    from shaper.trace.tracefs import Tracefs
-
-    tracefs = Tracefs()
-    try:
-        return tracefs.open_marker()
-    finally:
-        tracefs.close()
 
 
 def show_plan(out: Console, settings: Settings) -> None:

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 
-from shaper.report.blocking import Waker
 from shaper.trace.context import ENTRIES, EXITS, Contexts
 from shaper.trace.events import Event
 from shaper.trace.files import Files
 from shaper.trace.syscalls import OPENING
-from shaper.trace.tasks import RACE, REMEMBERED, Off, Task
+from shaper.trace.tasks import RACE, Off, Task
 
 Observer = Callable[[Event], None]
 
@@ -40,7 +39,6 @@ class Analysis:
         self.files = Files()
         self.contexts = Contexts()
         self._over: Off | None = None
-        self._wakers: dict[tuple[int, str], Waker] = {}
         self._handlers: dict[str, Callable[[Event], None]] = {
             "sched_switch": self._switch,
             "sched_waking": self._waking,
@@ -60,14 +58,13 @@ class Analysis:
 
     def observe(self, name: str, observer: Observer) -> None:
         """Have events of this name seen by someone else too."""
-        mine = self._handlers.get(name)
+        mine = self._handlers.get(name, lambda event: None)
 
         def both(event: Event) -> None:
-            if mine is not None:
-                mine(event)
+            mine(event)
             observer(event)
 
-        self._handlers[name] = observer if mine is None else both
+        self._handlers[name] = both
 
     def run(self, events: Iterable[Event]) -> Iterator[tuple[Task, Off]]:
         """Each sleep, with its task, when it is over; at the end those that are not, with end -1."""
@@ -166,7 +163,7 @@ class Analysis:
             return
         waker = self.contexts.waker(event)
         if waker is None:
-            waker = self._as_waker(self.task(event))
+            waker = self.contexts.of_task(self.task(event))
         off = woken.off
         if off is None:
             woken.early = event.at, waker, event.tid
@@ -175,16 +172,6 @@ class Analysis:
             if waker.kind == "softirq" and waker.name == "NET_RX":
                 sender = self.tasks.get(event.tid)
                 off.sent_by = sender is not None and bool(sender.syscall) and sender.sent >= sender.entered
-
-    def _as_waker(self, task: Task) -> Waker:
-        """The same tasks wake others again and again."""
-        key = (task.tid, task.comm)
-        waker = self._wakers.get(key)
-        if waker is None:
-            if len(self._wakers) >= REMEMBERED:
-                self._wakers.clear()
-            waker = self._wakers[key] = Waker("task", str(task))
-        return waker
 
     def _enter(self, event: Event) -> None:
         task, fields = self.task(event), event[5]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from shaper.report.blocking import Kind, Waker
 from shaper.trace.events import Event
+from shaper.trace.tasks import REMEMBERED, Task
 
 ENTRIES: dict[str, tuple[Kind, str]] = {
     "softirq_entry": ("softirq", "vec"),
@@ -29,6 +30,7 @@ class Contexts:
 
     def __init__(self) -> None:
         self._stacks: dict[int, list[Waker]] = {}
+        self._tasks: dict[tuple[int, str], Waker] = {}
 
     def enter(self, event: Event) -> None:
         kind, field = ENTRIES[event.name]
@@ -59,6 +61,16 @@ class Contexts:
             return stack[-1]
         # The idle task does nothing of itself.
         return FLAGGED.get(event.fields.get("context", "h" if event.tid == IDLE else ""))
+
+    def of_task(self, task: Task) -> Waker:
+        """The task as a waker. The same ones wake others again and again."""
+        key = (task.tid, task.comm)
+        waker = self._tasks.get(key)
+        if waker is None:
+            if len(self._tasks) >= REMEMBERED:
+                self._tasks.clear()
+            waker = self._tasks[key] = Waker("task", str(task))
+        return waker
 
 
 def _timer(function: str) -> str:

@@ -59,17 +59,6 @@ class Tracefs:
             raise TraceError(f"tracefs: can't make the instance {instance.path.name} ({error.strerror})") from None
         return instance
 
-    def open_marker(self) -> int:
-        """A descriptor of trace_marker; what is written there, every tracer of the machine sees.
-
-        Raises:
-            TraceError: it can't be opened.
-        """
-        try:
-            return os.open(self.path / "trace_marker", os.O_WRONLY | os.O_CLOEXEC)
-        except OSError as error:
-            raise TraceError(f"can't write marks: {self.path / 'trace_marker'}: {error.strerror}") from None
-
     def remove_leftovers(self) -> int:
         """Remove the instances of recorders that are gone; how many there were."""
         count = 0
@@ -140,6 +129,21 @@ def obstacle() -> str | None:
     except TraceError as error:
         return str(error)
     return None
+
+
+def open_marker() -> int:
+    """A descriptor of trace_marker; what is written there, every tracer of the machine sees.
+
+    Raises:
+        TraceError: it can't be opened.
+    """
+    tracefs = Tracefs()
+    try:
+        return os.open(tracefs.path / "trace_marker", os.O_WRONLY | os.O_CLOEXEC)
+    except OSError as error:
+        raise TraceError(f"can't write marks to tracefs: trace_marker: {error.strerror}") from None
+    finally:
+        tracefs.close()
 
 
 def _mounted() -> Path | None:
