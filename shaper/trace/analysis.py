@@ -14,7 +14,7 @@ from shaper.trace.files import Files
 from shaper.trace.syscalls import OPENING
 from shaper.trace.tasks import RACE, Off, Task
 
-Observer = Callable[[Event], None]
+Observer = Callable[[Event], object]
 
 
 class Analysis:
@@ -39,7 +39,7 @@ class Analysis:
         self.files = Files()
         self.contexts = Contexts()
         self._over: Off | None = None
-        self._handlers: dict[str, Callable[[Event], None]] = {
+        self._handlers: dict[str, Observer] = {
             "sched_switch": self._switch,
             "sched_waking": self._waking,
             "sys_enter": self._enter,
@@ -57,14 +57,9 @@ class Analysis:
         }
 
     def observe(self, name: str, observer: Observer) -> None:
-        """Have events of this name seen by someone else too."""
-        mine = self._handlers.get(name, lambda event: None)
-
-        def both(event: Event) -> None:
-            mine(event)
-            observer(event)
-
-        self._handlers[name] = both
+        """Have events of this name, which the analysis uses, seen by someone else too."""
+        mine = self._handlers[name]
+        self._handlers[name] = lambda event: (mine(event), observer(event))
 
     def run(self, events: Iterable[Event]) -> Iterator[tuple[Task, Off]]:
         """Each sleep, with its task, when it is over; at the end those that are not, with end -1."""
