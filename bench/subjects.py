@@ -58,10 +58,8 @@ def c_hold(hold: int = 20 * MS) -> Subject:
     return Subject(f"C hold {milliseconds(hold)} ms", c_program("hold", milliseconds(hold)), hold)
 
 
-def shaper_delay(hold: int = 20 * MS, timing: str = "") -> Subject:
-    options = ["--timing", timing] if timing else []
-    name = f"shaper delay {milliseconds(hold)} ms" + (f", {timing}" if timing else "")
-    return Subject(name, shaper(f"delay:time={milliseconds(hold)}ms", options=options), hold)
+def shaper_delay(hold: int = 20 * MS) -> Subject:
+    return Subject(f"shaper delay {milliseconds(hold)} ms", shaper(f"delay:time={milliseconds(hold)}ms"), hold)
 
 
 def shaper_pass() -> Subject:
