@@ -143,8 +143,11 @@ class Queue:
         if len(taken) >= self._limit:
             raise _Enough
 
-    def answer(self, verdicts: Sequence[Verdict]) -> None:
-        """Give these verdicts, in their order, in as few system calls as can be; none may be injected."""
+    def answer(self, verdicts: Sequence[Verdict], at: int = 0) -> None:
+        """Give these verdicts, in their order, in as few system calls as can be; none may be injected.
+
+        The last write waits for a time (ns), watching the clock.
+        """
         accept, drop, pack_id = self._verdicts.accept, self._verdicts.drop, netlink.pack_id
         parts: list[bytes] = []
         rewritten = 0
@@ -161,7 +164,10 @@ class Queue:
                 parts.clear()
                 rewritten = 0
         if parts:
-            os.write(self._fd, b"".join(parts))
+            data = b"".join(parts)
+            while time.monotonic_ns() < at:
+                pass
+            os.write(self._fd, data)
 
     def close(self) -> None:
         """Give the queue up; packets that are still in it go on."""
