@@ -14,7 +14,8 @@ from shaper.cli import main
 from shaper.core import Core
 from shaper.live import rules
 from shaper.load import load_pipeline
-from shaper.profile import CHOICES, ProfileError, find, names, read
+from shaper.profiles import ProfileError, find, names, read
+from shaper.profiles.toml import CHOICES
 from shaper.timeline.look import Ends, Look, bytes_of
 from shaper.verdict import Verdict
 from tests.captures import EPOCH, UDP, pcap
@@ -281,9 +282,11 @@ def test_one_of_both_is_needed(capture: str, capsys: pytest.CaptureFixture[str])
     [
         ("ltee", "there is no profile 'ltee' (did you mean 'lte'?)"),
         ("nowhere.toml", "there is no file nowhere.toml"),
+        ("binary.toml", "binary.toml is not a text in UTF-8"),
     ],
 )
-def test_an_unknown_profile(name: str, message: str, capture: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_profile_that_can_t_be_had(name: str, message: str, capture: str, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("binary.toml").write_bytes(b"\xff\x00")
     for command in (["profiles", name], ["replay", capture, "--profile", name]):
         assert main(command) == 2
         error = capsys.readouterr().err

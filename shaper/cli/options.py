@@ -14,7 +14,7 @@ from shaper.report.output import STDOUT
 from shaper.units import format_duration, parse_duration
 
 if TYPE_CHECKING:
-    from shaper.profile import Profile
+    from shaper.profiles import Profile
 
 PROFILE = "shaper.profile"
 """Under this name the parser keeps the profile that was given."""
@@ -37,7 +37,7 @@ def policy_names(incomplete: str) -> list[str]:
 
 def profile_names(incomplete: str) -> list[str]:
     """For the shell's completion of a profile."""
-    from shaper.profile import names
+    from shaper.profiles import names
 
     return [name for name in names() if name.startswith(incomplete)]
 
@@ -50,7 +50,7 @@ def given_profile(context: typer.Context) -> Profile | None:
 def take_profile(context: typer.Context, name: str | None) -> str | None:
     """What the profile says stands where the command line says nothing."""
     if name is not None and not context.resilient_parsing:
-        from shaper.profile import find
+        from shaper.profiles import find
 
         profile = context.meta[PROFILE] = find(name)
         defaults = {**profile.match, "expression": profile.match.get("filter"), "seed": profile.seed}

@@ -18,7 +18,7 @@ HOUSE = """
     trace live
     report replay examine
     capture timeline
-    journal profile
+    journal profiles
     load
     netem core
     pipeline
@@ -30,16 +30,10 @@ HOUSE = """
     segment action craft verdict
     packet
     checksum
-    header units errors schemas templates profiles policies iptables
+    header units errors schemas templates policies iptables
 """
 LEVELS = {room: level for level, line in enumerate(HOUSE.split("\n")) for room in line.split()}
-PURE = {room for room in LEVELS if LEVELS["core"] <= LEVELS[room]} - {
-    "schemas",
-    "templates",
-    "profiles",
-    "policies",
-    "iptables",
-}
+PURE = {room for room in LEVELS if LEVELS["core"] <= LEVELS[room]} - {"schemas", "templates", "policies", "iptables"}
 IMPURE = {"time", "socket", "select", "os", "subprocess", "threading", "asyncio", "trio", "netfilterqueue", "scapy"}
 
 

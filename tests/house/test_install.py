@@ -66,6 +66,12 @@ def test_all_policies_are_listed(installed: Path, tmp_path: Path) -> None:
         assert name in listed
 
 
+def test_all_profiles_are_listed(installed: Path, tmp_path: Path) -> None:
+    listed = run(installed, tmp_path, "-m", "shaper", "profiles")
+    for file in (ROOT / "shaper" / "profiles").glob("*.toml"):
+        assert file.stem in listed
+
+
 def test_the_rule_files_can_be_read(installed: Path, tmp_path: Path) -> None:
     script = "from importlib.resources import files; print(*(f.name for f in files('shaper.iptables').iterdir()))"
     names = set(run(installed, tmp_path, "-c", script).split())

@@ -1,25 +1,10 @@
-"""Profiles: a pipeline, what it shapes and its seed, in a TOML file under a name.
-
-    about = "Mobile, third generation"
-    source = "where the numbers come from"
-    date = "2026-11"                        # of the source
-    pipeline = ["rate:rate=768kbit,direction=original,limit=50", "delay:150ms"]
-    seed = 0
-
-    [match]
-    port = [80, 443]
-
-All but `pipeline` may be left out. Those that come with shaper are in shaper/profiles/.
-"""
+"""The text of a profile's file -> what it says, or what is wrong, with the line."""
 
 from __future__ import annotations
 
 import json
 import re
 import tomllib
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from importlib.resources import files
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Any, NoReturn
@@ -27,80 +12,14 @@ from typing import Any, NoReturn
 from shaper.errors import UsageError
 from shaper.load import load, suggest
 from shaper.netem import expand
+from shaper.profiles.profile import Profile
 
-SUFFIX = ".toml"
 CHOICES = {"hook": ("input", "output", "forward"), "protocol": ("tcp", "udp", "icmp", "all")}
 DATE = re.compile(r"\d{4}(-\d\d){0,2}")
 
 
 class ProfileError(UsageError):
     """A profile that can't be used; the message says what is wrong, in which file and line."""
-
-
-@dataclass(frozen=True)
-class Profile:
-    """What a profile says.
-
-    Attributes:
-        name: the file's, without its ending.
-        about: what it is like, in a line.
-        source: where its numbers come from.
-        date: when the source was published, or, if it has no date, read: YYYY, YYYY-MM or YYYY-MM-DD.
-        pipeline: SPECs, the first policy first.
-        match: of interface, hook, protocol, port, source, destination, filter what it gives;
-            `port` as a list.
-        seed: decides all chance; None where the file has none.
-    """
-
-    name: str
-    pipeline: tuple[str, ...]
-    about: str = ""
-    source: str = ""
-    date: str = ""
-    match: Mapping[str, Any] = field(default_factory=dict)
-    seed: str | None = None
-
-    def expression(self, filter: str | None = None) -> str | None:
-        """What it matches as a tcpdump expression, but for interface and hook, of which a capture knows nothing.
-
-        Args:
-            filter: stands in place of the profile's own.
-        """
-        parts = []
-        if self.match.get("protocol", "all") != "all":
-            parts.append("icmp or icmp6" if self.match["protocol"] == "icmp" else self.match["protocol"])
-        if "port" in self.match:
-            parts.append(" or ".join(f"port {port}" for port in self.match["port"]))
-        for key, word in (("source", "src"), ("destination", "dst")):
-            if key in self.match:
-                parts.append(f"{word} net {ip_network(self.match[key], strict=False)}")
-        parts += [part for part in (filter or self.match.get("filter"),) if part]
-        return " and ".join(f"({part})" for part in parts) or None
-
-
-def names() -> list[str]:
-    """The profiles that come with shaper."""
-    entries = (entry.name for entry in files("shaper.profiles").iterdir())
-    return sorted(name.removesuffix(SUFFIX) for name in entries if name.endswith(SUFFIX))
-
-
-def find(name: str) -> Profile:
-    """One of those that come with shaper, or the one in a file that ends in .toml.
-
-    Raises:
-        ProfileError: there is none, or it is at fault.
-    """
-    if name.endswith(SUFFIX):
-        path = Path(name)
-        if not path.is_file():
-            raise ProfileError(f"there is no file {path}")
-        return read(path.read_text(encoding="utf-8"), name)
-    if name not in names():
-        raise ProfileError(
-            f"there is no profile '{name}'{suggest(name, names())}; see `shaper profiles`, or give a file that ends "
-            f"in {SUFFIX}"
-        )
-    return read((files("shaper.profiles") / f"{name}{SUFFIX}").read_text(encoding="utf-8"), f"{name}{SUFFIX}")
 
 
 def read(text: str, file: str) -> Profile:
