@@ -11,17 +11,20 @@ import json
 import os
 import select
 import sys
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from shaper.trace.events import TraceError
 from shaper.trace.recording import DESCRIPTION, SNAPSHOTS, VERSION
 from shaper.trace.ring import read_format
 from shaper.trace.snapshot import Snapshots
 from shaper.trace.tracefs import Instance
 
 INTERVAL_MS = 50
+PATIENCE = 2.0  # seconds
 # Timer functions that wake tasks, or interrupt them often.
 FUNCTIONS = (
     "hrtimer_wakeup", "posix_timer_fn", "it_real_fn", "timerfd_tmrproc", "qdisc_watchdog", "tick_nohz_handler",
@@ -55,6 +58,7 @@ def main(order: Mapping[str, Any]) -> None:
                 snapshots.writelines(json.dumps(entry) + "\n" for entry in proc.look())
                 for pipe, file in copies:
                     _copy(pipe, file, size)
+            _copy_rest(copies, size)
             _describe(directory, order, instances)
     finally:
         for instance in instances.values():
@@ -71,11 +75,25 @@ def _open(directory: Path, name: str, instance: Instance, opened: ExitStack) -> 
         yield pipe, file
 
 
-def _copy(pipe: int, file: BinaryIO, size: int) -> None:
-    """Copy the pages that are there."""
-    with suppress(BlockingIOError):
+def _copy(pipe: int, file: BinaryIO, size: int) -> bool:
+    """Copy the pages that are there; whether that was all."""
+    try:
         while page := os.read(pipe, size):
             file.write(page)
+    except BlockingIOError:
+        return True
+    # Nothing was given, yet the buffer is not empty: an event is still being written.
+    return False
+
+
+def _copy_rest(copies: Sequence[tuple[int, BinaryIO]], size: int) -> None:
+    """Copy until all buffers are empty, which nobody fills any more."""
+    deadline = time.monotonic() + PATIENCE
+    for pipe, file in copies:
+        while not _copy(pipe, file, size):
+            if time.monotonic() > deadline:
+                raise TraceError("a buffer of the kernel's tracer could not be emptied; please try again")
+            time.sleep(0.001)  # the event that is being written takes less
 
 
 def _describe(directory: Path, order: Mapping[str, Any], instances: Mapping[str, Instance]) -> None:
