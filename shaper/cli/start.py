@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from shaper.cli.options import Json, MaxHold, Policies, ProfileName, Seed, duration
+from shaper.cli.progress import say_started, show_plan, show_progress
 from shaper.cli.shaping import (
     WATCHDOG,
     CaptureFile,
@@ -153,24 +154,6 @@ def start(
     return summary.status
 
 
-def show_plan(out: Console, settings: Settings) -> None:
-    """What would be done."""
-    from shaper.live.counters import bound
-    from shaper.live.queue import NUMBERS
-    from shaper.live.rules import Rules
-
-    number = settings.queue
-    if number is None:
-        number = next(candidate for candidate in NUMBERS if candidate not in bound())
-    out.print(
-        f"queue {number}: {settings.length} packets at most, {settings.buffer} bytes of socket buffer,\n"
-        f"{settings.copy_range} bytes of each packet copied"
-    )
-    if settings.install_rules:
-        for family, text in Rules(settings.match, number).text().items():
-            out.out(f"\n# {family}\n{text}", end="", highlight=False)
-
-
 def run(out: Console, settings: Settings) -> Summary:
     """Shape until a signal or the settings end it."""
     import trio
@@ -219,28 +202,3 @@ def run(out: Console, settings: Settings) -> Summary:
 
 def warn(message: str) -> None:
     print(f"shaper: {message}", file=sys.stderr)
-
-
-def say_started(out: Console, run: Started) -> None:
-    """What was set up."""
-    match = run.settings.match
-    what = f"{match.hook} packets of {match.interface}" if run.rules is not None else "what your rules bring"
-    out.out(f"shaping {what}, queue {run.queue.number}: {', '.join(run.settings.specs)}", highlight=False)
-    if run.rules is not None:
-        out.print(f"installed {' and '.join(run.rules.text())} rules; Ctrl-C stops and removes them")
-
-
-async def show_progress(out: Console, run: Started) -> None:
-    """A line that tells how it goes, on a terminal."""
-    import trio
-    from rich.live import Live
-
-    with Live(console=out, auto_refresh=False, transient=True) as line:
-        while True:
-            core = run.core
-            line.update(
-                f"{core.taken:,} packets, {core.held:,} held, {core.dropped:,} dropped, "
-                f"{run.bypassed:,} bypassed, {run.engine.holds.worst_lately() / 1e6:.3f} ms late at most",
-                refresh=True,
-            )
-            await trio.sleep(1)
