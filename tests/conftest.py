@@ -15,7 +15,8 @@ settings.load_profile("busy")
 PART = 50
 """Tests of endurance do so much less than `./dev soak`."""
 DOCUMENT = Path(__file__).parents[1] / "docs" / "reliability.md"
-FIGURES = re.compile(r"(?<=<!-- figures -->\n).*?(?=<!-- end -->)", re.DOTALL)
+AROUND_FIGURES = re.compile(r"(?<=<!-- figures -->\n)|(?=<!-- end -->)")
+ROW = re.compile(r"^\| (.*?) \| (.*) \|$", re.MULTILINE)
 
 figures = pytest.StashKey[dict[str, str]]()
 
@@ -46,14 +47,10 @@ def figure(request: pytest.FixtureRequest) -> Callable[[str, str], None]:
 def pytest_sessionfinish(session: pytest.Session) -> None:
     measured = session.config.stash[figures]
     if session.config.getoption("full") and measured:
-        text = DOCUMENT.read_text()
-        known = dict(re.findall(r"^\| (.*?) \| (.*) \|$", FIGURES.search(text)[0], re.MULTILINE)[2:])
-        rows = [
-            "| what | measured |",
-            "|---|---|",
-            *(f"| {name} | {value} |" for name, value in {**known, **measured}.items()),
-        ]
-        DOCUMENT.write_text(FIGURES.sub(lambda _: "\n".join(rows) + "\n", text))
+        before, table, after = AROUND_FIGURES.split(DOCUMENT.read_text())
+        known = dict(ROW.findall(table)[1:])
+        rows = [f"| {name} | {value} |" for name, value in (known | measured).items()]
+        DOCUMENT.write_text(before + "\n".join(["| what | measured |", "|---|---|", *rows, ""]) + after)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -25,6 +25,8 @@ LOOK = 50 * ms
 """How often the kernel's own count of held packets is looked at."""
 LOOK_AT_RULES = 1 * s
 """How often it is looked whether the rules are still there; that costs some ms of another process."""
+AT_ONCE = 4096
+"""So many packets go on between signs of life at the end."""
 QUIET = 5 * ms
 """The queue is empty when no packet came for this long after the rules were detached."""
 PATIENCE = 1 * s
@@ -86,6 +88,10 @@ class Started:
                     await stop.wait()
                 nursery.cancel_scope.cancel()
 
+    def _beat(self) -> None:
+        if self.guardian is not None:
+            self.guardian.beat()
+
     async def _show_life(self) -> None:
         if self.guardian is not None and self.settings.watchdog is not None:
             while True:
@@ -111,7 +117,7 @@ class Started:
                 stop.set()
                 return
             await trio.to_thread.run_sync(self._keeper.restore)
-            self._passed = self.core.taken + self.bypassed
+            self._passed = self._come() + self.bypassed
             self._warned("another program removed shaper's rules; they are set anew")
 
     @property
@@ -148,14 +154,24 @@ class Started:
         assert self._keeper is not None
         matched, whole = await trio.to_thread.run_sync(self._keeper.look)
         if not self.engine.work():
-            self.bypassed = max(self.bypassed, self._passed + matched - self.core.taken)
+            self.bypassed = max(self.bypassed, self._passed + matched - self._come())
         return whole
+
+    def _come(self) -> int:
+        """Packets that the queue got, those included that it had to drop."""
+        counters = self._counters.read()
+        return self.core.taken + (counters.lost_queue_full + counters.lost_buffer_full if counters else 0)
 
     async def finish(self) -> None:
         """Send on all that is held, let pass what still comes, and leave nothing behind."""
         self._look_for_losses()
         self._report()
-        self.engine.answer(self.core.close())
+        # Some ten thousand packets take long enough to be taken for dead.
+        self._beat()
+        verdicts = self.core.close()
+        for at in range(0, len(verdicts), AT_ONCE):
+            self._beat()
+            self.engine.answer(verdicts[at : at + AT_ONCE])
         with ungrouped():
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self.engine.run)
@@ -206,5 +222,4 @@ class Started:
             duration=time.monotonic_ns() - self._begun,
             counters=core.counters,
             allow_bypass=self.settings.allow_bypass,
-            fail_open=self.settings.fail_open,
         )

@@ -36,7 +36,6 @@ class Summary:
         failures: every failure of a policy.
         counters: what policies counted themselves, by their names.
         allow_bypass: bypassed packets are no reason to fail.
-        fail_open: packets that found the queue full passed unshaped, rather than being dropped.
     """
 
     taken: int
@@ -58,7 +57,6 @@ class Summary:
     duration: int
     counters: Mapping[str, Mapping[str, int]]
     allow_bypass: bool = False
-    fail_open: bool = True
 
     @property
     def lost(self) -> int:

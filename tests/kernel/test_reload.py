@@ -1,0 +1,118 @@
+"""Other programs change the firewall, the interfaces and the namespaces while packets are held."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from shaper.live.counters import QueueCounters
+from tests.kernel.shaping import Receiver, Shaper
+
+ANEW = "another program removed shaper's rules; they are set anew"
+
+Shell = Callable[[str], str]
+RELOADS = {
+    "iptables-restore": "printf '*mangle\\nCOMMIT\\n' | iptables-restore",
+    "iptables -F": "iptables -t mangle -F INPUT",
+}
+
+
+@pytest.fixture
+def receiver(network: None) -> Iterator[Receiver]:
+    with Receiver() as made:
+        yield made
+
+
+def holds_again(shaper: Shaper, receiver: Receiver) -> bool:
+    """Whether shaper says so, and a new packet is held instead of passing."""
+    deadline = time.monotonic() + 30
+    while ANEW not in shaper.errors:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)  # it is another process that writes the file
+    begun = time.monotonic()
+    receiver.send_numbers(1)
+    receiver.numbers(1)
+    return time.monotonic() - begun >= 0.29
+
+
+@pytest.mark.parametrize("reload", RELOADS)
+def test_lost_rules_are_set_anew(
+    reload: str, tmp_path: Path, receiver: Receiver, backend: str, shell: Shell, rule_set: Callable[[], list[str]]
+) -> None:
+    with Shaper(tmp_path, "--policy", "delay:300ms", "--protocol", "udp") as shaper:
+        shell(RELOADS[reload])
+        assert holds_again(shaper, receiver)
+        assert shaper.stop()["rules_lost"] == 1
+    assert shaper.status == 1
+    assert not [line for line in rule_set() if "shaper" in line]
+
+
+def test_nft_flushes_more_than_our_rules(tmp_path: Path, receiver: Receiver, shell: Shell) -> None:
+    if "nf_tables" not in shell("iptables --version"):
+        return  # nft does not know of iptables-legacy's rules
+    with Shaper(tmp_path, "--policy", "delay:300ms", "--protocol", "udp") as shaper:
+        shell("nft flush ruleset")
+        assert holds_again(shaper, receiver)
+        assert shaper.stop()["rules_lost"] == 1
+
+
+def test_or_the_run_ends(
+    tmp_path: Path, receiver: Receiver, backend: str, shell: Shell, rule_set: Callable[[], list[str]]
+) -> None:
+    options = ("--policy", "delay:300ms", "--protocol", "udp", "--on-rules-lost", "stop")
+    with Shaper(tmp_path, *options) as shaper:
+        shell(RELOADS["iptables -F"])
+        summary = shaper.result()
+    assert (summary["rules_lost"], shaper.status) == (1, 1)
+    assert "another program removed shaper's rules" in shaper.errors
+    assert not [line for line in rule_set() if "shaper" in line]
+
+
+def test_reloading_with_noflush_is_no_loss(tmp_path: Path, receiver: Receiver, backend: str, shell: Shell) -> None:
+    with Shaper(tmp_path, "--policy", "delay:1500ms", "--protocol", "udp", "--queue", "7") as shaper:
+        receiver.send_numbers(100)
+        held(7, 100)
+        shell("printf '*mangle\\n-A INPUT -p icmp -j ACCEPT\\nCOMMIT\\n' | iptables-restore --noflush")
+        assert receiver.numbers(100) == list(range(100))
+        summary = shaper.stop()
+    assert (summary["sent"], summary["lost_to_reload"], summary["rules_lost"], shaper.status) == (100, 0, 0, 0)
+
+
+def test_an_interface_that_vanishes_takes_its_packets_along(tmp_path: Path, network: None, shell: Shell) -> None:
+    shell("ip link add v0 type veth peer name v1; ip addr add 198.18.0.1/24 dev v0; ip link set v0 up")
+    options = ("--policy", "delay:9s", "--hook", "output", "--interface", "v0", "--protocol", "udp", "--queue", "7")
+    with Shaper(tmp_path, *options) as shaper, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+        for _ in range(10):
+            sender.sendto(b"gone", ("198.18.0.2", 9))
+        held(7, 10)
+        shell("ip link del v0")
+        time.sleep(0.3)  # several times what it takes the engine to look at the kernel's count
+        summary = shaper.stop()
+    assert (summary["taken"], summary["lost_to_reload"], shaper.status) == (10, 10, 1)
+    assert "or their interface went away" in shaper.errors
+
+
+def test_a_namespace_that_is_deleted_stays_until_the_end(tmp_path: Path, network: None, shell: Shell) -> None:
+    name = f"shaper-test-{time.monotonic_ns()}"
+    shell(f"ip netns add {name}; ip -n {name} link set lo up")
+    try:
+        with Shaper(tmp_path, "--policy", "delay:20ms", "--netns", name) as shaper:
+            shell(f"ip netns del {name}")
+            assert shaper.stop()["problems"] == []
+        assert shaper.status == 0
+    finally:
+        subprocess.run(["ip", "netns", "del", name], stderr=subprocess.DEVNULL)
+
+
+def held(queue: int, at_least: int) -> None:
+    counters = QueueCounters(queue)
+    deadline = time.monotonic() + 20
+    while (row := counters.read()) is None or row.held < at_least:
+        assert time.monotonic() < deadline, row
+        time.sleep(0.005)  # the kernel has no event for this
+    counters.close()
