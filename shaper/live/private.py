@@ -12,6 +12,7 @@ import fcntl
 import os
 import socket
 import struct
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -93,7 +94,8 @@ def enter(mtu: int = MTU) -> Private:
     _bring_up("lo", mtu)
     # As distributions set it for the first namespace, so that ping needs no privilege in here either.
     gid = 0 if mapped else 2**31 - 1
-    Path("/proc/sys/net/ipv4/ping_group_range").write_text(f"0 {gid}")
+    with suppress(OSError):  # in somebody else's user namespace not all groups are known
+        Path("/proc/sys/net/ipv4/ping_group_range").write_text(f"0 {gid}")
     return Private(*caller, mapped)
 
 

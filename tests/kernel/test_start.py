@@ -157,7 +157,9 @@ def test_at_the_end_all_held_packets_arrive_in_order(
     tmp_path: Path, receiver: Receiver, rule_set: Callable[[], list[str]], number: signal.Signals
 ) -> None:
     before = rule_set()
-    with Shaper(tmp_path, "--policy", "delay:time=9s", "--protocol", "udp", "--queue", "7") as shaper:
+    with Shaper(
+        tmp_path, "--policy", "delay:time=90s", "--max-hold", "90s", "--protocol", "udp", "--queue", "7"
+    ) as shaper:
         receiver.send_numbers(5000)
         wait_until_held(7, 5000)
         assert receiver.rest() == []
@@ -173,7 +175,9 @@ def test_at_the_end_all_held_packets_arrive_in_order(
 def test_a_second_shaper_does_not_disturb_what_the_first_holds(tmp_path: Path, receiver: Receiver) -> None:
     second = tmp_path / "second"
     second.mkdir()
-    with Shaper(tmp_path, "--policy", "delay:time=9s", "--protocol", "udp", "--queue", "7") as first:
+    with Shaper(
+        tmp_path, "--policy", "delay:time=90s", "--max-hold", "90s", "--protocol", "udp", "--queue", "7"
+    ) as first:
         receiver.send_numbers(100)
         wait_until_held(7, 100)
         with Shaper(second, "--policy", "delay", "--protocol", "icmp") as other:
@@ -187,7 +191,9 @@ def test_a_second_shaper_does_not_disturb_what_the_first_holds(tmp_path: Path, r
 
 
 def test_packets_lost_to_a_reload_are_counted(tmp_path: Path, receiver: Receiver) -> None:
-    with Shaper(tmp_path, "--policy", "delay:time=9s", "--protocol", "udp", "--queue", "7") as shaper:
+    with Shaper(
+        tmp_path, "--policy", "delay:time=90s", "--max-hold", "90s", "--protocol", "udp", "--queue", "7"
+    ) as shaper:
         receiver.send_numbers(100)
         wait_until_held(7, 100)
         # Without --noflush: our table is loaded anew, and the kernel drops what its old chains queued.
