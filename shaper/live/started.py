@@ -141,13 +141,12 @@ class Started:
             missing = max(0, self.core.held - counters.held)
             self.lost_to_reload += max(0, missing - self._missing)
             self._missing = missing
-        length = self.settings.length
-        if self.core.held > length // 2 and not self._told_of_length:
+        # The kernel's count has those, too, that were not taken yet.
+        held, length = counters.held if counters else self.core.held, self.settings.length
+        if held > length // 2 and not self._told_of_length:
             self._told_of_length = True
             fate = "pass unshaped" if self.settings.fail_open else "are dropped"
-            self._warned(
-                f"{self.core.held} packets are held, and beyond {length} they {fate}: lower the hold or the rate"
-            )
+            self._warned(f"{held} packets are held, and beyond {length} they {fate}: lower the hold or the rate")
 
     async def look_at_rules(self) -> bool:
         """Whether all are there; the packets that they matched and that were never taken have passed unshaped."""

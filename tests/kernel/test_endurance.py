@@ -204,7 +204,7 @@ def test_a_full_queue(fail: str, lost: bool, tmp_path: Path, receiver: Receiver)
 
 
 def test_a_long_run_uses_no_more_memory(tmp_path: Path, receiver: Receiver, count: Count, figure: Figure) -> None:
-    total, at_once = count(10_000_000), 500
+    total, at_once = count(10_000_000), 2000
     sizes = []
     options = ("--policy", "delay:time=5ms", "--protocol", "udp", "--watchdog", "30s")
     with Shaper(tmp_path, *options) as shaper:
