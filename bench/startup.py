@@ -8,6 +8,7 @@ from pathlib import Path
 
 from rich.table import Table
 
+from bench.namespace import CONSUMER_CPU, Namespace
 from bench.plan import Figures, Plan
 from bench.subjects import shaper_pass
 from bench.trial import Trial
@@ -17,7 +18,9 @@ HEAVY = {"scapy", "trio", "netfilterqueue", "matplotlib"}
 
 def measure(plan: Plan) -> Figures:
     command = [str(Path(sys.executable).with_name("shaper")), "--help"]
-    helps = [seconds(command) for _ in range(plan.rounds + 1)][1:]
+    namespace = Namespace(None)
+    helps = [seconds(namespace, command) for _ in range(plan.rounds + 1)][1:]
+    namespace.close()
     found = {
         "shaper --help": {"seconds": statistics.median(helps), "heavy_imports": float(len(heavy_imports(command)))}
     }
@@ -26,9 +29,9 @@ def measure(plan: Plan) -> Figures:
     return found
 
 
-def seconds(command: list[str]) -> float:
+def seconds(namespace: Namespace, command: list[str]) -> float:
     begin = time.monotonic()
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    namespace.run(command, CONSUMER_CPU)
     return time.monotonic() - begin
 
 

@@ -33,6 +33,9 @@ def measure(plan: Plan) -> Figures:
             return {}
         for line in lines:
             load = line["load"]
+            if not load["received"]:
+                say(f"not measured: {line['subject']} delivered nothing in the guest")
+                continue
             late = {key: (load[key] - hold_of(line["subject"])) / 1000 for key in ("mean", "p50", "p99", "max")}
             late |= {"cpu_us": line["cpu_ns"] / 1000 / load["received"], "lost": load["sent"] - load["received"]}
             say(f"guest, {line['subject']}, {line['rate']}/s: mean {late['mean']:.1f} µs")

@@ -18,6 +18,7 @@ measure() { # measure NAME RATE SECONDS
     # With real-time priority the receiver runs as soon as it is woken: what is seen is the packet's departure, not
     # how long the subject, on this one CPU, works on after it.
     result=$(chrt -f 10 "$load" -s -r "$2" -t "$3")
+    sleep 0.1 # the scheduler books CPU time when the consumer goes to sleep
     printf '{"subject": "%s", "rate": %s, "cpu_ns": %s, "load": %s}\n' "$1" "$2" "$(($(spent "$consumer") - before))" "$result"
 }
 
