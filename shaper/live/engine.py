@@ -31,7 +31,7 @@ BATCH = 256
 """Packets taken at once, at most."""
 TURN = 2 * ms
 """The longest that other tasks of this process have to wait."""
-LEAD = 60 * us
+LEAD = 120 * us
 """How long before a deadline the alarm rings: waking up takes most of it, the rest is spent watching the clock."""
 AHEAD = 20 * us
 """How long before a deadline its verdicts are decided on; packets that arrive meanwhile count as arriving at it."""
