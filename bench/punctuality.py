@@ -1,5 +1,7 @@
 """How late packets leave: receipt - sending - wanted hold, the way through the kernel included."""
 
+from functools import partial
+
 from rich.table import Table
 
 from bench.plan import Figures, Plan, interleave
@@ -21,7 +23,7 @@ def measure(plan: Plan) -> Figures:
             figures[f"{hold // MS} ms hold, {rate} packets/s"] = interleave(
                 plan.rounds,
                 subjects,
-                lambda subject, rate=rate: lateness(subject, rate * OFF_BEAT, seconds),  # type: ignore[misc]
+                partial(lateness, rate=rate * OFF_BEAT, seconds=seconds),
                 lambda subject: subject.name,
             )
     return figures

@@ -1,7 +1,7 @@
 """The ratios that are to be reached, in one run on one machine."""
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from rich.table import Table
 
@@ -27,9 +27,10 @@ def ratio(over: tuple[str, ...], under: tuple[str, ...]) -> Callable[[Figures], 
 
 
 def at(figures: Figures, *path: str) -> float:
+    found: Any = figures
     for key in path:
-        figures = figures[key]
-    return float(figures)  # type: ignore[arg-type]
+        found = found[key]
+    return float(found)
 
 
 def at_least(bound: float) -> Callable[[float], bool]:

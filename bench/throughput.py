@@ -1,5 +1,7 @@
 """The highest rate of packets that a subject sustains without losing one, and what each costs in CPU time."""
 
+from functools import partial
+
 from rich.table import Table
 
 from bench.load import Load
@@ -24,7 +26,7 @@ def measure(plan: Plan) -> Figures:
         f"{length} bytes, {flows} flow{'s'[: flows > 1]}": interleave(
             plan.rounds,
             subjects,
-            lambda subject, length=length, flows=flows: sustained(subject, plan.seconds, length, flows),  # type: ignore[misc]
+            partial(sustained, seconds=plan.seconds, length=length, flows=flows),
             lambda subject: subject.name,
         )
         for length, flows, subjects in conditions
