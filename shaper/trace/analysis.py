@@ -38,7 +38,7 @@ class Analysis:
         self.scheduler = True
         self.files = Files()
         self.contexts = Contexts()
-        self._over: Off | None = None
+        self._over: tuple[Task, Off] | None = None
         self._handlers: dict[str, Observer] = {
             "sched_switch": self._switch,
             "sched_waking": self._waking,
@@ -78,9 +78,9 @@ class Analysis:
                     count += 1
                 handler(event)
                 if self._over is not None:
-                    task, off, self._over = self.tasks[event.fields["next_pid"]], self._over, None
+                    over, self._over = self._over, None
                     self.last, self.count = last, count
-                    yield task, off
+                    yield over
         finally:
             self.last, self.count = last, count
         for task in self.tasks.values():
@@ -123,16 +123,14 @@ class Analysis:
         if task.running >= 0:
             task.cpu += at - task.running
         task.running = -1
-        state = fields["prev_state"]
-        if state in ("X", "Z"):
+        if (state := fields["prev_state"]) in ("X", "Z"):
             self._gone(task, at)
         elif event.tid:
             left = task.off = Off(at, at if state == "R" else -1, -1, state, task.syscall, task.fd)
             if left.slept and task.early is not None and at - task.early[0] <= RACE:
                 left.woken, left.waker, left.by = at, task.early[1], task.early[2]
             task.early = None
-        next_tid = fields["next_pid"]
-        if not next_tid:
+        if not (next_tid := fields["next_pid"]):
             return
         following = self.tasks.get(next_tid)
         if following is None:
@@ -141,16 +139,19 @@ class Analysis:
         following.comm = fields["next_comm"]
         if following.off is None and not following.past and not following.cpu:
             following.since = at  # whatever it did before was not recorded
-        following.running = at
-        off, following.off, following.early = following.off, None, None
+        self._runs(following, at)
+
+    def _runs(self, task: Task, at: int) -> None:
+        """A task is on a CPU from now on; its sleep, if it slept, is over."""
+        task.running = at
+        off, task.off, task.early = task.off, None, None
         if off is not None:
             off.end = at
-            if off.woken < 0:
-                off.woken = at
-            off.file = self.files.name(following.process, off.fd)
-            following.remember(off)
+            off.woken = at if off.woken < 0 else off.woken
+            off.file = self.files.name(task.process, off.fd)
+            task.remember(off)
             if off.state != "R":
-                self._over = off
+                self._over = task, off
 
     def _waking(self, event: Event) -> None:
         woken = self.tasks.get(event.fields["pid"])
@@ -181,6 +182,8 @@ class Analysis:
 
     def _exit(self, event: Event) -> None:
         task = self.task(event)
+        if task.off is not None:
+            self._runs(task, event[0])  # the kernel's filter by process now and then drops a switch from idle
         if task.syscall in OPENING:
             self.files.leave(event, task)
         task.syscall, task.fd = "", None
