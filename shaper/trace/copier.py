@@ -58,8 +58,9 @@ def main(order: Mapping[str, Any]) -> None:
                 snapshots.writelines(json.dumps(entry) + "\n" for entry in proc.look())
                 for pipe, file in copies:
                     _copy(pipe, file, size)
-            _copy_rest(copies, size)
+            # First, so that what was copied can be read whatever comes now.
             _describe(directory, order, instances)
+            _copy_rest(copies, size)
     finally:
         for instance in instances.values():
             instance.remove()

@@ -113,7 +113,7 @@ def test_none_of_100_000_packets_is_lost(tmp_path: Path, receiver: Receiver) -> 
     assert arrived == list(range(100_000))
     assert (summary["taken"], summary["sent"], summary["bypassed"]) == (100_000, 100_000, 0)
     assert shaper.status == 0, summary["problems"]
-    assert summary["actual_hold"]["p50_ms"] >= summary["wanted_hold"]["p50_ms"] == 20
+    assert summary["actual_hold"]["p50_ms"] >= summary["wanted_hold"]["p50_ms"] == pytest.approx(20, abs=0.1)
 
 
 def seconds_for(server: socket.socket, amount: int) -> float:
@@ -148,7 +148,7 @@ def test_bulk_tcp_is_fast_in_spite_of_a_long_hold(tmp_path: Path, shell: Callabl
             rates.append(amount * 8 / seconds_for(server, amount))
         summary = shaper.stop()
     assert shaper.status == 0, summary["problems"]
-    assert summary["wanted_hold"]["p50_ms"] == 20
+    assert summary["wanted_hold"]["p50_ms"] == pytest.approx(20, abs=0.1)
     assert max(rates) >= 200e6
 
 
@@ -158,7 +158,7 @@ def test_at_the_end_all_held_packets_arrive_in_order(
 ) -> None:
     before = rule_set()
     with Shaper(
-        tmp_path, "--policy", "delay:time=90s", "--max-hold", "90s", "--protocol", "udp", "--queue", "7"
+        tmp_path, "--policy", "delay:time=90s", "--max-hold", "2min", "--protocol", "udp", "--queue", "7"
     ) as shaper:
         receiver.send_numbers(5000)
         wait_until_held(7, 5000)
@@ -176,7 +176,7 @@ def test_a_second_shaper_does_not_disturb_what_the_first_holds(tmp_path: Path, r
     second = tmp_path / "second"
     second.mkdir()
     with Shaper(
-        tmp_path, "--policy", "delay:time=90s", "--max-hold", "90s", "--protocol", "udp", "--queue", "7"
+        tmp_path, "--policy", "delay:time=90s", "--max-hold", "2min", "--protocol", "udp", "--queue", "7"
     ) as first:
         receiver.send_numbers(100)
         wait_until_held(7, 100)
@@ -192,7 +192,7 @@ def test_a_second_shaper_does_not_disturb_what_the_first_holds(tmp_path: Path, r
 
 def test_packets_lost_to_a_reload_are_counted(tmp_path: Path, receiver: Receiver) -> None:
     with Shaper(
-        tmp_path, "--policy", "delay:time=90s", "--max-hold", "90s", "--protocol", "udp", "--queue", "7"
+        tmp_path, "--policy", "delay:time=90s", "--max-hold", "2min", "--protocol", "udp", "--queue", "7"
     ) as shaper:
         receiver.send_numbers(100)
         wait_until_held(7, 100)
