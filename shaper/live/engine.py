@@ -21,14 +21,12 @@ from shaper.core import Core
 from shaper.live.alarm import Alarm
 from shaper.live.inject import Injector
 from shaper.live.lateness import Holds
-from shaper.live.queue import Queue
+from shaper.live.queue import BATCH, Queue
 from shaper.live.record import Recorder
 from shaper.packet import Packet
 from shaper.units import ms, s, us
 from shaper.verdict import Verdict
 
-BATCH = 256
-"""Packets taken at once, at most."""
 TURN = 2 * ms
 """The longest that other tasks of this process have to wait."""
 LEAD = 120 * us
@@ -128,7 +126,7 @@ class Engine:
 
     def receive(self) -> list[Packet]:
         """Take what waits in the queue, a batch at most, and give it to the core."""
-        packets = self._queue.take(BATCH)
+        packets = self._queue.take()
         receive = self._core.receive
         if self._recorder is not None:
             for packet in packets:

@@ -25,10 +25,13 @@ MAX_PAYLOAD = 0xFFFF - 4
 
 _header = Struct("=IHHII")  # length, type, flags, sequence, port
 _family = Struct(">BBH")  # address family (any), version, queue number
-_attribute = Struct("=HH")  # length with this header, type
+ATTRIBUTE = Struct("=HH")  # length with this header, type
 _verdict = Struct(">II")  # what, packet id
 _id = Struct(">I")
 _code = Struct("=i")
+
+HEADERS = _header.size + _family.size
+"""Bytes of a message before its attributes."""
 
 
 def _message(kind: int, queue: int, attributes: bytes, flags: int = 0) -> bytes:
@@ -37,7 +40,7 @@ def _message(kind: int, queue: int, attributes: bytes, flags: int = 0) -> bytes:
 
 
 def _attribute_of(kind: int, value: bytes) -> bytes:
-    return _attribute.pack(_attribute.size + len(value), kind) + value + bytes(-len(value) % 4)
+    return ATTRIBUTE.pack(ATTRIBUTE.size + len(value), kind) + value + bytes(-len(value) % 4)
 
 
 def copy_mode(queue: int, copy_range: int) -> bytes:

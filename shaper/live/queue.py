@@ -1,7 +1,8 @@
 """One NFQUEUE: packets are taken from the kernel and answered with verdicts.
 
-NetfilterQueue receives; its `accept` would cost one system call per packet, so verdicts
-are written to its socket as netlink messages, many at once (see netlink.py).
+NetfilterQueue binds the queue. Its callback and its `accept` cost a system call and an
+object for each packet, and its buffer is short; so many packets are taken from its socket
+at once (see datagrams.py, layout.py), and many verdicts written (see netlink.py).
 """
 
 from __future__ import annotations
@@ -13,10 +14,11 @@ import warnings
 from collections.abc import Sequence
 
 from netfilterqueue import COPY_PACKET, NetfilterQueue
-from netfilterqueue import Packet as Message
 
 from shaper.errors import ShaperError
 from shaper.live import netlink
+from shaper.live.datagrams import Datagrams
+from shaper.live.layout import NO_PACKET, Layout, learn
 from shaper.live.privileges import CAP_NET_ADMIN, can
 from shaper.packet import Packet
 from shaper.verdict import Verdict
@@ -25,9 +27,12 @@ HEADERS = 128
 """Copied where the whole pipeline looks at headers only: IPv6 with extensions and TCP with options."""
 WHOLE = netlink.MAX_PAYLOAD
 """Copied where some policy looks at, or changes, what follows them."""
-FITS = 3900
-"""NetfilterQueue's buffer, 4096 bytes, has room for this much of a packet beside all its metadata."""
-READ_SIZE = WHOLE + 1024
+BESIDE = 512
+"""Room for all that the kernel says beside the packet itself."""
+BATCH = 128
+"""Packets taken at once, at most."""
+MOST_LAYOUTS = 16
+"""Layouts of messages remembered; the packets of one hook have few."""
 
 MAX_LENGTH = 0xFFFF
 """The kernel holds no more packets in one queue, see NFQNL_QMAX_DEFAULT and its check."""
@@ -48,10 +53,6 @@ class QueueError(ShaperError):
 
 class QueueInUse(QueueError):
     """Another program, or a part of this one, is bound to that number."""
-
-
-class _Enough(Exception):
-    """As many packets were taken as were asked for."""
 
 
 class Queue:
@@ -76,24 +77,21 @@ class Queue:
         self, number: int, *, copy_range: int, length: int, buffer: int, fail_open: bool = True, gso: bool = False
     ) -> None:
         self.number = number
-        self._taken: list[Packet] = []
-        self._limit = 0
-        self._offset = 0
         self._last_arrival = 0
+        self._layout = NO_PACKET
+        self._layouts: list[Layout] = []
         self._verdicts = netlink.VerdictMessages(number)
         self._netfilter = _open()
-        self._bind(length, min(copy_range, FITS), buffer)
+        self._bind(length, copy_range, buffer)
         self._fd: int = self._netfilter.get_fd()
         os.set_inheritable(self._fd, False)
-        self._socket = _WholeReads(socket.AF_NETLINK, socket.SOCK_RAW, fileno=os.dup(self._fd))
-        # Else the kernel, after one packet too many, takes none until all that wait were read.
-        self._socket.setsockopt(SOL_NETLINK, NETLINK_NO_ENOBUFS, 1)
-        self.buffer = self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
+        with socket.socket(fileno=os.dup(self._fd)) as options:
+            # Else the kernel, after one packet too many, takes none until all that wait were read.
+            options.setsockopt(SOL_NETLINK, NETLINK_NO_ENOBUFS, 1)
+            self.buffer = options.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
+        self._datagrams = Datagrams(self._fd, room=copy_range + BESIDE, most=BATCH)
         flags = netlink.FAIL_OPEN * fail_open | netlink.GSO * gso
         os.write(self._fd, netlink.set_flags(number, flags, netlink.FAIL_OPEN | netlink.GSO))
-        self._whole = copy_range > FITS
-        if self._whole:
-            os.write(self._fd, netlink.copy_mode(number, min(copy_range, WHOLE)))
         # The kernel stamps arriving packets while some socket asks for it; this one never receives any.
         self._stamping = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self._stamping.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMP, 1)
@@ -103,7 +101,7 @@ class Queue:
             with warnings.catch_warnings():
                 # It warns where the buffer is smaller than asked; we tell what was got.
                 warnings.simplefilter("ignore", RuntimeWarning)
-                self._netfilter.bind(self.number, self._receive, length, COPY_PACKET, copy_range, buffer)
+                self._netfilter.bind(self.number, print, length, COPY_PACKET, copy_range, buffer)
         except OSError as error:
             if "create" not in str(error):
                 raise QueueError(f"queue {self.number} can't be set up: {error}") from error
@@ -113,35 +111,50 @@ class Queue:
         """The queue's socket: readable while packets wait to be taken."""
         return self._fd
 
-    def take(self, limit: int) -> list[Packet]:
-        """The packets that came since, in their order; at most so many."""
-        taken = self._taken = []
-        self._limit = limit
-        self._offset = time.time_ns() - time.monotonic_ns()
-        try:
-            if self._whole:
-                self._netfilter.run_socket(self._socket)
+    def take(self) -> list[Packet]:
+        """The packets that came since, in their order; BATCH at most."""
+        lengths = self._datagrams.receive()
+        taken: list[Packet] = []
+        if not lengths:
+            return taken
+        clock, last = time.monotonic_ns, self._last_arrival
+        now = clock()
+        offset = time.time_ns() - now
+        buffer, room, at = self._datagrams.buffer, self._datagrams.room, -self._datagrams.room
+        layout = self._layout
+        for length in lengths:
+            at += room
+            if layout.heads(buffer, at) != layout.expected:
+                layout = self._layout_of(at)
+            if layout.stamped:
+                id, seconds, microseconds = layout.values(buffer, at)
+                arrived = seconds * 1_000_000_000 + microseconds * 1000 - offset
+                if arrived > now:
+                    arrived = now  # the clock was set
+            elif layout.is_packet:
+                (id,) = layout.values(buffer, at)
+                arrived = clock()
             else:
-                self._netfilter.run(block=False)
-        except _Enough:
-            pass
+                continue
+            if arrived < last:
+                arrived = last  # packets from two CPUs, stamped before they were put in a row
+            last = arrived
+            packet = Packet(bytes(buffer[at + layout.payload : at + length]), id, arrived)
+            packet.taken = now
+            taken.append(packet)
+        self._layout, self._last_arrival = layout, last
         return taken
 
-    def _receive(self, message: Message) -> None:
-        now = time.monotonic_ns()
-        stamp = message.get_timestamp()
-        arrived = int(stamp * 1e9) - self._offset if stamp else now
-        if arrived > now:
-            arrived = now  # the clock was set
-        elif arrived < self._last_arrival:
-            arrived = self._last_arrival  # packets from two CPUs, stamped before they were put in a row
-        self._last_arrival = arrived
-        taken = self._taken
-        packet = Packet(message.get_payload(), message.id, arrived)
-        packet.taken = now
-        taken.append(packet)
-        if len(taken) >= self._limit:
-            raise _Enough
+    def _layout_of(self, at: int) -> Layout:
+        """The layout of another message than the one before."""
+        buffer = self._datagrams.buffer
+        for layout in self._layouts:
+            if layout.heads(buffer, at) == layout.expected:
+                return layout
+        layout = learn(memoryview(buffer)[at : at + self._datagrams.room])
+        if len(self._layouts) < MOST_LAYOUTS and layout.is_packet:
+            self._layouts.append(layout)
+        return layout
 
     def answer(self, verdicts: Sequence[Verdict], at: int = 0) -> None:
         """Give these verdicts, in their order, in as few system calls as can be; none may be injected.
@@ -175,14 +188,6 @@ class Queue:
         os.write(self._fd, netlink.accept_all(self.number))
         self._netfilter.unbind()
         self._stamping.close()
-        self._socket.close()
-
-
-class _WholeReads(socket.socket):
-    """Reads for NetfilterQueue where its own buffer is too short; that costs 1 us more per packet."""
-
-    def recv(self, _size: int, _flags: int = 0) -> bytes:
-        return super().recv(READ_SIZE, socket.MSG_DONTWAIT)
 
 
 def open_queue(

@@ -75,7 +75,7 @@ def _queue() -> None:
     queue = Queue(NUMBER, copy_range=HEADERS, length=10, buffer=2**16)
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
         sender.sendto(b"", ("127.0.0.1", PORT))
-    if len(queue.take(10)) != 1:
+    if len(queue.take()) != 1:
         raise ShaperError("a packet that a rule queued did not arrive")
 
 
