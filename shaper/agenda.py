@@ -1,6 +1,7 @@
 """The agenda: what is planned, by time, then in the order in which it was planned."""
 
 from collections import deque
+from collections.abc import Iterator
 from heapq import heapify, heappop, heappush
 
 from shaper.packet import Packet
@@ -65,11 +66,12 @@ class Agenda:
     def _purge(self) -> None:
         """Give up all entries that later plans have replaced."""
         self._replaced = 0
-        self._fifo = deque(filter(stands, self._fifo))
-        self._heap = list(filter(stands, self._heap))
+        standing = [entry for entry in self._fifo if stands(entry)]
+        self._fifo.clear()
+        self._fifo.extend(standing)
+        self._heap[:] = filter(stands, self._heap)
         heapify(self._heap)
-        entry = self.first()
-        self.earliest = entry[0] if entry else NEVER
+        self._look()
 
     def first(self) -> Entry | None:
         """The earliest entry, left in place."""
@@ -86,10 +88,26 @@ class Agenda:
         """
         heap, fifo = self._heap, self._fifo
         entry = heappop(heap) if heap and (not fifo or heap[0] < fifo[0]) else fifo.popleft()
-        self.earliest = fifo[0][0] if fifo else NEVER
-        if heap and heap[0][0] < self.earliest:
-            self.earliest = heap[0][0]
+        self._look()
         return entry
+
+    def until(self, now: int) -> Iterator[Entry]:
+        """Take all entries up to `now`, those included that are planned meanwhile."""
+        heap, fifo = self._heap, self._fifo
+        while True:
+            if heap and (not fifo or heap[0] < fifo[0]):
+                if heap[0][0] > now:
+                    break
+                yield heappop(heap)
+            elif fifo and fifo[0][0] <= now:
+                yield fifo.popleft()
+            else:
+                break
+        self._look()
+
+    def _look(self) -> None:
+        entry = self.first()
+        self.earliest = entry[0] if entry else NEVER
 
 
 def stands(entry: Entry) -> bool:

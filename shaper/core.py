@@ -71,7 +71,9 @@ class Core:
         """All verdicts planned up to `now` and not yet returned, in order."""
         pipeline = self._pipeline
         if now >= pipeline.now:
-            self._advance(now)
+            if self._agenda.earliest <= now:
+                self._advance(now)
+            pipeline.now = now
         verdicts, pipeline.verdicts = pipeline.verdicts, []
         return verdicts
 
@@ -82,7 +84,7 @@ class Core:
             entry = self._agenda.pop()
             _, _, seat, packet = entry
             if packet is not None and stands(entry):
-                seat.let_go(packet, pipeline.now)
+                seat.let_go(packet.root, pipeline.now)
                 waiting.append(packet)
         pipeline.retire()
         for packet in sorted(waiting, key=Packet.order):
@@ -91,9 +93,8 @@ class Core:
 
     def _advance(self, now: int) -> None:
         """Let everything happen that is planned up to `now`, each at its own time."""
-        pipeline, agenda = self._pipeline, self._agenda
-        while agenda.earliest <= now:
-            at, number, seat, packet = agenda.pop()
+        pipeline = self._pipeline
+        for at, number, seat, packet in self._agenda.until(now):
             if packet is None:
                 if seat.wake == at:
                     pipeline.now = max(at, pipeline.now)
@@ -102,7 +103,6 @@ class Core:
                 if at > pipeline.now:
                     pipeline.now = at
                 pipeline.release(seat, packet)
-        pipeline.now = now
 
     # What has happened so far.
 

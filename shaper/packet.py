@@ -65,14 +65,14 @@ class Packet:
     direction = "original"
     by = ""
     # What follows is the core's: the packet as taken, if this is a rewritten one; its flow's state; who holds
-    # it, since when, and which entry of the agenda lets it go.
+    # it, since when, and which entry of the agenda lets it go; the holds that are over.
     origin: Packet | None = None
     track: Track | None = None
     holder: Seat | None = None
     since = 0
     plan = 0
     cut_short = False
-    _holds: tuple[tuple[str, int], ...] = ()
+    noted: tuple[tuple[str, int], ...] = ()
     # What its bytes say, once someone has asked.
     _ip: IP | None = None
     _tcp: TCPHeader | Literal["none"] | None = None
@@ -126,7 +126,7 @@ class Packet:
     @property
     def holds(self) -> tuple[tuple[str, int], ...]:
         """How long each policy has held it so far, as (policy, ns)."""
-        return self.root._holds
+        return self.root.noted
 
     def order(self) -> tuple[int, int]:
         """Sorts packets by arrival."""
@@ -134,14 +134,11 @@ class Packet:
 
     def note_hold(self, policy: str, duration: int) -> None:
         """Count a hold that has ended; one policy's holds in a row are one."""
-        holds = self._holds
-        if not holds:
-            self._holds = ((policy, duration),)
-            return
-        if holds[-1][0] == policy:
+        holds = self.noted
+        if holds and holds[-1][0] == policy:
             duration += holds[-1][1]
             holds = holds[:-1]
-        self._holds = (*holds, (policy, duration))
+        self.noted = (*holds, (policy, duration))
 
     def scapy(self) -> Layers:
         """The packet's layers, dissected by scapy; a new object on each call."""

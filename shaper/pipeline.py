@@ -62,7 +62,7 @@ class Pipeline:
                 self.conclude(packet, "dropped")
                 return
             try:
-                answer = seat.policy.on_packet(packet, self.now)
+                answer = seat.on_packet(packet, self.now)
             except FAULTS as error:
                 self._fail(seat, error, "on_packet", packet)
                 return
@@ -128,9 +128,10 @@ class Pipeline:
 
     def release(self, seat: Seat, packet: Packet) -> None:
         """A planned packet goes on; one that is still held until told has been held too long."""
-        if seat.held and packet.root in seat.held:
-            self._cut_short(packet)
-        seat.let_go(packet, self.now)
+        root = packet.origin or packet
+        if seat.held and root in seat.held:
+            self._cut_short(root)
+        seat.let_go(root, self.now)
         if seat.stage + 1 == self._depth:
             self.conclude(packet, "sent")
         else:
@@ -181,7 +182,8 @@ class Pipeline:
         if root.cut_short and root.holder is not seat:
             return False  # it went on when its time was over
         if root in seat.held:
-            seat.let_go(packet, self.now)
+            root.plan = 0
+            seat.let_go(root, self.now)
             self.agenda.note_replaced()
             return True
         if root.id == 0 and root.holder is None and not isinstance(action, Drop):
@@ -200,9 +202,9 @@ class Pipeline:
             return
         root = packet.origin or packet
         if at > root.arrived + self._max_hold:
-            self._cut_short(packet)
+            self._cut_short(root)
             at = max(root.arrived + self._max_hold, now)
-        seat.take(packet, now)
+        seat.take(root, now)
         root.plan = self.agenda.add(at, seat, packet)
 
     def _duplicate(self, seat: Seat, packet: Packet, at: int | None) -> None:
@@ -217,17 +219,19 @@ class Pipeline:
         self._connections.find(packet, self.now)
 
     def _hold(self, seat: Seat, packet: Packet) -> None:
-        latest = packet.root.arrived + self._max_hold
+        root = packet.root
+        latest = root.arrived + self._max_hold
         if latest > self.now:
-            seat.take(packet, self.now, until_told=True)
-            packet.root.plan = self.agenda.add_far(latest, seat, packet)
+            seat.take(root, self.now)
+            seat.held[root] = packet
+            root.plan = self.agenda.add_far(latest, seat, packet)
         else:
-            self._cut_short(packet)
+            self._cut_short(root)
             self.go_on(seat, packet)
 
-    def _cut_short(self, packet: Packet) -> None:
-        if not packet.root.cut_short:
-            packet.root.cut_short = True
+    def _cut_short(self, root: Packet) -> None:
+        if not root.cut_short:
+            root.cut_short = True
             self.cut_short += 1
 
     def _plan_wake(self, seat: Seat, at: int, *, is_woken: bool) -> None:

@@ -24,17 +24,19 @@ class Seat:
         held: packets kept until the policy says more, in the order of their holding.
         wake: the time of the pending Wake, in ns.
         wakes: how often in a row it asked, when woken, to be woken again at once.
+        on_packet: the policy's hook.
         selects: some packets pass by the policy, see `shapes`; most policies see them all.
         limited: the policy may hold so much only, see `is_full`.
     """
 
     __slots__ = (
         "_bytes", "_packets",
-        "held", "is_failed", "limited", "name", "policy", "selects", "stage", "wake", "wakes",
+        "held", "is_failed", "limited", "name", "on_packet", "policy", "selects", "stage", "wake", "wakes",
     )  # fmt: skip
 
     def __init__(self, policy: Policy, name: str, stage: int) -> None:
         self.policy = policy
+        self.on_packet = policy.on_packet
         self.name = name
         self.stage = stage
         self.held: dict[Packet, Packet] = {}
@@ -59,28 +61,26 @@ class Seat:
             size is not None and self._bytes + packet.length > size
         )
 
-    def take(self, packet: Packet, now: int, *, until_told: bool = False) -> None:
-        """Keep the packet: until a planned time, or until the policy says more."""
-        root = packet.origin or packet
+    def take(self, root: Packet, now: int) -> None:
+        """Keep a packet, given as it was taken from the kernel."""
         root.holder = self
         root.since = now
         if self.limited:
             self._packets += 1
             self._bytes += root.length
-        if until_told:
-            self.held[root] = packet
 
-    def let_go(self, packet: Packet, now: int) -> None:
-        """The packet is no longer kept; what it waited is noted on it."""
-        root = packet.origin or packet
+    def let_go(self, root: Packet, now: int) -> None:
+        """A packet is no longer kept; what it waited is noted on it."""
         root.holder = None
-        root.plan = 0
         if self.limited:
             self._packets -= 1
             self._bytes -= root.length
         if self.held:
             self.held.pop(root, None)
-        root.note_hold(self.name, now - root.since)
+        if root.noted:
+            root.note_hold(self.name, now - root.since)
+        else:
+            root.noted = ((self.name, now - root.since),)
 
     def plan_wake(self, at: int, now: int, *, is_woken: bool) -> int:
         """When to wake it, which asked for `at`.
@@ -97,7 +97,8 @@ class Seat:
         """Let go of all that is kept until the policy says more, in order of arrival."""
         packets = sorted(self.held.values(), key=Packet.order)
         for packet in packets:
-            self.let_go(packet, now)
+            packet.root.plan = 0
+            self.let_go(packet.root, now)
         return packets
 
     def failed(self, error: Exception | SystemExit, hook: str) -> Failure:
@@ -107,6 +108,7 @@ class Seat:
         self.wake = None
         # It may have failed for want of memory, so what it gathered goes.
         self.policy = Policy()
+        self.on_packet = self.policy.on_packet
         return failure
 
 
