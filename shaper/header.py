@@ -18,8 +18,13 @@ FLAGS = "FSRPAUEC"
 
 HOP_BY_HOP, ROUTING, FRAGMENT, AUTHENTICATION, DESTINATION = 0, 43, 44, 51, 60
 
+_protocol_bytes = [bytes((number,)) for number in range(256)]
+_new = tuple.__new__
+
 _ports = Struct("!HH").unpack_from
 _tcp = Struct("!HHIIBBH").unpack_from
+# An IPv4 header without options: how it starts, fragmentation, protocol; addresses and ports in one.
+_flow_in_ipv4 = Struct("!B5xHxB2x12s").unpack_from
 # A TCP header behind an IPv4 header without options: its length, fragmentation and protocol, then as in _tcp.
 _tcp_in_ipv4 = Struct("!BxHxxHxBxx8xHHIIBBH").unpack_from
 
@@ -93,11 +98,14 @@ def flow_key(raw: bytes) -> bytes:
 
     All fragments of a datagram share a key without ports, since only the first has them.
     """
-    # The common case, an unfragmented IPv4 header without options, costs two slices.
-    if len(raw) >= 24 and raw[0] == 0x45 and not (raw[6] & 0x3F or raw[7]):
-        return raw[9:10] + raw[12 : 24 if raw[9] in WITH_PORTS else 20]
+    if len(raw) >= 24:
+        # The common case costs one call of struct.
+        start, fragment, protocol, ends = _flow_in_ipv4(raw)
+        if start == 0x45 and not fragment & 0x3FFF and protocol in WITH_PORTS:
+            key: bytes = _protocol_bytes[protocol] + ends
+            return key
     ip = read_ip(raw)
-    key = bytes((ip.protocol,)) + ip.source + ip.destination
+    key = _protocol_bytes[ip.protocol] + ip.source + ip.destination
     if ip.protocol in WITH_PORTS and not ip.fragment and 0 <= ip.transport <= len(raw) - 4:
         key += raw[ip.transport : ip.transport + 4]
     return key
@@ -130,9 +138,9 @@ def read_tcp(raw: bytes) -> TCPHeader | None:
         return None
     options = raw[at + 20 : at + size]
     payload = length - at - size
-    return TCPHeader(
-        sport, dport, seq, ack, flags, window, payload if payload > 0 else 0, 5 in options and _has_sack(options)
-    )
+    sack = 5 in options and _has_sack(options)
+    # As TCPHeader(…), without a call in Python.
+    return _new(TCPHeader, (sport, dport, seq, ack, flags, window, payload if payload > 0 else 0, sack))
 
 
 def _has_sack(options: bytes) -> bool:

@@ -81,15 +81,16 @@ class Pipeline:
 
     def conclude(self, packet: Packet, fate: Fate) -> None:
         """The packet leaves the pipeline."""
-        if packet.id == 0:
-            if fate == "dropped":
-                return
+        if packet.id:
+            if fate == "sent":
+                self.sent += 1
+            else:
+                self.dropped += 1
+        elif fate == "sent":
             fate = "injected"
             self.injected += 1
-        elif fate == "sent":
-            self.sent += 1
         else:
-            self.dropped += 1
+            return
         # As Verdict(…), without a call in Python.
         self.verdicts.append(_new(Verdict, (packet, fate, self.now)))
 

@@ -22,6 +22,7 @@ CLASSES = (
     "data", "fin", "rst", "udp", "icmp", "other",
 )  # fmt: skip
 WRAP = 1 << 32
+HALF = 1 << 31
 
 
 class Sender:
@@ -40,19 +41,19 @@ class Sender:
         """The class of its next segment."""
         _, _, seq, ack, flags, window, payload, _ = tcp
         if payload and not flags & (RST | SYN | FIN):
-            name, after = "data", seq + payload
+            name, after = "data", (seq + payload) % WRAP
         else:
             name = self._class(tcp)
-            after = seq + payload + bool(flags & SYN) + bool(flags & FIN)
-        if name in ("syn", "synack") or self.next < 0 or (after - self.next) % WRAP < WRAP // 2:
-            self.next = after % WRAP
-        if flags & ACK and self._is_up_to_date(tcp):
+            after = (seq + payload + bool(flags & SYN) + bool(flags & FIN)) % WRAP
+        if self.next < 0 or (after - self.next) % WRAP < HALF or name in ("syn", "synack"):
+            self.next = after
+        if flags & ACK and (self.ack < 0 or (ack - self.ack) % WRAP < HALF):
             self.ack, self.window = ack, window
         return name
 
     def _is_up_to_date(self, tcp: TCPHeader) -> bool:
         """It was not overtaken by a segment that acknowledges more."""
-        return self.ack < 0 or (tcp.ack - self.ack) % WRAP < WRAP // 2
+        return self.ack < 0 or (tcp.ack - self.ack) % WRAP < HALF
 
     def _class(self, tcp: TCPHeader) -> str:
         if tcp.flags & RST:
