@@ -14,12 +14,12 @@ TFD_TIMER_ABSTIME = 1
 SECOND = 1_000_000_000
 
 
-class _TimeSpec(ctypes.Structure):
+class TimeSpec(ctypes.Structure):  # struct timespec
     _fields_ = (("seconds", c_int64), ("nanoseconds", c_long))
 
 
 class _ITimerSpec(ctypes.Structure):
-    _fields_ = (("interval", _TimeSpec), ("value", _TimeSpec))
+    _fields_ = (("interval", TimeSpec), ("value", TimeSpec))
 
 
 class Alarm:

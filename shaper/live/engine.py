@@ -1,14 +1,11 @@
 """The engine: one task that takes packets, lets the core decide, and answers when the time has come.
 
-Three things wake it: packets in the queue, the next deadline, the end. The queue's socket
-and a timerfd are joined in one epoll, which trio waits for; a trio deadline would be up to
-a millisecond late, since trio's own epoll counts in milliseconds.
+Three things wake it: packets in the queue, the next deadline, the end (see waiting.py).
 """
 
 from __future__ import annotations
 
 import gc
-import select
 import sys
 import threading
 import time
@@ -18,19 +15,17 @@ from contextlib import contextmanager
 import trio
 
 from shaper.core import Core
-from shaper.live.alarm import Alarm
 from shaper.live.inject import Injector
 from shaper.live.lateness import Holds
 from shaper.live.queue import BATCH, Queue
 from shaper.live.record import Recorder
+from shaper.live.waiting import Timing, Waiting, exact_timers
 from shaper.packet import Packet
-from shaper.units import ms, s, us
+from shaper.units import ms, us
 from shaper.verdict import Verdict
 
 TURN = 2 * ms
 """The longest that other tasks of this process have to wait."""
-LEAD = 120 * us
-"""How long before a deadline the alarm rings: waking up takes most of it, the rest is spent watching the clock."""
 AHEAD = 20 * us
 """How long before a deadline its verdicts are decided on; packets that arrive meanwhile count as arriving at it."""
 
@@ -64,6 +59,7 @@ class Engine:
         injector: sends packets that policies make.
         recorder: is told of each packet, if given.
         one_by_one: write each verdict by itself, so that what it causes in the kernel can be told apart.
+        timing: how much CPU time punctuality is worth.
 
     Attributes:
         holds: how long packets were to be held, and were.
@@ -71,7 +67,14 @@ class Engine:
     """
 
     def __init__(
-        self, core: Core, queue: Queue, injector: Injector, *, recorder: Recorder | None, one_by_one: bool
+        self,
+        core: Core,
+        queue: Queue,
+        injector: Injector,
+        *,
+        recorder: Recorder | None,
+        one_by_one: bool,
+        timing: Timing = "balanced",
     ) -> None:
         self.holds = Holds()
         self._core = core
@@ -80,23 +83,21 @@ class Engine:
         self._injected = 0
         self._recorder = recorder
         self._one_by_one = one_by_one
-        self._alarm = Alarm()
-        self._epoll = select.epoll()
-        self._epoll.register(queue.fileno(), select.EPOLLIN)
-        self._epoll.register(self._alarm.fileno(), select.EPOLLIN)
+        self._waiting = Waiting(queue.fileno(), timing)
 
     async def run(self) -> None:
         """Shape until cancelled."""
-        with few_pauses():
+        with few_pauses(), exact_timers():
             while True:
                 if self.work():
                     await trio.lowlevel.checkpoint()
                 else:
-                    await trio.lowlevel.wait_readable(self._epoll.fileno())
+                    self._waiting.set(self._core.next_deadline())
+                    await trio.lowlevel.wait_readable(self._waiting.fileno())
 
     def work(self) -> bool:
         """Work for one turn; returns whether there is more to do at once."""
-        core, clock = self._core, time.monotonic_ns
+        core, clock, waiting = self._core, time.monotonic_ns, self._waiting
         until = clock() + TURN
         while True:
             packets = self.receive()
@@ -109,13 +110,11 @@ class Engine:
             if is_full:
                 continue
             deadline = core.next_deadline()
-            if deadline is not None and deadline - now <= LEAD:
+            if deadline is None or deadline - now > waiting.lead:
+                if not waiting.sleep(deadline, until):
+                    return False
+            elif deadline > now:
                 self.meet(deadline)
-                continue
-            self._alarm.set(None if deadline is None else deadline - LEAD)
-            # To wait in here costs less than trio's way round; when nothing comes for a turn, that costs nothing.
-            if not self._epoll.poll((until - now) / s):
-                return False
 
     def meet(self, deadline: int) -> None:
         """Decide just before the deadline, so that when it comes only the verdicts are left to be written."""
@@ -166,5 +165,4 @@ class Engine:
                 self._recorder.answered(verdict, begin, end, tid)
 
     def close(self) -> None:
-        self._epoll.close()
-        self._alarm.close()
+        self._waiting.close()
