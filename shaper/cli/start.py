@@ -82,6 +82,14 @@ def start(
         Literal["restore", "stop"],
         typer.Option(help="When another program removes shaper's rules: set them anew, or stop."),
     ] = "restore",
+    timing: Annotated[
+        Literal["precise", "balanced", "thrifty"],
+        typer.Option(help="How much CPU time punctuality is worth."),
+    ] = "balanced",
+    gso: Annotated[
+        bool,
+        typer.Option("--gso", help="Take TCP segments uncut, up to 64 kB: faster bulk, but policies see them as one."),
+    ] = False,
     allow_bypass: Annotated[
         bool, typer.Option("--allow-bypass", help="Packets that passed unshaped are no failure.")
     ] = False,
@@ -135,6 +143,8 @@ def start(
         install_rules=not no_rules,
         duration=seconds,
         fail_open=fail == "open",
+        timing=timing,
+        gso=gso,
         on_rules_lost=on_rules_lost,
         allow_bypass=allow_bypass,
         confined=True,

@@ -92,6 +92,8 @@ class Queue:
         self._datagrams = Datagrams(self._fd, room=copy_range + BESIDE, most=BATCH)
         flags = netlink.FAIL_OPEN * fail_open | netlink.GSO * gso
         os.write(self._fd, netlink.set_flags(number, flags, netlink.FAIL_OPEN | netlink.GSO))
+        # NetfilterQueue asks for 4016 bytes at most, which is what its own buffer has room for.
+        os.write(self._fd, netlink.copy_mode(number, copy_range))
         # The kernel stamps arriving packets while some socket asks for it; this one never receives any.
         self._stamping = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self._stamping.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMP, 1)

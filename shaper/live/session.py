@@ -95,7 +95,14 @@ def _open(
         )
         opened.enter_context(closing(recorder))
     injector = opened.enter_context(closing(Injector()))
-    engine = Engine(core, queue, injector, recorder=recorder, one_by_one=settings.one_verdict_per_write)
+    engine = Engine(
+        core,
+        queue,
+        injector,
+        recorder=recorder,
+        one_by_one=settings.one_verdict_per_write,
+        timing=settings.timing,
+    )
     opened.enter_context(closing(engine))
     rules = Rules(settings.match, queue.number) if settings.install_rules else None
     run = Started(settings, queue, rules, core, engine, failed, warned)

@@ -9,6 +9,7 @@ from typing import Literal
 from shaper.core import MAX_HOLD
 from shaper.live.queue import HEADERS, MAX_LENGTH, WHOLE
 from shaper.live.rules import Match
+from shaper.live.waiting import Timing
 from shaper.policy import Policy
 
 
@@ -34,6 +35,7 @@ class Settings:
         buffer: bytes of the socket's receive buffer to ask for.
         fail_open: packets pass unshaped, rather than being dropped, when the queue is full.
         gso: take TCP segments that the sender left uncut, up to 64 kB, whole.
+        timing: how much CPU time punctuality is worth, see waiting.py.
         on_rules_lost: set the rules anew when another program has removed some of them, or end the run.
         allow_bypass: packets that passed unshaped are no failure.
         watchdog: when the engine gives no sign of life for so long (ns), a guardian lets all packets
@@ -59,6 +61,7 @@ class Settings:
     buffer: int = 16 << 20
     fail_open: bool = True
     gso: bool = False
+    timing: Timing = "balanced"
     on_rules_lost: Literal["restore", "stop"] = "restore"
     allow_bypass: bool = False
     watchdog: int | None = None

@@ -29,6 +29,10 @@ Timing = Literal["precise", "balanced", "thrifty"]
 LONGEST_LEAD = 120 * us
 SPARE = 10 * us
 """How much earlier than waking up takes a balanced sleeper is woken."""
+GATHER = 30 * us
+"""When several held packets went on together, the next may gather for so long: fewer turns, each with more to do."""
+DEAF = 100 * us
+"""So close to a deadline, packets may wait for it to be taken when those before them were all held."""
 PR_SET_TIMERSLACK = 29
 
 _ppoll = ctypes.CDLL(None).ppoll
@@ -57,14 +61,17 @@ class Waiting:
 
     Attributes:
         lead: how long before a deadline a sleeper is woken, in ns.
+        gathers: CPU time is saved where that makes packets late by some ten us only.
     """
 
     def __init__(self, queue: int, timing: Timing) -> None:
         self.lead = 0 if timing == "thrifty" else LONGEST_LEAD
         self._adapts = timing == "balanced"
+        self.gathers = timing != "precise"
         self._timeout = TimeSpec()
+        self._sockets = c_ulong(1)
         poll = _PollFD(queue, select.POLLIN)
-        self._arguments = (ctypes.byref(poll), c_ulong(1), ctypes.byref(self._timeout), None)
+        self._arguments = (ctypes.byref(poll), self._sockets, ctypes.byref(self._timeout), None)
         self._alarm = Alarm()
         self._epoll = select.epoll()
         self._epoll.register(queue, select.EPOLLIN)
@@ -78,17 +85,32 @@ class Waiting:
         """Let `fileno` become readable shortly before this time (ns)."""
         self._alarm.set(None if deadline is None else deadline - self.lead)
 
-    def sleep(self, deadline: int | None, until: int) -> bool:
-        """Wait for packets, or until shortly before the deadline; False if neither came by `until` (ns)."""
-        clock = time.monotonic_ns
+    def sleep(self, deadline: int | None, until: int, *, all_held: bool) -> bool:
+        """Wait for packets, or until shortly before the deadline; False if neither came by `until`.
+
+        Args:
+            deadline: in ns.
+            until: in ns.
+            all_held: no packet that came last went on at once.
+        """
+        now = time.monotonic_ns()
         wakes = until if deadline is None else min(deadline - self.lead, until)
-        timeout = self._timeout
-        timeout.seconds, timeout.nanoseconds = divmod(max(wakes - clock(), 0), SECOND)
-        if _ppoll(*self._arguments) > 0:
+        is_deaf = all_held and self.gathers and wakes - now < DEAF
+        if self._sleep(wakes - now, for_packets=not is_deaf):
             return True
         if wakes < until and self._adapts:
-            self._adapt(clock() - wakes)
+            self._adapt(time.monotonic_ns() - wakes)
         return wakes < until
+
+    def gather(self) -> None:
+        """Let packets come, and time go on, for a moment."""
+        self._sleep(GATHER, for_packets=False)
+
+    def _sleep(self, duration: int, *, for_packets: bool) -> bool:
+        self._sockets.value = for_packets
+        self._timeout.seconds, self._timeout.nanoseconds = divmod(max(duration, 0), SECOND)
+        woken: int = _ppoll(*self._arguments)
+        return woken > 0
 
     def _adapt(self, late: int) -> None:
         """Follow how late a sleeper wakes: up at once, down slowly."""

@@ -34,7 +34,7 @@ ENGINE = """
     print(guardian.pid, flush=True)
     while True:
         if select.select([queue, sys.stdin], [], [], 0.05)[0] == [queue]:
-            queue.take(256)
+            queue.take()
         elif select.select([sys.stdin], [], [], 0)[0]:
             word = sys.stdin.readline()
             if word == "hang\\n":
