@@ -40,10 +40,12 @@ class Failure(NamedTuple):
         return f"policy {self.policy} failed at {self.where}: {self.what}"
 
 
-def failure_of(policy: Policy, name: str, error: Exception | SystemExit, hook: str) -> Failure:
+def failure_of(policy: type[Policy], name: str, error: Exception | SystemExit, hook: str) -> Failure:
     """Says where in the policy's own file it went wrong; at least which hook it was."""
+    # What the hook's variables hold may be all the memory there is.
+    traceback.clear_frames(error.__traceback__)
     code = getattr(policy, hook).__code__
-    files = {code.co_filename, getattr(sys.modules.get(type(policy).__module__), "__file__", None)}
+    files = {code.co_filename, getattr(sys.modules.get(policy.__module__), "__file__", None)}
     own = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename in files]
     where = f"{own[-1].filename}:{own[-1].lineno}" if own else f"{code.co_filename}:{code.co_firstlineno}"
     what = str(error) if isinstance(error, PolicyError) else f"{type(error).__name__}: {error}"

@@ -103,13 +103,13 @@ class Seat:
 
     def failed(self, error: Exception | SystemExit, hook: str) -> Failure:
         """The policy is out of service; packets pass by it from now on."""
-        failure = failure_of(self.policy, self.name, error, hook)
+        kind = type(self.policy)
         self.is_failed = self.selects = True
         self.wake = None
-        # It may have failed for want of memory, so what it gathered goes.
+        # It may have failed for want of memory, so what it gathered goes, before anything else is done.
         self.policy = Policy()
         self.on_packet = self.policy.on_packet
-        return failure
+        return failure_of(kind, self.name, error, hook)
 
 
 def seat_for(prototype: Policy, name: str, stage: int, identity: str) -> tuple[Seat, Failure | None]:

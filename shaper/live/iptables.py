@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import subprocess
 from pathlib import Path
 from typing import Literal
@@ -63,12 +64,16 @@ def _call(family: Family, verb: str, *arguments: str, input: str | None = None) 
         [path, *arguments], input=input, env=environment, capture_output=True, text=True, process_group=0
     )
     if done.returncode:
-        raise RulesError(explain(program, done.stderr))
+        raise RulesError(explain(program, done.stderr, done.returncode))
     return done.stdout
 
 
-def explain(program: str, stderr: str) -> str:
-    """One line for what iptables says in several."""
+def explain(program: str, stderr: str, status: int) -> str:
+    """One line for what iptables says in several, or, if it says nothing, for how it ended.
+
+    Args:
+        status: its exit status; -N if signal N ended it.
+    """
     if not can(CAP_NET_ADMIN):
         return "no permission to change packet filter rules; run as root (`shaper run` needs none)"
     missing = re.search(r"Extension (\S+) revision|Couldn't load (?:match|target) [`'](\S+?)'", stderr)
@@ -76,4 +81,6 @@ def explain(program: str, stderr: str) -> str:
         return f"{program}: this system has no '{missing[1] or missing[2]}' extension; `shaper doctor` says more"
     lines = [line.strip() for line in stderr.splitlines() if line.strip() and not line.startswith("Try ")]
     reason = re.sub(r"^\S+ v\S+ \(\w+\): ?", "", " ".join(lines))
-    return f"{program}: {reason or 'it failed and said nothing'}"
+    if not reason:
+        reason = f"a signal ended it: {signal.strsignal(-status)}" if status < 0 else f"it failed with status {status}"
+    return f"{program}: {reason}"

@@ -43,8 +43,6 @@ def measure_command(
         raise UsageError("the times of a command's calls come from strace, which is not installed")
     if which(command[0]) is None:
         raise UsageError(f"there is no program '{command[0]}' to run")
-    if which(command[0]) is None:
-        raise UsageError(f"there is no program '{command[0]}' to run")
     return apart(partial(_measure, condition, tuple(command), repeat, seed, mtu, timeout))
 
 
@@ -70,7 +68,7 @@ def _measure(condition: Condition, command: tuple[str, ...], repeat: int, seed: 
 
 
 async def _run(child: Command, condition: Condition, seed: str, timeout: int) -> None:
-    """Let the command run to its end on a path of this condition."""
+    """Let the command run to its end, or for so long (ns), on a path of this condition."""
     import trio
 
     from shaper.failure import Failure, PoliciesFailed
@@ -80,24 +78,36 @@ async def _run(child: Command, condition: Condition, seed: str, timeout: int) ->
     from shaper.load import load_pipeline
 
     failures: list[Failure] = []
-    stop = trio.Event()
+    started, stop = trio.Event(), trio.Event()
+    ended = False
 
     async def run() -> None:
+        nonlocal ended
+        await started.wait()
+        child.release()
         with trio.move_on_after(timeout / s):
             await child.wait()
-        _end_all()
+            ended = True
         stop.set()
 
-    if not condition.policies:
-        child.release()
-        await run()
-        return
-    settings = Settings(load_pipeline(condition.policies), Match("lo"), specs=condition.policies, seed=seed)
-    with ungrouped():
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(run)
-            await shape(settings, started=lambda _: child.release(), failed=failures.append, stop=stop)
-            nursery.cancel_scope.cancel()
+    try:
+        with ungrouped():
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(run)
+                if condition.policies:
+                    settings = Settings(
+                        load_pipeline(condition.policies), Match("lo"), specs=condition.policies, seed=seed
+                    )
+                    await shape(settings, started=lambda _: started.set(), failed=failures.append, stop=stop)
+                else:
+                    started.set()
+                    await stop.wait()
+                nursery.cancel_scope.cancel()
+    finally:
+        # Not before: while packets are shaped, the guardian and its iptables are in this namespace too.
+        _end_all()
+    if not ended:
+        await child.wait()
     if failures:
         raise PoliciesFailed(failures)
 

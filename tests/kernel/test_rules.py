@@ -301,22 +301,26 @@ def test_no_permission() -> None:
 
 
 @pytest.mark.parametrize(
-    ("stderr", "line"),
+    ("stderr", "status", "line"),
     [
         (
             "Warning: Extension bpf revision 0 not supported, missing kernel module?\np: line 3 failed\n",
+            1,
             "p: this system has no 'bpf' extension; `shaper doctor` says more",
         ),
         (
             "iptables-restore v1.8.9 (legacy): Couldn't load target `NFQUEUE':No such file or directory\n\nError occ",
+            2,
             "p: this system has no 'NFQUEUE' extension; `shaper doctor` says more",
         ),
         (
             "p v1.8.9 (nf_tables): \nline 2: RULE_APPEND failed (Invalid argument): rule in chain INPUT\n",
+            4,
             "p: line 2: RULE_APPEND failed (Invalid argument): rule in chain INPUT",
         ),
-        ("", "p: it failed and said nothing"),
+        ("", 1, "p: it failed with status 1"),
+        ("", -9, "p: a signal ended it: Killed"),
     ],
 )
-def test_what_iptables_says_becomes_one_line(stderr: str, line: str) -> None:
-    assert iptables.explain("p", stderr) == line
+def test_what_iptables_says_becomes_one_line(stderr: str, status: int, line: str) -> None:
+    assert iptables.explain("p", stderr, status) == line
