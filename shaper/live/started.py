@@ -116,9 +116,20 @@ class Started:
             if self.settings.on_rules_lost == "stop":
                 stop.set()
                 return
-            await trio.to_thread.run_sync(self._keeper.restore)
-            self._passed = self._come() + self.bypassed
-            self._warned("another program removed shaper's rules; they are set anew")
+            await self._restore(self._keeper)
+            # A program that does it again and again fills no log.
+            if self.rules_lost.bit_count() == 1:
+                again = f", for the {self.rules_lost}th time" if self.rules_lost > 2 else ""
+                self._warned(f"another program removed shaper's rules; they are set anew{again}")
+
+    async def _restore(self, keeper: RuleSet | Guardian) -> None:
+        """Set the rules anew, and their counters with them: nothing may come while these are made up for."""
+        await trio.to_thread.run_sync(keeper.detach)
+        while self.engine.work():
+            await trio.lowlevel.checkpoint()
+        await self.look_at_rules()
+        self._passed = self._come() + self.bypassed
+        await trio.to_thread.run_sync(keeper.restore)
 
     @property
     def _keeper(self) -> RuleSet | Guardian | None:
@@ -217,7 +228,7 @@ class Started:
             wanted=holds.wanted,
             actual=holds.actual,
             late=holds.late,
-            failures=tuple(core.failures),
+            failures=core.failures,
             duration=time.monotonic_ns() - self._begun,
             counters=core.counters,
             allow_bypass=self.settings.allow_bypass,

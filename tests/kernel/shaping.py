@@ -24,6 +24,7 @@ class Shaper:
     """
 
     def __init__(self, folder: Path, *arguments: str) -> None:
+        folder.mkdir(exist_ok=True)
         self._summary = folder / "summary.json"
         self._errors = folder / "errors.txt"
         with self._errors.open("w") as errors:

@@ -52,6 +52,37 @@ def test_lost_rules_are_set_anew(
     assert not [line for line in rule_set() if "shaper" in line]
 
 
+@pytest.mark.parametrize("address", ["127.0.0.1", "::1"])
+def test_packets_that_come_while_rules_are_set_anew_count_as_they_should(
+    address: str, tmp_path: Path, network: None, shell: Shell
+) -> None:
+    command = "iptables" if address == "127.0.0.1" else "ip6tables"
+    with Receiver(address) as receiver, Shaper(tmp_path, "--policy", "delay:1ms", "--protocol", "udp") as shaper:
+        sent, end = 0, time.monotonic() + 60
+        while ANEW not in shaper.errors:
+            assert time.monotonic() < end
+            receiver.send_numbers(20)
+            sent += 20
+            if sent == 1000:
+                shell(f"{command} -t mangle -F INPUT")
+            time.sleep(0.001)  # some ten thousand a second
+        summary = shaper.stop()
+        assert len(receiver.rest()) == sent
+    assert (summary["bypassed"], summary["rules_lost"]) == (0, 1)
+    assert 1000 <= summary["taken"] < sent
+
+
+def test_of_two_shapers_of_the_same_packets_the_first_gets_them(tmp_path: Path, receiver: Receiver) -> None:
+    summaries = []
+    options = ("--policy", "delay:1ms", "--protocol", "udp")
+    with Shaper(tmp_path / "first", *options) as first, Shaper(tmp_path / "second", *options) as second:
+        for shaper in (first, second):
+            receiver.send_numbers(10)
+            assert receiver.numbers(10) == list(range(10))
+            summaries.append(shaper.stop())
+    assert [(summary["taken"], summary["problems"]) for summary in summaries] == [(10, []), (10, [])]
+
+
 def test_nft_flushes_more_than_our_rules(tmp_path: Path, receiver: Receiver, shell: Shell) -> None:
     if "nf_tables" not in shell("iptables --version"):
         return  # nft does not know of iptables-legacy's rules
