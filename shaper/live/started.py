@@ -164,8 +164,19 @@ class Started:
         assert self._keeper is not None
         matched, whole = await trio.to_thread.run_sync(self._keeper.look)
         if not self.engine.work():
-            self.bypassed = max(self.bypassed, self._passed + matched - self._come())
+            self.bypassed = max(self.bypassed, self._passed + matched - self._come(), self._unread())
         return whole
+
+    def _unread(self) -> int:
+        """Packets that found no room in the socket's buffer and passed, by the gaps in the kernel's numbering.
+
+        A rule counts what a TCP sender left uncut as one packet, but the queue gets it cut up into many.
+        """
+        counters = self._counters.read()
+        if counters is None and not self.settings.fail_open:
+            return 0  # they were dropped
+        dropped = counters.lost_buffer_full if counters else 0
+        return (self.engine.last_id - self.core.taken - dropped) % (1 << 32)
 
     def _come(self) -> int:
         """Packets that the queue got, those included that it had to drop."""
