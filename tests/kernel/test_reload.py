@@ -10,8 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from shaper.live.counters import QueueCounters
-from tests.kernel.shaping import Receiver, Shaper
+from tests.kernel.shaping import Receiver, Shaper, wait_until_held
 
 ANEW = "another program removed shaper's rules; they are set anew"
 
@@ -107,7 +106,7 @@ def test_or_the_run_ends(
 def test_reloading_with_noflush_is_no_loss(tmp_path: Path, receiver: Receiver, backend: str, shell: Shell) -> None:
     with Shaper(tmp_path, "--policy", "delay:1500ms", "--protocol", "udp", "--queue", "7") as shaper:
         receiver.send_numbers(100)
-        held(7, 100)
+        wait_until_held(7, 100)
         shell("printf '*mangle\\n-A INPUT -p icmp -j ACCEPT\\nCOMMIT\\n' | iptables-restore --noflush")
         assert receiver.numbers(100) == list(range(100))
         summary = shaper.stop()
@@ -120,7 +119,7 @@ def test_an_interface_that_vanishes_takes_its_packets_along(tmp_path: Path, netw
     with Shaper(tmp_path, *options) as shaper, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
         for _ in range(10):
             sender.sendto(b"gone", ("198.18.0.2", 9))
-        held(7, 10)
+        wait_until_held(7, 10)
         shell("ip link del v0")
         time.sleep(0.3)  # several times what it takes the engine to look at the kernel's count
         summary = shaper.stop()
@@ -138,12 +137,3 @@ def test_a_namespace_that_is_deleted_stays_until_the_end(tmp_path: Path, network
         assert shaper.status == 0
     finally:
         subprocess.run(["ip", "netns", "del", name], stderr=subprocess.DEVNULL)
-
-
-def held(queue: int, at_least: int) -> None:
-    counters = QueueCounters(queue)
-    deadline = time.monotonic() + 20
-    while (row := counters.read()) is None or row.held < at_least:
-        assert time.monotonic() < deadline, row
-        time.sleep(0.005)  # the kernel has no event for this
-    counters.close()
