@@ -17,7 +17,7 @@ from collections.abc import Sequence
 
 from shaper.agenda import stands
 from shaper.connections import Connections
-from shaper.failure import Failure
+from shaper.failure import Failures
 from shaper.packet import Packet
 from shaper.pipeline import Pipeline
 from shaper.policy import Policy
@@ -143,6 +143,6 @@ class Core:
         return {name: policy.counters for name, policy in policies if policy.counters}
 
     @property
-    def failures(self) -> list[Failure]:
-        """Every failure of a policy, the first first."""
+    def failures(self) -> Failures:
+        """The first failures of each policy, the first first."""
         return self._pipeline.failures

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import traceback
+from collections import Counter
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -17,13 +18,16 @@ class PolicyError(Exception):
 
 FAULTS = (Exception, SystemExit)
 """What a hook may raise and only its policy fails; KeyboardInterrupt is the user's."""
+KEPT = 10
+"""So many failures of each policy are kept, with their tracebacks."""
 
 
 class PoliciesFailed(ShaperError):
     """Policies failed while packets went on; one line for the first."""
 
     def __init__(self, failures: Sequence[Failure]) -> None:
-        more = f" (and {len(failures) - 1} more failures)" if len(failures) > 1 else ""
+        count = failures.total if isinstance(failures, Failures) else len(failures)
+        more = f" (and {count - 1} more failures)" if count > 1 else ""
         super().__init__(f"{failures[0]}{more}")
         self.details = "\n".join(failure.details for failure in failures)
 
@@ -38,6 +42,26 @@ class Failure(NamedTuple):
 
     def __str__(self) -> str:
         return f"policy {self.policy} failed at {self.where}: {self.what}"
+
+
+class Failures(list[Failure]):
+    """The first failures of each policy: one that fails for every new flow, for days, fills no memory.
+
+    Attributes:
+        total: how many there were.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.total = 0
+        self._of: Counter[str] = Counter()
+
+    def append(self, failure: Failure) -> None:
+        """Count it, and keep it unless its policy has failed often enough to be known."""
+        self.total += 1
+        self._of[failure.policy] += 1
+        if self._of[failure.policy] <= KEPT:
+            super().append(failure)
 
 
 def failure_of(policy: type[Policy], name: str, error: Exception | SystemExit, hook: str) -> Failure:

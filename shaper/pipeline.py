@@ -12,7 +12,7 @@ from shaper.action import Action, Drop, Hold, Send, Wake
 from shaper.agenda import Agenda
 from shaper.answer import actions_of
 from shaper.connections import Connections, Track
-from shaper.failure import FAULTS, Failure, PolicyError
+from shaper.failure import FAULTS, Failures, PolicyError
 from shaper.packet import Packet
 from shaper.policy import Policy
 from shaper.seat import Seat, seat_for, stage_names
@@ -35,7 +35,7 @@ class Pipeline:
         self.agenda = Agenda()
         self.verdicts: list[Verdict] = []
         self.sent = self.dropped = self.injected = self.cut_short = self.overflowed = 0
-        self.failures: list[Failure] = []
+        self.failures = Failures()
         self.prototypes = tuple(policy.prototype() for policy in prototypes)
         self.names = stage_names(prototypes)
         self._depth = len(self.prototypes)

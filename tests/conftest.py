@@ -2,6 +2,7 @@
 
 import os
 import re
+import time
 from collections.abc import Callable, Generator
 from pathlib import Path
 
@@ -18,39 +19,80 @@ DOCUMENT = Path(__file__).parents[1] / "docs" / "reliability.md"
 AROUND_FIGURES = re.compile(r"(?<=<!-- figures -->\n)|(?=<!-- end -->)")
 ROW = re.compile(r"^\| (.*?) \| (.*) \|$", re.MULTILINE)
 
-figures = pytest.StashKey[dict[str, str]]()
+EVERY = 15
+"""Seconds between lines that say how far a test of endurance is."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
-        "--full", action="store_true", help="tests of endurance at full count; figures go to the documents"
+        "--full", action="store_true", help="only tests of endurance, at full count; figures go to the documents"
     )
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    config.stash[figures] = {}
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("full"):
+        short = [item for item in items if not _is_endurance(item)]
+        items[:] = [item for item in items if _is_endurance(item)]
+        config.hook.pytest_deselected(items=short)
+
+
+def _is_endurance(item: pytest.Item) -> bool:
+    return isinstance(item, pytest.Function) and "figure" in item.fixturenames
+
+
+def _is_full(request: pytest.FixtureRequest) -> bool:
+    return bool(request.config.getoption("full"))
 
 
 @pytest.fixture
 def count(request: pytest.FixtureRequest) -> Callable[[int], int]:
     """How many of so many a test of endurance is to do."""
-    full = bool(request.config.getoption("full"))
-    return lambda whole: whole if full else max(1, whole // PART)
+    return lambda whole: whole if _is_full(request) else max(1, whole // PART)
 
 
 @pytest.fixture
-def figure(request: pytest.FixtureRequest) -> Callable[[str, str], None]:
-    """Notes what was measured, by name; with --full it is written to docs/reliability.md."""
-    return request.config.stash[figures].__setitem__
+def say(request: pytest.FixtureRequest) -> Callable[[str], None]:
+    """Prints a line at once, with --full."""
+    capture = request.config.pluginmanager.getplugin("capturemanager")
+    reporter = request.config.pluginmanager.getplugin("terminalreporter")
+
+    def say(line: str) -> None:
+        if _is_full(request):
+            with capture.global_and_fixture_disabled():
+                reporter.ensure_newline()
+                reporter.write_line(f"{time.strftime('%H:%M:%S')} {line}")
+                reporter.flush()
+
+    return say
 
 
-def pytest_sessionfinish(session: pytest.Session) -> None:
-    measured = session.config.stash[figures]
-    if session.config.getoption("full") and measured:
-        before, table, after = AROUND_FIGURES.split(DOCUMENT.read_text())
-        known = dict(ROW.findall(table)[1:])
-        rows = [f"| {name} | {value} |" for name, value in (known | measured).items()]
-        DOCUMENT.write_text(before + "\n".join(["| what | measured |", "|---|---|", *rows, ""]) + after)
+@pytest.fixture
+def progress(request: pytest.FixtureRequest, say: Callable[[str], None]) -> Callable[[int, int], None]:
+    """Called with how much is done, of how much; with --full it is printed now and then."""
+    said = time.monotonic()
+
+    def progress(done: int, whole: int) -> None:
+        nonlocal said
+        if time.monotonic() - said >= EVERY:
+            said = time.monotonic()
+            say(f"{request.node.name}: {done:,} of {whole:,}")
+
+    return progress
+
+
+@pytest.fixture
+def figure(request: pytest.FixtureRequest, say: Callable[[str], None]) -> Callable[[str, str], None]:
+    """Notes what was measured, by name; with --full it is written to docs/reliability.md, at once."""
+
+    def figure(name: str, value: str) -> None:
+        say(f"{name}: {value}")
+        if _is_full(request):
+            before, table, after = AROUND_FIGURES.split(DOCUMENT.read_text())
+            known = dict(ROW.findall(table)[1:])
+            rows = [f"| {name} | {value} |" for name, value in (known | {name: value}).items()]
+            DOCUMENT.write_text(before + "\n".join(["| what | measured |", "|---|---|", *rows, ""]) + after)
+
+    return figure
 
 
 @pytest.hookimpl(wrapper=True)

@@ -12,6 +12,7 @@ import pytest
 
 from shaper import Answer, Drop, Hold, Limit, Packet, Policy, Send, Wake, agenda, ms
 from shaper.core import Core
+from shaper.failure import PoliciesFailed
 from shaper.header import ACK, SYN
 from shaper.seat import WAKES_IN_A_ROW, stage_names
 from shaper.timeline.look import Ends, Look, bytes_of
@@ -422,6 +423,18 @@ def test_a_policy_that_cannot_start_is_passed_by() -> None:
     core = Core([Never()])
     assert run(core, udp(1), udp(2)) == [(1, "sent", 0), (2, "sent", 0)]
     assert [failure.what for failure in core.failures] == ["OSError: no"]
+
+
+def test_a_policy_that_fails_for_every_flow_fills_no_memory() -> None:
+    class Never(Policy):
+        def on_packet(self, packet: Packet, now: int) -> Answer:
+            raise ValueError("no")
+
+    core = Core([Never()])
+    for number in range(1000):
+        core.receive(udp(number + 1, 0, Ends("192.0.2.1", number + 1, "192.0.2.2", 80)), 0)
+    assert (core.sent, core.failures.total, len(core.failures)) == (1000, 1000, 10)
+    assert str(PoliciesFailed(core.failures)).endswith("(and 999 more failures)")
 
 
 def test_an_answer_without_an_end_is_a_failure() -> None:

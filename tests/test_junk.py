@@ -22,7 +22,9 @@ PIPELINE = ("delay:1ms", "spread_burst:gap=1us", "hold_acks", "reorder:25%")
 WHOLE = 1_000_000
 
 
-def test_through_parser_and_core(count: Callable[[int], int], figure: Callable[[str, str], None]) -> None:
+def test_through_parser_and_core(
+    count: Callable[[int], int], progress: Callable[[int, int], None], figure: Callable[[str, str], None]
+) -> None:
     total = count(WHOLE)
     random = Random("junk through parser and core")
     core = Core([load(spec) for spec in PIPELINE], seed=1)
@@ -36,6 +38,8 @@ def test_through_parser_and_core(count: Callable[[int], int], figure: Callable[[
             assert fate == "sent"
             assert inside.pop(packet.root.id) == packet.raw
             classes[packet.segment] += 1
+        if number % 1000 == 0:
+            progress(number, total)
     for packet, _, _ in core.close():
         assert inside.pop(packet.root.id) == packet.raw
         classes[packet.segment] += 1

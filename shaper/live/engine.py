@@ -66,6 +66,7 @@ class Engine:
     Attributes:
         holds: how long packets were to be held, and were.
         injector: see above.
+        last_id: the kernel's number for the packet taken last; it numbers those, too, that find no room.
     """
 
     def __init__(
@@ -82,6 +83,7 @@ class Engine:
         self._core = core
         self._queue = queue
         self.injector = injector
+        self.last_id = 0
         self._injected = 0
         self._recorder = recorder
         self._one_by_one = one_by_one
@@ -131,6 +133,8 @@ class Engine:
     def receive(self) -> list[Packet]:
         """Take what waits in the queue, a batch at most, and give it to the core."""
         packets = self._queue.take()
+        if packets:
+            self.last_id = packets[-1].id
         receive = self._core.receive
         if self._recorder is not None:
             for packet in packets:

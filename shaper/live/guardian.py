@@ -15,6 +15,7 @@ import sys
 import threading
 from collections.abc import Mapping
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 from shaper.errors import ShaperError
@@ -25,6 +26,8 @@ from shaper.live.ruleset import Look
 
 MOST_DEATHS = 5
 """So many guardians are followed by another."""
+PATIENCE = 1.0
+"""After so many seconds without an answer it is looked whether the guardian can give one at all."""
 
 
 class TakenOver(ShaperError):
@@ -52,29 +55,33 @@ class Guardian:
 
     def _start(self) -> None:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        # Written before it starts, so that it knows all even if this process is killed meanwhile.
+        charge = os.memfd_create("charge")
+        os.write(charge, json.dumps(self._charge).encode())
         # The guardian inherits the mask, so that none of these ends it, from its first instruction on.
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM, signal.SIGHUP))
         # By exec, never by a fork alone: a fork of a running trio would share its epoll and its threads' locks.
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "shaper.live.rescue", str(theirs.fileno())],
-            pass_fds=(self._charge.queue, theirs.fileno()),
+            [sys.executable, "-m", "shaper.live.rescue", str(theirs.fileno()), str(charge)],
+            pass_fds=(self._charge.queue, theirs.fileno(), charge),
             stdin=subprocess.DEVNULL,
             start_new_session=True,
         )
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         theirs.close()
-        ours.send(json.dumps(self._charge).encode())
+        os.close(charge)
         ours.setblocking(False)
         self._beats = ours
         self.pid = self._process.pid
 
     def beat(self) -> None:
-        """A sign of life; a guardian that has died is followed by another.
+        """A sign of life; a guardian that has died or was stopped is followed by another.
 
         Raises:
             TakenOver: it took the engine for dead.
             ShaperError: it can't live here.
         """
+        self._replace_stopped()
         self._say(BEAT)
 
     def look(self) -> Look:
@@ -108,13 +115,34 @@ class Guardian:
         with self._request:
             while not answer:
                 beats = self._say(word.encode())
-                select.select([beats], [], [])
+                while not select.select([beats], [], [], PATIENCE)[0] and beats is self._beats:
+                    self._replace_stopped()
+                # From one that was replaced there is nothing to read, so the next one is asked.
                 with suppress(OSError):
                     answer = beats.recv(1 << 12)
         value, error = json.loads(answer)
         if error is not None:
             raise RulesError(error)
         return value
+
+    def _replace_stopped(self) -> None:
+        """A guardian that somebody has stopped, by SIGSTOP, can't help; should it be continued, it only ends."""
+        with self._turn:
+            if not self._is_stopped():
+                return
+            process, beats = self._process, self._beats
+            self._start()
+            with suppress(OSError):
+                beats.send(GOODBYE)
+            with suppress(PermissionError):  # it is root's, and this process may no longer be
+                process.kill()
+                process.wait()
+
+    def _is_stopped(self) -> bool:
+        """See the state in /proc/pid/stat, proc(5)."""
+        with suppress(OSError):
+            return Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
+        return False
 
     def _follow(self) -> None:
         """Start another guardian after the last one's end."""
@@ -132,4 +160,11 @@ class Guardian:
         with suppress(OSError):
             self._beats.send(GOODBYE)
         self._beats.close()
-        self._process.wait()
+        while True:
+            with suppress(subprocess.TimeoutExpired):
+                self._process.wait(PATIENCE)
+                return
+            if self._is_stopped():
+                with suppress(PermissionError):
+                    self._process.kill()
+                return

@@ -3,7 +3,7 @@
 The kernel drops all that a queue holds when its last socket closes, so a crashed engine
 would lose every packet it held. The guardian gets the socket by inheritance and waits. When
 the engine ends without a word, or gives no sign of life, it accepts everything the queue
-holds, removes the rules, accepts what still comes until the queue stays empty, and ends.
+holds, removes the rules, accepts meanwhile what still comes until the queue stays empty, and ends.
 
 It also looks at the rules and removes them when the engine asks for it, which runs other
 people's policies and so may do little itself (see privileges.py).
@@ -18,6 +18,7 @@ import os
 import select
 import socket
 import sys
+import threading
 import time
 from collections.abc import Mapping
 from contextlib import suppress
@@ -33,6 +34,8 @@ from shaper.live.ruleset import RuleSet
 from shaper.units import format_duration, ms
 
 BEAT, GOODBYE = b".", b"bye"
+AT_ONCE = 1000
+"""Messages read before what came meanwhile is accepted: a flood may come faster than it can be read."""
 
 
 class Charge(NamedTuple):
@@ -63,7 +66,9 @@ def accept_held(queue: int, number: int) -> bool:
     verdicts = []
     # Packets that the engine has not read come first; their ids are among those just accepted.
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, fileno=os.dup(queue)) as source:
-        while select.select([source], [], [], 0)[0]:
+        for _ in range(AT_ONCE):
+            if not select.select([source], [], [], 0)[0]:
+                break
             try:
                 # An engine that was only slow may read too, and leave nothing to wait for.
                 verdicts += errors_in(source.recv(1 << 16, socket.MSG_DONTWAIT))
@@ -73,15 +78,23 @@ def accept_held(queue: int, number: int) -> bool:
 
 
 def rescue(charge: Charge) -> None:
-    """Empty the queue, remove the rules, and accept what still comes until the queue stays empty."""
+    """Empty the queue and remove the rules, while what still comes goes on at once, until the queue stays empty."""
     number = charge.owner.queue
     accept_held(charge.queue, number)
-    with suppress(ShaperError):
-        RuleSet(charge.owner, charge.rules).remove()
+    # It takes as long as iptables does, on a busy machine a tenth of a second.
+    removal = threading.Thread(target=_remove, args=(RuleSet(charge.owner, charge.rules),))
+    removal.start()
+    poll = select.poll()
+    poll.register(charge.queue, select.POLLIN)
     quiet = 0
-    while quiet < 3:
+    while removal.is_alive() or quiet < 3:
+        poll.poll(10)
         quiet = 0 if accept_held(charge.queue, number) else quiet + 1
-        time.sleep(0.01)
+
+
+def _remove(rules: RuleSet) -> None:
+    with suppress(ShaperError):
+        rules.remove()
 
 
 def watch(beats: socket.socket, charge: Charge) -> str | None:
@@ -149,7 +162,12 @@ def _is_debugged(pid: int) -> bool:
 
 def main() -> None:
     beats = socket.socket(fileno=int(sys.argv[1]))
-    charge = Charge.read(beats.recv(1 << 20).decode())
+    with open(int(sys.argv[2])) as file:
+        file.seek(0)
+        charge = Charge.read(file.read())
+    with suppress(OSError):
+        # When memory runs out, the kernel is to end the engine, not this one; see proc(5). Root may say so.
+        Path("/proc/self/oom_score_adj").write_text("-1000")
     reason = watch(beats, charge)
     if reason is None:
         return

@@ -116,9 +116,20 @@ class Started:
             if self.settings.on_rules_lost == "stop":
                 stop.set()
                 return
-            await trio.to_thread.run_sync(self._keeper.restore)
-            self._passed = self._come() + self.bypassed
-            self._warned("another program removed shaper's rules; they are set anew")
+            await self._restore(self._keeper)
+            # A program that does it again and again fills no log.
+            if self.rules_lost.bit_count() == 1:
+                again = f", for the {self.rules_lost}th time" if self.rules_lost > 2 else ""
+                self._warned(f"another program removed shaper's rules; they are set anew{again}")
+
+    async def _restore(self, keeper: RuleSet | Guardian) -> None:
+        """Set the rules anew, and their counters with them: nothing may come while these are made up for."""
+        await trio.to_thread.run_sync(keeper.detach)
+        while self.engine.work():
+            await trio.lowlevel.checkpoint()
+        await self.look_at_rules()
+        self._passed = self._come() + self.bypassed
+        await trio.to_thread.run_sync(keeper.restore)
 
     @property
     def _keeper(self) -> RuleSet | Guardian | None:
@@ -153,8 +164,19 @@ class Started:
         assert self._keeper is not None
         matched, whole = await trio.to_thread.run_sync(self._keeper.look)
         if not self.engine.work():
-            self.bypassed = max(self.bypassed, self._passed + matched - self._come())
+            self.bypassed = max(self.bypassed, self._passed + matched - self._come(), self._unread())
         return whole
+
+    def _unread(self) -> int:
+        """Packets that found no room in the socket's buffer and passed, by the gaps in the kernel's numbering.
+
+        A rule counts what a TCP sender left uncut as one packet, but the queue gets it cut up into many.
+        """
+        counters = self._counters.read()
+        if counters is None and not self.settings.fail_open:
+            return 0  # they were dropped
+        dropped = counters.lost_buffer_full if counters else 0
+        return (self.engine.last_id - self.core.taken - dropped) % (1 << 32)
 
     def _come(self) -> int:
         """Packets that the queue got, those included that it had to drop."""
@@ -217,7 +239,7 @@ class Started:
             wanted=holds.wanted,
             actual=holds.actual,
             late=holds.late,
-            failures=tuple(core.failures),
+            failures=core.failures,
             duration=time.monotonic_ns() - self._begun,
             counters=core.counters,
             allow_bypass=self.settings.allow_bypass,

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from shaper.failure import Failure
+from shaper.failure import Failures
 from shaper.report.holds import Distribution
 from shaper.units import ms
 
@@ -33,7 +33,7 @@ class Summary:
         lost_to_reload: packets that the kernel dropped while we held them, when other rules were loaded.
         rules_lost: how often another program removed our rules.
         wanted, actual, late: holds as planned, as they were, and the difference, in ns.
-        failures: every failure of a policy.
+        failures: the first of each policy, and how many there were.
         counters: what policies counted themselves, by their names.
         allow_bypass: bypassed packets are no reason to fail.
     """
@@ -53,7 +53,7 @@ class Summary:
     wanted: Distribution
     actual: Distribution
     late: Distribution
-    failures: tuple[Failure, ...]
+    failures: Failures
     duration: int
     counters: Mapping[str, Mapping[str, int]]
     allow_bypass: bool = False
@@ -111,6 +111,7 @@ class Summary:
             "actual_hold": self.actual.as_json(),
             "lateness": self.late.as_json(),
             "counters": self.counters,
+            "policy_failures": self.failures.total,
             "problems": self.problems(),
         }
 

@@ -17,6 +17,7 @@ from shaper.live.libc import CLONE_NEWNET, setns, unshare
 from shaper.live.privileges import CAP_SYS_ADMIN, can
 
 Shell = Callable[[str], str]
+BACKENDS = ("nft", "legacy")
 
 
 @pytest.fixture
@@ -34,19 +35,31 @@ def network() -> Iterator[None]:
         os.close(home)
 
 
-@pytest.fixture(params=["nft", "legacy"])
-def backend(network: None, request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Both backends of iptables, one after the other, as the one that PATH leads to."""
-    folder = tmp_path / "backend"
-    folder.mkdir()
-    for command in ("iptables", "ip6tables"):
-        for verb in ("", "-save", "-restore"):
-            target = programs.find(f"{command}-{request.param}{verb}")
-            if target is None:
-                pytest.skip(f"there is no {command}-{request.param}{verb} here")
-            # Both backends are one binary each, which goes by the name it is called with.
-            (folder / f"{command}{verb}").symlink_to(os.path.realpath(target))
-    monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
+@pytest.fixture
+def use_backend(network: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """From then on this backend of iptables is the one that PATH leads to."""
+    path = os.environ["PATH"]
+
+    def use(backend: str) -> None:
+        folder = tmp_path / "backend" / backend
+        folder.mkdir(parents=True, exist_ok=True)
+        for command in ("iptables", "ip6tables"):
+            for verb in ("", "-save", "-restore"):
+                target = programs.find(f"{command}-{backend}{verb}")
+                if target is None:
+                    pytest.skip(f"there is no {command}-{backend}{verb} here")
+                # Both backends are one binary each, which goes by the name it is called with.
+                if not (link := folder / f"{command}{verb}").exists():
+                    link.symlink_to(os.path.realpath(target))
+        monkeypatch.setenv("PATH", f"{folder}:{path}")
+
+    return use
+
+
+@pytest.fixture(params=BACKENDS)
+def backend(use_backend: Callable[[str], None], request: pytest.FixtureRequest) -> str:
+    """Both backends of iptables, one after the other."""
+    use_backend(request.param)
     return str(request.param)
 
 

@@ -7,9 +7,12 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
+
+from shaper.live.counters import QueueCounters
 
 START = (sys.executable, "-m", "shaper", "start")
 SO_RCVBUFFORCE = 33  # asm-generic/socket.h
@@ -24,6 +27,7 @@ class Shaper:
     """
 
     def __init__(self, folder: Path, *arguments: str) -> None:
+        folder.mkdir(exist_ok=True)
         self._summary = folder / "summary.json"
         self._errors = folder / "errors.txt"
         with self._errors.open("w") as errors:
@@ -62,6 +66,22 @@ class Shaper:
             self.process.wait(60)
         assert self.process.stdout is not None
         self.process.stdout.close()
+
+
+def wait_until_held(queue: int, at_least: int) -> None:
+    """Until the kernel holds so many packets in this queue."""
+    counters = QueueCounters(queue)
+    deadline = time.monotonic() + 60
+    while (row := counters.read()) is None or row.held < at_least:
+        assert time.monotonic() < deadline, row
+        time.sleep(0.005)  # the kernel has no event for this
+    counters.close()
+
+
+def field(pid: int, name: str) -> str:
+    """A field of /proc/pid/status, see proc(5)."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return next(line.partition(":")[2].strip() for line in lines if line.startswith(f"{name}:"))
 
 
 class Receiver(socket.socket):

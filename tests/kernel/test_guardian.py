@@ -8,11 +8,17 @@ import sys
 import textwrap
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from shaper.live.counters import QueueCounters
+from shaper.live.guardian import Guardian
+from shaper.live.queue import HEADERS, Queue
+from shaper.live.rules import Match, Rules
+from shaper.live.ruleset import Look
+from shaper.units import s
 
 SO_RCVBUFFORCE = 33  # asm-generic/socket.h
 QUEUE = 7
@@ -88,11 +94,24 @@ class Engine:
 
     def guardian_ends(self) -> bool:
         """Whether the guardian's process is gone within some seconds."""
-        for _ in range(1000):
-            if not Path(f"/proc/{self.guardian}").exists() or " Z " in Path(f"/proc/{self.guardian}/stat").read_text():
-                return True
-            time.sleep(0.01)
-        return False
+        return has_ended(self.guardian)
+
+    def next_guardian(self) -> int:
+        """The guardian that followed the first."""
+        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
+        deadline = time.monotonic() + 20
+        while not (others := {*map(int, children.read_text().split())} - {self.guardian}):
+            assert time.monotonic() < deadline
+            time.sleep(0.01)  # it is not our child
+        return others.pop()
+
+
+def has_ended(pid: int) -> bool:
+    for _ in range(1000):
+        if not Path(f"/proc/{pid}").exists() or " Z " in Path(f"/proc/{pid}/stat").read_text():
+            return True
+        time.sleep(0.01)
+    return False
 
 
 @pytest.fixture
@@ -156,3 +175,41 @@ def test_the_guardian_is_out_of_the_terminals_reach(engine: Engine) -> None:
     engine.hold(10)
     engine.process.kill()
     assert engine.received(10) == list(range(10))
+
+
+def test_a_stopped_guardian_is_followed_by_another(engine: Engine, rule_set: Callable[[], list[str]]) -> None:
+    engine.hold(PACKETS)
+    os.kill(engine.guardian, signal.SIGSTOP)
+    engine.guardian = engine.next_guardian()
+    engine.process.kill()
+    assert engine.received(PACKETS) == list(range(PACKETS))
+    assert engine.guardian_ends()
+    assert engine.passes()
+    assert not [line for line in rule_set() if "shaper" in line]
+
+
+def test_a_stopped_one_answers_no_request(network: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    with closing(Queue(QUEUE, copy_range=HEADERS, length=10, buffer=1 << 16)) as queue:
+        rules = Rules(Match(protocol="udp"), QUEUE)
+        guardian = Guardian(queue.fileno(), rules.owner, rules.text(), watchdog=20 * s)
+        rules.install()
+        first = guardian.pid
+        os.kill(first, signal.SIGSTOP)
+        # As where the engine has become an ordinary user and the guardian is root's.
+        monkeypatch.setattr(subprocess.Popen, "kill", refuse)
+        assert guardian.look() == Look(packets=0, whole=True)
+        assert guardian.pid != first
+        os.kill(first, signal.SIGCONT)
+        assert has_ended(first)
+        assert guardian.look().whole
+        guardian.remove()
+        os.kill(guardian.pid, signal.SIGSTOP)
+        begun = time.monotonic()
+        guardian.dismiss()
+        assert time.monotonic() - begun < 20
+        os.kill(guardian.pid, signal.SIGCONT)
+        assert has_ended(guardian.pid)
+
+
+def refuse(process: object) -> None:
+    raise PermissionError

@@ -82,7 +82,12 @@ def wire(shell: Callable[[str], str]) -> Iterator[Wire]:
 
 @pytest.mark.parametrize("policy", ["delay:1ms", "spread_burst:gap=10us"])
 def test_through_the_live_queue(
-    policy: str, tmp_path: Path, wire: Wire, count: Callable[[int], int], figure: Callable[[str, str], None]
+    policy: str,
+    tmp_path: Path,
+    wire: Wire,
+    count: Callable[[int], int],
+    progress: Callable[[int, int], None],
+    figure: Callable[[str, str], None],
 ) -> None:
     total, random = count(WHOLE) // 2, Random(f"junk on the wire for {policy}")
     sent = 0
@@ -98,6 +103,7 @@ def test_through_the_live_queue(
                 assert expected[raw] > 0, raw[:80].hex()
                 expected[raw] -= 1
                 sent += 1
+            progress(sent, total)
         summary = shaper.stop()
     assert (summary["taken"], summary["sent"], summary["problems"]) == (sent, sent, [])
     assert shaper.status == 0

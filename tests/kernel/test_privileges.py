@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from shaper.cli import main
-from tests.kernel.shaping import Receiver, Shaper
+from tests.kernel.shaping import Receiver, Shaper, field
 
 pytestmark = pytest.mark.usefixtures("network")
 
@@ -49,11 +49,6 @@ class Tries(Policy):
         child = subprocess.run(["grep", "-h", "CapEff", "/proc/self/status"], capture_output=True, text=True).stdout
         raise ValueError(f"{found} {caps} {child}")
 """
-
-
-def field(pid: int, name: str) -> str:
-    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    return next(line.partition(":")[2].strip() for line in lines if line.startswith(f"{name}:"))
 
 
 def test_the_engine_keeps_one_capability(tmp_path: Path, rule_set: Callable[[], list[str]], backend: str) -> None:

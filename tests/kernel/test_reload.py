@@ -10,8 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from shaper.live.counters import QueueCounters
-from tests.kernel.shaping import Receiver, Shaper
+from tests.kernel.shaping import Receiver, Shaper, wait_until_held
 
 ANEW = "another program removed shaper's rules; they are set anew"
 
@@ -52,6 +51,37 @@ def test_lost_rules_are_set_anew(
     assert not [line for line in rule_set() if "shaper" in line]
 
 
+@pytest.mark.parametrize("address", ["127.0.0.1", "::1"])
+def test_packets_that_come_while_rules_are_set_anew_count_as_they_should(
+    address: str, tmp_path: Path, network: None, shell: Shell
+) -> None:
+    command = "iptables" if address == "127.0.0.1" else "ip6tables"
+    with Receiver(address) as receiver, Shaper(tmp_path, "--policy", "delay:1ms", "--protocol", "udp") as shaper:
+        sent, end = 0, time.monotonic() + 60
+        while ANEW not in shaper.errors:
+            assert time.monotonic() < end
+            receiver.send_numbers(20)
+            sent += 20
+            if sent == 1000:
+                shell(f"{command} -t mangle -F INPUT")
+            time.sleep(0.001)  # some ten thousand a second
+        summary = shaper.stop()
+        assert len(receiver.rest()) == sent
+    assert (summary["bypassed"], summary["rules_lost"]) == (0, 1)
+    assert 1000 <= summary["taken"] < sent
+
+
+def test_of_two_shapers_of_the_same_packets_the_first_gets_them(tmp_path: Path, receiver: Receiver) -> None:
+    summaries = []
+    options = ("--policy", "delay:1ms", "--protocol", "udp")
+    with Shaper(tmp_path / "first", *options) as first, Shaper(tmp_path / "second", *options) as second:
+        for shaper in (first, second):
+            receiver.send_numbers(10)
+            assert receiver.numbers(10) == list(range(10))
+            summaries.append(shaper.stop())
+    assert [(summary["taken"], summary["problems"]) for summary in summaries] == [(10, []), (10, [])]
+
+
 def test_nft_flushes_more_than_our_rules(tmp_path: Path, receiver: Receiver, shell: Shell) -> None:
     if "nf_tables" not in shell("iptables --version"):
         return  # nft does not know of iptables-legacy's rules
@@ -76,7 +106,7 @@ def test_or_the_run_ends(
 def test_reloading_with_noflush_is_no_loss(tmp_path: Path, receiver: Receiver, backend: str, shell: Shell) -> None:
     with Shaper(tmp_path, "--policy", "delay:1500ms", "--protocol", "udp", "--queue", "7") as shaper:
         receiver.send_numbers(100)
-        held(7, 100)
+        wait_until_held(7, 100)
         shell("printf '*mangle\\n-A INPUT -p icmp -j ACCEPT\\nCOMMIT\\n' | iptables-restore --noflush")
         assert receiver.numbers(100) == list(range(100))
         summary = shaper.stop()
@@ -89,7 +119,7 @@ def test_an_interface_that_vanishes_takes_its_packets_along(tmp_path: Path, netw
     with Shaper(tmp_path, *options) as shaper, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
         for _ in range(10):
             sender.sendto(b"gone", ("198.18.0.2", 9))
-        held(7, 10)
+        wait_until_held(7, 10)
         shell("ip link del v0")
         time.sleep(0.3)  # several times what it takes the engine to look at the kernel's count
         summary = shaper.stop()
@@ -107,12 +137,3 @@ def test_a_namespace_that_is_deleted_stays_until_the_end(tmp_path: Path, network
         assert shaper.status == 0
     finally:
         subprocess.run(["ip", "netns", "del", name], stderr=subprocess.DEVNULL)
-
-
-def held(queue: int, at_least: int) -> None:
-    counters = QueueCounters(queue)
-    deadline = time.monotonic() + 20
-    while (row := counters.read()) is None or row.held < at_least:
-        assert time.monotonic() < deadline, row
-        time.sleep(0.005)  # the kernel has no event for this
-    counters.close()

@@ -108,8 +108,8 @@ def test_removal_by_two_at_once(rule_set: RuleSet, monkeypatch: pytest.MonkeyPat
 
 
 @pytest.mark.usefixtures("others")
-def test_no_half_installation(rule_set: RuleSet, tmp_path: Path) -> None:
-    refusing = tmp_path / "backend" / "ip6tables-restore"
+def test_no_half_installation(rule_set: RuleSet) -> None:
+    refusing = Path(os.environ["PATH"].split(":")[0]) / "ip6tables-restore"
     refusing.unlink()
     refusing.write_text("#!/bin/sh\necho 'ip6tables-restore v1.8.9 (nf_tables): line 5 failed' >&2; exit 1\n")
     refusing.chmod(0o755)
