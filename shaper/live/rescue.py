@@ -147,8 +147,9 @@ def _is_debugged(pid: int) -> bool:
     return False
 
 
-def main() -> None:
-    beats = socket.socket(fileno=int(sys.argv[1]))
+def main(descriptor: int) -> None:
+    """The guardian's life; it hears of the engine through the socket of this descriptor."""
+    beats = socket.socket(fileno=descriptor)
     charge = Charge.read(beats.recv(1 << 20).decode())
     reason = watch(beats, charge)
     if reason is None:
@@ -159,7 +160,3 @@ def main() -> None:
     beats.close()
     with suppress(OSError):
         print(f"shaper: {reason}; its packets have gone on, its rules are removed", file=sys.stderr, flush=True)
-
-
-if __name__ == "__main__":
-    main()
