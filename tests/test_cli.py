@@ -12,13 +12,13 @@ import pytest
 from typer.core import TyperGroup
 from typer.main import get_command
 
-from shaper.cli import app, main
-from shaper.cli.options import with_bare_json
+from shaper import cli
+from shaper.cli import main, with_bare_json
 from shaper.load import builtin_names
 from tests.captures import EPOCH, UDP, pcap
 from tests.schema import schema
 
-GROUP = get_command(app)
+GROUP = get_command(cli.application(cli.COMMANDS))
 assert isinstance(GROUP, TyperGroup)
 COMMANDS = GROUP.commands
 
@@ -55,6 +55,12 @@ def test_examples_have_options_that_there_are(command: str) -> None:
         if command in words:
             own = words[: words.index("--")] if "--" in words else words
             assert {word.partition("=")[0] for word in own if word.startswith("-")} <= known
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_command_is_listed_as_its_own_help_begins(command: str) -> None:
+    summary = (COMMANDS[command].help or "").split("\n\n")[0]
+    assert cli.COMMANDS[command] == summary.replace("\n", " ")
 
 
 def test_help_imports_nothing_heavy() -> None:
