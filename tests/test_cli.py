@@ -9,18 +9,13 @@ import time
 from pathlib import Path
 
 import pytest
-from typer.core import TyperGroup
-from typer.main import get_command
 
 from shaper import cli
 from shaper.cli import main, with_bare_json
 from shaper.load import builtin_names
 from tests.captures import EPOCH, UDP, pcap
+from tests.commands import COMMANDS
 from tests.schema import schema
-
-GROUP = get_command(cli.application(cli.COMMANDS))
-assert isinstance(GROUP, TyperGroup)
-COMMANDS = GROUP.commands
 
 
 def shaper(*arguments: str, **environment: str) -> "subprocess.CompletedProcess[str]":
@@ -63,8 +58,9 @@ def test_a_command_is_listed_as_its_own_help_begins(command: str) -> None:
     assert cli.COMMANDS[command] == summary.replace("\n", " ")
 
 
-def test_help_imports_nothing_heavy() -> None:
-    code = "import sys; from shaper.cli import main; main(['--help']); print(*sys.modules)"
+@pytest.mark.parametrize("arguments", [["--help"], ["start", "--help"]])
+def test_help_imports_nothing_heavy(arguments: list[str]) -> None:
+    code = f"import sys; from shaper.cli import main; main({arguments}); print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     loaded = set(done.stdout.splitlines()[-1].split())
     assert not loaded & {"scapy", "trio", "rich", "pydantic", "matplotlib", "netfilterqueue", "asyncio"}
