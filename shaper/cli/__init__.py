@@ -1,76 +1,83 @@
-"""The command `shaper`: one file per command, registered here.
+"""The command `shaper`: one file per command, named here and imported when it is asked for.
 
 A command is a function that returns its exit status (None is 0). Errors for the user
 are raised as `ShaperError`; here they become one line and a status. What takes long to
-import, a command imports when it runs, so that `shaper --help` stays quick.
+import, a command imports when it runs, so that its help comes quickly.
 """
 
 from __future__ import annotations
 
-import inspect
 import os
 import sys
 import traceback
-from collections.abc import Callable, Sequence
-from typing import Annotated, Any
+from collections.abc import Sequence
+from importlib import import_module
+from typing import Annotated
 
 import typer
 from typer.main import get_command
 
-from shaper.cli import (
-    check,
-    clean,
-    compare,
-    doctor,
-    netem,
-    new,
-    policies,
-    probe,
-    profiles,
-    replay,
-    report,
-    run,
-    start,
-    trace,
-)
-from shaper.cli.options import examples, with_bare_json
 from shaper.errors import ShaperError, UsageError
+from shaper.report.output import STDOUT
 
+COMMANDS = {
+    "start": "Shape live traffic until Ctrl-C, SIGTERM or --duration.",
+    "run": "Run a command in a private network and shape the packets on its lo.",
+    "replay": "Run a capture through policies, in virtual time.",
+    "policies": "List the policies, or show one with its options.",
+    "profiles": "List the profiles, or show one: networks to shape traffic like.",
+    "netem": "Translate a tc-netem line into a pipeline of policies.",
+    "new": "Write a commented policy that does something small, and a test of its story.",
+    "check": "Try a policy on its own story and on generated traffic.",
+    "probe": "Run a real client and a real server over a shaped path, and show which of their system calls waited.",
+    "compare": "Run a workload under several conditions, and show which system calls waited under which.",
+    "trace": "Trace a program, and show which of its system calls slept, for how long, and what woke them.",
+    "report": "Show which system calls slept, for how long, what woke them, and which packets were to blame.",
+    "doctor": "Say what shaper needs, whether it is there, and the command that mends it.",
+    "clean": "Remove the rules that a dead shaper left, never a living one's.",
+}
+"""The first line of each command's help, kept here so that `shaper --help` imports none of them."""
+WRAPPERS = ("run", "trace")
+"""What follows their first argument is another program's."""
 EXAMPLES = (
     "sudo shaper start --policy spread_burst",
     "shaper run --policy delay:20ms -- ping -c 3 127.0.0.1",
     "shaper COMMAND --help",
 )
-
-app = typer.Typer(
-    add_completion=True,
-    rich_markup_mode=None,
-    epilog=examples(EXAMPLES),
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
+COMPLETION = "_SHAPER_COMPLETE"
+"""The variable by which a shell asks for completions."""
 
 
-def register(command: Callable[..., int | None], lines: Sequence[str], **settings: Any) -> None:
-    """Add a command, whose name is its function's, with examples for its help."""
-    # Said outright, since typer would cut it off at the end of the line.
-    summary = (inspect.getdoc(command) or "").split("\n\n")[0]
-    app.command(epilog=examples(lines), short_help=summary, **settings)(command)
+def application(arguments: Sequence[str]) -> typer.Typer:
+    """The command line, with what these arguments may come to; the other commands can only be listed."""
+    first, named = arguments[:1], [argument for argument in arguments if not argument.startswith("-")][:1]
+    needed = COMMANDS if COMPLETION in os.environ else named
+    # What typer does for these two, though they are not given, takes 0.2 s.
+    has_options = not first or first != named
+    app = typer.Typer(
+        add_completion=has_options,
+        add_help_option=has_options,
+        rich_markup_mode=None,
+        epilog=examples(EXAMPLES),
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    app.callback(invoke_without_command=True)(shaper)
+    for name, summary in COMMANDS.items():
+        if name in needed:
+            module = import_module(f"shaper.cli.{name}")
+            settings = {"allow_interspersed_args": name not in WRAPPERS}
+            # The summary said outright, since typer would cut it off at the end of the line.
+            app.command(name, short_help=summary, epilog=examples(module.EXAMPLES), context_settings=settings)(
+                getattr(module, name)
+            )
+        else:
+            app.command(name, short_help=summary)(lambda: None)
+    return app
 
 
-register(start.start, start.EXAMPLES)
-register(run.run, run.EXAMPLES, context_settings={"allow_interspersed_args": False})
-register(replay.replay, replay.EXAMPLES)
-register(policies.policies, policies.EXAMPLES)
-register(profiles.profiles, profiles.EXAMPLES)
-register(netem.netem, netem.EXAMPLES)
-register(new.new, new.EXAMPLES)
-register(check.check, check.EXAMPLES)
-register(probe.probe, probe.EXAMPLES)
-register(compare.compare, compare.EXAMPLES)
-register(trace.trace, trace.EXAMPLES, context_settings={"allow_interspersed_args": False})
-register(report.report, report.EXAMPLES)
-register(doctor.doctor, doctor.EXAMPLES)
-register(clean.clean, clean.EXAMPLES)
+def examples(lines: Sequence[str]) -> str:
+    """The end of a command's help."""
+    return "\n".join(["\b", "Examples:", *(f"  {line}" for line in lines)])
 
 
 def print_version(wanted: bool) -> None:
@@ -81,7 +88,6 @@ def print_version(wanted: bool) -> None:
         raise typer.Exit
 
 
-@app.callback(invoke_without_command=True)
 def shaper(
     context: typer.Context,
     version: Annotated[
@@ -109,7 +115,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     debug = "--debug" in own
     own = with_bare_json([argument for argument in own if argument != "--debug"])
     try:
-        status = get_command(app).main([*own, *others], prog_name="shaper", standalone_mode=False)
+        command = get_command(application([*own, *others]))
+        status = command.main([*own, *others], prog_name="shaper", standalone_mode=False)
         sys.stdout.flush()
         return status or 0
     except KeyboardInterrupt:
@@ -123,6 +130,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(getattr(error, "details", "") or traceback.format_exc(), file=sys.stderr)
         print(f"shaper: {message_of(error)}", file=sys.stderr)
         return status_of(error)
+
+
+def with_bare_json(arguments: Sequence[str]) -> list[str]:
+    """Typer has no options whose value may be left out, so a `--json` without one is given `-`."""
+    given = []
+    for argument, following in zip(arguments, [*arguments[1:], "--"], strict=False):
+        is_bare = argument == "--json" and following.startswith("-") and following != str(STDOUT)
+        given.append(f"--json={STDOUT}" if is_bare else argument)
+    return given
 
 
 def message_of(error: ShaperError | typer.TyperException | OSError) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,7 +9,6 @@ import typer
 
 from shaper.core import MAX_HOLD
 from shaper.errors import UsageError
-from shaper.report.output import STDOUT
 from shaper.units import format_duration, parse_duration
 
 if TYPE_CHECKING:
@@ -106,17 +104,3 @@ Json = Annotated[
     Path | None,
     typer.Option("--json", metavar="[FILE]", help="Write the result as JSON, to standard output if FILE is not given."),
 ]
-
-
-def examples(lines: Sequence[str]) -> str:
-    """The end of a command's help."""
-    return "\n".join(["\b", "Examples:", *(f"  {line}" for line in lines)])
-
-
-def with_bare_json(arguments: Sequence[str]) -> list[str]:
-    """Typer has no options whose value may be left out, so a `--json` without one is given `-`."""
-    given = []
-    for argument, following in zip(arguments, [*arguments[1:], "--"], strict=False):
-        is_bare = argument == "--json" and following.startswith("-") and following != str(STDOUT)
-        given.append(f"--json={STDOUT}" if is_bare else argument)
-    return given

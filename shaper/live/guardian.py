@@ -24,6 +24,10 @@ from shaper.live.owner import Owner
 from shaper.live.rescue import BEAT, GOODBYE, Charge
 from shaper.live.ruleset import Look
 
+RUN = "import sys; sys.path.append(sys.argv[1]); from shaper.live.rescue import main; main(*map(int, sys.argv[2:]))"
+"""Python's own library and shaper are all that it needs: neither is looked for in the working directory, where
+anybody may have put a file, nor are installed packages gone through."""
+ROOT = Path(__file__).parents[2]
 MOST_DEATHS = 5
 """So many guardians are followed by another."""
 PATIENCE = 1.0
@@ -62,7 +66,7 @@ class Guardian:
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM, signal.SIGHUP))
         # By exec, never by a fork alone: a fork of a running trio would share its epoll and its threads' locks.
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "shaper.live.rescue", str(theirs.fileno()), str(charge)],
+            [sys.executable, "-I", "-S", "-c", RUN, str(ROOT), str(theirs.fileno()), str(charge)],
             pass_fds=(self._charge.queue, theirs.fileno(), charge),
             stdin=subprocess.DEVNULL,
             start_new_session=True,

@@ -160,9 +160,15 @@ def _is_debugged(pid: int) -> bool:
     return False
 
 
-def main() -> None:
-    beats = socket.socket(fileno=int(sys.argv[1]))
-    with open(int(sys.argv[2])) as file:
+def main(beats_from: int, told_in: int) -> None:
+    """The guardian's life.
+
+    Args:
+        beats_from: the descriptor of the socket through which it hears of the engine.
+        told_in: the descriptor of the file that says what it is in charge of.
+    """
+    beats = socket.socket(fileno=beats_from)
+    with open(told_in) as file:
         file.seek(0)
         charge = Charge.read(file.read())
     with suppress(OSError):
@@ -177,7 +183,3 @@ def main() -> None:
     beats.close()
     with suppress(OSError):
         print(f"shaper: {reason}; its packets have gone on, its rules are removed", file=sys.stderr, flush=True)
-
-
-if __name__ == "__main__":
-    main()

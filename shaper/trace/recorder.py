@@ -107,9 +107,10 @@ class Recorder:
             "pids": self._pids,
         }
         mount = self._tracefs.descriptor
-        # In a session of its own, since Ctrl-C must not reach it before it has finished.
+        # In a session of its own, since Ctrl-C must not reach it before it has finished; -P, since as root
+        # nothing may be imported from the working directory.
         return subprocess.Popen(
-            [sys.executable, "-m", "shaper.trace.copier", json.dumps(order)],
+            [sys.executable, "-P", "-m", "shaper.trace.copier", json.dumps(order)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

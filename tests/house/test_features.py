@@ -4,18 +4,13 @@ import ast
 from pathlib import Path
 
 import pytest
-from typer.core import TyperGroup
-from typer.main import get_command
 
 from docs.make import POLICIES, UNCOVERED, Feature, features, policies, spans
-from shaper.cli import app
 from shaper.load import builtin_names, load_pipeline, split_spec
 from shaper.timeline import parse
+from tests.commands import COMMANDS
 
 ROOT = Path(__file__).parents[2]
-GROUP = get_command(app)
-assert isinstance(GROUP, TyperGroup)
-COMMANDS = GROUP.commands
 OPTIONS = {name for command in COMMANDS.values() for parameter in command.params for name in parameter.opts}
 
 ROWS = features()

@@ -115,6 +115,16 @@ def test_root_runs_no_policy_that_everybody_can_write(
     )
 
 
+def test_nothing_is_imported_from_the_working_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("json", "socket", "shaper"):
+        (tmp_path / f"{name}.py").write_text("open('imported', 'w')\n")
+    monkeypatch.chdir(tmp_path)
+    shaper = Path(sys.executable).with_name("shaper")
+    done = subprocess.run([shaper, "start", "--policy", "delay:20ms", "--duration", "100ms"], capture_output=True)
+    assert (done.stderr, done.returncode) == (b"", 0)
+    assert not (tmp_path / "imported").exists()
+
+
 def test_an_engine_whose_guardian_died_goes_on_and_leaves_nothing(
     tmp_path: Path, rule_set: Callable[[], list[str]]
 ) -> None:
