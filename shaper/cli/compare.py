@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
-from shaper.cli.options import Json, Seed, duration
-from shaper.cli.probe import FigureFile, Mtu, Timeout, Workload
+from shaper.cli.options import FigureFile, Json, Seed, duration
+from shaper.cli.probe import Mtu, Timeout, Workload
 from shaper.errors import UsageError
 from shaper.units import s
 
@@ -56,14 +56,12 @@ def compare(
     from shaper.probe.panel import panels
     from shaper.probe.play import Script
     from shaper.probe.workload import load
-    from shaper.report.figure import check, write
+    from shaper.report.figure import write
     from shaper.report.output import console, write_json
 
     load(workload)
-    if figure is not None:
-        check(figure)
-        if command:
-            raise UsageError("a figure shows the calls and packets of a workload, not of a command")
+    if figure is not None and command:
+        raise UsageError("a figure shows the calls and packets of a workload, not of a command")
     conditions = [parse(text) for text in condition or DEFAULT]
     names = [each.name for each in conditions]
     if len(set(names)) < len(names):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from shaper.cli.options import Json, MaxHold, Policies, ProfileName, Seed
+from shaper.cli.options import FigureFile, Json, MaxHold, Policies, ProfileName, Seed
 from shaper.cli.shaping import WATCHDOG, CaptureFile, Filter, JournalFile, OnError, Ports, Protocol, Watchdog
 from shaper.cli.tracing import JOURNAL, ChromeFile, RecordingDir, Tracing, kept
 from shaper.core import MAX_HOLD
@@ -51,6 +51,7 @@ def run(
     ] = False,
     recording: RecordingDir = None,
     chrome: ChromeFile = None,
+    figure: FigureFile = None,
     json: Json = None,
 ) -> int:
     """Run a command in a private network and shape the packets on its lo.
@@ -74,9 +75,10 @@ def run(
     out = console(STDOUT)  # standard output is the command's; with --json it is the document's
     with ExitStack() as opened:
         tracing = None
-        if trace or recording is not None or chrome is not None:
+        if trace or recording is not None or chrome is not None or figure is not None:
             directory = opened.enter_context(kept(recording))
             tracing = Tracing(command, directory)
+            tracing.title += f": {' | '.join(policy)}"
             journal = journal or directory / JOURNAL
         settings = Settings(
             policies=pipeline,
@@ -103,7 +105,7 @@ def run(
             out.print(f"shaper: {problem}", markup=False, soft_wrap=True)
         content, incomplete = summary.to_json(), 0
         if tracing and journal:
-            content["trace"], incomplete = tracing.show(journal, child.pid, out, chrome)
+            content["trace"], incomplete = tracing.show(journal, child.pid, out, chrome, figure)
         write_json(content, json)
     if summary.failures and not status:
         raise PoliciesFailed(summary.failures)

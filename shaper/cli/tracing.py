@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
 import sys
+import textwrap
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
@@ -60,6 +62,7 @@ class Tracing:
     Attributes:
         command: what is to be started.
         trace: what `read_trace` then takes.
+        title: of a figure: the command as it was given.
 
     Raises:
         TraceError: neither is possible here.
@@ -70,7 +73,7 @@ class Tracing:
         from shaper.trace.tracefs import obstacle
 
         self._by_strace = obstacle()
-        self.command, self.trace = command, directory
+        self.command, self.trace, self.title = command, directory, shlex.join(command)
         if self._by_strace is not None:
             strace = shutil.which("strace")
             if strace is None:
@@ -95,18 +98,29 @@ class Tracing:
         pids = [] if self._by_strace is not None else [pid]
         return report(read_trace(self.trace), records, pids=pids, listed=longest)
 
-    def show(self, journal: Path, pid: int, out: Console, chrome: Path | None) -> tuple[dict[str, Any], int]:
+    def show(
+        self, journal: Path, pid: int, out: Console, chrome: Path | None, figure: Path | None
+    ) -> tuple[dict[str, Any], int]:
         """Print what it says beside the journal of the shaper; returns the document and the exit status."""
         from shaper.journal import read_journal
         from shaper.trace.show import as_json
 
         records = read_journal(journal)[1]
         result = self.report(records, pid)
-        status = give(result, records, out, csv=None, chrome=chrome)
+        status = give(result, records, out, title=self.title, csv=None, chrome=chrome, figure=figure)
         return as_json(result), status
 
 
-def give(result: Report, records: Sequence[Record], out: Console, *, csv: Path | None, chrome: Path | None) -> int:
+def give(
+    result: Report,
+    records: Sequence[Record],
+    out: Console,
+    *,
+    title: str,
+    csv: Path | None,
+    chrome: Path | None,
+    figure: Path | None,
+) -> int:
     """Print the report of a trace and write its files; the exit status: 1 if the trace is not whole."""
     from shaper.report.blocking import write_csv
     from shaper.trace.export import write_chrome
@@ -124,4 +138,15 @@ def give(result: Report, records: Sequence[Record], out: Console, *, csv: Path |
     if chrome is not None:
         with chrome.open("w") as file:
             write_chrome(result, records, file)
+    if figure is not None:
+        from shaper.report.figure import write
+        from shaper.trace.panel import panel
+
+        write(
+            [panel(result, records)],
+            figure,
+            title=textwrap.shorten(title, 80, placeholder=" …"),
+            origin="the trace began",
+        )
+        out.print(f"figure: {figure}", markup=False)
     return int(bool(result.cut or result.lost))
