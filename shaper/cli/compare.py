@@ -22,7 +22,10 @@ EXAMPLES = (
 def compare(
     command: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[-- COMMAND]", help="Run this instead of a workload; its times come from strace."),
+        typer.Argument(
+            metavar="[-- COMMAND]",
+            help="Run this instead of a workload; the kernel's tracer, or strace, has its times.",
+        ),
     ] = None,
     workload: Workload = "netcat",
     condition: Annotated[
@@ -74,9 +77,8 @@ def compare(
         else:
             columns.append(measure(each, Script(workload, timeout=timeout), repeat, seed=seed, mtu=mtu))
     what = " ".join(command) if command else workload
-    times_from = "strace, which slows the command down" if command else "the ends themselves, around each call"
     least = threshold if threshold is not None else commands.THRESHOLD if command else THRESHOLD
-    comparison = Comparison(what, columns, least, times_from)
+    comparison = Comparison(what, columns, least)
     show(comparison, out)
     if figure is not None:
         write(panels(comparison), figure, title=f"{workload}: what a constant delay hides")

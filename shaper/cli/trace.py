@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import signal
 import sys
 from collections.abc import Sequence
@@ -13,12 +14,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from shaper.cli.options import FigureFile, Json, duration
-from shaper.cli.tracing import LONGEST, ChromeFile, CsvFile, Longest, RecordingDir, Tracing, give, kept
+from shaper.cli.tracing import LONGEST, ChromeFile, CsvFile, Longest, RecordingDir, give, kept, tracing_of
 from shaper.errors import UsageError
 from shaper.units import s
 
 if TYPE_CHECKING:
     from shaper.live.command import Command
+    from shaper.trace.tracing import Tracing
 
 EXAMPLES = (
     "sudo shaper trace -- curl -s http://127.0.0.1:8000/",
@@ -68,9 +70,9 @@ def trace(
             trio.run(_watch, directory, pid, time)
             status, result = 0, report(read_trace(directory), pids=pid, listed=longest)
         else:
-            tracing = Tracing(list(command or ()), directory)
+            tracing = tracing_of(list(command or ()), directory)
             child = Command(tracing.command, stdout=sys.stderr.fileno() if json == STDOUT else None)
-            title, status = tracing.title, trio.run(_run, tracing, child)
+            title, status = shlex.join(command or ()), trio.run(_run, tracing, child)
             result = tracing.report((), child.pid, longest)
         # Standard output is the command's.
         incomplete = give(result, (), console(STDOUT), title=title, csv=csv, chrome=chrome, figure=figure)
