@@ -5,6 +5,8 @@ import re
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -47,6 +49,18 @@ print("took", time.monotonic() - begin)
 client.close()
 os.wait()
 """
+# A busy network: 64-byte datagrams over loopback, as fast as two processes can.
+FLOOD = """
+import socket
+sink = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+sink.bind(("127.0.0.1", 0))
+source = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+source.connect(sink.getsockname())
+while True:
+    source.send(b"x" * 64)
+"""
+FLOODS = 2
+HOWS = ("alone", "traced", "another is traced", "alone, busy", "another is traced, busy")
 ANALYSE = """
 import json, resource, sys, time
 from pathlib import Path
@@ -63,13 +77,19 @@ print(json.dumps({
 
 def measure(plan: Plan) -> Figures:
     return {
-        "requests": interleave(plan.rounds, ("alone", "traced", "another is traced"), requests, str),
+        "requests": interleave(plan.rounds, HOWS, requests, str),
         "analysis": interleave(plan.rounds, ("recording of pipes",), analysis, str),
     }
 
 
 def requests(how: str) -> dict[str, float]:
     """The mean of a request and its answer over loopback, in µs."""
+    how, _, busy = how.partition(", ")
+    with busy_network() if busy else nullcontext():
+        return request(how)
+
+
+def request(how: str) -> dict[str, float]:
     program = [sys.executable, "-c", SOCKETS]
     if how == "alone":
         return {"us": took(subprocess.run(program, capture_output=True, text=True))}
@@ -77,23 +97,42 @@ def requests(how: str) -> dict[str, float]:
         done = subprocess.run([SHAPER, "trace", "--", *program], capture_output=True, text=True)
         if done.returncode:
             raise BenchError(done.stderr.strip().splitlines()[-1])
-        lost = re.search(r"(\d+) lost", done.stderr)
-        return {"us": took(done), "lost": float(lost[1]) if lost else -1}
+        return {"us": took(done), **counts(done.stderr)}
     # What the instance without a filter costs all others.
     with TemporaryDirectory() as directory:
         where = Path(directory, "recording")
-        tracer = subprocess.Popen(
-            [SHAPER, "trace", "--recording", str(where), "--", "sleep", "60"], stderr=subprocess.DEVNULL
-        )
+        line = [SHAPER, "trace", "--recording", str(where), "--", "sleep", "60"]
+        tracer = subprocess.Popen(line, stderr=subprocess.PIPE, text=True)
         try:
             while not (where / "snapshots.jsonl").exists():
                 if tracer.poll() is not None:
                     raise BenchError("can't trace here; see `shaper doctor`")
                 time.sleep(0.05)  # until it has begun
-            return {"us": took(subprocess.run(program, capture_output=True, text=True))}
+            took_us = took(subprocess.run(program, capture_output=True, text=True))
         finally:
             tracer.terminate()
-            tracer.wait()
+            _, said = tracer.communicate()
+    return {"us": took_us, **counts(said)}
+
+
+@contextmanager
+def busy_network() -> Iterator[None]:
+    """Others that send all the time, in networks of their own."""
+    line = ["unshare", "-n", "sh", "-c", 'ip link set lo up; exec "$@"', "sh", sys.executable, "-c", FLOOD]
+    floods = [subprocess.Popen(line) for _ in range(FLOODS)]
+    try:
+        time.sleep(0.5)  # until they have begun
+        yield
+    finally:
+        for flood in floods:
+            flood.kill()
+            flood.wait()
+
+
+def counts(said: str) -> dict[str, float]:
+    """What the tracer says of its events."""
+    found = re.search(r"(\d+) events in .*, (\d+) lost", said)
+    return {"events": float(found[1]), "lost": float(found[2])} if found else {}
 
 
 def took(done: subprocess.CompletedProcess[str]) -> float:
@@ -125,12 +164,13 @@ def analysis(_: str) -> dict[str, float]:
 
 def tables(figures: Figures) -> list[Table]:
     requested = Table(title="Requests over loopback, beside the tracer", title_justify="left")
-    for column in ("", "µs per request", "÷ alone", "events lost"):
+    for column in ("", "µs per request", "÷ alone", "events", "lost"):
         requested.add_column(column, justify="right" if column else "left")
-    alone = figures["requests"].get("alone", {}).get("us")
     for name, row in figures["requests"].items():
+        alone = figures["requests"].get("alone, busy" if "busy" in name else "alone", {}).get("us")
         ratio = f"{row['us'] / alone:.2f}" if alone else "-"
-        requested.add_row(name, f"{row['us']:.1f}", ratio, f"{row['lost']:.0f}" if "lost" in row else "-")
+        events = [f"{row[key]:,.0f}" if key in row else "-" for key in ("events", "lost")]
+        requested.add_row(name, f"{row['us']:.1f}", ratio, *events)
     analysed = Table(title="Analysis of a recording", title_justify="left")
     for column in ("", "events", "lost", "s per million", "CPU s per million", "MB"):
         analysed.add_column(column, justify="right" if column else "left")

@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
-from shaper.cli.options import Json, Seed, duration
-from shaper.cli.probe import FigureFile, Mtu, Timeout, Workload
+from shaper.cli.options import FigureFile, Json, Seed, duration
+from shaper.cli.probe import Mtu, Timeout, Workload
 from shaper.errors import UsageError
 from shaper.units import s
 
@@ -22,7 +22,10 @@ EXAMPLES = (
 def compare(
     command: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[-- COMMAND]", help="Run this instead of a workload; its times come from strace."),
+        typer.Argument(
+            metavar="[-- COMMAND]",
+            help="Run this instead of a workload; the kernel's tracer, or strace, has its times.",
+        ),
     ] = None,
     workload: Workload = "netcat",
     condition: Annotated[
@@ -56,14 +59,12 @@ def compare(
     from shaper.probe.panel import panels
     from shaper.probe.play import Script
     from shaper.probe.workload import load
-    from shaper.report.figure import check, write
+    from shaper.report.figure import write
     from shaper.report.output import console, write_json
 
     load(workload)
-    if figure is not None:
-        check(figure)
-        if command:
-            raise UsageError("a figure shows the calls and packets of a workload, not of a command")
+    if figure is not None and command:
+        raise UsageError("a figure shows the calls and packets of a workload, not of a command")
     conditions = [parse(text) for text in condition or DEFAULT]
     names = [each.name for each in conditions]
     if len(set(names)) < len(names):
@@ -76,9 +77,8 @@ def compare(
         else:
             columns.append(measure(each, Script(workload, timeout=timeout), repeat, seed=seed, mtu=mtu))
     what = " ".join(command) if command else workload
-    times_from = "strace, which slows the command down" if command else "the ends themselves, around each call"
     least = threshold if threshold is not None else commands.THRESHOLD if command else THRESHOLD
-    comparison = Comparison(what, columns, least, times_from)
+    comparison = Comparison(what, columns, least)
     show(comparison, out)
     if figure is not None:
         write(panels(comparison), figure, title=f"{workload}: what a constant delay hides")

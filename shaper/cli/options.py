@@ -40,6 +40,15 @@ def profile_names(incomplete: str) -> list[str]:
     return [name for name in names() if name.startswith(incomplete)]
 
 
+def drawable(file: Path | None) -> Path | None:
+    """A figure's file, before the work for it is done; see `shaper.report.figure.check`."""
+    if file is not None:
+        from shaper.report.figure import check
+
+        check(file)
+    return file
+
+
 def given_profile(context: typer.Context) -> Profile | None:
     found: Profile | None = context.meta.get(PROFILE)
     return found
@@ -103,4 +112,9 @@ MaxHold = Annotated[
 Json = Annotated[
     Path | None,
     typer.Option("--json", metavar="[FILE]", help="Write the result as JSON, to standard output if FILE is not given."),
+]
+
+FigureFile = Annotated[
+    Path | None,
+    typer.Option("--figure", metavar="FILE", callback=drawable, help="Draw it: FILE ends in .svg, .png or .html."),
 ]

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from shaper.cli.options import Json, MaxHold, Seed, duration, policy_names
+from shaper.cli.options import FigureFile, Json, MaxHold, Seed, duration, policy_names
 from shaper.core import MAX_HOLD
 from shaper.errors import UsageError
 from shaper.probe.workloads import names
@@ -63,9 +62,6 @@ Threshold = Annotated[
     ),
 ]
 Mtu = Annotated[int, typer.Option(metavar="BYTES", help="Of lo, so that packets look like a network's.")]
-FigureFile = Annotated[
-    Path | None, typer.Option("--figure", metavar="FILE", help="Draw it: FILE ends in .svg, .png or .html.")
-]
 
 
 def probe(
@@ -99,12 +95,10 @@ def probe(
     from shaper.probe.report import Report
     from shaper.probe.show import show
     from shaper.probe.workload import load
-    from shaper.report.figure import check, write
+    from shaper.report.figure import write
     from shaper.report.output import console, write_json
 
     load(workload)
-    if figure is not None:
-        check(figure)
     specs = tuple(policy or ())
     if server or client is not None:
         if server and client is not None:

@@ -7,12 +7,13 @@ from typing import Annotated
 
 import typer
 
-from shaper.cli.options import Json
+from shaper.cli.options import FigureFile, Json
 from shaper.cli.tracing import JOURNAL, LONGEST, ChromeFile, CsvFile, Longest, give
 
 EXAMPLES = (
     "shaper report lttng-traces/session-1/kernel --command nc",
     "shaper report DIR --journal shaper.jsonl --json report.json",
+    "shaper report DIR --figure program.svg --chrome program.json",
     "shaper report calls.strace  # strace -f -ttt -T -yy -o calls.strace COMMAND",
 )
 
@@ -36,6 +37,7 @@ def report(
     longest: Longest = LONGEST,
     csv: CsvFile = None,
     chrome: ChromeFile = None,
+    figure: FigureFile = None,
     json: Json = None,
 ) -> int:
     """Show which system calls slept, for how long, what woke them, and which packets were to blame.
@@ -52,6 +54,6 @@ def report(
         journal = trace / JOURNAL
     records = read_journal(journal)[1] if journal is not None else []
     result = analyse(read_trace(trace), records, pids=pid or (), names=command or (), listed=longest)
-    status = give(result, records, console(json), csv=csv, chrome=chrome)
+    status = give(result, records, console(json), title=str(trace), csv=csv, chrome=chrome, figure=figure)
     write_json(as_json(result), json)
     return status

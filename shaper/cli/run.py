@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import signal
 import sys
 from contextlib import ExitStack, nullcontext, suppress
@@ -10,9 +11,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from shaper.cli.options import Json, MaxHold, Policies, ProfileName, Seed
+from shaper.cli.options import FigureFile, Json, MaxHold, Policies, ProfileName, Seed
 from shaper.cli.shaping import WATCHDOG, CaptureFile, Filter, JournalFile, OnError, Ports, Protocol, Watchdog
-from shaper.cli.tracing import JOURNAL, ChromeFile, RecordingDir, Tracing, kept
+from shaper.cli.tracing import JOURNAL, ChromeFile, RecordingDir, give, kept, tracing_of
 from shaper.core import MAX_HOLD
 
 if TYPE_CHECKING:
@@ -51,6 +52,7 @@ def run(
     ] = False,
     recording: RecordingDir = None,
     chrome: ChromeFile = None,
+    figure: FigureFile = None,
     json: Json = None,
 ) -> int:
     """Run a command in a private network and shape the packets on its lo.
@@ -64,19 +66,21 @@ def run(
     import trio
 
     from shaper.failure import PoliciesFailed
+    from shaper.journal import read_journal
     from shaper.live import private
     from shaper.live.rules import Match
     from shaper.live.session import Settings
     from shaper.load import load_pipeline
     from shaper.report.output import STDOUT, console, write_json
+    from shaper.trace.show import as_json
 
     pipeline = load_pipeline(policy, max_hold)
     out = console(STDOUT)  # standard output is the command's; with --json it is the document's
     with ExitStack() as opened:
         tracing = None
-        if trace or recording is not None or chrome is not None:
+        if trace or recording is not None or chrome is not None or figure is not None:
             directory = opened.enter_context(kept(recording))
-            tracing = Tracing(command, directory)
+            tracing = tracing_of(command, directory)
             journal = journal or directory / JOURNAL
         settings = Settings(
             policies=pipeline,
@@ -103,7 +107,11 @@ def run(
             out.print(f"shaper: {problem}", markup=False, soft_wrap=True)
         content, incomplete = summary.to_json(), 0
         if tracing and journal:
-            content["trace"], incomplete = tracing.show(journal, child.pid, out, chrome)
+            records = read_journal(journal)[1]
+            result = tracing.report(records, child.pid)
+            title = f"{shlex.join(command)}: {' | '.join(policy)}"
+            incomplete = give(result, records, out, title=title, csv=None, chrome=chrome, figure=figure)
+            content["trace"] = as_json(result)
         write_json(content, json)
     if summary.failures and not status:
         raise PoliciesFailed(summary.failures)

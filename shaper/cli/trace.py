@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import signal
 import sys
 from collections.abc import Sequence
@@ -12,13 +13,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from shaper.cli.options import Json, duration
-from shaper.cli.tracing import LONGEST, ChromeFile, CsvFile, Longest, RecordingDir, Tracing, give, kept
+from shaper.cli.options import FigureFile, Json, duration
+from shaper.cli.tracing import LONGEST, ChromeFile, CsvFile, Longest, RecordingDir, give, kept, tracing_of
 from shaper.errors import UsageError
 from shaper.units import s
 
 if TYPE_CHECKING:
     from shaper.live.command import Command
+    from shaper.trace.tracing import Tracing
 
 EXAMPLES = (
     "sudo shaper trace -- curl -s http://127.0.0.1:8000/",
@@ -41,6 +43,7 @@ def trace(
     longest: Longest = LONGEST,
     csv: CsvFile = None,
     chrome: ChromeFile = None,
+    figure: FigureFile = None,
     json: Json = None,
 ) -> int:
     """Trace a program, and show which of its system calls slept, for how long, and what woke them.
@@ -62,16 +65,17 @@ def trace(
     if time is not None and not pid:
         raise UsageError("--duration goes with --pid; a command is traced until it ends")
     with kept(recording) as directory:
+        title = " ".join(f"pid {each}" for each in pid or ())
         if pid:
             trio.run(_watch, directory, pid, time)
             status, result = 0, report(read_trace(directory), pids=pid, listed=longest)
         else:
-            tracing = Tracing(list(command or ()), directory)
+            tracing = tracing_of(list(command or ()), directory)
             child = Command(tracing.command, stdout=sys.stderr.fileno() if json == STDOUT else None)
-            status = trio.run(_run, tracing, child)
+            title, status = shlex.join(command or ()), trio.run(_run, tracing, child)
             result = tracing.report((), child.pid, longest)
         # Standard output is the command's.
-        incomplete = give(result, (), console(STDOUT), csv=csv, chrome=chrome)
+        incomplete = give(result, (), console(STDOUT), title=title, csv=csv, chrome=chrome, figure=figure)
     write_json(as_json(result), json)
     return status or incomplete
 

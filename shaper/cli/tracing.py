@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
 import sys
+import textwrap
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from shaper.journal import Record
     from shaper.trace.report import Report
+    from shaper.trace.tracing import Tracing
 
 Longest = Annotated[int, typer.Option(metavar="N", min=1, help="How many blockings to list, the longest.")]
 CsvFile = Annotated[Path | None, typer.Option("--csv", metavar="FILE", help="Write the blockings as CSV.")]
@@ -50,63 +51,30 @@ def kept(directory: Path | None) -> Iterator[Path]:
     yield directory
 
 
-class Tracing:
-    """How a command is traced: by the kernel, or where that can't be, by strace.
-
-    Args:
-        command: what is to be traced.
-        directory: where to.
-
-    Attributes:
-        command: what is to be started.
-        trace: what `read_trace` then takes.
+def tracing_of(command: list[str], directory: Path) -> Tracing:
+    """How this command is traced, having said so where it is not by the kernel.
 
     Raises:
-        TraceError: neither is possible here.
+        TraceError: it can't be traced here.
     """
+    from shaper.trace.tracing import Tracing
 
-    def __init__(self, command: list[str], directory: Path) -> None:
-        from shaper.trace.events import TraceError
-        from shaper.trace.tracefs import obstacle
-
-        self._by_strace = obstacle()
-        self.command, self.trace = command, directory
-        if self._by_strace is not None:
-            strace = shutil.which("strace")
-            if strace is None:
-                raise TraceError(
-                    f"{self._by_strace}; strace would do without, but is not installed: apt install strace"
-                )
-            print(f"shaper: {self._by_strace}; traced by strace, which knows no wakers", file=sys.stderr)
-            self.trace = directory / "calls.strace"
-            self.command = [strace, "-f", "-ttt", "-T", "-yy", "-o", str(self.trace), "--", *command]
-
-    def of(self, pid: int) -> AbstractContextManager[object]:
-        """Records while it is entered; the process must wait until then."""
-        from shaper.trace.recorder import Recorder
-
-        return nullcontext() if self._by_strace is not None else Recorder(self.trace, [pid])
-
-    def report(self, records: Sequence[Record], pid: int, longest: int = LONGEST) -> Report:
-        """What it says of the process and its descendants."""
-        from shaper.trace.report import report
-        from shaper.trace.source import read_trace
-
-        pids = [] if self._by_strace is not None else [pid]
-        return report(read_trace(self.trace), records, pids=pids, listed=longest)
-
-    def show(self, journal: Path, pid: int, out: Console, chrome: Path | None) -> tuple[dict[str, Any], int]:
-        """Print what it says beside the journal of the shaper; returns the document and the exit status."""
-        from shaper.journal import read_journal
-        from shaper.trace.show import as_json
-
-        records = read_journal(journal)[1]
-        result = self.report(records, pid)
-        status = give(result, records, out, csv=None, chrome=chrome)
-        return as_json(result), status
+    tracing = Tracing(command, directory)
+    if tracing.why_strace is not None:
+        print(f"shaper: {tracing.why_strace}; traced by strace, which knows no wakers", file=sys.stderr)
+    return tracing
 
 
-def give(result: Report, records: Sequence[Record], out: Console, *, csv: Path | None, chrome: Path | None) -> int:
+def give(
+    result: Report,
+    records: Sequence[Record],
+    out: Console,
+    *,
+    title: str,
+    csv: Path | None,
+    chrome: Path | None,
+    figure: Path | None,
+) -> int:
     """Print the report of a trace and write its files; the exit status: 1 if the trace is not whole."""
     from shaper.report.blocking import write_csv
     from shaper.trace.export import write_chrome
@@ -124,4 +92,15 @@ def give(result: Report, records: Sequence[Record], out: Console, *, csv: Path |
     if chrome is not None:
         with chrome.open("w") as file:
             write_chrome(result, records, file)
+    if figure is not None:
+        from shaper.report.figure import write
+        from shaper.trace.panel import panel
+
+        write(
+            [panel(result, records)],
+            figure,
+            title=textwrap.shorten(title, 80, placeholder=" …"),
+            origin="the trace began",
+        )
+        out.print(f"figure: {figure}", markup=False)
     return int(bool(result.cut or result.lost))

@@ -15,7 +15,7 @@ from shaper.packet import Flow
 from shaper.probe.account import Account, Call
 from shaper.probe.chain import Cause
 from shaper.probe.needs import Needs
-from shaper.probe.traffic import Traffic
+from shaper.report.traffic import Traffic
 from shaper.units import ms
 
 AT_ONCE = 2 * ms

@@ -1,10 +1,11 @@
-"""Any command in place of a workload: its calls' times come from strace."""
+"""Any command in place of a workload: its calls' times come from the kernel's tracer, or from strace."""
 
 from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -17,6 +18,11 @@ from shaper.probe.apart import apart
 from shaper.probe.compare import Column, Wait
 from shaper.probe.conditions import Condition, prepare
 from shaper.probe.urgent import be_urgent
+from shaper.trace.analysis import Analysis
+from shaper.trace.events import Event
+from shaper.trace.source import read_trace
+from shaper.trace.tasks import Task
+from shaper.trace.tracing import Tracing
 from shaper.units import ms, s
 
 if TYPE_CHECKING:
@@ -37,10 +43,9 @@ def measure_command(
     """Run the command so many times under a condition, in a network namespace of its own.
 
     Raises:
-        UsageError: there is no strace, or no such program.
+        UsageError: there is no such program.
+        TraceError: nothing here can trace it.
     """
-    if which("strace") is None:
-        raise UsageError("the times of a command's calls come from strace, which is not installed")
     if which(command[0]) is None:
         raise UsageError(f"there is no program '{command[0]}' to run")
     return apart(partial(_measure, condition, tuple(command), repeat, seed, mtu, timeout))
@@ -54,21 +59,35 @@ def _measure(condition: Condition, command: tuple[str, ...], repeat: int, seed: 
     be_urgent()
     inside = private.enter(mtu)
     condition = prepare(condition)
-    waits = []
+    waits, times_from = [], ""
     with TemporaryDirectory(prefix="shaper-compare-") as directory:
-        Path(directory).chmod(0o777)
         for number in range(repeat):
-            log = Path(directory, f"{number}.strace")
-            traced = ["strace", "-f", "-ttt", "-T", "-yy", "-o", str(log), *command]
+            where = Path(directory, str(number))
+            where.mkdir()
+            tracing = Tracing(command, where)
+            times_from = _describe(tracing)
             with open("/dev/null", "w") as nowhere:
-                child = inside.spawn_inside(traced, stdout=nowhere.fileno())
-            trio.run(_run, child, condition, seed, timeout)
-            waits.append(read_waits(log))
-    return Column(condition, waits)
+                child = inside.spawn_inside(tracing.command, stdout=nowhere.fileno())
+            try:
+                with tracing.of(child.pid):
+                    ended = trio.run(_run, child, condition, seed, timeout)
+            finally:
+                # Not before: the guardian with its iptables, and the recorder, are in this namespace too.
+                _end_all()
+            if not ended:
+                trio.run(child.wait)
+            waits.append(read_waits(tracing.trace))
+    return Column(condition, waits, times_from=times_from)
 
 
-async def _run(child: Command, condition: Condition, seed: str, timeout: int) -> None:
-    """Let the command run to its end, or for so long (ns), on a path of this condition."""
+def _describe(tracing: Tracing) -> str:
+    if tracing.why_strace is None:
+        return "the kernel's tracer"
+    return f"strace, which slows the command down ({tracing.why_strace})"
+
+
+async def _run(child: Command, condition: Condition, seed: str, timeout: int) -> bool:
+    """Let the command run, for so long (ns), on a path of this condition; whether it came to its end."""
     import trio
 
     from shaper.failure import Failure, PoliciesFailed
@@ -90,26 +109,19 @@ async def _run(child: Command, condition: Condition, seed: str, timeout: int) ->
             ended = True
         stop.set()
 
-    try:
-        with ungrouped():
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(run)
-                if condition.policies:
-                    settings = Settings(
-                        load_pipeline(condition.policies), Match("lo"), specs=condition.policies, seed=seed
-                    )
-                    await shape(settings, started=lambda _: started.set(), failed=failures.append, stop=stop)
-                else:
-                    started.set()
-                    await stop.wait()
-                nursery.cancel_scope.cancel()
-    finally:
-        # Not before: while packets are shaped, the guardian and its iptables are in this namespace too.
-        _end_all()
-    if not ended:
-        await child.wait()
+    with ungrouped():
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(run)
+            if condition.policies:
+                settings = Settings(load_pipeline(condition.policies), Match("lo"), specs=condition.policies, seed=seed)
+                await shape(settings, started=lambda _: started.set(), failed=failures.append, stop=stop)
+            else:
+                started.set()
+                await stop.wait()
+            nursery.cancel_scope.cancel()
     if failures:
         raise PoliciesFailed(failures)
+    return ended
 
 
 def _end_all() -> None:
@@ -122,35 +134,38 @@ def _end_all() -> None:
                     os.kill(int(entry.name), signal.SIGKILL)
 
 
-def read_waits(log: Path) -> list[Wait]:
-    """The calls in a strace log that may have waited for the network, in order.
+def read_waits(trace: Path) -> list[Wait]:
+    """The calls in a trace that may have waited for the network, in order.
 
     Processes are told apart by name; the second "nc" is "nc 2".
     """
-    from shaper.trace.strace import read_strace
-
+    analysis = Analysis()
     begun: dict[int, tuple[str, int]] = {}
-    names: dict[int, str] = {}
-    waits: list[tuple[int, str, int]] = []
-    for event in read_strace(log):
-        names[event.tid] = event.comm
-        if event.name == "sys_enter":
-            begun[event.tid] = event.fields["syscall"], event.at
-        elif event.name == "sys_exit" and event.tid in begun:
-            syscall, start = begun.pop(event.tid)
-            if syscall in NETWORK:
-                waits.append((event.tid, syscall, event.at - start))
-    titles = _titles(names)
+    found: list[tuple[Task, str, int]] = []
+
+    def enter(event: Event) -> None:
+        begun[event.tid] = event.fields["syscall"], event.at
+
+    def leave(event: Event) -> None:
+        syscall, start = begun.pop(event.tid, ("", 0))
+        if syscall in NETWORK:
+            found.append((analysis.tasks[event.tid], syscall, event.at - start))
+
+    analysis.observe("sys_enter", enter)
+    analysis.observe("sys_exit", leave)
+    for _ in analysis.run(read_trace(trace)):
+        pass
+    titles = _titles([*analysis.exited, *analysis.tasks.values()])
     return [
-        Wait(role="", task=titles[tid], syscall=syscall, waited_for="", duration=each) for tid, syscall, each in waits
+        Wait(role="", task=titles[task], syscall=syscall, waited_for="", duration=duration)
+        for task, syscall, duration in found
     ]
 
 
-def _titles(names: dict[int, str]) -> dict[int, str]:
-    counts: dict[str, int] = {}
+def _titles(tasks: Iterable[Task]) -> dict[Task, str]:
+    counts: Counter[str] = Counter()
     titles = {}
-    for tid in sorted(names):
-        name = names[tid]
-        counts[name] = counts.get(name, 0) + 1
-        titles[tid] = name if counts[name] == 1 else f"{name} {counts[name]}"
+    for task in sorted((task for task in tasks if task.entered), key=lambda task: (task.since, task.tid)):
+        counts[task.comm] += 1
+        titles[task] = task.comm if counts[task.comm] == 1 else f"{task.comm} {counts[task.comm]}"
     return titles

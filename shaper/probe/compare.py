@@ -37,11 +37,13 @@ class Column:
     Attributes:
         waits: of each run, in the order of the calls.
         runs: of the probe; none where a command was run.
+        times_from: who measured.
     """
 
     condition: Condition
     waits: Sequence[Sequence[Wait]]
     runs: Sequence[Run] = ()
+    times_from: str = "the ends themselves, around each call"
 
 
 class Cell(NamedTuple):

@@ -26,13 +26,11 @@ class Comparison:
 
     Attributes:
         what: the workload or the command.
-        times_from: "the calls themselves" or "strace".
     """
 
     what: str
     columns: Sequence[Column]
     threshold: int
-    times_from: str
 
     def __post_init__(self) -> None:
         self.rows = rows(self.columns, self.threshold)
@@ -59,7 +57,7 @@ class Comparison:
         return {
             "v": VERSION,
             "workload": self.what,
-            "times_from": self.times_from,
+            "times_from": self.columns[0].times_from,
             "repeat": len(self.columns[0].waits),
             "conditions": [
                 {
@@ -97,7 +95,7 @@ def show(comparison: Comparison, console: Console) -> None:
     for column in comparison.columns:
         line = f"{column.condition.name:{width}}  {column.condition}"
         console.print(fill(line, console.width, subsequent_indent=" " * (width + 2)), markup=False)
-    console.print(f"times from {comparison.times_from}", markup=False)
+    console.print(f"times from {comparison.columns[0].times_from}", markup=False)
     for line in findings(comparison):
         console.print(fill(line, console.width, subsequent_indent="  "), markup=False)
 

@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 from shaper.probe.account import Call
 from shaper.probe.needs import Need, Needs
 from shaper.probe.run import Run
-from shaper.probe.traffic import Traffic
 from shaper.report.blocking import LABELS
+from shaper.report.traffic import Traffic
 from shaper.units import ms
 
 NAMES = (

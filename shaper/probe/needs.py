@@ -14,7 +14,7 @@ from shaper.journal import Record
 from shaper.packet import Flow
 from shaper.probe.account import Call
 from shaper.probe.calls import IN, OUT
-from shaper.probe.traffic import Traffic
+from shaper.report.traffic import Traffic
 from shaper.units import ms
 
 OPENING = frozenset({"syn", "synack"})

@@ -5,25 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection
 
-from shaper.journal import Record
 from shaper.probe.blockings import blockings
-from shaper.probe.causes import Causes
-from shaper.probe.chain import holds
 from shaper.probe.comparison import Comparison
 from shaper.probe.milestones import milestones
 from shaper.probe.run import Run
-from shaper.probe.traffic import Traffic
-from shaper.report.blocking import LABELS, Blocking
-from shaper.report.figure import Arrow, Bar, Kind, Panel
+from shaper.report.arrows import arrows
+from shaper.report.blocking import Blocking, call_name
+from shaper.report.figure import Bar, Panel
 from shaper.units import ms
-
-KINDS: dict[str, Kind] = {
-    "syn": "handshake", "synack": "handshake",
-    "handshake-ack": "ack", "pure-ack": "ack", "dup-ack": "ack", "window-update": "ack",
-    "data": "data", "udp": "data", "fin": "end", "rst": "end",
-}  # fmt: skip
-# What people call them, as C libraries and manuals do.
-CALLS = {"accept4": "accept", "pselect6": "select", "recvfrom": "recv", "sendto": "send"}
 
 
 def panel(
@@ -43,29 +32,12 @@ def panel(
             "server" if blocking.role == "server" else "client",
             max(0.0, at(blocking.start)),
             at(blocking.end),
-            f"{name(blocking)} {(blocking.duration - blocking.before_client) / ms:.1f} ms",
+            f"{call_name(blocking)} {(blocking.duration - blocking.before_client) / ms:.1f} ms",
             hidden=blocking in hidden,
         )
         for blocking in waited
     ]
-    causes = Causes(run.accounts, run.records)
-    client = next((sender for sender in causes.senders if sender.role == "client"), None)
-
-    def arrow(record: Record) -> Arrow:
-        spans = holds(record)
-        return Arrow(
-            "client" if client is not None and client.flow_of(record) is not None else "server",
-            at(record.arrived),
-            at(record.begin),
-            label(record, causes.traffic),
-            KINDS.get(record.segment, "other"),
-            dropped=record.fate == "dropped",
-            steps=tuple(at(span.until) for span in spans[:-1]),
-        )
-
-    return Panel(
-        title, bars, [arrow(record) for record in sorted(run.records, key=lambda record: record.arrived)], note
-    )
+    return Panel(title, bars, arrows(run.records, run.began), note)
 
 
 def panels(comparison: Comparison) -> list[Panel]:
@@ -84,17 +56,3 @@ def panels(comparison: Comparison) -> list[Panel]:
         note = str(column.condition) if run.records or column.condition.netem else ""
         drawn.append(panel(column.condition.name, run, waited, hidden=marked, note=note))
     return drawn
-
-
-def name(blocking: Blocking) -> str:
-    """Its system call, as people call it."""
-    return CALLS.get(blocking.syscall, blocking.syscall)
-
-
-def label(record: Record, traffic: Traffic) -> str:
-    """The packet by its flags and size: "SYN-ACK", "PSH 6 B"."""
-    if record.segment in ("data", "udp"):
-        size = traffic.size(record)
-        word = "PSH" if "P" in record.flags else "UDP" if record.segment == "udp" else "data"
-        return word if size is None else f"{word} {size} B"
-    return LABELS.get(record.segment, record.segment)

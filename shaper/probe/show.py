@@ -26,23 +26,27 @@ LISTED = 20
 def show(report: Report, console: Console) -> None:
     """Print the blockings of the typical run, and the summaries of all."""
     count, index = len(report.runs), report.typical
-    shaped = " | ".join(report.policies) or "not shaped"
+    played = [account.role for account in report.runs[index].accounts]
+    roles = [role for role in ROLES if role in played]
+    shaped = " | ".join(report.policies) or ("not shaped" if len(roles) > 1 else f"the {roles[0]} alone")
     which = f", run {index + 1} of {count} (the median)" if count > 1 else ""
     console.print(f"{report.workload}: {shaped}{which}", markup=False, style="bold")
-    console.print(fill(_story(report), console.width), markup=False)
-    began = report.runs[index].began
-    for role in ROLES:
+    if story := _story(report):
+        console.print(fill(story, console.width), markup=False)
+    began, since = report.runs[index].began, "connect" if "client" in roles else "its first call"
+    for role in roles:
         found = [blocking for blocking in report.blockings[index] if blocking.role == role]
         console.print()
         if found:
             longest = sorted(found, key=lambda blocking: -blocking.duration)[:LISTED]
             listed = [blocking for blocking in found if blocking in longest]
             which = f", the {LISTED} longest of {len(found)}" if len(found) > LISTED else ""
-            console.print(_blockings(f"{role}, since connect{which}", listed, began))
+            console.print(_blockings(f"{role}, since {since}{which}", listed, began))
         else:
             console.print(f"{role}: no call waited longer than {report.threshold / ms:g} ms")
     lines = ladder(panel("", report.runs[index], report.blockings[index]))
-    console.print("", *lines, sep="\n", markup=False)
+    if lines:
+        console.print("", *lines, sep="\n", markup=False)
     for role in ROLES:
         for title, found_by in (("system call", report.by_syscall()), ("file descriptor", report.by_fd())):
             if role in found_by:

@@ -26,6 +26,8 @@ LABELS = {
     "syn": "SYN", "synack": "SYN-ACK", "handshake-ack": "ACK", "pure-ack": "ACK", "dup-ack": "dup ACK",
     "window-update": "window update", "fin": "FIN", "rst": "RST", "udp": "UDP", "icmp": "ICMP",
 }  # fmt: skip
+# System calls as C libraries and manuals call them.
+CALLS = {"accept4": "accept", "pselect6": "select", "recvfrom": "recv", "sendto": "send"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +112,11 @@ class Blocking:
     @property
     def end(self) -> int:
         return self.start + self.duration
+
+
+def call_name(blocking: Blocking) -> str:
+    """Its system call, as people call it."""
+    return CALLS.get(blocking.syscall, blocking.syscall) or "(no call)"
 
 
 def as_json(blocking: Blocking) -> dict[str, Any]:

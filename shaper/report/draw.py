@@ -3,144 +3,127 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import matplotlib as mpl
+from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from shaper.report.figure import COLOURS, HIDDEN, NAMES, Arrow, Bar, Lane, Panel, Theme
+from shaper.report.figure import COLOURS, HIDDEN, NAMES, Arrow, Bar, Panel, Theme
+from shaper.report.layout import CHARACTER, FONT, GAP, MANY, SPACE, TALL, Frame, length, widest
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
     from matplotlib.axes import Axes
     from matplotlib.transforms import Transform
 
-WIDTH = 11.0
-ROW = 0.22  # inches
-GAP = 0.7  # rows between the lanes
-TALL = 1.25  # rows of a lane of calls
-FONT = 8.0
-# A character's width in inches, for where there is no renderer yet to ask.
-CHARACTER = 0.62 * FONT / 72
-MARGIN = 1.1  # inches to the left
-SPACE = 0.05  # inches between what must not touch
-MANY = 14  # rows of packets that are still bars with labels
+WIDTH = 11.0  # inches, as all that isn't in rows
+ROW = 0.22
+MARGIN = 1.1  # to the left, at least
+STROKES = 2000  # packets that are still strokes of their own in a file
 
 
-def draw(panels: Sequence[Panel], title: str, theme: Theme) -> Figure:
-    """The whole figure."""
+def draw(panels: Sequence[Panel], title: str, origin: str, theme: Theme) -> Figure:
+    """The whole figure; the axis of time says what it begins at."""
+    starts = [bar.start for panel in panels for bar in panel.bars]
+    starts += [arrow.sent for panel in panels for arrow in panel.arrows]
     ends = [bar.end for panel in panels for bar in panel.bars]
     ends += [arrow.delivered for panel in panels for arrow in panel.arrows]
-    last = max(ends, default=1.0)
-    left, right = -0.02 * last, 1.06 * last
-    scale = (right - left) / (WIDTH - MARGIN - 0.3)  # ms per inch
-    stacks = [stack(panel.arrows, scale) for panel in panels]
-    heights = [_height(rows) for rows in stacks]
-    top, bottom = 0.95, 0.55
-    size = sum(heights) * ROW + top + bottom + 0.42 * (len(panels) - 1)
+    first, last = min(starts, default=0.0), max(ends, default=1.0)
+    left, right = first - 0.02 * (last - first), last + 0.06 * (last - first)
+    longest = max((len(name) for panel in panels for side in panel.lanes for name in side), default=0)
+    margin = max(MARGIN, 0.4 + longest * CHARACTER)
+    scale = (right - left) / (WIDTH - margin - 0.3)  # ms per inch
+    frames = [Frame(panel, scale) for panel in panels]
+    top, bottom = 0.95 if panels[0].title or panels[0].note else 0.75, 0.55
+    size = sum(frame.height for frame in frames) * ROW + top + bottom + 0.42 * (len(panels) - 1)
     with mpl.rc_context({"font.size": FONT, "font.family": "DejaVu Sans"}):
         figure = Figure(figsize=(WIDTH, size), facecolor=theme.paper)
         y = size - top
-        for index, (panel, rows, height) in enumerate(zip(panels, stacks, heights, strict=True)):
-            y -= height * ROW
-            axes = figure.add_axes((MARGIN / WIDTH, y / size, 1 - (MARGIN + 0.3) / WIDTH, height * ROW / size))
+        for frame in frames:
+            y -= frame.height * ROW
+            box = margin / WIDTH, y / size, 1 - (margin + 0.3) / WIDTH, frame.height * ROW / size
+            axes = figure.add_axes(box)
             axes.set_xlim(left, right)
-            axes.set_ylim(0, height)
-            _panel(axes, panel, rows, scale, theme)
-            _axis(axes, theme, labelled=index == len(panels) - 1)
+            axes.set_ylim(0, frame.height)
+            _panel(axes, frame, scale, theme)
+            _axis(axes, theme, origin if frame is frames[-1] else "")
             y -= 0.42
         figure.text(0.3 / WIDTH, 1 - 0.3 / size, title, color=theme.ink, fontsize=FONT + 4, weight="bold", va="center")
         _legend(figure, panels, theme, size)
     return figure
 
 
-def stack(arrows: Sequence[Arrow], scale: float) -> list[int]:
-    """The row of each packet's bar, such that neither bars nor labels meet; `scale` is ms per inch."""
-    ends: list[float] = []
-    rows = []
-    for arrow in arrows:
-        row = next((row for row, free in enumerate(ends) if free <= arrow.sent), len(ends))
-        # A label that doesn't fit into its bar stands after it.
-        marks, length = [arrow.sent, *arrow.steps, arrow.delivered], _length(arrow.label, scale)
-        fits = max(until - since for since, until in pairwise(marks)) >= length
-        end = arrow.delivered + (0 if fits else length)
-        ends[row : row + 1] = [end + SPACE * scale]
-        rows.append(row)
-    return rows
-
-
-def _length(label: str, scale: float) -> float:
-    """How many ms of the axis a label takes."""
-    return (len(label) + 1) * CHARACTER * scale
-
-
-def _height(rows: Sequence[int]) -> float:
-    count = max(rows, default=-1) + 1
-    return 2 * TALL + 2 * GAP + max(1.0, min(count, MANY))
-
-
-def _thickness(count: int) -> float:
-    """Of a packet's bar, in rows; 0 where there are too many for bars."""
-    return 1.0 if count <= MANY else 0.0
-
-
-def _panel(axes: Axes, panel: Panel, rows: Sequence[int], scale: float, theme: Theme) -> None:
-    height = _height(rows)
-    lanes: dict[Lane, float] = {"client": height - TALL, "server": 0.0}
+def _panel(axes: Axes, frame: Frame, scale: float, theme: Theme) -> None:
+    panel, (upper, lower) = frame.panel, frame.edges
     axes.set_facecolor(theme.paper)
-    names: dict[str, float] = {lane: y + TALL / 2 for lane, y in lanes.items()}
-    names["shaper"] = height / 2
-    for y in lanes.values():
+    names = {lane: y + TALL / 2 for lane, y in frame.lanes.items()}
+    if upper > lower:
+        names["shaper"] = (upper + lower) / 2
+    for y in frame.lanes.values():
         axes.axhspan(y, y + TALL, color=theme.lane, linewidth=0, zorder=0)
     for name, y in names.items():
         axes.text(-0.01, y, name, transform=_beside(axes), ha="right", va="center", color=theme.ink)
     axes.text(0, 1.02, panel.title, transform=axes.transAxes, color=theme.ink, weight="bold", va="bottom")
     if panel.note:
         axes.text(1, 1.02, panel.note, transform=axes.transAxes, color=theme.muted, va="bottom", ha="right")
-    if not panel.arrows:
+    if not panel.arrows and upper > lower:
         why = "packets not seen" if panel.note else "not shaped"
-        axes.text(0.5, 0.5, why, color=theme.muted, ha="center", va="center", transform=axes.transAxes)
-    for lane, y in lanes.items():
+        axes.text(0.5, names["shaper"], why, color=theme.muted, ha="center", va="center", transform=_beside(axes))
+    for lane, y in frame.lanes.items():
         bars = [bar for bar in panel.bars if bar.lane == lane]
         for index, bar in enumerate(bars):
             free = bars[index + 1].start if index + 1 < len(bars) else axes.get_xlim()[1]
             free = free if len(bars) <= MANY else bar.end
             _bar(axes, bar, y, free, scale, theme)
-    thickness = _thickness(max(rows, default=0) + 1)
-    for arrow, row in zip(panel.arrows, rows, strict=True):
-        middle = height - TALL - GAP - (row + 0.5) * thickness
-        _arrow(axes, arrow, middle, thickness, lanes, scale, theme)
+    if frame.rows is None:
+        _threads(axes, frame)
+        return
+    for arrow, row in zip(panel.arrows, frame.rows, strict=True):
+        _arrow(axes, arrow, upper - GAP - (row + 0.5), frame, scale, theme)
+
+
+def _threads(axes: Axes, frame: Frame) -> None:
+    """Many packets: slanted lines from end to end, so that rounds and the growing window show."""
+    arrows, (upper, lower) = frame.panel.arrows, frame.edges
+    lines = [
+        ((arrow.sent, upper), (arrow.delivered, lower))
+        if arrow.sender == "client"
+        else ((arrow.sent, lower), (arrow.delivered, upper))
+        for arrow in arrows
+    ]
+    colours = [COLOURS[arrow.kind] for arrow in arrows]
+    # A file of so many strokes would be large: they are a picture in it.
+    axes.add_collection(
+        LineCollection(lines, colors=colours, linewidths=0.8, alpha=0.7, zorder=1, rasterized=len(lines) > STROKES),
+        autolim=False,
+    )
 
 
 def _bar(axes: Axes, bar: Bar, y: float, free: float, scale: float, theme: Theme) -> None:
-    """A blocked call; its label stands in it, or after it if there is room, or is left away."""
+    """A blocked call; its label, or its name, stands in it, or after it if there is room, or is left away."""
+    width, colour = bar.end - bar.start, HIDDEN if bar.hidden else theme.blocked
     axes.broken_barh(
-        [(bar.start, bar.end - bar.start)], (y + 0.14, TALL - 0.28),
-        facecolor=HIDDEN if bar.hidden else theme.blocked, edgecolor=theme.lane, linewidth=1.5, zorder=3,
+        [(bar.start, width)], (y + 0.14, TALL - 0.28), facecolor=colour, zorder=3,
+        # The edge sets calls apart that follow each other; it would cover a bar that is hardly wider.
+        **({"edgecolor": theme.lane, "linewidth": 1.5} if width > SPACE * scale else {"edgecolor": colour}),
     )  # fmt: skip
-    length, inside = _length(bar.label, scale), "#ffffff" if bar.hidden else theme.ink
     middle = y + TALL / 2
-    if bar.end - bar.start >= length:
-        axes.text((bar.start + bar.end) / 2, middle, bar.label, color=inside, ha="center", va="center", zorder=4)
-    elif free - bar.end >= length:
+    for text in (bar.label, bar.label.rsplit(" ", 2)[0]):
+        if width >= length(text, scale):
+            inside = "#ffffff" if bar.hidden else theme.ink
+            axes.text((bar.start + bar.end) / 2, middle, text, color=inside, ha="center", va="center", zorder=4)
+            return
+    if free - bar.end >= length(bar.label, scale):
         axes.text(bar.end + SPACE * scale, middle, bar.label, color=theme.ink, ha="left", va="center", zorder=4)
 
 
-def _arrow(
-    axes: Axes, arrow: Arrow, y: float, thickness: float, lanes: dict[Lane, float], scale: float, theme: Theme
-) -> None:
-    """A packet: down or up to the shaper, its hold, and on to the other lane."""
+def _arrow(axes: Axes, arrow: Arrow, y: float, frame: Frame, scale: float, theme: Theme) -> None:
+    """A packet: down or up to the shaper, its hold, and on to the other side."""
     colour, width = COLOURS[arrow.kind], arrow.delivered - arrow.sent
     downwards = arrow.sender == "client"
-    edges = (lanes["client"], lanes["server"] + TALL)
-    origin, target = edges if downwards else edges[::-1]
-    if not thickness:
-        # Slanted from end to end, so that rounds and the growing window show.
-        ends = [arrow.sent, arrow.delivered]
-        axes.plot(ends, [origin, target], color=colour, linewidth=0.8, alpha=0.7, zorder=1)
-        return
+    origin, target = frame.edges if downwards else frame.edges[::-1]
     axes.plot([arrow.sent] * 2, [origin, y], color=colour, linewidth=1.1, zorder=1, solid_capstyle="butt")
     if arrow.dropped:
         axes.plot([arrow.delivered], [y], marker="x", color=theme.ink, markersize=6, markeredgewidth=1.6, zorder=5)
@@ -148,16 +131,13 @@ def _arrow(
         tip = target + (0.16 if downwards else -0.16)
         axes.plot([arrow.delivered] * 2, [y, tip], color=colour, linewidth=1.1, zorder=1, solid_capstyle="butt")
         axes.plot([arrow.delivered], [tip], marker="v" if downwards else "^", color=colour, markersize=4.5, zorder=2)
-    axes.broken_barh(
-        [(arrow.sent, width)], (y - 0.4 * thickness, 0.8 * thickness), facecolor=colour, linewidth=0, zorder=3
-    )
+    axes.broken_barh([(arrow.sent, width)], (y - 0.4, 0.8), facecolor=colour, linewidth=0, zorder=3)
     for step in arrow.steps:
-        axes.plot([step] * 2, [y - 0.4 * thickness, y + 0.4 * thickness], color=theme.paper, linewidth=1.2, zorder=4)
+        axes.plot([step] * 2, [y - 0.4, y + 0.4], color=theme.paper, linewidth=1.2, zorder=4)
     # In the widest part, so that no line runs through it.
-    marks = [arrow.sent, *arrow.steps, arrow.delivered]
-    since, until = max(pairwise(marks), key=lambda part: part[1] - part[0])
+    since, until = widest(arrow)
     for text in (f"{arrow.label} {width:.0f} ms", arrow.label):
-        if until - since >= _length(text, scale):
+        if until - since >= length(text, scale):
             on = "#ffffff" if arrow.kind in ("handshake", "other") else "#000000"
             axes.text((since + until) / 2, y, text, color=on, ha="center", va="center", zorder=5)
             return
@@ -173,16 +153,16 @@ def _beside(axes: Axes) -> Transform:
     return axes.get_yaxis_transform()
 
 
-def _axis(axes: Axes, theme: Theme, *, labelled: bool) -> None:
+def _axis(axes: Axes, theme: Theme, origin: str) -> None:
     axes.set_yticks([])
     axes.xaxis.grid(visible=True, color=theme.lane, linewidth=1, zorder=-1)
     axes.set_axisbelow(True)
-    axes.tick_params(axis="x", colors=theme.muted, length=3, labelbottom=labelled)
+    axes.tick_params(axis="x", colors=theme.muted, length=3, labelbottom=bool(origin))
     for name, spine in axes.spines.items():
         spine.set_visible(name == "bottom")
         spine.set_color(theme.muted)
-    if labelled:
-        axes.set_xlabel("ms since the client's connect", color=theme.ink)
+    if origin:
+        axes.set_xlabel(f"ms since {origin}", color=theme.ink)
 
 
 def _legend(figure: Figure, panels: Sequence[Panel], theme: Theme, size: float) -> None:

@@ -1,8 +1,8 @@
 """The figure: blocked calls and held packets along time, one panel per condition.
 
-Lanes are the client, the shaper and the server. A packet leaves its sender's lane, is
-held for the length of its bar, and goes on to the other lane; a blocked call is a bar in
-its end's lane. Colours are those of Okabe and Ito, which colour-blind readers can tell
+The client's lanes are above, the server's below, the shaper between them. A packet leaves
+its sender's side, is held for the length of its bar, and goes on to the other side; a
+blocked call is a bar in its task's lane. Colours are those of Okabe and Ito, which colour-blind readers can tell
 apart (https://jfly.uni-koeln.de/color/); an SVG turns dark where its viewer is.
 """
 
@@ -20,7 +20,7 @@ from shaper.errors import UsageError
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-Lane = Literal["client", "server"]
+Side = Literal["client", "server"]
 Kind = Literal["handshake", "ack", "data", "end", "other"]
 
 COLOURS: dict[Kind, str] = {
@@ -49,9 +49,9 @@ DARK = Theme(ink="#e6edf3", muted="#9198a1", paper="#0d1117", lane="#1c2128", bl
 
 @dataclass(frozen=True)
 class Bar:
-    """A blocked call; times in ms since the client's connect."""
+    """A blocked call, in the lane of this name; times in ms since the figure's origin."""
 
-    lane: Lane
+    lane: str
     start: float
     end: float
     label: str
@@ -60,9 +60,9 @@ class Bar:
 
 @dataclass(frozen=True)
 class Arrow:
-    """A packet: sent by one lane, held, and delivered to the other unless it was dropped."""
+    """A packet: sent by one side, held, and delivered to the other unless it was dropped."""
 
-    sender: Lane
+    sender: Side
     sent: float
     delivered: float
     label: str
@@ -73,12 +73,18 @@ class Arrow:
 
 @dataclass(frozen=True)
 class Panel:
-    """One condition."""
+    """One condition, or one traced program.
+
+    Attributes:
+        lanes: the names of those on the client's side and on the server's; with none there
+            and no packets, nothing is between them.
+    """
 
     title: str
     bars: Sequence[Bar]
     arrows: Sequence[Arrow]
     note: str = ""
+    lanes: tuple[Sequence[str], Sequence[str]] = (("client",), ("server",))
 
 
 def check(file: Path) -> None:
@@ -93,8 +99,8 @@ def check(file: Path) -> None:
         raise UsageError("a figure takes matplotlib: pip install 'shaper[figure]'")
 
 
-def write(panels: Sequence[Panel], file: Path, *, title: str) -> None:
-    """Draw the panels into a file, one below the other on one time axis.
+def write(panels: Sequence[Panel], file: Path, *, title: str, origin: str = "the client's connect") -> None:
+    """Draw the panels into a file, one below the other on one time axis, which begins at the origin.
 
     A name that ends in -dark.png gives a dark picture; .svg and .html follow their viewer.
 
@@ -104,9 +110,9 @@ def write(panels: Sequence[Panel], file: Path, *, title: str) -> None:
     from shaper.report.draw import draw
 
     if file.suffix == ".png":
-        draw(panels, title, DARK if file.stem.endswith("-dark") else LIGHT).savefig(file, dpi=150)
+        draw(panels, title, origin, DARK if file.stem.endswith("-dark") else LIGHT).savefig(file, dpi=150)
         return
-    svg = _svg(draw(panels, title, LIGHT))
+    svg = _svg(draw(panels, title, origin, LIGHT))
     if file.suffix == ".html":
         svg = PAGE.format(title=title, svg=svg[svg.index("<svg") :])
     file.write_text(svg, encoding="utf-8")

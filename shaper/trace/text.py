@@ -20,7 +20,8 @@ from shaper.trace.events import Event
 from shaper.trace.syscalls import BY_NUMBER, fields_of
 
 LINE = re.compile(
-    r"\s*(?P<comm>.+?)(?:-|\s+)(?P<tid>\d+)(?:/\d+)?\s+(?:\(\s*[-\d]+\)\s+)?\[(?P<cpu>\d+)\]"
+    # trace-cmd says from which of several buffers a line is.
+    r"(?:[^\s:]+:\s{2,})?\s*(?P<comm>.+?)(?:-|\s+)(?P<tid>\d+)(?:/\d+)?\s+(?:\(\s*[-\d]+\)\s+)?\[(?P<cpu>\d+)\]"
     r"\s+(?:(?P<flags>[^\s:]{4,6})\s+)?(?P<s>\d+)\.(?P<fraction>\d+):\s+(?:\w+:)?(?P<name>\w+):\s*(?P<rest>.*)"
 )
 LOST = re.compile(r"CPU:?\s*(\d+)\s*\[(?:LOST (\d+) EVENTS|(\d+) EVENTS DROPPED)\]")

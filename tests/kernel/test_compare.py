@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from shaper.trace.tracefs import obstacle
 from tests.schema import schema
 
 pytestmark = pytest.mark.usefixtures("network")
@@ -72,21 +73,46 @@ def test_an_ordinary_user(ordinary: Callable[..., subprocess.CompletedProcess[st
     assert [(row["waited_for"], row["hidden_by_netem"]) for row in rows] == [("data", True), ("end of file", True)]
 
 
+TALK = """
+import socket, os
+listening = socket.create_server(("127.0.0.1", 7000))
+if os.fork():
+    connection, _ = listening.accept()
+    while connection.recv(100): pass
+    os.wait()
+else:
+    with socket.create_connection(("127.0.0.1", 7000)) as connection: connection.sendall(b"x")
+"""
+SLOWED = (
+    "--condition",
+    "none",
+    "--condition",
+    "slow=delay:time=100ms",
+    "--repeat",
+    "1",
+    "--",
+    sys.executable,
+    "-c",
+    TALK,
+)
+
+
 def test_any_command() -> None:
-    talk = (
-        "import socket, os\n"
-        "listening = socket.create_server(('127.0.0.1', 7000))\n"
-        "if os.fork():\n"
-        "    connection, _ = listening.accept()\n"
-        "    while connection.recv(100): pass\n"
-        "    os.wait()\n"
-        "else:\n"
-        "    with socket.create_connection(('127.0.0.1', 7000)) as connection: connection.sendall(b'x')\n"
-    )
-    content, printed = compare(
-        "--condition", "none", "--condition", "slow=delay:time=100ms", "--repeat", "1", "--", sys.executable, "-c", talk
-    )  # fmt: skip
-    assert "times from strace" in printed
+    content, printed = compare(*SLOWED)
+    check_talk(content)
+    how = "strace" if obstacle() else "the kernel's tracer"
+    assert f"times from {how}" in printed
+
+
+def test_any_command_of_an_ordinary_user(ordinary: Callable[..., subprocess.CompletedProcess[str]]) -> None:
+    done = ordinary(*SHAPER, "compare", "--json", *SLOWED)
+    assert done.returncode == 0, done.stderr
+    content = json.loads(done.stdout)
+    check_talk(content)
+    assert content["times_from"].startswith("strace, which slows the command down (tracing needs root")
+
+
+def check_talk(content: dict[str, Any]) -> None:
     (connect,) = (row for row in content["rows"] if row["syscall"] == "connect")
     assert connect["cells"]["none"]["median_ms"] < 50
     assert 190 < connect["cells"]["slow"]["median_ms"] < 400

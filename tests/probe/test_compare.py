@@ -68,7 +68,7 @@ def test_many_calls_are_summed_up() -> None:
 
 
 def test_findings() -> None:
-    assert findings(Comparison("netcat", [NONE, NETEM, SPREAD], 5 * ms, "")) == [
+    assert findings(Comparison("netcat", [NONE, NETEM, SPREAD], 5 * ms)) == [
         "longer than under netem: client poll (end of file): 200.5 ms under netem, 400.0 ms under spread",
         "hidden by netem: server poll 1 (data): 0.0 ms under netem, 100.0 ms under spread",
         "hidden by netem: server poll 2 (end of file): 0.1 ms under netem, 99.0 ms under spread",
@@ -80,7 +80,7 @@ def test_it_fits_a_terminal() -> None:
 
     six = [Column(Condition(f"condition{number}"), SPREAD.waits) for number in range(5)]
     output = io.StringIO()
-    show(Comparison("netcat", [NETEM, *six], 5 * ms, "hand"), Console(file=output, width=WIDTH))
+    show(Comparison("netcat", [NETEM, *six], 5 * ms), Console(file=output, width=WIDTH))
     assert max(len(line.rstrip()) for line in output.getvalue().splitlines()) <= WIDTH
 
 

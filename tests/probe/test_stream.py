@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shaper.journal import Record
-from shaper.probe.stream import Stream
+from shaper.report.stream import Stream
 from tests.probe.stories import Story
 
 

@@ -29,7 +29,10 @@ def test_three_ways_to_measure_agree(tracer: None, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     found = json.loads(document.read_text())
 
-    own: Times = {(row["tid"], row["syscall"]): row["duration_ms"] for row in found["blockings"]}
+    # Those for packets; on a busy machine others are longer than the probe's threshold as well.
+    own: Times = {
+        (row["tid"], row["syscall"]): row["duration_ms"] for row in found["blockings"] if row["duration_ms"] > 50
+    }
     traced: Times = {
         (row["tid"], row["syscall"]): row["duration_ms"]
         for trace in found["traces"]

@@ -13,7 +13,7 @@ WHY = "this kernel has no tracefs"
 
 @pytest.fixture(autouse=True)
 def no_tracefs(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("shaper.trace.tracefs.obstacle", lambda: WHY)
+    monkeypatch.setattr("shaper.trace.tracing.obstacle", lambda: WHY)
 
 
 def test_strace_stands_in(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

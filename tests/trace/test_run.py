@@ -78,9 +78,10 @@ def test_a_spread_burst_makes_the_server_wait_for_its_data(shaper: Shaper) -> No
 
 
 def test_the_recording_is_kept_with_its_journal(shaper: Shaper, tmp_path: Path) -> None:
-    recording, chrome = tmp_path / "recording", tmp_path / "trace.json"
+    recording, chrome, figure = tmp_path / "recording", tmp_path / "trace.json", tmp_path / "figure.svg"
     shaper("run", "--policy", "delay:20ms", "--recording", recording, "--", "sh", "-c", NETCAT)
-    document = shaper("report", recording, "--command", "nc", "--chrome", chrome)
+    document = shaper("report", recording, "--command", "nc", "--chrome", chrome, "--figure", figure)
+    assert figure.read_text().startswith("<?xml")
     assert {row["task"] for row in document["blockings"]} == {"nc"}
     assert any(row["held"] for row in document["blockings"])
     entries = json.loads(chrome.read_text())["traceEvents"]

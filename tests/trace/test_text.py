@@ -37,6 +37,7 @@ cpus=1
           <idle>-0     [000]   100.050200: sched_switch:         swapper/0:0 [120] R ==> my app:42 [120]
           my app-42    [000]   100.050300: sys_exit:             NR 0 = 16
 """
+BUFFER = "\n".join(f"mine:     {line}" for line in TRACE_CMD.splitlines())
 PERF = """\
          swapper     0 [000]   100.000000:         sched:sched_switch: prev_comm=swapper/0 prev_pid=0 prev_prio=120 \
 prev_state=R ==> next_comm=my app next_pid=42 next_prio=120
@@ -69,7 +70,7 @@ def read(text: str, where: Path) -> Report:
     return report(read_trace(file))
 
 
-@pytest.mark.parametrize("text", [TRACEFS, TRACE_CMD, PERF], ids=["tracefs", "trace-cmd", "perf"])
+@pytest.mark.parametrize("text", [TRACEFS, TRACE_CMD, BUFFER, PERF], ids=["tracefs", "trace-cmd", "one buffer", "perf"])
 def test_the_same_story(text: str, tmp_path: Path) -> None:
     (row,) = read(text, tmp_path).blockings
     assert (row.task, row.tid, row.syscall, row.fd) == ("my app", 42, "read", 3)

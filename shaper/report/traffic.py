@@ -8,7 +8,7 @@ from functools import cached_property
 
 from shaper.journal import Record
 from shaper.packet import Flow
-from shaper.probe.stream import Stream
+from shaper.report.stream import Stream
 
 IPV4_UDP, IPV6_UDP = 28, 48
 """Bytes of the headers, without options."""
@@ -74,6 +74,14 @@ class Traffic:
         """All packets of the other direction."""
         protocol, source, _, destination = record.flow.split(" ")
         return self._directions.get(f"{protocol} {destination} > {source}") or Direction(())
+
+    def is_clients(self, record: Record) -> bool:
+        """Whether its sender opened the connection: the sender of the SYN, else of the first packet that was seen."""
+        first = min(
+            (each.sent[0] for each in (self.along(record), self.against(record)) if each.sent),
+            key=lambda sent: sent.arrived,
+        )
+        return (first.flow == record.flow) != (first.segment == "synack")
 
     def sent_to(self, flow: Flow) -> Direction:
         """What the end with this flow got; of all its peers, if the flow names none."""

@@ -1,0 +1,48 @@
+"""A journal's packets as the arrows of a figure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from itertools import accumulate
+
+from shaper.journal import Record
+from shaper.report.blocking import LABELS
+from shaper.report.figure import Arrow, Kind
+from shaper.report.traffic import Traffic
+from shaper.units import ms
+
+KINDS: dict[str, Kind] = {
+    "syn": "handshake", "synack": "handshake",
+    "handshake-ack": "ack", "pure-ack": "ack", "dup-ack": "ack", "window-update": "ack",
+    "data": "data", "udp": "data", "fin": "end", "rst": "end",
+}  # fmt: skip
+
+
+def arrows(records: Iterable[Record], origin: int) -> list[Arrow]:
+    """One for each packet, in the order of their arrival; times are ms since the origin (ns)."""
+    records = sorted(records, key=lambda record: record.arrived)
+    traffic = Traffic(records)
+    return [
+        Arrow(
+            "client" if traffic.is_clients(record) else "server",
+            (record.arrived - origin) / ms,
+            (record.begin - origin) / ms,
+            label(record, traffic),
+            KINDS.get(record.segment, "other"),
+            dropped=record.fate == "dropped",
+            # How late its verdict came counts to the last hold.
+            steps=tuple(
+                (record.arrived + held - origin) / ms for held in accumulate(hold.ns for hold in record.held[:-1])
+            ),
+        )
+        for record in records
+    ]
+
+
+def label(record: Record, traffic: Traffic) -> str:
+    """The packet by its flags and size: "SYN-ACK", "PSH 6 B"."""
+    if record.segment in ("data", "udp"):
+        size = traffic.size(record)
+        word = "PSH" if "P" in record.flags else "UDP" if record.segment == "udp" else "data"
+        return word if size is None else f"{word} {size} B"
+    return LABELS.get(record.segment, record.segment)

@@ -1,0 +1,55 @@
+"""A trace's report as a panel of the figure: a lane for each task that slept, and the packets between them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from shaper.journal import Record
+from shaper.report.arrows import arrows
+from shaper.report.blocking import Blocking, call_name
+from shaper.report.figure import Bar, Panel, Side
+from shaper.report.traffic import Traffic
+from shaper.trace.report import Report
+from shaper.units import ms
+
+MOST = 10
+"""Lanes; of more tasks those are drawn that slept longest."""
+
+
+def panel(report: Report, records: Iterable[Record]) -> Panel:
+    """The blockings that the report lists, and the packets of that time; times are ms since its first event.
+
+    Without packets there are no sides.
+    """
+    seen = [record for record in records if record.begin >= report.first and record.arrived <= report.last]
+    of_task: dict[int, list[Blocking]] = {}
+    for blocking in report.blockings:
+        of_task.setdefault(blocking.tid, []).append(blocking)
+    longest = sorted(of_task, key=lambda tid: -sum(blocking.duration for blocking in of_task[tid]))[:MOST]
+    lanes: dict[Side, list[str]] = {"client": [], "server": []}
+    bars, by_id, traffic = [], {record.id: record for record in seen}, Traffic(seen)
+    for tid, blockings in of_task.items():
+        if tid in longest:
+            name = f"{blockings[-1].task}[{tid}]"
+            lanes[_side(blockings, by_id, traffic) if seen else "client"].append(name)
+            bars += [_bar(name, blocking, report.first) for blocking in blockings]
+    note = f"{len(of_task) - MOST} more tasks slept" if len(of_task) > MOST else ""
+    return Panel("", bars, arrows(seen, report.first), note, (lanes["client"], lanes["server"]))
+
+
+def _side(blockings: Sequence[Blocking], by_id: dict[int, Record], traffic: Traffic) -> Side:
+    """Whose task this is: by what it does with connections, else by the packets that woke it."""
+    for blocking in blockings:
+        if blocking.role:
+            return "server" if blocking.role == "server" else "client"
+    for blocking in blockings:
+        if blocking.waker is not None and blocking.waker.kind == "packet" and blocking.held:
+            record = by_id.get(blocking.held[0].packet)
+            if record is not None:
+                return "server" if traffic.is_clients(record) else "client"
+    return "client"
+
+
+def _bar(lane: str, blocking: Blocking, origin: int) -> Bar:
+    start, end = ((time - origin) / ms for time in (blocking.start, blocking.end))
+    return Bar(lane, start, end, f"{call_name(blocking)} {blocking.duration / ms:.1f} ms")

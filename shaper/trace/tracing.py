@@ -1,0 +1,53 @@
+"""How a command is traced: by the kernel, or where that can't be, by strace."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+
+from shaper.journal import Record
+from shaper.trace.events import TraceError
+from shaper.trace.recorder import Recorder
+from shaper.trace.report import LISTED, Report, report
+from shaper.trace.source import read_trace
+from shaper.trace.tracefs import obstacle
+
+
+class Tracing:
+    """The tracing of one command.
+
+    Args:
+        command: what is to be traced.
+        directory: where to.
+
+    Attributes:
+        command: what is to be started.
+        trace: what `read_trace` then takes.
+        why_strace: why the kernel can't be asked and strace traces it; None if the kernel does.
+
+    Raises:
+        TraceError: neither is possible here.
+    """
+
+    def __init__(self, command: Sequence[str], directory: Path) -> None:
+        self.why_strace = obstacle()
+        self.command, self.trace = list(command), directory
+        if self.why_strace is not None:
+            strace = shutil.which("strace")
+            if strace is None:
+                raise TraceError(
+                    f"{self.why_strace}; strace would do without, but is not installed: apt install strace"
+                )
+            self.trace = directory / "calls.strace"
+            self.command = [strace, "-f", "-ttt", "-T", "-yy", "-o", str(self.trace), "--", *command]
+
+    def of(self, pid: int) -> AbstractContextManager[object]:
+        """Records while it is entered; the process must wait until then."""
+        return nullcontext() if self.why_strace is not None else Recorder(self.trace, [pid])
+
+    def report(self, records: Sequence[Record], pid: int, longest: int = LISTED) -> Report:
+        """What it says of the process and its descendants."""
+        pids = [] if self.why_strace is not None else [pid]
+        return report(read_trace(self.trace), records, pids=pids, listed=longest)
