@@ -4,6 +4,7 @@ The same core runs live, with the kernel's packets and its clock, and in `replay
 a capture's; the caller passes the time in:
 
     core.receive(packet, now)       a packet was taken
+    core.signal(policy, event, now) something happened that a policy asked to be told of
     core.next_deadline()            when to call due() at the latest
     core.due(now)                   the verdicts that are to be given by now
     core.close()                    all that is still held goes on
@@ -21,6 +22,7 @@ from shaper.failure import Failure
 from shaper.packet import Packet
 from shaper.pipeline import Pipeline
 from shaper.policy import Policy
+from shaper.signal import Kind, Signal
 from shaper.units import s
 from shaper.verdict import Verdict
 
@@ -58,6 +60,16 @@ class Core:
             pipeline.now = now
         self.taken += 1
         pipeline.enter(packet, self._connections.classify(packet, pipeline.now))
+
+    def signal(self, policy: str, signal: Signal, now: int) -> None:
+        """Tell a policy, by the name of its stage, of something that it asked for.
+
+        Raises:
+            ValueError: there is no stage of this name.
+        """
+        if now > self._pipeline.now:
+            self._advance(now)
+        self._pipeline.signal(policy, signal)
 
     def next_deadline(self) -> int | None:
         """When `due` has something to do next, in ns; None while nothing is planned."""
@@ -103,6 +115,11 @@ class Core:
                     pipeline.now = at
                 pipeline.release(seat, packet)
         pipeline.now = now
+
+    def listeners(self, kind: Kind) -> list[str]:
+        """The names of the stages whose policies ask for signals of this kind."""
+        policies = zip(self._pipeline.names, self._pipeline.prototypes, strict=True)
+        return [name for name, policy in policies if kind in policy.signals]
 
     # What has happened so far.
 

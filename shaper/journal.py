@@ -1,7 +1,7 @@
 """The journal: what happened to each packet, as JSON lines.
 
-The first line is the header, each further line one packet's verdict, in the order in
-which the verdicts were given. The format is that of `schemas/journal.json`.
+The first line is the header, each further line one packet's verdict or one signal, in
+the order in which they were given. The format is that of `schemas/journal.json`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ from typing import Any, NamedTuple, TextIO, TypeVar
 
 from shaper.errors import ShaperError
 from shaper.header import flow_key
-from shaper.packet import Packet
+from shaper.packet import Flow, Packet
+from shaper.signal import Given, Signal
 from shaper.verdict import Verdict
 
 VERSION = 1
@@ -149,6 +150,18 @@ class Journal:
             f'"by":{self._name(root.by)}}}\n'
         )
 
+    def signalled(self, given: Given) -> None:
+        """Note a signal that the core was given."""
+        line = {
+            "v": VERSION,
+            "signal": given.signal.kind,
+            "policy": given.policy,
+            "flow": str(given.signal.flow),
+            "at_ns": given.at,
+            "taken": given.taken,
+        }
+        self._write(json.dumps(line) + "\n")
+
     def _flow(self, packet: Packet) -> str:
         key = flow_key(packet.raw)
         flow = self._flows.get(key)
@@ -176,7 +189,25 @@ def read_journal(path: Path) -> tuple[Header, list[Record]]:
         lines = _lines(path, file)
         number, first = next(lines, (1, {}))
         header = _parse(path, number, first, _header)
-        return header, [_parse(path, number, line, _record) for number, line in lines]
+        return header, [_parse(path, number, line, _record) for number, line in lines if not _is_signal(line)]
+
+
+def read_signals(path: Path) -> list[Given]:
+    """The signals in a journal, as they were given; times are those of the capture made beside it.
+
+    Raises:
+        JournalError, OSError: see `read_journal`.
+    """
+    with path.open(encoding="utf-8") as file:
+        lines = _lines(path, file)
+        number, first = next(lines, (1, {}))
+        clocks = _parse(path, number, first, _header).clocks
+        signals = [_parse(path, number, line, _given) for number, line in lines if _is_signal(line)]
+    return [given._replace(at=given.at + clocks.realtime - clocks.monotonic) for given in signals]
+
+
+def _is_signal(line: Any) -> bool:
+    return isinstance(line, dict) and "signal" in line
 
 
 def _lines(path: Path, file: TextIO) -> Iterator[tuple[int, Any]]:
@@ -222,3 +253,8 @@ def _record(line: Any) -> Record:
         held=tuple(Held(hold["policy"], hold["ns"]) for hold in line["held"]),
         by=line["by"],
     )
+
+
+def _given(line: Any) -> Given:
+    signal = Signal(line["signal"], Flow.parse(line["flow"]))
+    return Given(line["policy"], signal, line["at_ns"], line["taken"])

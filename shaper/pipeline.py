@@ -16,6 +16,7 @@ from shaper.failure import FAULTS, Failure, PolicyError
 from shaper.packet import Packet
 from shaper.policy import Policy
 from shaper.seat import Seat, seat_for, stage_names
+from shaper.signal import Signal
 from shaper.verdict import Fate, Verdict
 
 _new = tuple.__new__
@@ -122,6 +123,22 @@ class Pipeline:
             answer = seat.policy.on_wake(self.now)
         except FAULTS as error:
             self._fail(seat, error, "on_wake", None)
+            return
+        if answer is not None:
+            self._carry_out(seat, answer, None)
+
+    def signal(self, policy: str, signal: Signal) -> None:
+        """Something happened that this stage asked for; the object that has the flow's packets is told."""
+        if policy not in self.names:
+            raise ValueError(f"there is no stage '{policy}'; there is {', '.join(self.names)}")
+        stage, track = self.names.index(policy), self._connections.known(signal.flow)
+        if track is None or track.seats is None or stage >= self._depth or track.seats[stage].is_failed:
+            return
+        seat = track.seats[stage]
+        try:
+            answer = seat.policy.on_signal(signal._replace(direction=track.direction), self.now)
+        except FAULTS as error:
+            self._fail(seat, error, "on_signal", None)
             return
         if answer is not None:
             self._carry_out(seat, answer, None)

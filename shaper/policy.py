@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from copy import copy
 from inspect import get_annotations
 from random import Random
@@ -12,6 +12,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 from shaper.action import Action
 from shaper.packet import Packet
 from shaper.segment import CLASSES
+from shaper.signal import Kind, Signal
 from shaper.units import Bound, Limit, Unit
 
 Answer = Action | Iterable[Action] | None
@@ -82,6 +83,15 @@ class Policy:
 
     def on_wake(self, now: int) -> Answer:
         """The time of a Wake has come (ns)."""
+        return None
+
+    @property
+    def signals(self) -> Collection[Kind]:
+        """The kinds of signals that it asks for; none, for most policies."""
+        return ()
+
+    def on_signal(self, signal: Signal, now: int) -> Answer:
+        """Something that it asked for has happened outside the packets (ns)."""
         return None
 
     @property

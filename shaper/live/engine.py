@@ -22,8 +22,10 @@ from shaper.live.alarm import Alarm
 from shaper.live.inject import Injector
 from shaper.live.lateness import Holds
 from shaper.live.queue import Queue
+from shaper.live.readers import Readers
 from shaper.live.record import Recorder
 from shaper.packet import Packet
+from shaper.signal import Given, Signal
 from shaper.units import ms, s, us
 from shaper.verdict import Verdict
 
@@ -65,6 +67,7 @@ class Engine:
         queue: where the packets come from.
         injector: sends packets that policies make.
         recorder: is told of each packet, if given.
+        readers: watches the sockets that packets go to, if some policy asks for that.
         one_by_one: write each verdict by itself, so that what it causes in the kernel can be told apart.
 
     Attributes:
@@ -73,7 +76,14 @@ class Engine:
     """
 
     def __init__(
-        self, core: Core, queue: Queue, injector: Injector, *, recorder: Recorder | None, one_by_one: bool
+        self,
+        core: Core,
+        queue: Queue,
+        injector: Injector,
+        *,
+        recorder: Recorder | None,
+        readers: Readers | None = None,
+        one_by_one: bool,
     ) -> None:
         self.holds = Holds()
         self._core = core
@@ -81,11 +91,14 @@ class Engine:
         self.injector = injector
         self._injected = 0
         self._recorder = recorder
+        self._readers = readers
         self._one_by_one = one_by_one
         self._alarm = Alarm()
         self._epoll = select.epoll()
         self._epoll.register(queue.fileno(), select.EPOLLIN)
         self._epoll.register(self._alarm.fileno(), select.EPOLLIN)
+        if readers is not None:
+            self._epoll.register(readers.fileno(), select.EPOLLIN)
 
     async def run(self) -> None:
         """Shape until cancelled."""
@@ -135,7 +148,18 @@ class Engine:
                 self._recorder.arrived(packet)
         for packet in packets:
             receive(packet, packet.arrived)
+        if self._readers is not None:
+            self._see_who_reads(self._readers)
         return packets
+
+    def _see_who_reads(self, readers: Readers) -> None:
+        now = time.monotonic_ns()
+        for flow in readers.look(now):
+            for policy in self._core.listeners("drained"):
+                given = Given(policy, Signal("drained", flow), now, self._core.taken)
+                self._core.signal(given.policy, given.signal, given.at)
+                if self._recorder is not None:
+                    self._recorder.signalled(given)
 
     def answer(self, verdicts: Sequence[Verdict], at: int = 0) -> None:
         """Carry the verdicts out, in their order; one write for all waits for a time (ns)."""
@@ -162,6 +186,8 @@ class Engine:
             self._queue.answer(verdicts, at)
         end = time.monotonic_ns()
         self.holds.add(verdicts, end)
+        if self._readers is not None:
+            self._readers.delivered(verdicts, end)
         if self._recorder is not None:
             tid = threading.get_native_id()
             for verdict in verdicts:

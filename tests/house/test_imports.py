@@ -27,7 +27,7 @@ HOUSE = """
     seat chance answer
     script failure
     policy
-    segment action craft verdict
+    segment action craft verdict signal
     packet
     checksum
     header units errors schemas templates policies iptables
