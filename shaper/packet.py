@@ -174,11 +174,13 @@ class Packet:
         self._holds = (*holds, (policy, duration))
 
     def scapy(self) -> Layers:
-        """The packet's layers, dissected by scapy; a new object on each call."""
+        """The packet's layers, dissected by scapy; a new object on each call. What is no IP packet is Raw."""
         # Importing scapy takes most of a second, so only those who ask for it pay.
         from scapy.layers import inet, inet6
+        from scapy.packet import Raw
 
-        return inet6.IPv6(self.raw) if self.ip.version == 6 else inet.IP(self.raw)
+        kind = {4: inet.IP, 6: inet6.IPv6}.get(self.ip.version, Raw)
+        return kind(self.raw)
 
     def with_raw(self, raw: bytes, *, fix: bool = True) -> Packet:
         """This packet with other bytes.

@@ -22,7 +22,7 @@ HOUSE = """
     load
     netem core
     pipeline
-    lint connections
+    lint purity connections
     options agenda
     seat chance answer
     script failure
