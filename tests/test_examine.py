@@ -54,9 +54,7 @@ def test_io_is_found_wherever_it_is_done(tmp_path: Path) -> None:
 
 
 def test_state_that_outlives_a_run_is_found(tmp_path: Path) -> None:
-    body = (
-        "    def on_packet(self, packet, now):\n        ids.append(0)\n        return Send(packet, now + len(ids))\n"
-    )
+    body = "    def on_packet(self, packet, now):\n        ids.append(0)\n        return Send(packet, now + len(ids))\n"
     assert examine(write(tmp_path, f"{body}\nids = []\n"), 100).differs is not None
 
 
