@@ -144,7 +144,7 @@ def picture(figures: dict[str, list[dict[str, Any]]]) -> None:
             left.step(times, [size / 1e6 for size in sizes], where="post", color=condition.colour, label=condition.name)
         left.set(xlim=(0, 400), xlabel="ms since the connection stood", ylabel="MB read")
         left.set_title("bulk: each step is one wake-up of the reader", loc="left")
-        left.legend(title="the reader …", frameon=False, loc="lower right")
+        left.legend(title="the reader …", frameon=False, loc="upper right")
         answers = [median(one["answer_ms"] for one in figures[condition.name]) for condition in CONDITIONS]
         bars = right.barh([c.name for c in CONDITIONS], answers, color=[c.colour for c in CONDITIONS])
         right.bar_label(bars, [f" {answer:.1f} ms" for answer in answers])

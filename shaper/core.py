@@ -50,6 +50,7 @@ class Core:
         self._connections = Connections()
         self._pipeline = Pipeline(pipeline, self._connections, seed, max_hold)
         self._agenda = self._pipeline.agenda
+        self._is_closed = False
 
     def receive(self, packet: Packet, now: int) -> None:
         """A packet was taken at `now`; a time before the last one counts as that one."""
@@ -67,9 +68,17 @@ class Core:
         Raises:
             ValueError: there is no stage of this name.
         """
-        if now > self._pipeline.now:
+        pipeline = self._pipeline
+        if policy not in pipeline.names:
+            raise ValueError(f"there is no stage '{policy}'; there is {', '.join(pipeline.names)}")
+        if now > pipeline.now:
             self._advance(now)
-        self._pipeline.signal(policy, signal)
+        track = self._connections.known(signal.flow)
+        if track is None or track.seats is None or self._is_closed:
+            return
+        seat = track.seats[pipeline.names.index(policy)]
+        if not seat.is_failed:
+            pipeline.wake(seat, signal._replace(direction=track.direction))
 
     def next_deadline(self) -> int | None:
         """When `due` has something to do next, in ns; None while nothing is planned."""
@@ -97,6 +106,7 @@ class Core:
                 seat.let_go(packet, pipeline.now)
                 waiting.append(packet)
         pipeline.retire()
+        self._is_closed = True
         for packet in sorted(waiting, key=Packet.order):
             pipeline.conclude(packet, "sent")
         return self.due(pipeline.now)
@@ -108,6 +118,7 @@ class Core:
             at, number, seat, packet = agenda.pop()
             if packet is None:
                 if seat.wake == at:
+                    seat.wake = None
                     pipeline.now = max(at, pipeline.now)
                     pipeline.wake(seat)
             elif (packet.origin or packet).plan == number:

@@ -13,7 +13,7 @@ from shaper.action import Action
 from shaper.packet import Packet
 from shaper.segment import CLASSES
 from shaper.signal import Kind, Signal
-from shaper.units import Bound, Limit, Unit
+from shaper.units import Bound, Limit, Share, Unit
 
 Answer = Action | Iterable[Action] | None
 
@@ -63,6 +63,8 @@ class Policy:
     """Shape packets from the connection's opener, to it, or both."""
     scope: Literal["flow", "connection", "queue"] = "flow"
     """One object per direction of a connection, per connection, or for all packets, like a link."""
+    connections: Share = 1.0
+    """Shape this share of the connections alone, chosen by chance; others pass untouched."""
     limit: Bound = Limit()
     """The most one object may hold; packets beyond it are dropped."""
 
