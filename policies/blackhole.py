@@ -1,6 +1,8 @@
 """blackhole: for a while, every packet is dropped."""
 
-from shaper import Drop, Packet, Policy, Time, ms, s
+from typing import Literal
+
+from shaper import Action, Drop, Packet, Policy, Send, Time, Wake, ms, reset_receiver, reset_sender, s
 
 
 class Blackhole(Policy):
@@ -8,7 +10,7 @@ class Blackhole(Policy):
 
     Neither end is told: what a broken link or a firewall that forgot the connection does.
     TCP retransmits with growing pauses (RFC 6298, section 5.5), so the stall is longer
-    than the hole.
+    than the hole. With `then=reset`, the connection ends with it.
 
     # blackhole after=20ms duration=50ms
     +0     < a
@@ -27,12 +29,26 @@ class Blackhole(Policy):
     """When it begins, counted from the first packet."""
     duration: Time = 500 * ms
     """How long it lasts; 0: for ever."""
+    then: Literal["pass", "reset"] = "pass"
+    """Once it is over: packets pass again, or both ends get a RST at once, if any segment was lost."""
 
     def start(self) -> None:
         self._begin: int | None = None
+        self._first: Packet | None = None
 
-    def on_packet(self, packet: Packet, now: int) -> Drop | None:
+    def on_packet(self, packet: Packet, now: int) -> Action | list[Action] | None:
         if self._begin is None:
             self._begin = now + self.after
-        is_over = self.duration and now >= self._begin + self.duration
-        return None if now < self._begin or is_over else Drop(packet)
+        end = self._begin + self.duration
+        if now < self._begin or (self.duration and now >= end):
+            return None
+        if self.then == "reset" and self.duration and self._first is None and packet.tcp is not None:
+            # The first that is lost has the numbers that both ends wait for.
+            self._first = packet
+            return [Drop(packet), Wake(end)]
+        return Drop(packet)
+
+    def on_wake(self, now: int) -> list[Action]:
+        assert self._first is not None
+        resets = (reset_receiver(self._first), reset_sender(self._first))
+        return [Send(reset) for reset in resets if reset is not None]

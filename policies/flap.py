@@ -2,7 +2,10 @@
 
 from typing import Literal
 
-from shaper import Action, Drop, Duration, Packet, Policy, Send, Time, ms, s
+from shaper import Action, Drop, Duration, Packet, Policy, Send, Time, ms, s, us
+
+SHORTEST = 100 * us
+"""However rarely a packet comes, not so many turns have to be drawn that it takes long."""
 
 
 class Flap(Policy):
@@ -32,13 +35,31 @@ class Flap(Policy):
     packets: Literal["drop", "hold"] = "drop"
     """What becomes of packets while it is down."""
 
+    times: Literal["constant", "exponential"] = "constant"
+    """exponential: `up` and `down` are means, as of Mahimahi's mm-onoff; each time is drawn by chance."""
+
     def start(self) -> None:
-        self._begin: int | None = None
+        self._is_up = True
+        # When it goes down or comes up next.
+        self._until: int | None = None
 
     def on_packet(self, packet: Packet, now: int) -> Action | None:
-        if self._begin is None:
-            self._begin = now
-        since_up = (now - self._begin) % (self.up + self.down) if self.down else 0
-        if not self.down or since_up < self.up:
+        if not self.down:
             return None
-        return Drop(packet) if self.packets == "drop" else Send(packet, at=now - since_up + self.up + self.down)
+        if self._until is None:
+            self._until = now + self._draw(self.up)
+        elif self.times == "constant":
+            # Whole turns that nobody saw.
+            self._until += max(0, now - self._until) // (self.up + self.down) * (self.up + self.down)
+        while self._until <= now:
+            self._is_up = not self._is_up
+            self._until += self._draw(self.up if self._is_up else self.down)
+        if self._is_up:
+            return None
+        return Drop(packet) if self.packets == "drop" else Send(packet, at=self._until)
+
+    def _draw(self, time: int) -> int:
+        """How long it is up or down this time."""
+        if self.times == "constant" or not time:
+            return time
+        return max(SHORTEST, round(self.random.expovariate(1 / time)))

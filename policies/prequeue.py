@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from shaper import UNIFORM, Action, Chance, Count, Duration, Hold, Packet, Policy, Send, Shape, Size, Wake, ms
+from shaper import UNIFORM, Action, Chance, Count, Duration, Hold, Packet, Policy, Send, Shape, Signal, Size, Wake, ms
 
 # include/linux/skbuff.h, SKB_TRUESIZE: what the kernel charges beyond a packet's own bytes, on a 64-bit machine.
 OVERHEAD = 576
@@ -21,6 +21,10 @@ class Prequeue(Policy):
     messages. The rules are the kernel's: tcp_prequeue() in net/ipv4/tcp_ipv4.c and
     tcp_delack_timer_handler() in tcp_timer.c. Its counters are named as the kernel's.
 
+    With `hold=acks` data passes, and the ACKs that answer it wait until the reader would have
+    run; with `reader=process` until the real one has. The kernel's own delayed ACKs come on
+    top. To be the last policy of several, since nothing comes between it and the receiver.
+
     Not emulated: who pays. The kernel charged the work to the reader; here no one can.
 
     # prequeue wake=30ms
@@ -35,8 +39,10 @@ class Prequeue(Policy):
     needs = "headers"
     shorthand = "wake"
 
-    reader: Literal["blocking", "poll", "none"] = "blocking"
-    """blocking: a process sleeps in recv. Others never use the prequeue: poll, none."""
+    reader: Literal["blocking", "poll", "none", "process"] = "blocking"
+    """blocking: a process sleeps in recv. Others never use the prequeue: poll, none. process: the real
+    one at the other end of the connection, which has run when it has emptied its socket; `hold=acks`
+    then goes without saying, and `wake` and `busy` have no say."""
     wake: Duration = 5 * ms
     """How long the reader takes to be scheduled, on average."""
     jitter: Duration = 0
@@ -63,31 +69,44 @@ class Prequeue(Policy):
     def start(self) -> None:
         self._receivers = {direction: Receiver(self) for direction in ("original", "reply")}
 
+    @property
+    def signals(self) -> tuple[Literal["drained"], ...]:
+        return ("drained",) if self.reader == "process" and not self.low_latency else ()
+
     def on_packet(self, packet: Packet, now: int) -> list[Action] | None:
-        if self.reader != "blocking" or self.low_latency or packet.tcp is None:
+        if self.reader in ("poll", "none") or self.low_latency or packet.tcp is None:
             return None
         # Nobody can sleep in recv on a connection that is not yet established.
         if packet.segment in ("syn", "synack", "handshake-ack"):
             return None
-        actions: list[Action] = []
-        if self.hold == "acks":
-            peer = self._receivers["reply" if packet.direction == "original" else "original"]
-            if packet.segment == "pure-ack" and peer.is_waiting:
-                peer.keep(packet)
-                return [Hold(packet), *self._next_wake()]
         receiver = self._receivers[packet.direction]
-        released = receiver.segment(packet, now)
-        if self.hold == "data" and receiver.has(packet):
-            actions.append(Hold(packet))
-        return [*actions, *(Send(one) for one in released), *self._next_wake()]
+        if not self.lets_data_pass:
+            released = receiver.segment(packet, now)
+            return [Hold(packet), *self._go_on(released)] if receiver.has(packet) else self._go_on(released)
+        # Where this packet comes from.
+        sender = self._receivers["reply" if packet.direction == "original" else "original"]
+        if packet.segment == "pure-ack" and sender.is_waiting:
+            sender.keep(packet)
+            return [Hold(packet), *self._go_on([])]
+        # What acknowledges as much, and is not held, would make the ACKs before it stale.
+        return self._go_on([*sender.give_back(), packet, *receiver.segment(packet, now)])
 
     def on_wake(self, now: int) -> list[Action]:
-        released = [packet for receiver in self._receivers.values() for packet in receiver.time_passes(now)]
-        return [*(Send(packet) for packet in released), *self._next_wake()]
+        return self._go_on([one for receiver in self._receivers.values() for one in receiver.time_passes(now)])
 
-    def _next_wake(self) -> list[Action]:
+    def on_signal(self, signal: Signal, now: int) -> list[Action]:
+        """The receiver's process has taken all that its socket had."""
+        return self._go_on(self._receivers[signal.direction].process())
+
+    @property
+    def lets_data_pass(self) -> bool:
+        """Segments go on at once, and what they are answered with waits instead."""
+        return self.hold == "acks" or self.reader == "process"
+
+    def _go_on(self, packets: list[Packet]) -> list[Action]:
+        """These go on, and it is woken when more may."""
         times = [time for receiver in self._receivers.values() for time in receiver.times()]
-        return [Wake(min(times))] if times else []
+        return [*map(Send, packets), *([Wake(min(times))] if times else [])]
 
 
 class Receiver:
@@ -118,6 +137,11 @@ class Receiver:
         """Hold an ACK of its own back until its reader has run."""
         self._packets.append(packet)
 
+    def give_back(self) -> list[Packet]:
+        """What it holds, which nobody waits for any more."""
+        packets, self._packets = self._packets, []
+        return packets
+
     def segment(self, packet: Packet, now: int) -> list[Packet]:
         """A segment arrives; returns what goes on by that."""
         policy, tcp = self._policy, packet.tcp
@@ -127,15 +151,15 @@ class Receiver:
         policy.tally("TCPPrequeued")
         self._segments += 1
         self._memory += packet.length + OVERHEAD
-        if policy.hold == "data":
+        if not policy.lets_data_pass:
             self._packets.append(packet)
         if self._unlocks is not None:
             return []  # the backlog of a locked socket, processed when it is unlocked
         if self._memory > policy.rcvbuf or 0 < policy.max_segments <= self._segments:
             policy.tally("TCPPrequeueDropped", self._segments)
-            return self._process()
+            return self.process()
         if self._segments == 1:
-            if self._runs is None:
+            if self._runs is None and policy.reader == "blocking":
                 self._runs = now + self._takes_to_wake()
             if self._timer is None:
                 self._timer = now + policy.rto_min * 3 // 4
@@ -147,7 +171,7 @@ class Receiver:
             self._runs, self._unlocks = None, now + self._policy.busy
         if self._unlocks is not None and now >= self._unlocks:
             self._unlocks = None
-            return self._process()
+            return self.process()
         if self._timer is not None and now >= self._timer:
             if self._unlocks is not None:
                 self._policy.tally("DelayedACKLocked")
@@ -156,15 +180,14 @@ class Receiver:
             self._timer = None
             if self._segments:
                 self._policy.tally("TCPSchedulerFailed")
-            return self._process()
+            return self.process()
         return []
 
-    def _process(self) -> list[Packet]:
+    def process(self) -> list[Packet]:
         """All that is queued goes through TCP, which then acknowledges by its own rules."""
-        packets, self._packets = self._packets, []
         self._segments = self._memory = 0
         self._timer = None
-        return packets
+        return self.give_back()
 
     def _takes_to_wake(self) -> int:
         policy = self._policy

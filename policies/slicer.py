@@ -27,6 +27,8 @@ class Slicer(Policy):
 
     size: Count = 64
     """The most bytes of payload in a piece; 0: segments stay whole."""
+    variation: Count = 0
+    """How far sizes spread around `size`, which is the mean of the pieces then; the last has what is left."""
     gap: Duration = 1 * ms
     """The time between two pieces; a following packet of the flow waits for them."""
 
@@ -41,15 +43,24 @@ class Slicer(Policy):
         header = packet.raw[: packet.length - tcp.payload]
         payload = packet.raw[packet.length - tcp.payload : packet.length]
         actions: list[Action] = []
-        for offset in range(0, tcp.payload, self.size):
-            piece = payload[offset : offset + self.size]
-            is_last = offset + self.size >= tcp.payload
+        offset = 0
+        while offset < tcp.payload:
+            piece = payload[offset : offset + self._size()]
+            is_last = offset + len(piece) == tcp.payload
             raw = bytearray(header + piece)
             raw[packet.ip.transport + 4 : packet.ip.transport + 8] = pack("!I", (tcp.seq + offset) % (1 << 32))
             if not is_last:
                 raw[packet.ip.transport + 13] &= ~LAST
             # The first piece stands for the packet as it came, the others are new.
             whole = packet.copy() if offset else packet
-            self._until = at + offset // self.size * self.gap
-            actions.append(Send(whole.with_raw(bytes(raw)), at=self._until))
+            self._until = at
+            actions.append(Send(whole.with_raw(bytes(raw)), at=at))
+            offset += len(piece)
+            at += self.gap
         return actions
+
+    def _size(self) -> int:
+        """How many bytes the next piece has at most."""
+        if not self.variation:
+            return self.size
+        return max(1, self.random.randint(self.size - self.variation, self.size + self.variation))

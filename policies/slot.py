@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from shaper import UNIFORM, Action, Chance, Count, Duration, Hold, Packet, Policy, Send, Shape, Size, Wake, ms
+from shaper import UNIFORM, Action, Chance, Count, Duration, Hold, Packet, Policy, Send, Shape, Share, Size, Wake, ms
 
 
 class Slot(Policy):
@@ -33,6 +33,8 @@ class Slot(Policy):
     """How far the times spread around `delay`: at most, or the standard deviation, see `distribution`."""
     distribution: Shape = UNIFORM
     """How the times spread around `delay`."""
+    probability: Share = 1.0
+    """Whether a packet that comes after a pause opens a slot; else it goes on at once."""
     packets: Count = 0
     """The most packets in a slot; 0: any number."""
     bytes: Size = 0
@@ -44,6 +46,8 @@ class Slot(Policy):
 
     def on_packet(self, packet: Packet, now: int) -> list[Action] | None:
         if not (self.min_delay or self.max_delay or self.delay or self.jitter):
+            return None
+        if not self._queue and self.probability < 1 and not self._chance.happens(self.probability):
             return None
         self._queue.append(packet)
         return [Hold(packet)] if len(self._queue) > 1 else [Hold(packet), self._next_slot(now)]

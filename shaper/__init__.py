@@ -18,6 +18,7 @@ from shaper.craft import reset_receiver, reset_sender, tcp_options, too_big
 from shaper.packet import Flow, Packet, TruncatedPacket
 from shaper.policy import Answer, Classes, Policy
 from shaper.script import Script, Stream
+from shaper.signal import Signal
 from shaper.units import (
     Bound,
     Count,
@@ -58,6 +59,7 @@ __all__ = [
     "Send",
     "Shape",
     "Share",
+    "Signal",
     "Size",
     "Stream",
     "Time",

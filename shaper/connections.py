@@ -9,7 +9,7 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from shaper.header import ACK, SYN, flow_key
-from shaper.packet import Packet
+from shaper.packet import Flow, Packet
 from shaper.segment import Sender, classify_other
 from shaper.units import s
 
@@ -85,6 +85,10 @@ class Connections:
         packet.track = track
         track.connection.seen = now
         return track
+
+    def known(self, flow: Flow) -> Track | None:
+        """The track of a flow; None if no packet of its connection was seen lately."""
+        return self._tracks.get(flow.key)
 
     def find(self, packet: Packet, now: int) -> Track:
         """The track of a packet that a policy made; its sender's state stays as it is."""

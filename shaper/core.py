@@ -4,6 +4,7 @@ The same core runs live, with the kernel's packets and its clock, and in `replay
 a capture's; the caller passes the time in:
 
     core.receive(packet, now)       a packet was taken
+    core.signal(policy, event, now) something happened that a policy asked to be told of
     core.next_deadline()            when to call due() at the latest
     core.due(now)                   the verdicts that are to be given by now
     core.close()                    all that is still held goes on
@@ -21,6 +22,7 @@ from shaper.failure import Failures
 from shaper.packet import Packet
 from shaper.pipeline import Pipeline
 from shaper.policy import Policy
+from shaper.signal import Kind, Signal
 from shaper.units import s
 from shaper.verdict import Verdict
 
@@ -48,6 +50,7 @@ class Core:
         self._connections = Connections()
         self._pipeline = Pipeline(pipeline, self._connections, seed, max_hold)
         self._agenda = self._pipeline.agenda
+        self._is_closed = False
 
     def receive(self, packet: Packet, now: int) -> None:
         """A packet was taken at `now`; a time before the last one counts as that one."""
@@ -58,6 +61,24 @@ class Core:
             pipeline.now = now
         self.taken += 1
         pipeline.enter(packet, self._connections.classify(packet, pipeline.now))
+
+    def signal(self, policy: str, signal: Signal, now: int) -> None:
+        """Tell a policy, by the name of its stage, of something that it asked for.
+
+        Raises:
+            ValueError: there is no stage of this name.
+        """
+        pipeline = self._pipeline
+        if policy not in pipeline.names:
+            raise ValueError(f"there is no stage '{policy}'; there is {', '.join(pipeline.names)}")
+        if now > pipeline.now:
+            self._advance(now)
+        track = self._connections.known(signal.flow)
+        if track is None or track.seats is None or self._is_closed:
+            return
+        seat = track.seats[pipeline.names.index(policy)]
+        if not seat.is_failed:
+            pipeline.wake(seat, signal._replace(direction=track.direction))
 
     def next_deadline(self) -> int | None:
         """When `due` has something to do next, in ns; None while nothing is planned."""
@@ -87,6 +108,7 @@ class Core:
                 seat.let_go(packet.root, pipeline.now)
                 waiting.append(packet)
         pipeline.retire()
+        self._is_closed = True
         for packet in sorted(waiting, key=Packet.order):
             pipeline.conclude(packet, "sent")
         return self.due(pipeline.now)
@@ -97,12 +119,18 @@ class Core:
         for at, number, seat, packet in self._agenda.until(now):
             if packet is None:
                 if seat.wake == at:
+                    seat.wake = None
                     pipeline.now = max(at, pipeline.now)
                     pipeline.wake(seat)
             elif (packet.origin or packet).plan == number:
                 if at > pipeline.now:
                     pipeline.now = at
                 pipeline.release(seat, packet)
+
+    def listeners(self, kind: Kind) -> list[str]:
+        """The names of the stages whose policies ask for signals of this kind."""
+        policies = zip(self._pipeline.names, self._pipeline.prototypes, strict=True)
+        return [name for name, policy in policies if kind in policy.signals]
 
     # What has happened so far.
 

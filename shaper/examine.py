@@ -6,12 +6,9 @@ fragments and junk, from a seed, through the core in virtual time.
 
 from __future__ import annotations
 
-import ast
-import inspect
 import time
 from collections.abc import Iterator
 from functools import cache
-from pathlib import Path
 from random import Random
 from typing import NamedTuple
 
@@ -20,6 +17,7 @@ from shaper.header import ACK, FIN, PSH, RST, SYN
 from shaper.load import load
 from shaper.packet import Packet
 from shaper.policy import Policy
+from shaper.purity import Witness, impurities
 from shaper.timeline import StoryError, check, stories_of
 from shaper.timeline.look import Ends, Look, bytes_of
 from shaper.units import ms, s
@@ -27,22 +25,8 @@ from shaper.units import ms, s
 PACKETS = 10_000
 SEED = 1
 
-# Modules whose use makes a policy depend on more than its packets and their times, and what to use instead.
-IMPURE = {
-    "time": "use `now`, which every hook is given",
-    "datetime": "use `now`, which every hook is given",
-    "random": "use `self.random`, which the seed decides",
-    "secrets": "use `self.random`, which the seed decides",
-    "socket": "a policy does no I/O; return Send of a new Packet to inject one",
-    "subprocess": "a policy does no I/O",
-    "threading": "the core calls one hook at a time; return Wake to be called again",
-    "asyncio": "the core calls one hook at a time; return Wake, or write a Script",
-    "trio": "the core calls one hook at a time; return Wake, or write a Script",
-}
 Fate = tuple[str, int, bytes]
 """What a verdict says: fate, time, bytes."""
-
-IMPURE_CALLS = {"open": "a policy does no I/O", "input": "a policy does no I/O"}
 
 
 class Findings(NamedTuple):
@@ -82,10 +66,11 @@ def examine(spec: str, packets: int = PACKETS) -> Findings:
     policy = load(spec)
     told, otherwise = _stories(type(policy))
     core, first, took = _fates(policy, packets)
-    _, second, _ = _fates(load(spec), packets)
+    with Witness(type(policy)) as witness:
+        _, second, _ = _fates(policy, packets)
     differs = next((number for number in first if first[number] != second.get(number)), None)
     failure = str(core.failures[0]) if core.failures else None
-    impure = tuple(_impurities(type(policy)))
+    impure = tuple(f"line {line} {what}" for line, what in sorted((witness.seen | impurities(type(policy))).items()))
     return Findings(told, otherwise, packets, packets / took, core.cut_short, differs, failure, impure)
 
 
@@ -151,25 +136,3 @@ def _raw(random: Random, number: int, numbers: dict[Ends, int]) -> bytes:
     numbers[ends] = sequence + payload
     acked = numbers.get(ends.reverse, 1) if flags & ACK else 0
     return bytes_of(Look("tcp", payload, flags, sequence, acked), ends, number)
-
-
-def _impurities(policy: type[Policy]) -> Iterator[str]:
-    """Imports and calls by which it would depend on more than packets and times."""
-    try:
-        file = inspect.getsourcefile(policy)
-        tree = ast.parse(Path(file or "").read_text())
-    except (OSError, TypeError):
-        return
-    for node in ast.walk(tree):
-        if not isinstance(node, ast.Import | ast.ImportFrom | ast.Call):
-            continue
-        modules: list[str] = []
-        if isinstance(node, ast.Import):
-            modules = [alias.name.partition(".")[0] for alias in node.names]
-        elif isinstance(node, ast.ImportFrom):
-            modules = [(node.module or "").partition(".")[0]]
-        elif isinstance(node.func, ast.Name) and node.func.id in IMPURE_CALLS:
-            yield f"line {node.lineno} calls {node.func.id}(): {IMPURE_CALLS[node.func.id]}"
-        for module in modules:
-            if module in IMPURE:
-                yield f"line {node.lineno} imports {module}: {IMPURE[module]}"

@@ -9,7 +9,7 @@ from typing import Any
 from shaper.options import options_of
 from shaper.policy import Policy
 
-HOOKS = ("start", "on_packet", "on_wake")
+HOOKS = ("start", "on_packet", "on_wake", "on_signal")
 
 
 def lint(policy: type[Policy]) -> str | None:

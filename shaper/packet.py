@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
@@ -13,6 +14,10 @@ if TYPE_CHECKING:
 
     from shaper.connections import Track
     from shaper.seat import Seat
+
+
+FLOW = re.compile(r"(\S+) (\S+) > (\S+)")
+END = re.compile(r"(?:\[(.+)\]|([^:]+)):(\d+)")
 
 
 class TruncatedPacket(ValueError):
@@ -37,6 +42,26 @@ class Flow(NamedTuple):
         protocol = PROTOCOLS.get(ip.protocol, str(ip.protocol))
         return cls(protocol, str(ip_address(ip.source)), sport, str(ip_address(ip.destination)), dport)
 
+    @classmethod
+    def parse(cls, text: str) -> Flow:
+        """A flow as `str` writes it: "tcp 127.0.0.1:40000 > [::1]:8765".
+
+        Raises:
+            ValueError: not such a text.
+        """
+        match = FLOW.fullmatch(text)
+        if match is None:
+            raise ValueError(f"'{text}' is no flow, such as tcp 127.0.0.1:40000 > 127.0.0.1:8765")
+        return cls(match[1], *_parse_end(match[2]), *_parse_end(match[3]))
+
+    @property
+    def key(self) -> bytes:
+        """The `flow_key` of its packets."""
+        number = next((number for number, name in PROTOCOLS.items() if name == self.protocol), None)
+        key = bytes((int(self.protocol) if number is None else number,))
+        key += ip_address(self.source).packed + ip_address(self.destination).packed
+        return key + self.sport.to_bytes(2) + self.dport.to_bytes(2) if self.sport or self.dport else key
+
     def __str__(self) -> str:
         return f"{self.protocol} {_end(self.source, self.sport)} > {_end(self.destination, self.dport)}"
 
@@ -45,6 +70,11 @@ def _end(address: str, port: int) -> str:
     if not port:
         return address
     return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
+
+
+def _parse_end(text: str) -> tuple[str, int]:
+    match = END.fullmatch(text)
+    return (match[1] or match[2], int(match[3])) if match else (text, 0)
 
 
 class Packet:
@@ -141,11 +171,13 @@ class Packet:
         self.noted = (*holds, (policy, duration))
 
     def scapy(self) -> Layers:
-        """The packet's layers, dissected by scapy; a new object on each call."""
+        """The packet's layers, dissected by scapy; a new object on each call. What is no IP packet is Raw."""
         # Importing scapy takes most of a second, so only those who ask for it pay.
         from scapy.layers import inet, inet6
+        from scapy.packet import Raw
 
-        return inet6.IPv6(self.raw) if self.ip.version == 6 else inet.IP(self.raw)
+        kind = {4: inet.IP, 6: inet6.IPv6}.get(self.ip.version, Raw)
+        return kind(self.raw)
 
     def with_raw(self, raw: bytes, *, fix: bool = True) -> Packet:
         """This packet with other bytes.

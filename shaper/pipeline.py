@@ -15,7 +15,8 @@ from shaper.connections import Connections, Track
 from shaper.failure import FAULTS, Failures, PolicyError
 from shaper.packet import Packet
 from shaper.policy import Policy
-from shaper.seat import Seat, seat_for, stage_names
+from shaper.seat import Seat, is_chosen, seat_for, stage_names
+from shaper.signal import Signal
 from shaper.verdict import Fate, Verdict
 
 _new = tuple.__new__
@@ -102,6 +103,8 @@ class Pipeline:
         """Where packets of this flow sit at this stage."""
         policy, connection = self.prototypes[stage], track.connection
         identity = f"{self._seed}|{stage}|{type(policy).__name__}"
+        if policy.connections < 1 and not is_chosen(f"{identity}|{connection.identity}", policy.connections):
+            return Seat(Policy(only=frozenset()), self.names[stage], stage)
         seats = self._queue_seats
         if policy.scope != "queue":
             identity += f"|{connection.identity}"
@@ -110,19 +113,17 @@ class Pipeline:
             identity += f"|{track.direction}"
             seats = {}
         if stage not in seats:
-            seats[stage], failure = seat_for(policy, self.names[stage], stage, identity)
-            if failure is not None:
-                self.failures.append(failure)
+            seats[stage], failures = seat_for(policy, self.names[stage], stage, identity)
+            self.failures += failures
         return seats[stage]
 
-    # Time has come.
-
-    def wake(self, seat: Seat) -> None:
-        seat.wake = None
+    def wake(self, seat: Seat, signal: Signal | None = None) -> None:
+        """The time has come that it asked for, or something has happened that it asked for."""
+        hook = "on_wake" if signal is None else "on_signal"
         try:
-            answer = seat.policy.on_wake(self.now)
+            answer = seat.policy.on_wake(self.now) if signal is None else seat.policy.on_signal(signal, self.now)
         except FAULTS as error:
-            self._fail(seat, error, "on_wake", None)
+            self._fail(seat, error, hook, None)
             return
         if answer is not None:
             self._carry_out(seat, answer, None)

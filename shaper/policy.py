@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from copy import copy
 from inspect import get_annotations
 from random import Random
@@ -12,7 +12,8 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 from shaper.action import Action
 from shaper.packet import Packet
 from shaper.segment import CLASSES
-from shaper.units import Bound, Limit, Unit
+from shaper.signal import Kind, Signal
+from shaper.units import Bound, Limit, Share, Unit
 
 Answer = Action | Iterable[Action] | None
 
@@ -62,6 +63,8 @@ class Policy:
     """Shape packets from the connection's opener, to it, or both."""
     scope: Literal["flow", "connection", "queue"] = "flow"
     """One object per direction of a connection, per connection, or for all packets, like a link."""
+    connections: Share = 1.0
+    """Shape this share of the connections alone, chosen by chance; others pass untouched."""
     limit: Bound = Limit()
     """The most one object may hold; packets beyond it are dropped."""
 
@@ -82,6 +85,15 @@ class Policy:
 
     def on_wake(self, now: int) -> Answer:
         """The time of a Wake has come (ns)."""
+        return None
+
+    @property
+    def signals(self) -> Collection[Kind]:
+        """The kinds of signals that it asks for; none, for most policies."""
+        return ()
+
+    def on_signal(self, signal: Signal, now: int) -> Answer:
+        """Something that it asked for has happened outside the packets (ns)."""
         return None
 
     @property

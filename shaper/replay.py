@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable, Iterator
 
 from shaper.capture import CaptureError
 from shaper.core import Core
 from shaper.packet import Packet
+from shaper.signal import Given
 from shaper.verdict import Verdict
 
 
-def replay(packets: Iterable[Packet], core: Core) -> Iterator[Verdict]:
+def replay(packets: Iterable[Packet], core: Core, signals: Iterable[Given] = ()) -> Iterator[Verdict]:
     """What becomes of these packets, in order of time, until none is held any more.
 
     Each is taken when it was captured; one captured before its predecessor counts as
@@ -19,18 +21,25 @@ def replay(packets: Iterable[Packet], core: Core) -> Iterator[Verdict]:
     Args:
         packets: in order of their capture.
         core: a fresh one.
+        signals: what it is told beside, in the order in which it was told; each again after as many packets.
 
     Raises:
         CaptureError: what `packets` raised, once all that came before is done.
     """
-    now, error = 0, None
+    now, error, ahead = 0, None, deque(signals)
     try:
         for packet in packets:
+            while ahead and ahead[0].taken <= core.taken:
+                now = _give(core, ahead.popleft(), now)
+                yield from core.due(now)
             now = max(now, packet.arrived)
             core.receive(packet, now)
             yield from core.due(now)
     except CaptureError as caught:
         error = caught
+    for given in ahead:
+        now = _give(core, given, now)
+        yield from core.due(now)
     # A policy may ask for wakes without end, but no packet that was taken is held any longer.
     end = now + core.max_hold
     while (deadline := core.next_deadline()) is not None and deadline <= end:
@@ -38,3 +47,10 @@ def replay(packets: Iterable[Packet], core: Core) -> Iterator[Verdict]:
     yield from core.close()
     if error is not None:
         raise error
+
+
+def _give(core: Core, given: Given, now: int) -> int:
+    """Tell the core of a signal; the time at which it is told."""
+    now = max(now, given.at)
+    core.signal(given.policy, given.signal, now)
+    return now

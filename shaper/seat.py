@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from random import Random
 
 from shaper.failure import FAULTS, Failure, PolicyError, failure_of
 from shaper.packet import Packet
@@ -112,13 +113,18 @@ class Seat:
         return failure_of(kind, self.name, error, hook)
 
 
-def seat_for(prototype: Policy, name: str, stage: int, identity: str) -> tuple[Seat, Failure | None]:
+def seat_for(prototype: Policy, name: str, stage: int, identity: str) -> tuple[Seat, list[Failure]]:
     """A seat with a fresh object of this policy; out of service, with the reason, if that can't start."""
     try:
-        return Seat(prototype.fresh(identity), name, stage), None
+        return Seat(prototype.fresh(identity), name, stage), []
     except FAULTS as error:
         seat = Seat(prototype, name, stage)
-        return seat, seat.failed(error, "start")
+        return seat, [seat.failed(error, "start")]
+
+
+def is_chosen(identity: str, share: float) -> bool:
+    """Whether this connection is among the share of them that a policy shapes; the same in both directions."""
+    return Random(f"{identity}|connections").random() < share
 
 
 def stage_names(pipeline: Sequence[Policy]) -> tuple[str, ...]:

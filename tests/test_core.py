@@ -588,3 +588,29 @@ def test_the_deadline_is_the_next_thing_to_do() -> None:
     assert core.next_deadline() == 30 * ms
     assert len(core.due(30 * ms)) == 1
     assert core.next_deadline() is None
+
+
+@pytest.mark.parametrize("scope", ["flow", "connection", "queue"])
+def test_only_a_share_of_the_connections_is_shaped_in_both_directions(scope: str) -> None:
+    class Drops(Policy):
+        def on_packet(self, packet: Packet, now: int) -> Answer:
+            return Drop(packet)
+
+    def shaped(moved: int, seed: int = 0) -> list[bool]:
+        core = Core([Drops(connections=0.3, scope=scope)], seed=seed)
+        found = []
+        for port in range(2000):
+            ends = Ends("192.0.2.1", 1024 + moved + port, "192.0.2.9", 80)
+            for packet in (udp(1, ends=ends), udp(2, ends=ends.reverse)):
+                core.receive(packet, 0)
+            there, back = (verdict.fate for verdict in core.due(0))
+            assert there == back
+            found.append(there == "dropped")
+        return found
+
+    chosen = shaped(0)
+    # Five standard errors.
+    assert abs(sum(chosen) / 2000 - 0.3) < 5 * (0.3 * 0.7 / 2000) ** 0.5
+    # Whatever ports the clients have.
+    assert shaped(5000) == chosen
+    assert shaped(0, seed=1) != chosen

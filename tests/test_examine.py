@@ -20,8 +20,9 @@ def write(folder: Path, body: str, doc: str = "") -> str:
 
 @pytest.mark.parametrize("name", builtin_names())
 def test_nothing_is_to_mend_in_a_built_in_policy(name: str) -> None:
-    found = examine(name, 2000)
+    found = examine(name)
     assert found.ok, found
+    assert found.packets == 10_000
     assert found.stories
 
 
@@ -43,6 +44,22 @@ def test_clock_chance_and_io_are_found(tmp_path: Path) -> None:
         "line 6 imports random",
         "line 7 calls open()",
     ]
+
+
+def test_io_is_found_wherever_it_is_done(tmp_path: Path) -> None:
+    body = "    def on_packet(self, packet, now):\n        Path('/dev/null').read_text()\n"
+    file = Path(write(tmp_path, body))
+    file.write_text(f"from pathlib import Path\n{file.read_text()}")
+    assert examine(str(file), 10).impure == ("line 7 did open: a policy does no I/O",)
+
+
+def test_state_that_outlives_a_run_is_found(tmp_path: Path) -> None:
+    body = "    def on_packet(self, packet, now):\n        ids.append(0)\n        return Send(packet, now + len(ids))\n"
+    assert examine(write(tmp_path, f"{body}\nids = []\n"), 100).differs is not None
+
+
+def test_scapy_is_no_io_and_takes_whatever_comes(tmp_path: Path) -> None:
+    assert examine(write(tmp_path, "    def on_packet(self, packet, now):\n        packet.scapy()\n"), 300).ok
 
 
 def test_a_story_that_goes_otherwise_is_shown(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ test gives the same result every time.
 from __future__ import annotations
 
 from itertools import groupby, pairwise
+from math import exp
 from statistics import fmean, pstdev
 
 import pytest
@@ -175,3 +176,29 @@ def test_reordering_with_a_gap() -> None:
     assert min(distances) == 5
     # Four delayed ones, then a geometric wait with mean 2.
     assert abs(fmean(distances) - 6) < 5 * 2**0.5 / len(distances) ** 0.5
+
+
+def test_a_link_is_up_and_down_for_exponential_times() -> None:
+    verdicts = through("flap:up=30ms,down=10ms,times=exponential", gap=1 * ms)
+    down = runs([verdict.fate == "dropped" for verdict in verdicts])
+    up = runs([verdict.fate == "sent" for verdict in verdicts])
+    # Exponential: the deviation is the mean. A stay of t covers t packets on average, those without any are not seen:
+    # the mean of those that are is 1 / (1 - exp(-1 / mean)).
+    for lengths, mean in ((down, 10), (up, 30)):
+        expected = 1 / (1 - exp(-1 / mean))
+        assert abs(fmean(lengths) - expected) < 5 * expected / len(lengths) ** 0.5 + 0.5
+        assert pstdev(lengths) == pytest.approx(mean, rel=0.15)
+
+
+def test_codel_keeps_the_wait_near_its_target() -> None:
+    """A sender 2 % too fast for the link, whose queue would grow by 20 ms each second."""
+
+    def waits(spec: str) -> list[float]:
+        sent = [verdict for verdict in through(spec, gap=980_000, count=20_000) if verdict.fate == "sent"]
+        return [(verdict.planned - verdict.packet.root.arrived) / ms for verdict in sent]
+
+    # 128 bytes take 1 ms.
+    kept = waits("codel:rate=1024kbit,target=5ms,interval=100ms")
+    assert len(kept) == pytest.approx(0.98 * 20_000, rel=0.01)
+    assert fmean(kept[10_000:]) < 3 * 5
+    assert max(waits("rate:1024kbit")) == pytest.approx(400, rel=0.01)

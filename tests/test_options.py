@@ -64,7 +64,7 @@ def test_each_kind_has_a_spelling(name: str) -> None:
 def test_own_options_come_first_and_nothing_else_is_one() -> None:
     names = list(options_of(Example))
     assert names[:9] == ["mode", "rate", "size", "count", "factor", "text", "strict", "gap", "share"]
-    assert names[9:] == ["only", "direction", "scope", "limit"]
+    assert names[9:] == ["only", "direction", "scope", "connections", "limit"]
     common = [name for name, option in options_of(Example).items() if option.common]
     assert common == names[9:]
 
@@ -87,7 +87,7 @@ def test_a_policy_that_keeps_no_packets_has_no_limit() -> None:
         holds: ClassVar[bool] = False
 
     assert "limit" not in options_of(Light)
-    with pytest.raises(TypeError, match="Light has no option 'limit' \\(it has only, direction, scope\\)"):
+    with pytest.raises(TypeError, match="Light has no option 'limit' \\(it has only, direction, scope, connections\\)"):
         Light(limit=Limit(3))
 
 

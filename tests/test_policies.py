@@ -163,7 +163,7 @@ def test_delay_without_jitter_is_exact(packets: list[Packet], time: int) -> None
 @given(packets=traffic(), count=st.integers(1, 4))
 @settings(max_examples=25, deadline=None)
 def test_thinning_drops_nothing_but_pure_acks(packets: list[Packet], count: int) -> None:
-    _, verdicts = play(load(f"hold_acks:mode=thin,count={count}"), anew(packets))
+    _, verdicts = play(load(f"ack_every:count={count}"), anew(packets))
     for verdict in verdicts:
         tcp = verdict.packet.tcp
         if verdict.fate == "dropped":

@@ -30,16 +30,17 @@ def check(
     found = examine(policy, packets)
     out = console(json)
     for text, is_wrong in (
-        (f"{found.stories} stories in its docstring, {len(found.otherwise)} go otherwise than told", found.otherwise),
-        (f"{found.packets} packets generated, {found.rate:,.0f} a second here", ()),
-        (f"{found.forgotten} forgotten: held until their time was over", found.forgotten),
+        (f"stories in its docstring: {found.stories}, of which otherwise than told: {len(found.otherwise)}",
+         found.otherwise),
+        (f"packets generated: {found.packets}, at {found.rate:,.0f} a second here", ()),
+        (f"packets forgotten, held until their time was over: {found.forgotten}", found.forgotten),
         ("two runs with one seed are the same" if found.differs is None else
          f"two runs with one seed differ, first in packet {found.differs}", found.differs),
         (found.failure or "no failure", found.failure),
-        (f"{len(found.impure)} uses of clock, chance or I/O", found.impure),
+        (f"uses of clock, chance or I/O: {len(found.impure)}", found.impure),
     ):  # fmt: skip
         out.print(f"{'mend' if is_wrong else 'ok':<5} {text}", markup=False, highlight=False, soft_wrap=True)
-    for text in (*found.otherwise, *found.impure):
-        out.print(f"\n{text}", markup=False, highlight=False, soft_wrap=True)
+    for text in (*(f"      {use}" for use in found.impure), *(f"\n{story}" for story in found.otherwise)):
+        out.print(text, markup=False, highlight=False, soft_wrap=True)
     write_json({"v": 1, "policy": policy, "ok": found.ok, **found._asdict()}, json)
     return 0 if found.ok else 1

@@ -13,7 +13,9 @@ EXAMPLES = (
 )
 
 
-def netem(line: Annotated[str, typer.Argument(metavar="LINE", help="The options of `tc qdisc … netem`.")]) -> None:
+def netem(
+    line: Annotated[list[str], typer.Argument(metavar="LINE", help="The options of `tc qdisc … netem`.")],
+) -> None:
     """Translate a tc-netem line into a pipeline of policies.
 
     The line works as a policy, too: --policy netem:'LINE'.
@@ -21,7 +23,7 @@ def netem(line: Annotated[str, typer.Argument(metavar="LINE", help="The options 
     from shaper.load import load_pipeline, split_spec
     from shaper.netem import translate
 
-    specs = translate(line)
+    specs = translate(" ".join(line))
     load_pipeline(specs)
     for spec in specs:
         head, options = split_spec(spec)

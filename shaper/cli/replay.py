@@ -53,6 +53,10 @@ def replay(
     journal: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write what happened to each packet, as JSON lines.")
     ] = None,
+    signals: Annotated[
+        Path | None,
+        typer.Option(metavar="JOURNAL", help="Give policies the signals that this journal of the live run has."),
+    ] = None,
     seed: Seed = "0",
     max_hold: MaxHold = MAX_HOLD,
     json: Json = None,
@@ -66,7 +70,7 @@ def replay(
     from shaper.capture import CaptureError, CaptureWriter, read_capture
     from shaper.capture.filter import read_filtered
     from shaper.failure import PoliciesFailed
-    from shaper.journal import Clocks, Journal
+    from shaper.journal import Clocks, Journal, read_signals
     from shaper.load import load_pipeline
     from shaper.replay import replay as run
     from shaper.report.holds import Holds
@@ -77,10 +81,16 @@ def replay(
     for file in (output, journal, json):
         if file is not None and file.exists() and file.samefile(capture):
             raise UsageError(f"{file} is the capture itself; give another file to write")
+    if signals is not None and expression is not None:
+        raise UsageError("--signals counts all packets of the capture; leave --filter out")
     pipeline = load_pipeline(policy, max_hold)
     core = Core(pipeline, seed=seed, max_hold=max_hold)
     packets = begun(read_filtered(capture, expression) if expression else read_capture(capture))
-    holds = Holds(stage_names(pipeline))
+    told = read_signals(signals) if signals is not None else []
+    names = stage_names(pipeline)
+    if stranger := next((given.policy for given in told if given.policy not in names), None):
+        raise UsageError(f"{signals} has signals for {stranger}, which is none of these policies: {', '.join(names)}")
+    holds = Holds(names)
     taken: list[Packet] = []
     verdicts: list[Verdict] = []
     cut = None
@@ -96,7 +106,7 @@ def replay(
             packets = kept(packets, taken)
             sinks.append(verdicts.append)
         try:
-            for verdict in run(packets, core):
+            for verdict in run(packets, core, told):
                 for sink in sinks:
                     sink(verdict)
         except CaptureError as error:

@@ -18,9 +18,11 @@ from shaper.core import Core
 from shaper.live.inject import Injector
 from shaper.live.lateness import Holds
 from shaper.live.queue import BATCH, Queue
+from shaper.live.readers import Readers
 from shaper.live.record import Recorder
 from shaper.live.waiting import Timing, Waiting, exact_timers
 from shaper.packet import Packet
+from shaper.signal import Given, Signal
 from shaper.units import ms, us
 from shaper.verdict import Verdict
 
@@ -60,6 +62,7 @@ class Engine:
         queue: where the packets come from.
         injector: sends packets that policies make.
         recorder: is told of each packet, if given.
+        readers: watches the sockets that packets go to, if some policy asks for that.
         one_by_one: write each verdict by itself, so that what it causes in the kernel can be told apart.
         timing: how much CPU time punctuality is worth.
 
@@ -76,6 +79,7 @@ class Engine:
         injector: Injector,
         *,
         recorder: Recorder | None,
+        readers: Readers | None = None,
         one_by_one: bool,
         timing: Timing = "balanced",
     ) -> None:
@@ -86,8 +90,10 @@ class Engine:
         self.last_id = 0
         self._injected = 0
         self._recorder = recorder
+        self._readers = readers
         self._one_by_one = one_by_one
-        self._waiting = Waiting(queue.fileno(), timing)
+        sockets = [queue.fileno()] if readers is None else [queue.fileno(), readers.fileno()]
+        self._waiting = Waiting(sockets, timing)
 
     async def run(self) -> None:
         """Shape until cancelled."""
@@ -141,7 +147,18 @@ class Engine:
                 self._recorder.arrived(packet)
         for packet in packets:
             receive(packet, packet.arrived)
+        if self._readers is not None:
+            self._see_who_reads(self._readers)
         return packets
+
+    def _see_who_reads(self, readers: Readers) -> None:
+        now = time.monotonic_ns()
+        for flow in readers.look(now):
+            for policy in self._core.listeners("drained"):
+                given = Given(policy, Signal("drained", flow), now, self._core.taken)
+                self._core.signal(given.policy, given.signal, given.at)
+                if self._recorder is not None:
+                    self._recorder.signalled(given)
 
     def answer(self, verdicts: Sequence[Verdict], at: int = 0) -> None:
         """Carry the verdicts out, in their order; one write for all waits for a time (ns)."""
@@ -168,6 +185,8 @@ class Engine:
             self._queue.answer(verdicts, at)
         end = time.monotonic_ns()
         self.holds.add(verdicts, end)
+        if self._readers is not None:
+            self._readers.delivered(verdicts, end)
         if self._recorder is not None:
             tid = threading.get_native_id()
             for verdict in verdicts:

@@ -9,6 +9,7 @@ from shaper.capture import CaptureWriter
 from shaper.journal import Clocks, Journal
 from shaper.live.marks import Marks
 from shaper.packet import Packet
+from shaper.signal import Given
 from shaper.verdict import Verdict
 
 
@@ -64,6 +65,11 @@ class Recorder:
             self._capture.verdict(verdict, end)
         if self._marks is not None:
             self._marks.answered(verdict)
+
+    def signalled(self, given: Given) -> None:
+        """The core was given a signal."""
+        if self._journal is not None:
+            self._journal.signalled(given)
 
     def close(self) -> None:
         self._files.close()

@@ -21,6 +21,7 @@ from shaper.live.inject import Injector
 from shaper.live.owner import Owner
 from shaper.live.privileges import confine
 from shaper.live.queue import open_queue
+from shaper.live.readers import Readers
 from shaper.live.record import Recorder
 from shaper.live.rules import Rules
 from shaper.live.settings import Settings
@@ -95,11 +96,13 @@ def _open(
         )
         opened.enter_context(closing(recorder))
     injector = opened.enter_context(closing(Injector()))
+    readers = opened.enter_context(closing(Readers())) if core.listeners("drained") else None
     engine = Engine(
         core,
         queue,
         injector,
         recorder=recorder,
+        readers=readers,
         one_by_one=settings.one_verdict_per_write,
         timing=settings.timing,
     )

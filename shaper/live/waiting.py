@@ -14,7 +14,7 @@ from __future__ import annotations
 import ctypes
 import select
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from ctypes import c_int, c_short, c_ulong
 from typing import Literal
@@ -53,10 +53,10 @@ class _PollFD(ctypes.Structure):
 
 
 class Waiting:
-    """Waits for one queue and one deadline.
+    """Waits for packets and for one deadline.
 
     Args:
-        queue: the queue's socket.
+        sockets: the queue's, and what else is to wake it.
         timing: see `Timing`.
 
     Attributes:
@@ -64,17 +64,19 @@ class Waiting:
         gathers: CPU time is saved where that makes packets late by some ten us only.
     """
 
-    def __init__(self, queue: int, timing: Timing) -> None:
+    def __init__(self, sockets: Sequence[int], timing: Timing) -> None:
         self.lead = 0 if timing == "thrifty" else LONGEST_LEAD
         self._adapts = timing == "balanced"
         self.gathers = timing != "precise"
         self._timeout = TimeSpec()
-        self._sockets = c_ulong(1)
-        poll = _PollFD(queue, select.POLLIN)
-        self._arguments = (ctypes.byref(poll), self._sockets, ctypes.byref(self._timeout), None)
+        self._watched = c_ulong()
+        self._all = len(sockets)
+        polled = (_PollFD * self._all)(*(_PollFD(socket, select.POLLIN) for socket in sockets))
+        self._arguments = (polled, self._watched, ctypes.byref(self._timeout), None)
         self._alarm = Alarm()
         self._epoll = select.epoll()
-        self._epoll.register(queue, select.EPOLLIN)
+        for socket in sockets:
+            self._epoll.register(socket, select.EPOLLIN)
         self._epoll.register(self._alarm.fileno(), select.EPOLLIN)
 
     def fileno(self) -> int:
@@ -107,7 +109,7 @@ class Waiting:
         self._sleep(GATHER, for_packets=False)
 
     def _sleep(self, duration: int, *, for_packets: bool) -> bool:
-        self._sockets.value = for_packets
+        self._watched.value = self._all if for_packets else 0
         self._timeout.seconds, self._timeout.nanoseconds = divmod(max(duration, 0), SECOND)
         woken: int = _ppoll(*self._arguments)
         return woken > 0

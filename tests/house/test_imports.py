@@ -22,12 +22,12 @@ HOUSE = """
     load
     netem core
     pipeline
-    lint connections
+    lint purity connections
     options agenda
     seat chance answer
     script failure
     policy
-    segment action craft verdict
+    segment action craft verdict signal
     packet
     checksum
     header units errors schemas templates policies iptables

@@ -1,0 +1,80 @@
+"""The same packets through real netem and through shaper: what is lost, doubled, reordered, and how long it takes.
+
+In a guest with virtual time (see guest/guest.sh), where both have the same clock to go by.
+"""
+
+import json
+import subprocess
+
+from rich.table import Table
+
+from bench.plan import Figures, Plan, say
+from bench.programs import BenchError, program
+from bench.subjects import HERE, shaper
+
+BOOT_AND_RUN = 400
+LINES = (
+    "delay 20ms 5ms",
+    "loss 5%",
+    "delay 20ms 5ms distribution normal",
+    "delay 20ms 5ms distribution pareto",
+    "delay 20ms reorder 25%",
+    "loss gemodel 2% 30% 80% 1%",
+    "duplicate 5%",
+)
+
+
+def measure(plan: Plan) -> Figures:
+    """Lines of tc's -> subjects -> shares of packets, and latencies in ms; without what the guest can't run."""
+    found: Figures = {}
+    for line in LINES[:2] if plan.quick else LINES:
+        try:
+            out = in_guest(line)
+        except BenchError as error:
+            say(f"not measured: {line}: {error}")
+            continue
+        found[line] = dict(figures_in(text) for text in out.splitlines() if text.startswith("{"))
+        for subject, figures in found[line].items():
+            say(f"{line}, {subject}: " + ", ".join(f"{key} {value:.4g}" for key, value in figures.items()))
+    return found
+
+
+def figures_in(text: str) -> tuple[str, dict[str, float]]:
+    """The subject, and what is to be compared."""
+    measured = json.loads(text)
+    load = measured["load"]
+    return measured["subject"], {
+        "lost": 1 - load["received"] / load["sent"],
+        "doubled": load["duplicates"] / load["sent"],
+        "reordered": load["reordered"] / load["sent"],
+        **{key: load[key] / 1e6 for key in ("mean", "p50", "p99", "max")},
+    }
+
+
+def in_guest(line: str) -> str:
+    """What guest/netem.sh printed.
+
+    Raises:
+        BenchError: the guest doesn't come up, or the script fails.
+    """
+    command = f"sh {HERE}/guest/netem.sh {program('load')} '{' '.join(shaper())}' '{line}'"
+    done = subprocess.run(
+        ["bash", str(HERE / "guest/guest.sh"), "run", "-t", str(BOOT_AND_RUN), command], capture_output=True, text=True
+    )
+    if done.returncode:
+        raise BenchError(f"the guest ended with {done.returncode}: {done.stderr.strip()[-300:]}")
+    return done.stdout
+
+
+def tables(figures: Figures) -> list[Table]:
+    made = Table(title="Real netem and shaper, 3,880 packets, virtual time", title_justify="left")
+    made.add_column("tc qdisc … netem")
+    made.add_column("")
+    for column in ("lost %", "doubled %", "reordered %", "mean ms", "p50", "p99", "max"):
+        made.add_column(column, justify="right")
+    for line, subjects in figures.items():
+        for subject, found in subjects.items():
+            shares = (f"{100 * found[key]:.2f}" for key in ("lost", "doubled", "reordered"))
+            times = (f"{found[key]:.2f}" for key in ("mean", "p50", "p99", "max"))
+            made.add_row(line if subject == "netem" else "", subject, *shares, *times)
+    return [made]

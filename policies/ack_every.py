@@ -1,0 +1,64 @@
+"""ack_every: only every n-th pure ACK goes on."""
+
+from typing import Literal
+
+from shaper import Action, Count, Drop, Duration, Hold, Packet, Policy, Send, Wake, ms
+
+ACK_ALONE = "A"
+
+
+class AckEvery(Policy):
+    """Of `count` pure ACKs in a row the newest goes on, and acknowledges all that the others did; they are dropped.
+
+    As on asymmetric links and in hosts that thin ACKs out (RFC 3449, section 5.2.2): the
+    sender's window opens in jumps, and its bursts grow. When too few follow, the newest
+    goes on after `time`. Pure ACKs carry no payload, no SACK blocks and no flags, and
+    acknowledge something new. All else goes on at once, and lets the newest ACK go before
+    it: duplicate ACKs and window updates, data, SYN, FIN, RST.
+
+    # ack_every count=3
+    +0     < k1:ack=1001
+    +.010  < k2:ack=2001
+    +0     x k1
+    +.010  < k3:ack=3001
+    +0     x k2
+    +0     > k3
+    """
+
+    needs = "headers"
+    shorthand = "count"
+
+    scope: Literal["flow"] = "flow"
+    """One object per direction of a connection."""
+    count: Count = 2
+    """So many ACKs become one; 0 and 1: all go on."""
+    time: Duration = 40 * ms
+    """The longest that an ACK is held; 40 ms is Linux's own least delayed-ACK timer."""
+
+    def start(self) -> None:
+        self._newest: Packet | None = None
+        self._seen = 0
+
+    def on_packet(self, packet: Packet, now: int) -> list[Action] | None:
+        if not is_pure(packet):
+            return [*self._go_on(), Send(packet)]
+        older, self._newest = self._newest, packet
+        self._seen += 1
+        dropped = [] if older is None else [Drop(older)]
+        if self._seen >= self.count:
+            return [*dropped, *self._go_on()]
+        return [*dropped, Hold(packet), *([Wake(now + self.time)] if older is None else [])]
+
+    def on_wake(self, now: int) -> list[Action]:
+        return self._go_on()
+
+    def _go_on(self) -> list[Action]:
+        """The newest goes on, and it is counted from the beginning."""
+        newest, self._newest, self._seen = self._newest, None, 0
+        return [] if newest is None else [Send(newest)]
+
+
+def is_pure(packet: Packet) -> bool:
+    """Nothing is lost with it when a newer one goes on."""
+    tcp = packet.tcp
+    return packet.segment == "pure-ack" and tcp is not None and tcp.flag_names == ACK_ALONE and not tcp.sack

@@ -1,0 +1,101 @@
+"""Reads a journal."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, TextIO, TypeVar
+
+from shaper.errors import ShaperError
+from shaper.journal.line import VERSION, Clocks, Header, Held, Record
+from shaper.packet import Flow
+from shaper.signal import Given, Signal
+
+T = TypeVar("T")
+
+
+class JournalError(ShaperError):
+    """A journal that can't be read; the message names the line."""
+
+
+def read_journal(path: Path) -> tuple[Header, list[Record]]:
+    """The header and all records of a journal.
+
+    Raises:
+        JournalError: not a journal, of another version, or cut off.
+        OSError: the file can't be read.
+    """
+    with path.open(encoding="utf-8") as file:
+        lines = _lines(path, file)
+        number, first = next(lines, (1, {}))
+        header = _parse(path, number, first, _header)
+        return header, [_parse(path, number, line, _record) for number, line in lines if not _is_signal(line)]
+
+
+def read_signals(path: Path) -> list[Given]:
+    """The signals in a journal, as they were given; times are those of the capture made beside it.
+
+    Raises:
+        JournalError, OSError: see `read_journal`.
+    """
+    with path.open(encoding="utf-8") as file:
+        lines = _lines(path, file)
+        number, first = next(lines, (1, {}))
+        clocks = _parse(path, number, first, _header).clocks
+        signals = [_parse(path, number, line, _given) for number, line in lines if _is_signal(line)]
+    return [given._replace(at=given.at + clocks.realtime - clocks.monotonic) for given in signals]
+
+
+def _is_signal(line: Any) -> bool:
+    return isinstance(line, dict) and "signal" in line
+
+
+def _lines(path: Path, file: TextIO) -> Iterator[tuple[int, Any]]:
+    try:
+        for number, line in enumerate(file, 1):
+            yield number, json.loads(line)
+    except ValueError as error:
+        raise JournalError(f"{path}:{number}: not a whole line of JSON; was the journal cut off there?") from error
+
+
+def _parse(path: Path, number: int, line: Any, parse: Callable[[Any], T]) -> T:
+    try:
+        if line["v"] != VERSION:
+            raise JournalError(f"{path}:{number}: version {line['v']} of the journal; this shaper reads {VERSION}")
+        return parse(line)
+    except (KeyError, TypeError) as error:
+        what = f"lacks {error}" if isinstance(error, KeyError) else "is no object"
+        raise JournalError(f"{path}:{number}: not a line of a shaper journal ({what})") from error
+
+
+def _header(line: Any) -> Header:
+    clock = line["clock"]
+    clocks = Clocks(clock["monotonic_ns"], clock["realtime_ns"])
+    return Header(tuple(line["policies"]), line["seed"], clocks, line["paired"])
+
+
+def _record(line: Any) -> Record:
+    return Record(
+        id=line["id"],
+        flow=line["flow"],
+        segment=line["class"],
+        flags=line["flags"],
+        seq=line["seq"],
+        ack=line["ack"],
+        length=line["len"],
+        arrived=line["arrived_ns"],
+        taken=line["taken_ns"],
+        fate=line["fate"],
+        planned=line["planned_ns"],
+        begin=line["verdict_begin_ns"],
+        end=line["verdict_end_ns"],
+        tid=line["tid"],
+        held=tuple(Held(hold["policy"], hold["ns"]) for hold in line["held"]),
+        by=line["by"],
+    )
+
+
+def _given(line: Any) -> Given:
+    signal = Signal(line["signal"], Flow.parse(line["flow"]))
+    return Given(line["policy"], signal, line["at_ns"], line["taken"])

@@ -1,0 +1,98 @@
+"""Writes a journal."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import TextIO
+
+from shaper.header import flow_key
+from shaper.journal.line import VERSION, Clocks
+from shaper.packet import Packet
+from shaper.signal import Given
+from shaper.verdict import Verdict
+
+FLOWS_REMEMBERED = 4096
+
+
+class Journal:
+    """Writes a journal.
+
+    Args:
+        file: where to; closing it is the caller's.
+        policies: the SPECs, as given.
+        paired: see `Header`.
+        clocks: see `Header`; now, if not given.
+    """
+
+    def __init__(
+        self,
+        file: TextIO,
+        *,
+        policies: Sequence[str],
+        seed: int | str,
+        paired: bool = False,
+        clocks: Clocks | None = None,
+    ) -> None:
+        self._write = file.write
+        self._flows: dict[bytes, str] = {}
+        self._names: dict[str, str] = {}
+        clocks = clocks or Clocks.now()
+        header = {
+            "v": VERSION,
+            "policies": list(policies),
+            "seed": str(seed),
+            "paired": paired,
+            "clock": {"monotonic_ns": clocks.monotonic, "realtime_ns": clocks.realtime},
+        }
+        self._write(json.dumps(header) + "\n")
+
+    def record(self, verdict: Verdict, *, begin: int = 0, end: int = 0, tid: int = 0) -> None:
+        """Note a verdict.
+
+        Args:
+            begin, end: ns before and after its write; when it was planned, if there was none.
+            tid: the thread that wrote it.
+        """
+        root = verdict.packet.root
+        tcp = root.tcp
+        if tcp is not None:
+            header = f'"flags":"{tcp.flag_names}","seq":{tcp.seq},"ack":{tcp.ack}'
+        else:
+            header = '"flags":"","seq":null,"ack":null'
+        held = ",".join([f'{{"policy":{self._name(policy)},"ns":{ns}}}' for policy, ns in root.holds])
+        # Written out, since json.dumps would take three times as long, and this is done per packet.
+        self._write(
+            f'{{"v":{VERSION},"id":{root.id},"flow":{self._flow(root)},"class":"{root.segment}",{header},'
+            f'"len":{root.length},"arrived_ns":{root.arrived},"taken_ns":{root.taken or root.arrived},'
+            f'"fate":"{verdict.fate}","planned_ns":{verdict.planned},"verdict_begin_ns":{begin or verdict.planned},'
+            f'"verdict_end_ns":{end or verdict.planned},"tid":{tid},"held":[{held}],'
+            f'"by":{self._name(root.by)}}}\n'
+        )
+
+    def signalled(self, given: Given) -> None:
+        """Note a signal that the core was given."""
+        line = {
+            "v": VERSION,
+            "signal": given.signal.kind,
+            "policy": given.policy,
+            "flow": str(given.signal.flow),
+            "at_ns": given.at,
+            "taken": given.taken,
+        }
+        self._write(json.dumps(line) + "\n")
+
+    def _flow(self, packet: Packet) -> str:
+        key = flow_key(packet.raw)
+        flow = self._flows.get(key)
+        if flow is None:
+            if len(self._flows) >= FLOWS_REMEMBERED:
+                self._flows.clear()
+            flow = self._flows[key] = json.dumps(str(packet.flow))
+        return flow
+
+    def _name(self, policy: str) -> str:
+        name = self._names.get(policy)
+        if name is None:
+            name = self._names[policy] = json.dumps(policy)
+        return name
