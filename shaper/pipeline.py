@@ -15,7 +15,8 @@ from shaper.connections import Connections, Track
 from shaper.failure import FAULTS, Failures, PolicyError
 from shaper.packet import Packet
 from shaper.policy import Policy
-from shaper.seat import Seat, is_chosen, seat_for, stage_names
+from shaper.seat import Seat
+from shaper.seating import Seating, stage_names
 from shaper.signal import Signal
 from shaper.verdict import Fate, Verdict
 
@@ -41,9 +42,8 @@ class Pipeline:
         self.names = stage_names(prototypes)
         self._depth = len(self.prototypes)
         self._connections = connections
-        self._seed = seed
+        self._seating = Seating(self.prototypes, self.names, seed, self.failures)
         self._max_hold = max_hold
-        self._queue_seats: dict[int, Seat] = {}
 
     # The way through the stages.
 
@@ -51,7 +51,7 @@ class Pipeline:
         """The packet reaches this stage, or the end of the pipeline."""
         seats = track.seats
         if seats is None:
-            seats = track.seats = [self._seat(track, index) for index in range(self._depth)]
+            seats = track.seats = self._seating.of(track)
         while stage < self._depth:
             seat = seats[stage]
             stage += 1
@@ -98,24 +98,6 @@ class Pipeline:
     def retire(self) -> None:
         """From now on packets pass by all policies."""
         self._depth = 0
-
-    def _seat(self, track: Track, stage: int) -> Seat:
-        """Where packets of this flow sit at this stage."""
-        policy, connection = self.prototypes[stage], track.connection
-        identity = f"{self._seed}|{stage}|{type(policy).__name__}"
-        if policy.connections < 1 and not is_chosen(f"{identity}|{connection.identity}", policy.connections):
-            return Seat(Policy(only=frozenset()), self.names[stage], stage)
-        seats = self._queue_seats
-        if policy.scope != "queue":
-            identity += f"|{connection.identity}"
-            seats = connection.seats
-        if policy.scope == "flow":
-            identity += f"|{track.direction}"
-            seats = {}
-        if stage not in seats:
-            seats[stage], failures = seat_for(policy, self.names[stage], stage, identity)
-            self.failures += failures
-        return seats[stage]
 
     def wake(self, seat: Seat, signal: Signal | None = None) -> None:
         """The time has come that it asked for, or something has happened that it asked for."""

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from random import Random
-
-from shaper.failure import FAULTS, Failure, PolicyError, failure_of
+from shaper.failure import Failure, PolicyError, failure_of
 from shaper.packet import Packet
 from shaper.policy import Policy
 from shaper.segment import CLASSES
@@ -111,26 +108,3 @@ class Seat:
         self.policy = Policy()
         self.on_packet = self.policy.on_packet
         return failure_of(kind, self.name, error, hook)
-
-
-def seat_for(prototype: Policy, name: str, stage: int, identity: str) -> tuple[Seat, list[Failure]]:
-    """A seat with a fresh object of this policy; out of service, with the reason, if that can't start."""
-    try:
-        return Seat(prototype.fresh(identity), name, stage), []
-    except FAULTS as error:
-        seat = Seat(prototype, name, stage)
-        return seat, [seat.failed(error, "start")]
-
-
-def is_chosen(identity: str, share: float) -> bool:
-    """Whether this connection is among the share of them that a policy shapes; the same in both directions."""
-    return Random(f"{identity}|connections").random() < share
-
-
-def stage_names(pipeline: Sequence[Policy]) -> tuple[str, ...]:
-    """A name for each stage; the second `delay` is "delay#2"."""
-    names: list[str] = []
-    for policy in pipeline:
-        nth = 1 + sum(1 for name in names if name.split("#")[0] == policy.name)
-        names.append(f"{policy.name}#{nth}" if nth > 1 else policy.name)
-    return tuple(names)

@@ -14,7 +14,8 @@ from shaper import Answer, Drop, Hold, Limit, Packet, Policy, Send, Wake, agenda
 from shaper.core import Core
 from shaper.failure import PoliciesFailed
 from shaper.header import ACK, SYN
-from shaper.seat import WAKES_IN_A_ROW, stage_names
+from shaper.seat import WAKES_IN_A_ROW
+from shaper.seating import stage_names
 from shaper.timeline.look import Ends, Look, bytes_of
 
 ENDS = Ends("192.0.2.1", 40000, "192.0.2.9", 80)

@@ -75,7 +75,7 @@ def replay(
     from shaper.replay import replay as run
     from shaper.report.holds import Holds
     from shaper.report.output import console, write_json
-    from shaper.seat import stage_names
+    from shaper.seating import stage_names
     from shaper.timeline import write
 
     for file in (output, journal, json):
