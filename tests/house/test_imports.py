@@ -22,7 +22,8 @@ HOUSE = """
     load
     netem core
     pipeline
-    lint purity connections
+    lint seating
+    purity connections
     options agenda
     seat chance answer
     script failure
