@@ -1,0 +1,92 @@
+"""What the kernel says about a packet is read where it stands, whatever the packet pretends."""
+
+import socket
+import time
+from struct import pack
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as some
+
+from shaper.live.datagrams import Datagrams
+from shaper.live.layout import NFQNL_MSG_PACKET, NO_PACKET, Layout, learn
+from shaper.live.waiting import GATHER, Timing, Waiting
+from shaper.units import ms, us
+
+PACKET_HDR, MARK, TIMESTAMP, INDEV, PAYLOAD, CAP_LEN = 1, 3, 4, 5, 10, 13
+
+
+def attribute(kind: int, value: bytes) -> bytes:
+    return pack("=HH", 4 + len(value), kind) + value + bytes(-len(value) % 4)
+
+
+def message(id: int, packet: bytes, *, stamp: bool = False, mark: bool = False, kind: int = NFQNL_MSG_PACKET) -> bytes:
+    """As nfqnl_build_packet_message() in net/netfilter/nfnetlink_queue.c makes it; the payload comes last, unpadded."""
+    parts = attribute(PACKET_HDR, pack(">IHB", id, 0x0800, 1)) + attribute(INDEV, pack(">I", 1))
+    parts += attribute(MARK, pack(">I", 7)) if mark else b""
+    parts += attribute(TIMESTAMP, pack(">QQ", 12, 34)) if stamp else b""
+    parts += pack("=HH", 4 + len(packet), PAYLOAD) + packet
+    return pack("=IHHII", 20 + len(parts), kind, 0, 0, 0) + bytes(4) + parts
+
+
+def has(layout: Layout, data: bytes) -> bool:
+    return layout.heads(bytearray(data.ljust(512, b"\0")), 0) == layout.expected
+
+
+@given(some.binary(min_size=1, max_size=100), some.booleans(), some.booleans())
+def test_a_layout_reads_what_it_was_learnt_from(packet: bytes, stamp: bool, mark: bool) -> None:
+    data = message(0x01020304, packet, stamp=stamp, mark=mark)
+    layout = learn(memoryview(data))
+    assert has(layout, data)
+    assert layout.stamped == stamp
+    assert layout.values(bytearray(data), 0) == ((0x01020304, 12, 34) if stamp else (0x01020304,))
+    assert data[layout.payload :] == packet
+
+
+@given(some.binary(min_size=1, max_size=200))
+def test_no_packet_passes_for_a_message_of_another_layout(packet: bytes) -> None:
+    stamped, plain = message(1, packet, stamp=True), message(2, packet)
+    # A packet that goes on as if it were the rest of such a message.
+    liar = message(3, stamped[len(plain) - len(packet) - 4 :])
+    layouts = [learn(memoryview(each)) for each in (stamped, plain)]
+    assert [has(layout, stamped) for layout in layouts] == [True, False]
+    for data in (plain, liar):
+        assert [has(layout, data) for layout in layouts] == [False, True]
+
+
+def test_other_messages_are_no_packets() -> None:
+    assert learn(memoryview(message(1, b"x", kind=2))) is NO_PACKET
+    headless = message(1, b"")[:-4]
+    assert learn(memoryview(pack("=I", len(headless)) + headless[4:])) is NO_PACKET
+
+
+def test_datagrams_come_many_at_once_in_their_order() -> None:
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+    with ours, theirs:
+        datagrams = Datagrams(ours.fileno(), room=8, most=3)
+        assert datagrams.receive() == []
+        for text in (b"a", b"bcd", b"", b"longer than its room"):
+            theirs.send(text)
+        assert datagrams.receive() == [1, 3, 0]
+        assert bytes(datagrams.buffer[:11]) == b"a" + bytes(7) + b"bcd"
+        assert datagrams.receive() == [8]
+        assert bytes(datagrams.buffer[:8]) == b"longer t"
+
+
+@pytest.mark.parametrize("timing", ["precise", "balanced", "thrifty"])
+def test_waiting_ends_with_a_packet_a_deadline_or_the_turn(timing: Timing) -> None:
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+    with ours, theirs:
+        waiting = Waiting([ours.fileno()], timing)
+        now = time.monotonic_ns()
+        assert not waiting.sleep(None, now + 100 * us, all_held=False)
+        assert time.monotonic_ns() >= now + 100 * us
+        now = time.monotonic_ns()
+        assert waiting.sleep(now + 1 * ms, now + 100 * ms, all_held=False)
+        assert time.monotonic_ns() >= now + 1 * ms - waiting.lead
+        theirs.send(b"x")
+        assert waiting.sleep(None, time.monotonic_ns() + 10_000 * ms, all_held=True)
+        before = time.monotonic_ns()
+        waiting.gather()
+        assert time.monotonic_ns() >= before + GATHER
+        waiting.close()
