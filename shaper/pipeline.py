@@ -94,8 +94,8 @@ class Pipeline:
         self.verdicts.append(_new(Verdict, (packet, fate, self.now)))
 
     def retire(self) -> None:
-        """From now on packets pass by all policies."""
-        self._depth = 0
+        """From now on packets pass by all policies, whose objects are forgotten."""
+        self._depth, self._queue_seats = 0, {}
 
     def _seat(self, track: Track, stage: int) -> Seat:
         """Where packets of this flow sit at this stage."""
