@@ -67,6 +67,12 @@ class Connections:
     def __len__(self) -> int:
         return len(self._tracks)
 
+    def unseat(self) -> None:
+        """Forget the policies' objects."""
+        for track in self._tracks.values():
+            track.seats = None
+            track.connection.seats = {}
+
     def classify(self, packet: Packet, now: int) -> Track:
         """Fill in the packet's class and direction, and return its track."""
         key = flow_key(packet.raw)

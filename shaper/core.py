@@ -18,7 +18,7 @@ from collections.abc import Sequence
 
 from shaper.agenda import stands
 from shaper.connections import Connections
-from shaper.failure import Failures
+from shaper.failure import Failures, failure_of
 from shaper.packet import Packet
 from shaper.pipeline import Pipeline
 from shaper.policy import Policy
@@ -109,9 +109,17 @@ class Core:
                 waiting.append(packet)
         pipeline.retire()
         self._is_closed = True
+        self._connections.unseat()
         for packet in sorted(waiting, key=Packet.order):
             pipeline.conclude(packet, "sent")
         return self.due(pipeline.now)
+
+    def give_up(self, error: Exception) -> list[Verdict]:
+        """All policies are at fault together: what `close` returns, and a failure of each for this reason."""
+        verdicts = self.close()
+        for policy, name in zip(self._pipeline.prototypes, self._pipeline.names, strict=True):
+            self.failures.append(failure_of(type(policy), name, error, "on_packet"))
+        return verdicts
 
     def _advance(self, now: int) -> None:
         """Let everything happen that is planned up to `now`, each at its own time."""

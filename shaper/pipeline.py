@@ -96,8 +96,8 @@ class Pipeline:
         self.verdicts.append(_new(Verdict, (packet, fate, self.now)))
 
     def retire(self) -> None:
-        """From now on packets pass by all policies."""
-        self._depth = 0
+        """From now on packets pass by all policies, whose objects are forgotten."""
+        self._depth, self._queue_seats = 0, {}
 
     def wake(self, seat: Seat, signal: Signal | None = None) -> None:
         """The time has come that it asked for, or something has happened that it asked for."""

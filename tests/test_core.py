@@ -411,6 +411,20 @@ def test_a_failure_is_one_objects_alone() -> None:
     assert run(core, udp(1), udp(2, 0, ENDS.reverse), udp(3)) == [(2, "sent", 0), (1, "sent", ms), (3, "sent", ms)]
 
 
+def test_all_policies_can_fail_together() -> None:
+    class Keep(Policy):
+        def on_packet(self, packet: Packet, now: int) -> Answer:
+            return Hold(packet) if packet.id < 3 else Send(packet, at=now + ms)
+
+    core = Core([Policy(), Keep()])
+    for packet in (udp(1), udp(3), udp(2)):
+        core.receive(packet, 0)
+    verdicts = core.give_up(MemoryError("no more"))
+    assert [verdict.packet.id for verdict in verdicts] == [1, 2, 3]
+    assert [failure.what for failure in core.failures] == ["MemoryError: no more"] * 2
+    assert run(core, udp(1, at=2 * ms)) == [(1, "sent", 2 * ms)]
+
+
 def test_later_stages_still_see_what_a_failed_one_lets_go() -> None:
     core = Core([Breaks(), answering(lambda packet, now: Drop(packet))])
     assert {fate for _, fate, _ in run(core, udp(1), udp(2), udp(3))} == {"dropped"}

@@ -8,7 +8,6 @@ are open by then, and the guardian, which runs no policy, sees to the rules.
 from __future__ import annotations
 
 import os
-import resource
 import sys
 from contextlib import suppress
 from pathlib import Path
@@ -25,8 +24,6 @@ PR_SET_KEEPCAPS, PR_CAPBSET_DROP, PR_SET_NO_NEW_PRIVS, PR_CAP_AMBIENT = 8, 24, 3
 PR_CAP_AMBIENT_RAISE = 2
 
 NOBODY = 65534
-MORE_MEMORY = 1 << 30
-"""Bytes that a confined process may still get: a policy that gathers more fails, and not the machine."""
 
 
 def can(capability: int) -> bool:
@@ -57,8 +54,6 @@ def confine() -> None:
     capset(1 << CAP_NET_ADMIN)
     # So that a guardian that follows one that died can go on.
     prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, CAP_NET_ADMIN)
-    used = int(_status("VmData").split()[0]) * 1024
-    resource.setrlimit(resource.RLIMIT_DATA, (used + MORE_MEMORY, used + MORE_MEMORY))
 
 
 def _become_ordinary() -> None:

@@ -18,6 +18,7 @@ from shaper.live.endless import breakable
 from shaper.live.engine import Engine
 from shaper.live.guardian import Guardian
 from shaper.live.inject import Injector
+from shaper.live.memory import Allowance
 from shaper.live.owner import Owner
 from shaper.live.privileges import confine
 from shaper.live.queue import open_queue
@@ -118,4 +119,5 @@ def _open(
         rules.install()
     if settings.confined:
         confine()
+        run.allowance = opened.enter_context(closing(Allowance()))
     return run

@@ -13,6 +13,7 @@ from shaper.failure import Failure
 from shaper.live.counters import QueueCounters
 from shaper.live.engine import Engine
 from shaper.live.guardian import Guardian
+from shaper.live.memory import GATHERED, Allowance
 from shaper.live.nursery import ungrouped
 from shaper.live.queue import Queue
 from shaper.live.rules import Rules
@@ -20,13 +21,14 @@ from shaper.live.ruleset import RuleSet
 from shaper.live.settings import Settings
 from shaper.live.summary import Summary
 from shaper.units import ms, s
+from shaper.verdict import Verdict
 
 LOOK = 50 * ms
-"""How often the kernel's own count of held packets is looked at."""
+"""How often the kernel's own count of held packets, and the memory, are looked at."""
 LOOK_AT_RULES = 1 * s
 """How often it is looked whether the rules are still there; that costs some ms of another process."""
 AT_ONCE = 4096
-"""So many packets go on between signs of life at the end."""
+"""So many packets go on between signs of life when all are let go."""
 QUIET = 5 * ms
 """The queue is empty when no packet came for this long after the rules were detached."""
 PATIENCE = 1 * s
@@ -46,9 +48,11 @@ class Started:
         bypassed: packets that our rules matched and that were never taken, as far as was seen.
         lost_to_reload: held packets that the kernel has dropped, as far as was seen.
         guardian: sees to the packets when this process can't; None with `watchdog` off.
+        allowance: how much memory the policies may gather; None if as much as there is.
     """
 
     guardian: Guardian | None = None
+    allowance: Allowance | None = None
 
     def __init__(
         self,
@@ -101,6 +105,7 @@ class Started:
     async def _watch(self, stop: trio.Event) -> None:
         while True:
             self._look_for_losses()
+            self._look_at_memory()
             self._report()
             if self.core.failures and self.settings.on_error == "stop":
                 stop.set()
@@ -159,6 +164,12 @@ class Started:
             fate = "pass unshaped" if self.settings.fail_open else "are dropped"
             self._warned(f"{held} packets are held, and beyond {length} they {fate}: lower the hold or the rate")
 
+    def _look_at_memory(self) -> None:
+        """Let the policies go before they have gathered so much that the engine gets no memory any more."""
+        if self.allowance is not None and self.allowance.is_used_up():
+            self.allowance = None
+            self._answer(self.core.give_up(MemoryError(f"more than {GATHERED >> 20} MB were gathered")))
+
     async def look_at_rules(self) -> bool:
         """Whether all are there; the packets that they matched and that were never taken have passed unshaped."""
         assert self._keeper is not None
@@ -187,12 +198,8 @@ class Started:
         """Send on all that is held, let pass what still comes, and leave nothing behind."""
         self._look_for_losses()
         self._report()
-        # Some ten thousand packets take long enough to be taken for dead.
         self._beat()
-        verdicts = self.core.close()
-        for at in range(0, len(verdicts), AT_ONCE):
-            self._beat()
-            self.engine.answer(verdicts[at : at + AT_ONCE])
+        self._answer(self.core.close())
         with ungrouped():
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self.engine.run)
@@ -208,6 +215,12 @@ class Started:
                     if self._keeper is not None:
                         await trio.to_thread.run_sync(self._keeper.remove)
                     nursery.cancel_scope.cancel()
+
+    def _answer(self, verdicts: list[Verdict]) -> None:
+        """Answer so many packets that it may take long enough to be taken for dead."""
+        for at in range(0, len(verdicts), AT_ONCE):
+            self._beat()
+            self.engine.answer(verdicts[at : at + AT_ONCE])
 
     async def _drain(self) -> None:
         """Take packets until no more come."""

@@ -53,7 +53,7 @@ FAILURES = {
         "",
         "answered with more than 131072 actions",
     ),
-    "grows without bound": ("self._more = [bytearray(1 << 20) for _ in range(10**9)]", "", "MemoryError"),
+    "grows without bound": ("self._more = [bytes(1 << 20) for _ in range(10**9)]", "", "MemoryError"),
 }
 # The same, where shaper's guardian has to see to it.
 HANGS = {
@@ -100,6 +100,18 @@ def test_it_hangs_and_the_guardian_lets_all_go_on(fault: str, tmp_path: Path, le
         assert sorted(receiver.numbers(PACKETS)) == list(range(PACKETS))
         assert shaper.process.wait(60) == 1
     assert re.search(rf"{re.escape(file)}:\d+: it ran on without an end", shaper.errors)
+    assert not left()
+
+
+def test_it_gathers_without_an_end_little_by_little(tmp_path: Path, left: Callable[[], list[str]]) -> None:
+    file = policy(tmp_path, "self._kept.append(bytes(17 << 20))")
+    with Receiver() as receiver, Shaper(tmp_path, "--policy", file, "--protocol", "udp") as shaper:
+        receiver.send_numbers(PACKETS)
+        assert sorted(receiver.numbers(PACKETS)) == list(range(PACKETS))
+        summary = shaper.result()
+    assert shaper.status == 1
+    assert re.search(rf"policy faulty failed at {re.escape(file)}:\d+: .*more than 768 MB were gathered", shaper.errors)
+    assert (summary["taken"], summary["sent"], summary["dropped"]) == (PACKETS, PACKETS, 0)
     assert not left()
 
 
