@@ -27,6 +27,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--full", action="store_true", help="only tests of endurance, at full count; figures go to the documents"
     )
+    parser.addoption(
+        "--part", type=int, default=1, metavar="N", help="with --full: an Nth of the count; figures are only printed"
+    )
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -47,7 +50,8 @@ def _is_full(request: pytest.FixtureRequest) -> bool:
 @pytest.fixture
 def count(request: pytest.FixtureRequest) -> Callable[[int], int]:
     """How many of so many a test of endurance is to do."""
-    return lambda whole: whole if _is_full(request) else max(1, whole // PART)
+    part = request.config.getoption("part") if _is_full(request) else PART
+    return lambda whole: max(1, whole // part)
 
 
 @pytest.fixture
@@ -86,7 +90,7 @@ def figure(request: pytest.FixtureRequest, say: Callable[[str], None]) -> Callab
 
     def figure(name: str, value: str) -> None:
         say(f"{name}: {value}")
-        if _is_full(request):
+        if _is_full(request) and request.config.getoption("part") == 1:
             before, table, after = AROUND_FIGURES.split(DOCUMENT.read_text())
             known = dict(ROW.findall(table)[1:])
             rows = [f"| {name} | {value} |" for name, value in (known | {name: value}).items()]

@@ -168,6 +168,20 @@ def test_a_stopped_engine_finds_out_when_it_goes_on(engine: Engine) -> None:
     assert engine.process.wait(timeout=20) != 0
 
 
+def test_an_engine_that_was_halted_together_with_its_guardian_goes_on(engine: Engine) -> None:
+    """As when the machine, or a container, is suspended."""
+    engine.hold(10)
+    for pid in (engine.guardian, engine.process.pid):
+        os.kill(pid, signal.SIGSTOP)
+    time.sleep(2.5)  # more than twice the watchdog
+    for pid in (engine.guardian, engine.process.pid):
+        os.kill(pid, signal.SIGCONT)
+    engine.hold(20)
+    engine.say("end")
+    assert engine.process.wait(timeout=20) == 0
+    assert engine.received(30) == [*range(10), *range(20)]
+
+
 def test_the_guardian_is_out_of_the_terminals_reach(engine: Engine) -> None:
     assert os.getsid(engine.guardian) == engine.guardian
     os.kill(engine.guardian, signal.SIGINT)

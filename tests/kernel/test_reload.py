@@ -113,8 +113,14 @@ def test_reloading_with_noflush_is_no_loss(tmp_path: Path, receiver: Receiver, b
     assert (summary["sent"], summary["lost_to_reload"], summary["rules_lost"], shaper.status) == (100, 0, 0, 0)
 
 
-def test_an_interface_that_vanishes_takes_its_packets_along(tmp_path: Path, network: None, shell: Shell) -> None:
-    shell("ip link add v0 type veth peer name v1; ip addr add 198.18.0.1/24 dev v0; ip link set v0 up")
+def test_an_interface_that_vanishes_takes_its_packets_along_and_may_come_back(
+    tmp_path: Path, network: None, shell: Shell
+) -> None:
+    add = (
+        "ip link add v0 type veth peer name v1; ip addr add 198.18.0.1/24 dev v0; ip link set v0 up; ip link set v1 up;"
+        "ip neigh add 198.18.0.2 dev v0 lladdr 02:00:00:00:00:02"
+    )
+    shell(add)
     options = ("--policy", "delay:9s", "--hook", "output", "--interface", "v0", "--protocol", "udp", "--queue", "7")
     with Shaper(tmp_path, *options) as shaper, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
         for _ in range(10):
@@ -122,8 +128,12 @@ def test_an_interface_that_vanishes_takes_its_packets_along(tmp_path: Path, netw
         wait_until_held(7, 10)
         shell("ip link del v0")
         time.sleep(0.3)  # several times what it takes the engine to look at the kernel's count
+        shell(add)
+        for _ in range(5):
+            sender.sendto(b"back", ("198.18.0.2", 9))
+        wait_until_held(7, 5)
         summary = shaper.stop()
-    assert (summary["taken"], summary["lost_to_reload"], shaper.status) == (10, 10, 1)
+    assert (summary["taken"], summary["lost_to_reload"], shaper.status) == (15, 10, 1)
     assert "or their interface went away" in shaper.errors
 
 
