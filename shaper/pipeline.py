@@ -97,7 +97,8 @@ class Pipeline:
 
     def retire(self) -> None:
         """From now on packets pass by all policies, whose objects are forgotten."""
-        self._depth, self._queue_seats = 0, {}
+        self._depth = 0
+        self._seating.clear()
 
     def wake(self, seat: Seat, signal: Signal | None = None) -> None:
         """The time has come that it asked for, or something has happened that it asked for."""

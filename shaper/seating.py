@@ -30,6 +30,10 @@ class Seating:
         """Where the packets of this flow sit, stage by stage."""
         return [self._seat(track, stage, policy, name) for stage, (policy, name) in self._stages]
 
+    def clear(self) -> None:
+        """Forget the objects that all flows share."""
+        self._queue_seats.clear()
+
     def _seat(self, track: Track, stage: int, policy: Policy, name: str) -> Seat:
         connection = track.connection
         identity = f"{self._seed}|{stage}|{type(policy).__name__}"

@@ -20,6 +20,7 @@ from shaper.live.rules import Rules
 from shaper.live.ruleset import RuleSet
 from shaper.live.settings import Settings
 from shaper.live.summary import Summary
+from shaper.live.telling import Telling
 from shaper.units import ms, s
 from shaper.verdict import Verdict
 
@@ -70,12 +71,9 @@ class Started:
         self.core = core
         self.engine = engine
         self.bypassed = self.lost_to_reload = self.rules_lost = 0
-        self._missing = self._seen = 0
+        self._missing = 0
         self._passed = 0  # what the counters of rules that were lost stood for
-        self._failed = failed
-        self._warned = warned
-        self._told_of_length = False
-        self._told: set[str] = set()
+        self._telling = Telling(failed, warned)
         self._begun = time.monotonic_ns()
         self._counters = QueueCounters(queue.number)
 
@@ -106,7 +104,7 @@ class Started:
         while True:
             self._look_for_losses()
             self._look_at_memory()
-            self._report()
+            self._telling.failures(self.core.failures)
             if self.core.failures and self.settings.on_error == "stop":
                 stop.set()
             await trio.sleep(LOOK / s)
@@ -122,10 +120,7 @@ class Started:
                 stop.set()
                 return
             await self._restore(self._keeper)
-            # A program that does it again and again fills no log.
-            if self.rules_lost.bit_count() == 1:
-                again = f", for the {self.rules_lost}th time" if self.rules_lost > 2 else ""
-                self._warned(f"another program removed shaper's rules; they are set anew{again}")
+            self._telling.rules_lost(self.rules_lost)
 
     async def _restore(self, keeper: RuleSet | Guardian) -> None:
         """Set the rules anew, and their counters with them: nothing may come while these are made up for."""
@@ -141,15 +136,6 @@ class Started:
         """Who sees to the rules: the guardian, if there is one, for this process may be confined."""
         return self.rules and (self.guardian or self.rules)
 
-    def _report(self) -> None:
-        """Tell of the first failure of each policy."""
-        failures = self.core.failures
-        for failure in failures[self._seen :]:
-            if failure.policy not in self._told:
-                self._told.add(failure.policy)
-                self._failed(failure)
-        self._seen = len(failures)
-
     def _look_for_losses(self) -> None:
         """See whether the kernel still has all packets that the core holds."""
         counters = self._counters.read()
@@ -158,11 +144,8 @@ class Started:
             self.lost_to_reload += max(0, missing - self._missing)
             self._missing = missing
         # The kernel's count has those, too, that were not taken yet.
-        held, length = counters.held if counters else self.core.held, self.settings.length
-        if held > length // 2 and not self._told_of_length:
-            self._told_of_length = True
-            fate = "pass unshaped" if self.settings.fail_open else "are dropped"
-            self._warned(f"{held} packets are held, and beyond {length} they {fate}: lower the hold or the rate")
+        held = counters.held if counters else self.core.held
+        self._telling.held(held, length=self.settings.length, fail_open=self.settings.fail_open)
 
     def _look_at_memory(self) -> None:
         """Let the policies go before they have gathered so much that the engine gets no memory any more."""
@@ -197,7 +180,7 @@ class Started:
     async def finish(self) -> None:
         """Send on all that is held, let pass what still comes, and leave nothing behind."""
         self._look_for_losses()
-        self._report()
+        self._telling.failures(self.core.failures)
         self._beat()
         self._answer(self.core.close())
         with ungrouped():

@@ -1,0 +1,44 @@
+"""What is told of a run while it lasts: each thing once, so that no log fills up."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from shaper.failure import Failure, Failures
+
+
+class Telling:
+    """Remembers what was told.
+
+    Args:
+        failed: called with the first failure of each policy.
+        warned: called with what else should be known, a line each.
+    """
+
+    def __init__(self, failed: Callable[[Failure], None], warned: Callable[[str], None]) -> None:
+        self._failed = failed
+        self._warned = warned
+        self._seen = 0
+        self._policies: set[str] = set()
+        self._is_full = False
+
+    def failures(self, failures: Failures) -> None:
+        """These have happened so far."""
+        for failure in failures[self._seen :]:
+            if failure.policy not in self._policies:
+                self._policies.add(failure.policy)
+                self._failed(failure)
+        self._seen = len(failures)
+
+    def held(self, packets: int, *, length: int, fail_open: bool) -> None:
+        """So many packets are held, in a queue of this length."""
+        if packets > length // 2 and not self._is_full:
+            self._is_full = True
+            fate = "pass unshaped" if fail_open else "are dropped"
+            self._warned(f"{packets} packets are held, and beyond {length} they {fate}: lower the hold or the rate")
+
+    def rules_lost(self, times: int) -> None:
+        """The rules were set anew, for the so-manieth time."""
+        if times.bit_count() == 1:
+            again = f", for the {times}th time" if times > 2 else ""
+            self._warned(f"another program removed shaper's rules; they are set anew{again}")
