@@ -2,6 +2,7 @@
 
 import os
 import socket
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -45,10 +46,27 @@ def test_an_engine_whose_end_is_closed_has_died(ends: tuple[socket.socket, socke
     assert watch(ends[1], charge()) == "the engine has died"
 
 
-def test_one_that_sleeps_for_too_long_hangs(
+def test_one_that_died_before_it_read_an_answer_has_died(ends: tuple[socket.socket, socket.socket]) -> None:
+    ends[1].send(b"answer")
+    ends[0].close()
+    assert watch(ends[1], charge()) == "the engine has died"
+
+
+def test_one_that_starts_has_more_time(
     ends: tuple[socket.socket, socket.socket], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     to_come = scheduled(monkeypatch, (5, 5), (5, 5))
+    begun = time.monotonic_ns()
+    assert watch(ends[1], charge()) == "the engine has given no sign of life for 20ms"
+    assert time.monotonic_ns() - begun >= 10 * WATCHDOG
+    assert not to_come
+
+
+def test_one_that_sleeps_for_too_long_hangs(
+    ends: tuple[socket.socket, socket.socket], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ends[0].send(BEAT)
+    to_come = scheduled(monkeypatch, (5, 5), (5, 5), (5, 5))
     assert watch(ends[1], charge()) == "the engine has given no sign of life for 20ms"
     assert not to_come
 
@@ -56,7 +74,8 @@ def test_one_that_sleeps_for_too_long_hangs(
 def test_one_that_is_not_let_run_gets_another_turn_until_it_has_had_its_time(
     ends: tuple[socket.socket, socket.socket], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    to_come = scheduled(monkeypatch, (0, 0), (3, 17), (6, 34), (11, 51))
+    ends[0].send(BEAT)
+    to_come = scheduled(monkeypatch, (0, 0), (0, 0), (3, 17), (6, 34), (11, 51))
     assert watch(ends[1], charge()) == "the engine has given no sign of life for 20ms"
     assert not to_come
 
@@ -64,6 +83,7 @@ def test_one_that_is_not_let_run_gets_another_turn_until_it_has_had_its_time(
 def test_one_that_was_not_let_run_and_then_sleeps_hangs(
     ends: tuple[socket.socket, socket.socket], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    to_come = scheduled(monkeypatch, (0, 0), (3, 17), (3, 18))
+    ends[0].send(BEAT)
+    to_come = scheduled(monkeypatch, (0, 0), (0, 0), (3, 17), (3, 18))
     assert watch(ends[1], charge()) == "the engine has given no sign of life for 20ms"
     assert not to_come

@@ -34,6 +34,8 @@ from shaper.live.ruleset import RuleSet
 from shaper.units import format_duration, ms
 
 BEAT, GOODBYE = b".", b"bye"
+START = 10
+"""Times the watchdog until the first sign of life: an engine that starts sets the rules, which may take long."""
 AT_ONCE = 1000
 """Messages read before what came meanwhile is accepted: a flood may come faster than it can be read."""
 
@@ -102,18 +104,22 @@ def watch(beats: socket.socket, charge: Charge) -> str | None:
     poll = select.poll()
     poll.register(beats, select.POLLIN)
     watchdog = charge.watchdog
+    begun, is_starting = time.monotonic_ns(), True
     lately = alive = _scheduled(charge.engine)
     while True:
         before = time.monotonic_ns()
         if poll.poll(watchdog / ms):
             lately = alive = _scheduled(charge.engine)
-            words = beats.recv(1 << 10)
+            words = _words(beats)
             if words == GOODBYE:
                 return None
             if not words:
                 return "the engine has died"
             if words != BEAT:
                 serve(beats, words.decode(), RuleSet(charge.owner, charge.rules))
+            is_starting = False
+            continue
+        if is_starting and time.monotonic_ns() - begun < START * watchdog:
             continue
         # When this process was halted too, with the machine or by its scheduler, the engine gets another turn.
         was_halted = time.monotonic_ns() - before > 2 * watchdog
@@ -123,6 +129,14 @@ def watch(beats: socket.socket, charge: Charge) -> str | None:
         lately = now
         if not was_halted and not is_starved and not _is_debugged(charge.engine):
             return f"the engine has given no sign of life for {format_duration(watchdog)}"
+
+
+def _words(beats: socket.socket) -> bytes:
+    """What the engine says; nothing when it has died."""
+    try:
+        return beats.recv(1 << 10)
+    except ConnectionResetError:
+        return b""  # it died before it read the answer to a request
 
 
 def serve(beats: socket.socket, word: str, rules: RuleSet) -> None:

@@ -117,7 +117,7 @@ def run_traced(nth: int) -> None:
 
 @pytest.mark.parametrize(
     ("cycle", "name", "whole"),
-    [(start_and_stop, "`shaper start` and stop", 1000), (run_traced, "`shaper run --trace`", 200)],
+    [(start_and_stop, "`shaper start` and stop", 1000), (run_traced, "`shaper run --trace`", 100)],
 )
 def test_as_commands(
     cycle: Callable[[int], None],
