@@ -73,6 +73,7 @@ class Core:
             raise ValueError(f"there is no stage '{policy}'; there is {', '.join(pipeline.names)}")
         if now > pipeline.now:
             self._advance(now)
+            pipeline.now = now
         track = self._connections.known(signal.flow)
         if track is None or track.seats is None or self._is_closed:
             return
