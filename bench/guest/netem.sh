@@ -26,4 +26,4 @@ consumer=$!
 for _ in $(seq 600); do bound && break; sleep 0.1; done
 measure warm-up 500 0.2 >/dev/null
 measure shaper 970 4
-kill -KILL "$consumer"
+kill -KILL "$consumer" || cat /tmp/out >&2
