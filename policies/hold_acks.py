@@ -1,38 +1,40 @@
-"""hold_acks: pure ACKs are held, each for a time or in batches."""
+"""hold_acks: pure ACKs are held, batched or thinned."""
 
 from typing import Literal
 
-from shaper import Action, Count, Duration, Hold, Packet, Policy, Send, Wake, ms
+from shaper import Action, Count, Drop, Duration, Flow, Hold, Packet, Policy, Send, Wake, ms
 
 ACK_ALONE = "A"
 
 
 class HoldAcks(Policy):
-    """Pure ACKs are held: each for `time`, or until a batch of them goes on together.
+    """Pure ACKs are held: each for `time`, or in batches, or with the newest of each batch alone sent.
 
-    What a receiver with late ACKs does to a sender: its rate follows the ACKs. To have
-    fewer of them, see `ack_every`. Pure ACKs carry no payload, no SACK blocks and no flags,
-    and acknowledge something new. All else goes on at once: duplicate ACKs and window
-    updates, data, SYN, FIN, RST.
+    What a receiver with late ACKs does to a sender: its rate follows the ACKs. With
+    `mode=thin,count=4`, only every fourth segment seems to be acknowledged; `ack_every`
+    does that without holding the ACKs that it drops. Pure ACKs
+    carry no payload, no SACK blocks and no flags, and acknowledge something new. All
+    else goes on at once: duplicate ACKs and window updates, data, SYN, FIN, RST.
 
     Packets of a flow never change their order: what goes on at once lets the held ACKs of
     its flow go first. Nothing is lost by that, for data and FIN acknowledge at least as
     much; an ACK that came after them would be stale, and could shrink the window, be
     answered with a duplicate ACK, or with a RST where the connection is closed by then.
 
-    # hold_acks time=20ms
+    # hold_acks mode=thin time=40ms count=3
     +0     < k1:ack=1001
     +.010  < k2:ack=2001
-    +.010  > k1
-    +.010  > k2
+    +.010  < k3:ack=3001    the third fills the batch
+    +0     x k1 k2
+    +0     > k3             it acknowledges all that the others did
     """
 
     needs = "headers"
     shorthand = "time"
 
-    mode: Literal["delay", "batch"] = "delay"
+    mode: Literal["delay", "batch", "thin"] = "delay"
     """delay: each ACK is held for `time`. batch: ACKs are sent together when `count` are there
-    or the first was held for `time`."""
+    or the first was held for `time`. thin: as batch, but only the newest is sent."""
     time: Duration = 40 * ms
     """The longest that an ACK is held; 40 ms is Linux's own least delayed-ACK timer."""
     count: Count = 8
@@ -41,7 +43,6 @@ class HoldAcks(Policy):
     """Hold the ACK that completes the handshake, too."""
 
     def start(self) -> None:
-        # Each with the time at which it goes on at the latest.
         self._held: list[tuple[int, Packet]] = []
 
     def on_packet(self, packet: Packet, now: int) -> list[Action] | None:
@@ -52,13 +53,13 @@ class HoldAcks(Policy):
         if not self.time:
             return None
         self._held.append((now + self.time, packet))
-        if self.mode == "batch" and len(self._held) >= self.count:
+        if self.mode != "delay" and len(self._held) >= self.count:
             return self._release(self._held)
         return [Hold(packet), Wake(self._held[0][0])]
 
     def on_wake(self, now: int) -> list[Action]:
         over = [entry for entry in self._held if entry[0] <= now]
-        return self._release(self._held if over and self.mode == "batch" else over)
+        return self._release(self._held if over and self.mode != "delay" else over)
 
     def _is_pure(self, packet: Packet) -> bool:
         if packet.segment != "pure-ack" and not (self.handshake and packet.segment == "handshake-ack"):
@@ -67,9 +68,23 @@ class HoldAcks(Policy):
         return tcp is not None and tcp.flag_names == ACK_ALONE and not tcp.sack
 
     def _release(self, entries: list[tuple[int, Packet]]) -> list[Action]:
-        """Send these held ACKs, and wake for the next one."""
-        actions: list[Action] = [Send(packet) for _, packet in entries]
+        """Send these held ACKs, when thinning the newest of each flow alone, and wake for the next one."""
+        packets = [packet for _, packet in entries]
+        actions: list[Action] = [Send(packet) for packet in packets]
+        if self.mode == "thin":
+            newest: dict[Flow, Packet] = {}
+            for packet in packets:
+                if packet.flow not in newest or is_newer(packet, newest[packet.flow]):
+                    newest[packet.flow] = packet
+            actions = [Send(packet) if newest[packet.flow] is packet else Drop(packet) for packet in packets]
         self._held = [entry for entry in self._held if entry not in entries]
         if self._held:
             actions.append(Wake(self._held[0][0]))
         return actions
+
+
+def is_newer(packet: Packet, other: Packet) -> bool:
+    """Whether it acknowledges as much as the other or more; sequence numbers wrap (RFC 9293, section 3.4)."""
+    assert packet.tcp is not None
+    assert other.tcp is not None
+    return (packet.tcp.ack - other.tcp.ack) % (1 << 32) < 1 << 31

@@ -160,10 +160,11 @@ def test_delay_without_jitter_is_exact(packets: list[Packet], time: int) -> None
     assert all(verdict.planned == verdict.packet.root.arrived + time for verdict in verdicts)
 
 
+@pytest.mark.parametrize("policy", ["ack_every", "hold_acks:mode=thin"])
 @given(packets=traffic(), count=st.integers(1, 4))
 @settings(max_examples=25, deadline=None)
-def test_thinning_drops_nothing_but_pure_acks(packets: list[Packet], count: int) -> None:
-    _, verdicts = play(load(f"ack_every:count={count}"), anew(packets))
+def test_thinning_drops_nothing_but_pure_acks(policy: str, packets: list[Packet], count: int) -> None:
+    _, verdicts = play(load(f"{policy}{',' if ':' in policy else ':'}count={count}"), anew(packets))
     for verdict in verdicts:
         tcp = verdict.packet.tcp
         if verdict.fate == "dropped":

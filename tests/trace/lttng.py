@@ -15,7 +15,7 @@ ENGINE = 273  # the thread of the NFQUEUE loop, as the trace has it
 def unpack(name: str, where: Path) -> Path:
     """The directory of the trace "none", "netem" or "nfqueue"."""
     with tarfile.open(DATA / f"{name}.tar.xz") as archive:
-        archive.extractall(where, filter="data")
+        archive.extractall(where)
     return where / name
 
 
