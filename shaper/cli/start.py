@@ -118,6 +118,7 @@ def start(
     if netns is not None:
         namespaces.join(netns)
     match = Match(interface, hook, protocol, tuple(port or ()), source, destination, expression)
+    match.check()
     if match.takes_all and not yes and not no_rules:
         raise UsageError(
             f"this shapes all traffic of {interface}; narrow it with --port, --protocol, --source, "

@@ -58,6 +58,25 @@ class Match:
         narrowed = self.protocol != "all" or self.ports or self.source or self.destination or self.filter
         return self.interface != "lo" and not narrowed
 
+    def check(self) -> None:
+        """Make sure that a packet could match.
+
+        Raises:
+            UsageError: none ever could; there is no such interface.
+        """
+        names = [name for _, name in socket.if_nameindex()]
+        if self.interface not in names:
+            raise UsageError(f"there is no interface '{self.interface}'; there are {', '.join(names)}")
+        if self.hook == "forward" and self.interface == "lo":
+            raise UsageError("packets on lo are never forwarded; name another --interface")
+        if self.ports and self.protocol == "icmp":
+            raise UsageError("ICMP has no ports; leave --port or --protocol icmp away")
+        for port in self.ports:
+            if not 0 < port < 65536:
+                raise UsageError(f"{port} is not a port; ports are 1 to 65535")
+        if not _families(self):
+            raise UsageError(f"{self.source} and {self.destination} are addresses of different families")
+
 
 class Rules(RuleSet):
     """The rules for one queue.
@@ -72,7 +91,7 @@ class Rules(RuleSet):
     """
 
     def __init__(self, match: Match, queue: int) -> None:
-        _check(match)
+        match.check()
         super().__init__(Owner.here(queue), {})
         template = files("shaper.iptables").joinpath(f"{match.hook}.rules").read_text()
         filter = f' -m bpf --bytecode "{bytecode(match.filter)}"' if match.filter else ""
@@ -88,22 +107,6 @@ class Rules(RuleSet):
             }
             matches = [part + filter for part in _matches(match, family)]
             self._text[family] = _fill(template, values, list(_exceptions(match, family)), matches)
-
-
-def _check(match: Match) -> None:
-    """Raises UsageError where no packet could ever match."""
-    names = [name for _, name in socket.if_nameindex()]
-    if match.interface not in names:
-        raise UsageError(f"there is no interface '{match.interface}'; there are {', '.join(names)}")
-    if match.hook == "forward" and match.interface == "lo":
-        raise UsageError("packets on lo are never forwarded; name another --interface")
-    if match.ports and match.protocol == "icmp":
-        raise UsageError("ICMP has no ports; leave --port or --protocol icmp away")
-    for port in match.ports:
-        if not 0 < port < 65536:
-            raise UsageError(f"{port} is not a port; ports are 1 to 65535")
-    if not _families(match):
-        raise UsageError(f"{match.source} and {match.destination} are addresses of different families")
 
 
 def _families(match: Match) -> set[Family]:

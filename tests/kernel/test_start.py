@@ -354,8 +354,7 @@ def test_a_queue_number_in_use(tmp_path: Path, network: None, rule_set: Callable
         (("--policy", "delay:time=20"), 2, "needs a unit of time"),
         (("--policy", "delay:time=11s"), 2, "--max-hold"),
         (("--policy", "missing.py"), 2, "there is no file missing.py"),
-        (("--policy", "delay", "--interface", "eth7", "--yes"), 2, "there is no interface 'eth7'"),
-        (("--policy", "delay", "--interface", "eth7"), 2, "--yes"),
+        (("--policy", "delay", "--interface", "eth7"), 2, "there is no interface 'eth7'"),
         (("--policy", "delay", "--no-rules"), 2, "--queue"),
         (("--policy", "delay", "--filter", "tcp prt 80"), 2, "tcp prt 80"),
         (("--policy", "delay", "--netns", "no-such"), 2, "no network namespace 'no-such'"),
@@ -367,6 +366,16 @@ def test_what_can_not_be_done_is_said_in_one_line(
     got, error = refused(*arguments)
     assert got == status
     assert message in error
+    assert nothing_is_left(rule_set)
+
+
+def test_all_traffic_of_a_real_interface_needs_a_yes(
+    shell: Callable[[str], str], rule_set: Callable[[], list[str]]
+) -> None:
+    shell("ip link add veth0 type veth peer name veth1")
+    status, error = refused("--policy", "delay", "--interface", "veth0")
+    assert status == 2
+    assert "--yes" in error
     assert nothing_is_left(rule_set)
 
 
