@@ -1,7 +1,9 @@
 """Captures: times exact to the ns, every link type we know, and what was cut off."""
 
 import io
+import shutil
 import struct
+import subprocess
 from contextlib import suppress
 from pathlib import Path
 
@@ -12,10 +14,12 @@ from hypothesis import strategies as st
 from shaper.action import Drop, Send
 from shaper.capture import CaptureError, CaptureWriter, read_capture
 from shaper.capture.frames import read_frames
+from shaper.capture.link import LINKS
 from shaper.core import Core
 from shaper.packet import Packet
 from shaper.policy import Answer, Policy
 from shaper.units import ms
+from shaper.verdict import Verdict
 from tests.captures import EPOCH, UDP, UDP6, pcap
 
 
@@ -180,9 +184,21 @@ def test_what_is_written_is_read_to_the_ns(tmp_path: Path) -> None:
     file = tmp_path / "out.pcapng"
     shaped(file, ("arrived", "sent", "dropped"))
     with file.open("rb") as capture:
-        found = [(frame.data, frame.at - EPOCH) for frame in read_frames(capture, str(file))]
+        found = [(LINKS[frame.link](frame.data), frame.at - EPOCH) for frame in read_frames(capture, str(file))]
     # Arrivals, the drop, and what was sent.
     assert found == [(UDP, at) for at in (1, 2, 3, 1, 2, 3 + 3 * ms // 2, 2 + 20 * ms)]
+
+
+@pytest.mark.skipif(shutil.which("tcpdump") is None, reason="no tcpdump here: apt install tcpdump")
+@pytest.mark.parametrize("interfaces", [("sent",), ("arrived", "sent", "dropped")])
+def test_tcpdump_reads_it(tmp_path: Path, interfaces: tuple[str, ...]) -> None:
+    file = tmp_path / "out.pcapng"
+    with CaptureWriter(file, interfaces=interfaces) as writer:
+        for raw in (UDP, UDP6):
+            writer.verdict(Verdict(Packet(raw, 1, EPOCH), "sent", EPOCH), EPOCH)
+    shown = subprocess.run(["tcpdump", "-n", "-t", "-r", file], capture_output=True, text=True, check=True).stdout
+    assert [line.split()[0] for line in shown.splitlines()] == ["IP", "IP6"]
+    assert "UDP" in shown
 
 
 def test_only_the_interfaces_asked_for_are_written(tmp_path: Path) -> None:

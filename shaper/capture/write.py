@@ -10,12 +10,15 @@ from typing import Self
 from shaper.packet import Packet
 from shaper.verdict import Verdict
 
-RAW_IP = 101
+RAW_IP, LOOPBACK = 101, 0
+"""Link types. libpcap 1.10 refuses a file with several interfaces of raw IP: it takes 101, which it calls 12 within,
+for a second type. BSD's loopback has a header that says which IP it is."""
+AF_INET, AF_INET6 = 2, 30  # Darwin's; the list of link types names 24, 28 and 30 for IPv6
 SNAPLEN = 262144
 COMMENT, IF_NAME, IF_TSRESOL, USERAPPL = 1, 2, 9, 4
 _lengths = Struct("<II").pack
 _packet = Struct("<IIIII").pack
-_trailer = Struct("<I").pack
+_word = Struct("<I").pack
 _option = Struct("<HH").pack
 
 
@@ -39,13 +42,14 @@ class CaptureWriter:
         self, path: Path, *, interfaces: Sequence[str] = ("arrived", "sent", "dropped"), offset: int = 0
     ) -> None:
         self._interfaces = {name: number for number, name in enumerate(interfaces)}
+        self._link = RAW_IP if len(interfaces) == 1 else LOOPBACK
         self._offset = offset
         self._file = path.open("wb")
         # Byte order, version 1.0, length of the section not known.
         section = Struct("<IHHq").pack(0x1A2B3C4D, 1, 0, -1)
         self._block(0x0A0D0D0A, section + _options((USERAPPL, b"shaper")))
         for name in interfaces:
-            description = Struct("<HHI").pack(RAW_IP, 0, SNAPLEN)
+            description = Struct("<HHI").pack(self._link, 0, SNAPLEN)
             self._block(1, description + _options((IF_NAME, name.encode()), (IF_TSRESOL, b"\x09")))
 
     def arrived(self, packet: Packet) -> None:
@@ -70,13 +74,14 @@ class CaptureWriter:
         if number is None:
             return
         at += self._offset
-        raw = packet.raw
-        head = _packet(number, at >> 32 & 0xFFFFFFFF, at & 0xFFFFFFFF, len(raw), max(packet.length, len(raw)))
-        self._block(6, head + _padded(raw) + (_options((COMMENT, text.encode())) if text else b""))
+        header = b"" if self._link == RAW_IP else _family(packet.raw)
+        frame, length = header + packet.raw, len(header) + max(packet.length, len(packet.raw))
+        head = _packet(number, at >> 32 & 0xFFFFFFFF, at & 0xFFFFFFFF, len(frame), length)
+        self._block(6, head + _padded(frame) + (_options((COMMENT, text.encode())) if text else b""))
 
     def _block(self, kind: int, body: bytes) -> None:
         length = len(body) + 12
-        self._file.write(_lengths(kind, length) + body + _trailer(length))
+        self._file.write(_lengths(kind, length) + body + _word(length))
 
 
 def comment(verdict: Verdict) -> str:
@@ -94,6 +99,11 @@ def comment(verdict: Verdict) -> str:
     if verdict.fate == "dropped":
         parts.append(f"dropped by {root.by}")
     return "; ".join(parts)
+
+
+def _family(raw: bytes) -> bytes:
+    """The header of a packet on BSD's loopback."""
+    return _word(AF_INET6 if raw[:1] >= b"\x60" else AF_INET)
 
 
 def _options(*options: tuple[int, bytes]) -> bytes:
