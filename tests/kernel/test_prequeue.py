@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from shaper.capture.frames import read_frames
+from shaper.capture.link import LINKS
 from shaper.cli import main
 from shaper.journal import read_journal
 from shaper.packet import Packet
@@ -48,7 +49,10 @@ def wait_until_acknowledged(sender: socket.socket) -> None:
 def acknowledged_after(capture: Path) -> float:
     """ms from the first segment with payload as it came to the ACK of it as it went."""
     with capture.open("rb") as file:
-        frames = [(frame.interface, frame.at, Packet(frame.data)) for frame in read_frames(file, str(capture))]
+        frames = [
+            (frame.interface, frame.at, Packet(LINKS[frame.link](frame.data) or b""))
+            for frame in read_frames(file, str(capture))
+        ]
     came, end = next(
         (at, packet.tcp.seq + packet.tcp.payload)
         for interface, at, packet in frames
