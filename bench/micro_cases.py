@@ -8,6 +8,7 @@ from struct import pack
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
+from shaper import Policy, Script, Stream
 from shaper.core import Core
 from shaper.header import read_tcp
 from shaper.load import builtin_names, load
@@ -59,9 +60,31 @@ def test_delays_in_a_row(benchmark: BenchmarkFixture, stages: int) -> None:
     through(benchmark, ["delay"] * stages, "udp")
 
 
+class Spread(Script):
+    """As spread_burst, told as a story."""
+
+    needs = "headers"
+
+    async def story(self, flow: Stream) -> None:
+        async for packet in flow:
+            flow.send(packet)
+            await flow.sleep(10 * us)
+
+
+def test_spread_as_a_script(benchmark: BenchmarkFixture) -> None:
+    run_through(benchmark, [Spread()], "udp")
+
+
+def test_spread_as_a_policy(benchmark: BenchmarkFixture) -> None:
+    run_through(benchmark, [load("spread_burst:gap=10us")], "udp")
+
+
 def through(benchmark: BenchmarkFixture, names: list[str], kind: str) -> None:
+    run_through(benchmark, [load(OPTIONS.get(name, name)) for name in names], kind)
+
+
+def run_through(benchmark: BenchmarkFixture, pipeline: list[Policy], kind: str) -> None:
     """Packets 50 µs apart through a pipeline, 16 in a batch, and out of it."""
-    pipeline = [load(OPTIONS.get(name, name)) for name in names]
 
     def fresh() -> tuple[tuple[Core, list[Packet]], dict[str, object]]:
         packets = [Packet(raw, number + 1, (number + 1) * GAP) for number, raw in enumerate(RAW[kind])]
