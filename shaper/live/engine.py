@@ -54,6 +54,12 @@ def few_pauses() -> Iterator[None]:
         gc.unfreeze()
 
 
+def wait_until(at: int) -> None:
+    """Watch the clock (ns): nothing else is so punctual."""
+    while time.monotonic_ns() < at:
+        pass
+
+
 class Engine:
     """Joins the core with the kernel.
 
@@ -131,9 +137,7 @@ class Engine:
 
     def meet(self, deadline: int) -> None:
         """Decide just before the deadline, so that when it comes only the verdicts are left to be written."""
-        clock, ahead = time.monotonic_ns, deadline - AHEAD
-        while clock() < ahead:
-            pass
+        wait_until(deadline - AHEAD)
         self.answer(self._core.due(deadline), deadline)
 
     def receive(self) -> list[Packet]:
@@ -166,19 +170,19 @@ class Engine:
             return
         if self._core.injected != self._injected:
             self._injected = self._core.injected
-            self._answer_and_inject(verdicts)
+            self._answer_singly(verdicts, at)
         elif self._one_by_one:
-            for verdict in verdicts:
-                self._write((verdict,))
+            self._answer_singly(verdicts, at)
         else:
             self._write(verdicts, at)
 
-    def _answer_and_inject(self, verdicts: Sequence[Verdict]) -> None:
+    def _answer_singly(self, verdicts: Sequence[Verdict], at: int) -> None:
+        wait_until(at)
         for verdict in verdicts:
             self._write((verdict,))
 
     def _write(self, verdicts: Sequence[Verdict], at: int = 0) -> None:
-        begin = time.monotonic_ns()
+        begin = max(time.monotonic_ns(), at)
         if verdicts[0].fate == "injected":
             self.injector.send(verdicts[0].packet)
         else:
