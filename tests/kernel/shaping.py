@@ -68,11 +68,11 @@ class Shaper:
         self.process.stdout.close()
 
 
-def wait_until_held(queue: int, at_least: int) -> None:
+def wait_until_held(queue: int, at_least: int = 0, at_most: int = 1 << 16) -> None:
     """Until the kernel holds so many packets in this queue."""
     counters = QueueCounters(queue)
     deadline = time.monotonic() + 60
-    while (row := counters.read()) is None or row.held < at_least:
+    while (row := counters.read()) is None or not at_least <= row.held <= at_most:
         assert time.monotonic() < deadline, row
         time.sleep(0.005)  # the kernel has no event for this
     counters.close()
