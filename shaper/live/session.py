@@ -120,4 +120,7 @@ def _open(
     if settings.confined:
         confine()
         run.allowance = opened.enter_context(closing(Allowance()))
+    if run.guardian is not None:
+        # It has started: from now on, before a policy sees the first packet, the watchdog's time is all there is.
+        run.guardian.beat()
     return run

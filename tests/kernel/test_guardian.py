@@ -37,6 +37,7 @@ ENGINE = """
     rules = Rules(Match(protocol="udp", ports=({port},)), {queue})
     guardian = Guardian(queue.fileno(), rules.owner, rules.text(), watchdog=1000 * ms)
     rules.install()
+    guardian.beat()
     print(guardian.pid, flush=True)
     while True:
         if select.select([queue, sys.stdin], [], [], 0.05)[0] == [queue]:
