@@ -59,7 +59,7 @@ def either(request: pytest.FixtureRequest) -> Probe:
 
 
 def test_the_experiment(either: Probe) -> None:
-    content = either("--policy", "delay:time=100ms", "--repeat", "3")
+    content = either("--policy", "delay:time=100ms", "--repeat", "5")
     # Never too short; how much longer depends on what else the machine does.
     assert 300 <= content["milestones"]["accept_return_minus_connect_ms"] < 330
     assert 199 <= waited(content, "client", "pselect6") < 220
@@ -70,7 +70,7 @@ def test_the_experiment(either: Probe) -> None:
 def test_waits_are_whole_numbers_of_delays() -> None:
     """3.00, 2.00 and 2.00 delays, and at 100 ms within 3 ms of them; the probe has real-time priority here."""
     delays = [10, 50, 100, 250]
-    contents = [probe("--policy", f"delay:time={delay}ms", "--repeat", "3") for delay in delays]
+    contents = [probe("--policy", f"delay:time={delay}ms", "--repeat", "5") for delay in delays]
     measured = {
         3: [content["milestones"]["accept_return_minus_connect_ms"] for content in contents],
         2: [waited(content, "client", "poll") for content in contents],
@@ -117,7 +117,7 @@ def test_chains_of_request() -> None:
     ["netcat", "connect", "connects", "request", "pipeline", "bulk", "idle:gap=50ms", "tls", "http", "udp"],
 )
 def test_every_wait_is_explained(workload: str) -> None:
-    content = probe("--workload", workload, "--policy", "delay:time=50ms", "--repeat", "2")
+    content = probe("--workload", workload, "--policy", "delay:time=100ms", "--repeat", "3")
     assert content["blockings"]
     assert median(each["unexplained_ms"] for each in content["blockings"]) < 5
     for each in content["blockings"]:

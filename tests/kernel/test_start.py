@@ -209,17 +209,8 @@ def test_packets_lost_to_a_reload_are_counted(tmp_path: Path, receiver: Receiver
     assert "100 held packets were lost" in shaper.errors
 
 
-@pytest.mark.parametrize(
-    ("policy", "address"),
-    [
-        ("delay:time=5ms", "127.0.0.1"),
-        ("delay:time=5ms", "::1"),
-        ("spread_burst:gap=1ms", "127.0.0.1"),
-        ("pass_through", "::1"),
-        ("reorder", "127.0.0.1"),
-        ("hold_acks", "::1"),
-    ],
-)
+@pytest.mark.parametrize("policy", ["delay:time=5ms", "spread_burst:gap=1ms", "pass_through", "reorder", "hold_acks"])
+@pytest.mark.parametrize("address", ["127.0.0.1", "::1"])
 def test_packets_of_60_kb_arrive_whole(tmp_path: Path, network: None, policy: str, address: str) -> None:
     with Receiver(address) as receiver, Shaper(tmp_path, "--policy", policy) as shaper:
         payload = bytes(range(256)) * 234
