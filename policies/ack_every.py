@@ -4,8 +4,6 @@ from typing import Literal
 
 from shaper import Action, Count, Drop, Duration, Hold, Packet, Policy, Send, Wake, ms
 
-ACK_ALONE = "A"
-
 
 class AckEvery(Policy):
     """Of `count` pure ACKs in a row the newest goes on, and acknowledges all that the others did; they are dropped.
@@ -60,5 +58,4 @@ class AckEvery(Policy):
 
 def is_pure(packet: Packet) -> bool:
     """Nothing is lost with it when a newer one goes on."""
-    tcp = packet.tcp
-    return packet.segment == "pure-ack" and tcp is not None and tcp.flag_names == ACK_ALONE and not tcp.sack
+    return packet.segment == "pure-ack" and packet.tcp is not None and packet.tcp.is_bare_ack

@@ -4,8 +4,6 @@ from typing import Literal
 
 from shaper import Action, Count, Drop, Duration, Flow, Hold, Packet, Policy, Send, Wake, ms
 
-ACK_ALONE = "A"
-
 
 class HoldAcks(Policy):
     """Pure ACKs are held: each for `time`, or in batches, or with the newest of each batch alone sent.
@@ -64,8 +62,7 @@ class HoldAcks(Policy):
     def _is_pure(self, packet: Packet) -> bool:
         if packet.segment != "pure-ack" and not (self.handshake and packet.segment == "handshake-ack"):
             return False
-        tcp = packet.tcp
-        return tcp is not None and tcp.flag_names == ACK_ALONE and not tcp.sack
+        return packet.tcp is not None and packet.tcp.is_bare_ack
 
     def _release(self, entries: list[tuple[int, Packet]]) -> list[Action]:
         """Send these held ACKs, when thinning the newest of each flow alone, and wake for the next one."""

@@ -50,7 +50,6 @@ class Core:
         self._connections = Connections()
         self._pipeline = Pipeline(pipeline, self._connections, seed, max_hold)
         self._agenda = self._pipeline.agenda
-        self._is_closed = False
 
     def receive(self, packet: Packet, now: int) -> None:
         """A packet was taken at `now`; a time before the last one counts as that one."""
@@ -58,7 +57,8 @@ class Core:
         if now > pipeline.now:
             if self._agenda.earliest <= now:
                 self._advance(now)
-            pipeline.now = now
+            else:
+                pipeline.now = now
         self.taken += 1
         pipeline.enter(packet, self._connections.classify(packet, pipeline.now))
 
@@ -73,9 +73,8 @@ class Core:
             raise ValueError(f"there is no stage '{policy}'; there is {', '.join(pipeline.names)}")
         if now > pipeline.now:
             self._advance(now)
-            pipeline.now = now
         track = self._connections.known(signal.flow)
-        if track is None or track.seats is None or self._is_closed:
+        if track is None or not track.seats:
             return
         seat = track.seats[pipeline.names.index(policy)]
         if not seat.is_failed:
@@ -93,9 +92,7 @@ class Core:
         """All verdicts planned up to `now` and not yet returned, in order."""
         pipeline = self._pipeline
         if now >= pipeline.now:
-            if self._agenda.earliest <= now:
-                self._advance(now)
-            pipeline.now = now
+            self._advance(now)
         verdicts, pipeline.verdicts = pipeline.verdicts, []
         return verdicts
 
@@ -109,7 +106,6 @@ class Core:
                 seat.let_go(packet.root, pipeline.now)
                 waiting.append(packet)
         pipeline.retire()
-        self._is_closed = True
         self._connections.unseat()
         for packet in sorted(waiting, key=Packet.order):
             pipeline.conclude(packet, "sent")
@@ -135,6 +131,7 @@ class Core:
                 if at > pipeline.now:
                     pipeline.now = at
                 pipeline.release(seat, packet)
+        pipeline.now = now
 
     def listeners(self, kind: Kind) -> list[str]:
         """The names of the stages whose policies ask for signals of this kind."""

@@ -54,6 +54,11 @@ class TCPHeader(NamedTuple):
     sack: bool  # carries SACK blocks
 
     @property
+    def is_bare_ack(self) -> bool:
+        """It acknowledges and does nothing else: no payload, no other flag, no SACK block."""
+        return self.flags == ACK and not self.payload and not self.sack
+
+    @property
     def flag_names(self) -> str:
         """The flags as letters, lowest bit first: "SA" for SYN-ACK."""
         return "".join(name for bit, name in enumerate(FLAGS) if self.flags >> bit & 1)

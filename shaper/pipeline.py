@@ -98,7 +98,7 @@ class Pipeline:
     def retire(self) -> None:
         """From now on packets pass by all policies, whose objects are forgotten."""
         self._depth = 0
-        self._seating.clear()
+        self._seating.close()
 
     def wake(self, seat: Seat, signal: Signal | None = None) -> None:
         """The time has come that it asked for, or something has happened that it asked for."""

@@ -75,6 +75,7 @@ class Seat:
             self._bytes -= root.length
         if self.held:
             self.held.pop(root, None)
+        # The first hold, by far the most common, without a call.
         if root.noted:
             root.note_hold(self.name, now - root.since)
         else:

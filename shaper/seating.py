@@ -30,8 +30,9 @@ class Seating:
         """Where the packets of this flow sit, stage by stage."""
         return [self._seat(track, stage, policy, name) for stage, (policy, name) in self._stages]
 
-    def clear(self) -> None:
-        """Forget the objects that all flows share."""
+    def close(self) -> None:
+        """Make no more objects, and forget those that all flows share."""
+        self._stages.clear()
         self._queue_seats.clear()
 
     def _seat(self, track: Track, stage: int, policy: Policy, name: str) -> Seat:

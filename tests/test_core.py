@@ -629,3 +629,17 @@ def test_only_a_share_of_the_connections_is_shaped_in_both_directions(scope: str
     # Whatever ports the clients have.
     assert shaped(5000) == chosen
     assert shaped(0, seed=1) != chosen
+
+
+def test_a_closed_core_makes_no_more_policy_objects() -> None:
+    begun = []
+
+    class Begins(Policy):
+        def start(self) -> None:
+            begun.append(self)
+
+    core = Core([Begins()])
+    assert run(core, udp(1)) == [(1, "sent", 0)]
+    core.close()
+    assert run(core, udp(2, at=1, ends=ENDS._replace(sport=40001))) == [(2, "sent", 1)]
+    assert len(begun) == 1

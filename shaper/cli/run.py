@@ -66,13 +66,11 @@ def run(
     import trio
 
     from shaper.failure import PoliciesFailed
-    from shaper.journal import read_journal
     from shaper.live import private
     from shaper.live.rules import Match
     from shaper.live.session import Settings
     from shaper.load import load_pipeline
     from shaper.report.output import STDOUT, console, write_json
-    from shaper.trace.show import as_json
 
     pipeline = load_pipeline(policy, max_hold)
     out = console(STDOUT)  # standard output is the command's; with --json it is the document's
@@ -107,6 +105,9 @@ def run(
             out.print(f"shaper: {problem}", markup=False, soft_wrap=True)
         content, incomplete = summary.to_json(), 0
         if tracing and journal:
+            from shaper.journal import read_journal
+            from shaper.trace.show import as_json
+
             records = read_journal(journal)[1]
             result = tracing.report(records, child.pid)
             title = f"{shlex.join(command)}: {' | '.join(policy)}"

@@ -20,7 +20,7 @@ from shaper.live.lateness import Holds
 from shaper.live.queue import BATCH, Queue
 from shaper.live.readers import Readers
 from shaper.live.record import Recorder
-from shaper.live.waiting import Timing, Waiting, exact_timers
+from shaper.live.waiting import Timing, Waiting, exact_timers, wait_until
 from shaper.packet import Packet
 from shaper.signal import Given, Signal
 from shaper.units import ms, us
@@ -52,12 +52,6 @@ def few_pauses() -> Iterator[None]:
         sys.setswitchinterval(interval)
         gc.set_threshold(*thresholds)
         gc.unfreeze()
-
-
-def wait_until(at: int) -> None:
-    """Watch the clock (ns): nothing else is so punctual."""
-    while time.monotonic_ns() < at:
-        pass
 
 
 class Engine:
@@ -165,21 +159,16 @@ class Engine:
                     self._recorder.signalled(given)
 
     def answer(self, verdicts: Sequence[Verdict], at: int = 0) -> None:
-        """Carry the verdicts out, in their order; one write for all waits for a time (ns)."""
+        """Carry the verdicts out, in their order, not before a time (ns)."""
         if not verdicts:
             return
-        if self._core.injected != self._injected:
-            self._injected = self._core.injected
-            self._answer_singly(verdicts, at)
-        elif self._one_by_one:
-            self._answer_singly(verdicts, at)
+        injected, self._injected = self._injected, self._core.injected
+        if self._one_by_one or injected != self._injected:
+            wait_until(at)
+            for verdict in verdicts:
+                self._write((verdict,))
         else:
             self._write(verdicts, at)
-
-    def _answer_singly(self, verdicts: Sequence[Verdict], at: int) -> None:
-        wait_until(at)
-        for verdict in verdicts:
-            self._write((verdict,))
 
     def _write(self, verdicts: Sequence[Verdict], at: int = 0) -> None:
         begin = max(time.monotonic_ns(), at)

@@ -23,6 +23,8 @@ _head = Struct("=I")  # of an attribute: length and type in one number
 _type = Struct("=4xH").unpack_from
 
 Buffer = bytearray | memoryview
+MOST = 16
+"""Layouts remembered; the packets of one hook have few."""
 
 
 class Layout(NamedTuple):
@@ -77,3 +79,20 @@ def learn(message: memoryview) -> Layout:
         heads += f"I{padded - _head.size}x"
         at += padded
     return NO_PACKET
+
+
+class Layouts:
+    """The layouts that messages had so far."""
+
+    def __init__(self) -> None:
+        self._known: list[Layout] = []
+
+    def of(self, buffer: bytearray, at: int, room: int) -> Layout:
+        """The layout of the message that begins there, in so many bytes of room."""
+        for layout in self._known:
+            if layout.heads(buffer, at) == layout.expected:
+                return layout
+        layout = learn(memoryview(buffer)[at : at + room])
+        if len(self._known) < MOST and layout.is_packet:
+            self._known.append(layout)
+        return layout

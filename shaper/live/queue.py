@@ -18,8 +18,9 @@ from netfilterqueue import COPY_PACKET, NetfilterQueue
 from shaper.errors import ShaperError
 from shaper.live import netlink
 from shaper.live.datagrams import Datagrams
-from shaper.live.layout import NO_PACKET, Layout, learn
+from shaper.live.layout import NO_PACKET, Layouts
 from shaper.live.privileges import CAP_NET_ADMIN, can
+from shaper.live.waiting import wait_until
 from shaper.packet import Packet
 from shaper.verdict import Verdict
 
@@ -31,8 +32,6 @@ BESIDE = 512
 """Room for all that the kernel says beside the packet itself."""
 BATCH = 128
 """Packets taken at once, at most."""
-MOST_LAYOUTS = 16
-"""Layouts of messages remembered; the packets of one hook have few."""
 
 MAX_LENGTH = 0xFFFF
 """The kernel holds no more packets in one queue, see NFQNL_QMAX_DEFAULT and its check."""
@@ -79,7 +78,7 @@ class Queue:
         self.number = number
         self._last_arrival = 0
         self._layout = NO_PACKET
-        self._layouts: list[Layout] = []
+        self._layouts = Layouts()
         self._verdicts = netlink.VerdictMessages(number)
         self._netfilter = _open()
         self._bind(length, copy_range, buffer)
@@ -103,6 +102,7 @@ class Queue:
             with warnings.catch_warnings():
                 # It warns where the buffer is smaller than asked; we tell what was got.
                 warnings.simplefilter("ignore", RuntimeWarning)
+                # Its callback is never called, since packets are not read through it.
                 self._netfilter.bind(self.number, print, length, COPY_PACKET, copy_range, buffer)
         except OSError as error:
             if "create" not in str(error):
@@ -127,7 +127,7 @@ class Queue:
         for length in lengths:
             at += room
             if layout.heads(buffer, at) != layout.expected:
-                layout = self._layout_of(at)
+                layout = self._layouts.of(buffer, at, room)
             if layout.stamped:
                 id, seconds, microseconds = layout.values(buffer, at)
                 arrived = seconds * 1_000_000_000 + microseconds * 1000 - offset
@@ -147,21 +147,10 @@ class Queue:
         self._layout, self._last_arrival = layout, last
         return taken
 
-    def _layout_of(self, at: int) -> Layout:
-        """The layout of another message than the one before."""
-        buffer = self._datagrams.buffer
-        for layout in self._layouts:
-            if layout.heads(buffer, at) == layout.expected:
-                return layout
-        layout = learn(memoryview(buffer)[at : at + self._datagrams.room])
-        if len(self._layouts) < MOST_LAYOUTS and layout.is_packet:
-            self._layouts.append(layout)
-        return layout
-
     def answer(self, verdicts: Sequence[Verdict], at: int = 0) -> None:
         """Give these verdicts, in their order, in as few system calls as can be; none may be injected.
 
-        The last write waits for a time (ns), watching the clock.
+        The first write waits for a time (ns), watching the clock.
         """
         accept, drop, pack_id = self._verdicts.accept, self._verdicts.drop, netlink.pack_id
         parts: list[bytes] = []
@@ -175,14 +164,16 @@ class Queue:
                 parts.append(self._verdicts.rewrite(packet.id, packet.raw))
                 rewritten += len(packet.raw)
             if rewritten >= ALL_AT_ONCE or len(parts) >= 512:
-                os.write(self._fd, b"".join(parts))
+                self._write(parts, at)
                 parts.clear()
                 rewritten = 0
         if parts:
-            data = b"".join(parts)
-            while time.monotonic_ns() < at:
-                pass
-            os.write(self._fd, data)
+            self._write(parts, at)
+
+    def _write(self, parts: Sequence[bytes], at: int) -> None:
+        data = b"".join(parts)
+        wait_until(at)
+        os.write(self._fd, data)
 
     def close(self) -> None:
         """Give the queue up; packets that are still in it go on."""

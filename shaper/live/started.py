@@ -80,7 +80,6 @@ class Started:
     async def until(self, stop: trio.Event) -> None:
         """Shape until told to stop, for as long as the settings say, or until a policy fails."""
         duration = self.settings.duration
-        self._beat()  # before any policy runs
         with ungrouped():
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self.engine.run)

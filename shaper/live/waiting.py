@@ -48,6 +48,12 @@ def exact_timers() -> Iterator[None]:
         prctl(PR_SET_TIMERSLACK, 0)  # the default
 
 
+def wait_until(at: int) -> None:
+    """Watch the clock (ns): nothing else is so punctual."""
+    while time.monotonic_ns() < at:
+        pass
+
+
 class _PollFD(ctypes.Structure):
     _fields_ = (("fd", c_int), ("events", c_short), ("revents", c_short))
 
@@ -97,7 +103,7 @@ class Waiting:
         """
         now = time.monotonic_ns()
         wakes = until if deadline is None else min(deadline - self.lead, until)
-        is_deaf = all_held and self.gathers and wakes - now < DEAF
+        is_deaf = deadline is not None and all_held and self.gathers and wakes - now < DEAF
         if self._sleep(wakes - now, for_packets=not is_deaf):
             return True
         if wakes < until and self._adapts:

@@ -15,6 +15,7 @@ import pytest
 from shaper.live import programs
 from shaper.live.libc import CLONE_NEWNET, setns, unshare
 from shaper.live.privileges import CAP_SYS_ADMIN, can
+from tests.kernel.shaping import Receiver
 
 Shell = Callable[[str], str]
 BACKENDS = ("nft", "legacy")
@@ -33,6 +34,12 @@ def network() -> Iterator[None]:
     finally:
         setns(home, CLONE_NEWNET)
         os.close(home)
+
+
+@pytest.fixture
+def receiver(network: None) -> Iterator[Receiver]:
+    with Receiver() as made:
+        yield made
 
 
 @pytest.fixture

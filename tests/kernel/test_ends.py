@@ -8,7 +8,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from random import Random
 
@@ -39,12 +39,6 @@ ENDS: dict[str, Callable[[Receiver, int], object]] = {
     "stopped": lambda receiver, pid: os.kill(pid, signal.SIGSTOP),
     "caught in a loop": lambda receiver, pid: receiver.sender.send(bytes(7)),
 }
-
-
-@pytest.fixture
-def receiver(network: None) -> Iterator[Receiver]:
-    with Receiver() as made:
-        yield made
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -13,12 +13,6 @@ import pytest
 from tests.kernel.shaping import Receiver, Shaper, field, wait_until_held
 
 pytestmark = pytest.mark.usefixtures("network")
-
-
-@pytest.fixture
-def receiver(network: None) -> Iterator[Receiver]:
-    with Receiver() as made:
-        yield made
 
 
 FLOOD = """

@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -19,12 +19,6 @@ RELOADS = {
     "iptables-restore": "printf '*mangle\\nCOMMIT\\n' | iptables-restore",
     "iptables -F": "iptables -t mangle -F INPUT",
 }
-
-
-@pytest.fixture
-def receiver(network: None) -> Iterator[Receiver]:
-    with Receiver() as made:
-        yield made
 
 
 def holds_again(shaper: Shaper, receiver: Receiver) -> bool:

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -55,12 +55,6 @@ class Twice(Policy):
     def on_packet(self, packet, now):
         return [Send(packet), Send(packet.copy())]
 """
-
-
-@pytest.fixture
-def receiver(network: None) -> Iterator[Receiver]:
-    with Receiver() as made:
-        yield made
 
 
 def policy_file(folder: Path, text: str) -> str:
