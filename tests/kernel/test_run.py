@@ -164,9 +164,10 @@ raise SystemExit(7)
 
 def test_ctrl_c_reaches_the_command_once() -> None:
     line = shlex.join([*SHAPER, "run", "--policy", "delay:20ms", "--", sys.executable, "-c", COUNT])
-    # script(1) gives it a terminal.
+    # script(1) gives it a terminal. It is to take the shell's place: a shell that waited for it, as dash
+    # does and bash doesn't, would get the Ctrl-C as well and give 130 as the status.
     with subprocess.Popen(
-        ["script", "-qec", line, "/dev/null"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        ["script", "-qec", f"exec {line}", "/dev/null"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as terminal:
         assert terminal.stdout is not None
         assert terminal.stdin is not None
