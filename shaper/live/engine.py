@@ -29,7 +29,9 @@ from shaper.verdict import Verdict
 TURN = 2 * ms
 """The longest that other tasks of this process have to wait."""
 FEW = 10
-"""Held packets that go on so few at once cost less if the next ones join them."""
+"""Packets that go on so few at once cost less if the next ones join them."""
+FREQUENT = 25 * us
+"""One that goes on so shortly after another counts as going on at once with it."""
 AHEAD = 20 * us
 """How long before a deadline its verdicts are decided on; packets that arrive meanwhile count as arriving at it."""
 
@@ -44,7 +46,7 @@ def few_pauses() -> Iterator[None]:
     """
     thresholds, interval = gc.get_threshold(), sys.getswitchinterval()
     gc.freeze()
-    gc.set_threshold(2000, 50, 1000)
+    gc.set_threshold(10_000, 10, 1000)
     sys.setswitchinterval(0.0005)
     try:
         yield
@@ -94,6 +96,7 @@ class Engine:
         self._one_by_one = one_by_one
         sockets = [queue.fileno()] if readers is None else [queue.fileno(), readers.fileno()]
         self._waiting = Waiting(sockets, timing)
+        self._answered = 0  # when some packet went on last
 
     async def run(self) -> None:
         """Shape until cancelled."""
@@ -121,18 +124,28 @@ class Engine:
             if is_full:
                 continue
             deadline = core.next_deadline()
-            if deadline is not None and 1 < len(verdicts) < FEW and waiting.gathers:
+            if waiting.gathers and self.is_busy(len(verdicts), now):
                 waiting.gather()
             elif deadline is None or deadline - now > waiting.lead:
                 if not waiting.sleep(deadline, until, all_held=not verdicts):
                     return False
+            elif waiting.gathers and deadline - self._answered < FREQUENT:
+                waiting.gather()
             elif deadline > now:
                 self.meet(deadline)
+
+    def is_busy(self, answers: int, now: int) -> bool:
+        """Whether packets go on a few at a time, in quick succession: together they cost half as much."""
+        if not answers:
+            return False
+        before, self._answered = self._answered, now
+        return 1 < answers < FEW or answers == 1 and now - before < FREQUENT
 
     def meet(self, deadline: int) -> None:
         """Decide just before the deadline, so that when it comes only the verdicts are left to be written."""
         wait_until(deadline - AHEAD)
         self.answer(self._core.due(deadline), deadline)
+        self._answered = deadline
 
     def receive(self) -> list[Packet]:
         """Take what waits in the queue, a batch at most, and give it to the core."""

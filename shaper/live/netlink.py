@@ -20,6 +20,8 @@ NF_DROP, NF_ACCEPT = 0, 1
 FAIL_OPEN, GSO = 1 << 0, 1 << 2
 """Flags of a queue: let packets pass when it is full; don't cut up segments that an interface would."""
 
+MAX_LENGTH = 0xFFFF
+"""The kernel holds no more packets in one queue, see NFQNL_QMAX_DEFAULT and its check."""
 MAX_PAYLOAD = 0xFFFF - 4
 """The longest payload of one message: an attribute's length, its header included, has 16 bits."""
 
@@ -55,28 +57,23 @@ def set_flags(queue: int, flags: int, mask: int) -> bytes:
     return _message(CONFIG, queue, attributes)
 
 
-class VerdictMessages:
-    """Builds the verdicts of one queue; several may be written to its socket at once.
+def verdict_heads(queue: int) -> tuple[bytes, bytes, bytes]:
+    """Verdicts but for their last four bytes, an id (see `pack_id`): accept, drop, accept all that are held up to it."""
+    accept, drop, accept_up_to = (
+        _message(kind, queue, _attribute_of(NFQA_VERDICT_HDR, _verdict.pack(what, 0)))[: -_id.size]
+        for kind, what in ((VERDICT, NF_ACCEPT), (VERDICT, NF_DROP), (VERDICT_BATCH, NF_ACCEPT))
+    )
+    return accept, drop, accept_up_to
 
-    Attributes:
-        accept, drop: all of a verdict but its last four bytes, the packet's id (see `ids`).
-    """
 
-    def __init__(self, queue: int) -> None:
-        self._queue = queue
-        self.accept, self.drop = (
-            _message(VERDICT, queue, _attribute_of(NFQA_VERDICT_HDR, _verdict.pack(what, 0)))[: -_id.size]
-            for what in (NF_ACCEPT, NF_DROP)
-        )
-
-    def rewrite(self, id: int, raw: bytes) -> bytes:
-        """The packet goes on with these bytes."""
-        verdict = _attribute_of(NFQA_VERDICT_HDR, _verdict.pack(NF_ACCEPT, id))
-        return _message(VERDICT, self._queue, verdict + _attribute_of(NFQA_PAYLOAD, raw))
+def rewrite(queue: int, id: int, raw: bytes) -> bytes:
+    """The packet goes on with these bytes."""
+    verdict = _attribute_of(NFQA_VERDICT_HDR, _verdict.pack(NF_ACCEPT, id))
+    return _message(VERDICT, queue, verdict + _attribute_of(NFQA_PAYLOAD, raw))
 
 
 pack_id = _id.pack
-"""A packet's id as the last bytes of a verdict on it."""
+"""A packet's id as the last bytes of a verdict."""
 
 
 ACK_OF_NOTHING = -errno.ENOENT

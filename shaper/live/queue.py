@@ -17,6 +17,7 @@ from netfilterqueue import COPY_PACKET, NetfilterQueue
 
 from shaper.errors import ShaperError
 from shaper.live import netlink
+from shaper.live.answers import Answers
 from shaper.live.datagrams import Datagrams
 from shaper.live.layout import NO_PACKET, Layouts
 from shaper.live.privileges import CAP_NET_ADMIN, can
@@ -33,14 +34,8 @@ BESIDE = 512
 BATCH = 128
 """Packets taken at once, at most."""
 
-MAX_LENGTH = 0xFFFF
-"""The kernel holds no more packets in one queue, see NFQNL_QMAX_DEFAULT and its check."""
-
 NUMBERS = range(100, 1000)
 """Tried in order when a free number is to be found."""
-
-ALL_AT_ONCE = 64 * 1024
-"""Bytes of verdicts in one write; the socket's send buffer limits a write to some 200 kB."""
 
 SOL_NETLINK, NETLINK_NO_ENOBUFS = 270, 5
 SO_TIMESTAMP = 29
@@ -79,7 +74,7 @@ class Queue:
         self._last_arrival = 0
         self._layout = NO_PACKET
         self._layouts = Layouts()
-        self._verdicts = netlink.VerdictMessages(number)
+        self._answers = Answers(number)
         self._netfilter = _open()
         self._bind(length, copy_range, buffer)
         self._fd: int = self._netfilter.get_fd()
@@ -145,6 +140,7 @@ class Queue:
             packet.taken = now
             taken.append(packet)
         self._layout, self._last_arrival = layout, last
+        self._answers.expect([packet.id for packet in taken])
         return taken
 
     def answer(self, verdicts: Sequence[Verdict], at: int = 0) -> None:
@@ -152,28 +148,9 @@ class Queue:
 
         The first write waits for a time (ns), watching the clock.
         """
-        accept, drop, pack_id = self._verdicts.accept, self._verdicts.drop, netlink.pack_id
-        parts: list[bytes] = []
-        rewritten = 0
-        for packet, fate, _ in verdicts:
-            if fate == "dropped":
-                parts += drop, pack_id(packet.id)
-            elif packet.origin is None or packet.raw is packet.origin.raw:
-                parts += accept, pack_id(packet.id)
-            else:
-                parts.append(self._verdicts.rewrite(packet.id, packet.raw))
-                rewritten += len(packet.raw)
-            if rewritten >= ALL_AT_ONCE or len(parts) >= 512:
-                self._write(parts, at)
-                parts.clear()
-                rewritten = 0
-        if parts:
-            self._write(parts, at)
-
-    def _write(self, parts: Sequence[bytes], at: int) -> None:
-        data = b"".join(parts)
-        wait_until(at)
-        os.write(self._fd, data)
+        for data in self._answers.messages(verdicts):
+            wait_until(at)
+            os.write(self._fd, data)
 
     def close(self) -> None:
         """Give the queue up; packets that are still in it go on."""

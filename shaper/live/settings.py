@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Literal
 
 from shaper.core import MAX_HOLD
-from shaper.live.queue import HEADERS, MAX_LENGTH, WHOLE
+from shaper.live.netlink import MAX_LENGTH
+from shaper.live.queue import HEADERS, WHOLE
 from shaper.live.rules import Match
 from shaper.live.waiting import Timing
 from shaper.policy import Policy

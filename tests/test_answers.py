@@ -1,0 +1,121 @@
+"""Verdicts as messages: what the kernel's queue does with them is what was said, packet by packet, in order."""
+
+from struct import Struct
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shaper.live import netlink
+from shaper.live.answers import Answers
+from shaper.packet import Packet
+from shaper.verdict import Verdict
+
+QUEUE = 7
+message = Struct("=IHHIIBB").unpack_from  # length, type, …, address family, version
+answer = Struct(">II").unpack_from  # after the header of the first attribute: what, id
+
+
+def verdict(id: int, fate: str) -> Verdict:
+    packet = Packet(b"%d" % id, id)
+    if fate == "rewritten":
+        changed = Packet(b"changed %d" % id, id)
+        changed.origin = packet
+        packet, fate = changed, "sent"
+    return Verdict(packet, "dropped" if fate == "dropped" else "sent", 0)
+
+
+class Kernel:
+    """What nfqnl_recv_verdict() and nfqnl_recv_verdict_batch() in the kernel's nfnetlink_queue.c do."""
+
+    def __init__(self) -> None:
+        self.held: list[int] = []
+        self.done: list[tuple[int, str]] = []
+        self.messages = 0
+
+    def read(self, data: bytes) -> None:
+        at = 0
+        while at < len(data):
+            length, kind = message(data, at)[:2]
+            what, id = answer(data, at + netlink.HEADERS + netlink.ATTRIBUTE.size)
+            is_changed = length > netlink.HEADERS + netlink.ATTRIBUTE.size + 8
+            fate = "dropped" if what == netlink.NF_DROP else "rewritten" if is_changed else "sent"
+            meant = [id]
+            if kind == netlink.VERDICT_BATCH:
+                meant = [held for held in self.held if (held - id + (1 << 31)) % (1 << 32) <= 1 << 31]
+                assert id in meant
+            for each in meant:
+                self.held.remove(each)
+                self.done.append((each, fate))
+            self.messages += 1
+            at += length + 3 & ~3
+
+
+fates = st.sampled_from(["sent", "sent", "sent", "dropped", "rewritten"])
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 6), st.lists(st.tuples(st.integers(0, 9), fates), max_size=8)), max_size=40),
+    st.sampled_from([1, (1 << 32) - 20]),
+)
+def test_whatever_the_order_each_packet_gets_its_verdict(
+    turns: list[tuple[int, list[tuple[int, str]]]], at: int
+) -> None:
+    answers, kernel = Answers(QUEUE), Kernel()
+    said: list[tuple[int, str]] = []
+    waiting: list[int] = []
+    for arriving, verdicts in turns:
+        taken = [(at + nth) % (1 << 32) for nth in range(arriving)]
+        at += arriving
+        kernel.held += taken
+        waiting += taken
+        answers.expect(taken)
+        chosen = [(waiting.pop(nth % len(waiting)), fate) for nth, fate in verdicts if waiting]
+        said += chosen
+        for data in answers.messages([verdict(*each) for each in chosen]):
+            kernel.read(data)
+        assert kernel.done == said
+        assert kernel.held == waiting
+
+
+def test_packets_that_go_on_in_their_order_need_one_message() -> None:
+    answers, kernel = Answers(QUEUE), Kernel()
+    kernel.held = list(range(1, 1001))
+    answers.expect(kernel.held)
+    (data,) = answers.messages([verdict(id, "sent") for id in range(1, 901)])
+    kernel.read(data)
+    assert (kernel.messages, len(kernel.done), kernel.held) == (1, 900, list(range(901, 1001)))
+
+
+def test_packets_never_told_of_go_on_with_their_neighbours() -> None:
+    """A message that can't be read is about a packet that waits, too."""
+    answers, kernel = Answers(QUEUE), Kernel()
+    kernel.held = [1, 2, 3]
+    answers.expect([1, 3])
+    for data in answers.messages([verdict(1, "sent"), verdict(3, "sent")]):
+        kernel.read(data)
+    assert kernel.held == []
+
+
+def test_one_that_waits_long_makes_room_for_those_that_go_on() -> None:
+    answers = Answers(QUEUE)
+    answers.expect([1])
+    for id in range(2, 500_000):
+        answers.expect([id])
+        assert len(list(answers.messages([verdict(id, "sent")]))) == 1
+    assert len(answers) <= 2 * netlink.MAX_LENGTH
+    answers.expect([500_000])
+    kernel = Kernel()
+    kernel.held = [1, 500_000]
+    for data in answers.messages([verdict(1, "sent"), verdict(500_000, "sent")]):
+        kernel.read(data)
+    assert (kernel.messages, kernel.held) == (1, [])
+
+
+def test_many_answers_are_written_bit_by_bit() -> None:
+    answers, kernel = Answers(QUEUE), Kernel()
+    kernel.held = list(range(1000))
+    answers.expect(kernel.held)
+    written = list(answers.messages([verdict(id, "dropped") for id in range(1000)]))
+    for data in written:
+        kernel.read(data)
+    assert (len(written), kernel.held) == (4, [])
