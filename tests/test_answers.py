@@ -50,6 +50,8 @@ class Kernel:
             at += length + 3 & ~3
 
 
+Turn = tuple[int, list[tuple[int, str]]]
+"""So many packets arrive; then these, by their place among those that wait, get a verdict."""
 fates = st.sampled_from(["sent", "sent", "sent", "dropped", "rewritten"])
 
 
@@ -57,9 +59,7 @@ fates = st.sampled_from(["sent", "sent", "sent", "dropped", "rewritten"])
     st.lists(st.tuples(st.integers(0, 6), st.lists(st.tuples(st.integers(0, 9), fates), max_size=8)), max_size=40),
     st.sampled_from([1, (1 << 32) - 20]),
 )
-def test_whatever_the_order_each_packet_gets_its_verdict(
-    turns: list[tuple[int, list[tuple[int, str]]]], at: int
-) -> None:
+def test_whatever_the_order_each_packet_gets_its_verdict(turns: list[Turn], at: int) -> None:
     answers, kernel = Answers(QUEUE), Kernel()
     said: list[tuple[int, str]] = []
     waiting: list[int] = []
@@ -99,16 +99,12 @@ def test_packets_never_told_of_go_on_with_their_neighbours() -> None:
 def test_one_that_waits_long_makes_room_for_those_that_go_on() -> None:
     answers = Answers(QUEUE)
     answers.expect([1])
-    for id in range(2, 500_000):
+    for id in range(2, 300_000):
         answers.expect([id])
         assert len(list(answers.messages([verdict(id, "sent")]))) == 1
     assert len(answers) <= 2 * netlink.MAX_LENGTH
-    answers.expect([500_000])
-    kernel = Kernel()
-    kernel.held = [1, 500_000]
-    for data in answers.messages([verdict(1, "sent"), verdict(500_000, "sent")]):
-        kernel.read(data)
-    assert (kernel.messages, kernel.held) == (1, [])
+    assert len(list(answers.messages([verdict(1, "sent")]))) == 1
+    assert len(answers) == 0
 
 
 def test_many_answers_are_written_bit_by_bit() -> None:

@@ -139,7 +139,7 @@ class Engine:
         if not answers:
             return False
         before, self._answered = self._answered, now
-        return 1 < answers < FEW or answers == 1 and now - before < FREQUENT
+        return 1 < answers < FEW or (answers == 1 and now - before < FREQUENT)
 
     def meet(self, deadline: int) -> None:
         """Decide just before the deadline, so that when it comes only the verdicts are left to be written."""

@@ -58,7 +58,7 @@ def set_flags(queue: int, flags: int, mask: int) -> bytes:
 
 
 def verdict_heads(queue: int) -> tuple[bytes, bytes, bytes]:
-    """Verdicts but for their last four bytes, an id (see `pack_id`): accept, drop, accept all that are held up to it."""
+    """Verdicts but for their last four bytes, an id (see `pack_id`): accept, drop, accept all up to it."""
     accept, drop, accept_up_to = (
         _message(kind, queue, _attribute_of(NFQA_VERDICT_HDR, _verdict.pack(what, 0)))[: -_id.size]
         for kind, what in ((VERDICT, NF_ACCEPT), (VERDICT, NF_DROP), (VERDICT_BATCH, NF_ACCEPT))
