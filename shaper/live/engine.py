@@ -127,8 +127,12 @@ class Engine:
             if waiting.gathers and self.is_busy(len(verdicts), now):
                 waiting.gather()
             elif deadline is None or deadline - now > waiting.lead:
-                if not waiting.sleep(deadline, until, all_held=not verdicts):
+                woken = waiting.sleep(deadline, until, all_held=not verdicts)
+                if woken is None:
                     return False
+                if woken == "deadline" and deadline is not None:
+                    waiting.woken(deadline - AHEAD - clock())
+                    self.meet(deadline)
             elif waiting.gathers and deadline - self._answered < FREQUENT:
                 waiting.gather()
             elif deadline > now:

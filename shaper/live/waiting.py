@@ -26,8 +26,10 @@ from shaper.units import us
 Timing = Literal["precise", "balanced", "thrifty"]
 """How much CPU time punctuality is worth: the longest lead always; as long a one as waking up lately took; none."""
 
+Reason = Literal["packets", "deadline"]
+
 LONGEST_LEAD = 120 * us
-SPARE = 10 * us
+SPARE = 5 * us
 """How much earlier than waking up takes a balanced sleeper is woken."""
 GATHER = 30 * us
 """When several held packets went on together, the next may gather for so long: fewer turns, each with more to do."""
@@ -93,8 +95,8 @@ class Waiting:
         """Let `fileno` become readable shortly before this time (ns)."""
         self._alarm.set(None if deadline is None else deadline - self.lead)
 
-    def sleep(self, deadline: int | None, until: int, *, all_held: bool) -> bool:
-        """Wait for packets, or until shortly before the deadline; False if neither came by `until`.
+    def sleep(self, deadline: int | None, until: int, *, all_held: bool) -> Reason | None:
+        """Wait for packets, or until shortly before the deadline; returns what came, None if neither did by `until`.
 
         Args:
             deadline: in ns.
@@ -105,10 +107,8 @@ class Waiting:
         wakes = until if deadline is None else min(deadline - self.lead, until)
         is_deaf = deadline is not None and all_held and self.gathers and wakes - now < DEAF
         if self._sleep(wakes - now, for_packets=not is_deaf):
-            return True
-        if wakes < until and self._adapts:
-            self._adapt(time.monotonic_ns() - wakes)
-        return wakes < until
+            return "packets"
+        return "deadline" if wakes < until else None
 
     def gather(self) -> None:
         """Let packets come, and time go on, for a moment."""
@@ -120,10 +120,12 @@ class Waiting:
         woken: int = _ppoll(*self._arguments)
         return woken > 0
 
-    def _adapt(self, late: int) -> None:
-        """Follow how late a sleeper wakes: up at once, down slowly."""
-        change = late + SPARE - self.lead
-        self.lead = min(self.lead + (change >> 2 if change > 0 else change >> 6), LONGEST_LEAD)
+    def woken(self, early: int) -> None:
+        """Who slept till shortly before a deadline could begin to act so long (ns) before it was needed."""
+        if self._adapts:
+            # Up at once, down slowly.
+            change = SPARE - early
+            self.lead = min(self.lead + (change >> 2 if change > 0 else change >> 6), LONGEST_LEAD)
 
     def close(self) -> None:
         self._epoll.close()
