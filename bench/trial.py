@@ -35,9 +35,9 @@ class Trial:
         BenchError: the subject can't start.
     """
 
-    def __init__(self, subject: Subject, protocol: str = "udp") -> None:
+    def __init__(self, subject: Subject, protocol: str = "udp", *, veth: bool = False) -> None:
         self.subject = subject
-        self.namespace = Namespace(protocol if subject.command else None)
+        self.namespace = Namespace(protocol if subject.command else None, veth=veth)
         self.sent = self.received = 0
         self.process: subprocess.Popen[str] | None = None
 
