@@ -17,7 +17,18 @@ from bench import targets
 from bench.plan import Figures, Plan, minutes, say
 from bench.programs import BenchError
 
-NAMES = ("throughput", "punctuality", "virtual", "bulk", "latency", "growth", "startup", "micro", "tracing")
+NAMES = (
+    "throughput",
+    "punctuality",
+    "virtual",
+    "bulk",
+    "virtual_bulk",
+    "latency",
+    "growth",
+    "startup",
+    "micro",
+    "tracing",
+)
 ON_REQUEST = ("netem",)
 """Parts that no target needs and that take long."""
 RAN = "ran"

@@ -1,15 +1,12 @@
-"""One TCP flow with all it can carry through a hold: over lo, over veth, and in the guest that has the real netem."""
+"""One TCP flow with all it can carry through a hold: over lo and over veth."""
 
 import json
 import sys
-from collections.abc import Iterator
 
 from rich.table import Table
 
-from bench.in_guest import BOOT, subjects_in_guest
-from bench.namespace import CONSUMER_CPU, HERE, LOAD_CPU, PORT
-from bench.plan import Figures, Found, Plan, interleave_conditions, say
-from bench.programs import BenchError
+from bench.namespace import HERE, LOAD_CPU, PORT
+from bench.plan import Figures, Found, Plan, interleave_conditions
 from bench.subjects import HERE as FOLDER
 from bench.subjects import MS, Subject, c_hold, no_queue, shaper_delay
 from bench.trial import Trial
@@ -18,24 +15,20 @@ HOLD = 20 * MS
 WARM_UP = 1
 """Seconds in which the window grows."""
 LO, VETH = "lo, data and ACKs held", "veth, data held"
-GUEST = "lo of the guest, virtual time"
 
 
 def measure(plan: Plan) -> Figures:
     """Ways -> subjects -> Mbit/s of payload, and what that costs."""
-    figures: Figures = interleave_conditions(
+    return interleave_conditions(
         plan.rounds,
         [no_queue(), *subjects()],
         lambda subject: [(way, bulk(subject, way == VETH, length(plan))) for way in (LO, VETH)],
         lambda subject: subject.name,
     )
-    if found := dict(guest_bulk()):
-        figures[GUEST] = found
-    return figures
 
 
 def expected(plan: Plan) -> float:
-    return plan.rounds * (1 + len(subjects())) * 2 * (length(plan) + WARM_UP + 1.5) + BOOT + 8 * 30
+    return plan.rounds * (1 + len(subjects())) * 2 * (length(plan) + WARM_UP + 1.5)
 
 
 def length(plan: Plan) -> float:
@@ -66,21 +59,6 @@ def bulk(subject: Subject, veth: bool, seconds: float) -> Found:
     return {"mbit": megabits(out), "cpu_s_per_gbit": cost / (out["all_bytes"] * 8 / 1e9)}
 
 
-def guest_bulk() -> Iterator[tuple[str, Found]]:
-    """The same beside the real netem; its hold covers data and ACKs, and TCP comes to it uncut."""
-    nothing, netem = Subject("no queue", ["none"]), Subject("netem", ["netem"], HOLD)
-    arguments = [sys.executable, str(FOLDER / "stream.py"), str(HOLD // MS)]
-    try:
-        lines = subjects_in_guest("bulk.sh", *arguments, subjects=[nothing, netem, *subjects()])
-    except BenchError as error:
-        say(f"not measured: {error}")
-        return
-    for line in lines:
-        found = {"mbit": megabits(line["stream"])}
-        say(f"guest, {line['subject']}: {found['mbit']:,.0f} Mbit/s")
-        yield line["subject"], found
-
-
 def megabits(out: dict[str, float]) -> float:
     return out["bytes"] * 8 / out["seconds"] / 1e6
 
@@ -90,8 +68,7 @@ def tables(figures: Figures) -> list[Table]:
 
 
 def table(way: str, subjects: dict[str, Found]) -> Table:
-    cpus = "" if way == GUEST else f"; shaper on CPU {CONSUMER_CPU}, both ends on CPU {LOAD_CPU}"
-    table = Table(title=f"One TCP flow, {way}{cpus}", title_justify="left")
+    table = Table(title=f"One TCP flow, {way}", title_justify="left")
     table.add_column("subject")
     for column in ("Mbit/s", "÷ C", "CPU s/Gbit"):
         table.add_column(column, justify="right")

@@ -10,7 +10,7 @@ from bench.programs import BenchError
 from bench.subjects import MS, Subject, hold_subjects, no_queue
 from bench.trial import Trial
 
-SECONDS = {100: 3.0, 1_000: 2.0, 5_000: 1.0, 20_000: 1.0, 60_000: 0.7}
+SECONDS = {100: 2.0, 1_000: 1.5, 5_000: 1.0, 20_000: 1.0, 60_000: 0.7}
 """Packets a second -> how long they are sent; rates rise, so that who fails at one has shown the others."""
 HOLDS = [10 * MS, 100 * MS]
 OFF_BEAT = 0.9937

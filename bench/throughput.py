@@ -13,7 +13,7 @@ from bench.trial import Trial
 
 SECOND = 1_000_000_000
 STEP = 0.95
-SEARCH = 0.7
+SEARCH = 0.6
 """Seconds of a run that looks for the limit."""
 FIXED_RATE = 60_000
 LEAST = 100
@@ -57,7 +57,7 @@ def measure(plan: Plan) -> Figures:
 
 def expected(plan: Plan) -> float:
     subjects, targets, conditions = len(throughput_subjects()), len(IN_TARGETS), 1 if plan.quick else len(CONDITIONS)
-    rounds = plan.rounds * (subjects * (3 + 5 * conditions) + targets * 1.3 * plan.seconds)
+    rounds = plan.rounds * (subjects * (4 + 3 * conditions) + targets * 1.3 * plan.seconds)
     return rounds + (0 if plan.quick else (subjects * conditions - targets) * (1 + 1.4 * plan.seconds))
 
 
@@ -67,11 +67,13 @@ def limits(subject: Subject, conditions: list[Condition], plan: Plan) -> Iterato
     Raises:
         BenchError: the subject can't run, or the counts of sender, subject and receiver differ in the end.
     """
-    found = {}
+    found: dict[str, Found] = {}
     with Trial(subject) as trial:
         trial.load(rate=1000, seconds=0.3)
         for condition in conditions:
-            rate, cost = climb(trial, condition, 0.9 * estimate(trial, condition))
+            if not found:
+                rate = 0.9 * estimate(trial, condition)
+            rate, cost = climb(trial, condition, rate)
             if condition == MAIN and subject.name in IN_TARGETS:
                 rate, cost = sustain(trial, condition, rate, plan.seconds)
             figures = found[str(condition)] = {"rate": rate, "cpu_us": cost}

@@ -52,7 +52,7 @@ def measure(plan: Plan) -> Figures:
 
 def expected(plan: Plan) -> float:
     packets = WARM_UP + sum(SECONDS[rate] * rate for rate in rates(plan))
-    return len(holds(plan)) * ROUNDS * (BOOT + len(subjects(0)) * (8 + packets * 0.003))
+    return len(holds(plan)) * ROUNDS * (BOOT + len(subjects(0)) * (8 + packets * 0.002))
 
 
 def holds(plan: Plan) -> list[int]:
