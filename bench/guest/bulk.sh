@@ -14,9 +14,8 @@ measure() { # measure NAME WARM_UP SECONDS
     "$python" "$stream" receive 127.0.0.1 9999 "$2" "$3" >/tmp/received &
     receiver=$!
     until grep -q listening /tmp/received; do sleep 0.01; done
-    "$python" "$stream" send 127.0.0.1 9999 "$2" "$3"
-    wait "$receiver"
-    printf '{"subject": "%s", "stream": %s}\n' "$1" "$(grep '^{' /tmp/received)"
+    "$python" "$stream" send 127.0.0.1 9999 "$2" "$3" || { kill "$receiver"; cat /tmp/out >&2; }
+    wait "$receiver" && printf '{"subject": "%s", "stream": %s}\n' "$1" "$(grep '^{' /tmp/received)"
 }
 
 while IFS='	' read -r name command; do
@@ -39,5 +38,7 @@ while IFS='	' read -r name command; do
         kill -KILL "$consumer"
         wait "$consumer" 2>/dev/null
         iptables -D $rule
+        # shaper's guardian lets go of the queue a little later than shaper.
+        for _ in $(seq 600); do bound || break; sleep 0.1; done
     fi
 done <"$file"

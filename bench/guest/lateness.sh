@@ -45,5 +45,7 @@ while IFS='	' read -r name command; do
         kill -KILL "$consumer"
         wait "$consumer" 2>/dev/null
         iptables -D $rule
+        # shaper's guardian lets go of the queue a little later than shaper.
+        for _ in $(seq 600); do bound || break; sleep 0.1; done
     fi
 done <"$file"
