@@ -2,6 +2,7 @@
 
 from rich.table import Table
 
+from bench import idle
 from bench.plan import Figures, Plan, interleave
 from bench.programs import BenchError
 from bench.subjects import MS, Subject, shaper, shaper_delay
@@ -12,6 +13,7 @@ HELD = {5: 100, 50: 1_000, 500: 10_000, 3000: 60_000}
 """Hold in ms -> packets held at that rate."""
 FLOWS = [1, 1_000, 100_000]
 STAGES = [1, 2, 4, 8]
+IDLE = f"flows, of which the newest {idle.FLOWS:,} are in use"
 
 
 def measure(plan: Plan) -> Figures:
@@ -21,13 +23,14 @@ def measure(plan: Plan) -> Figures:
     )
     figures["flows"] = interleave(plan.rounds, FLOWS, lambda many: cost(shaper_delay(20 * MS), many), str)
     figures["stages"] = interleave(plan.rounds, STAGES, lambda many: cost(pipeline(many)), str)
+    figures[IDLE] = idle.waves()
     return figures
 
 
 def expected(plan: Plan) -> float:
     held = sum(length(hold * MS) + 2 * hold / 1000 for hold in HELD)
     others = sum(length(20 * MS, many) for many in FLOWS) + sum(length(many * 5 * MS) for many in STAGES)
-    return plan.rounds * (held + others + 2 * len([*HELD, *FLOWS, *STAGES]))
+    return plan.rounds * (held + others + 2 * len([*HELD, *FLOWS, *STAGES])) + 15
 
 
 def pipeline(stages: int) -> Subject:
@@ -55,7 +58,7 @@ def length(hold: int, flows: int = 1) -> float:
 
 
 def tables(figures: Figures) -> list[Table]:
-    return [table(kind, found) for kind, found in figures.items()]
+    return [idle_table(kind, found) if kind == IDLE else table(kind, found) for kind, found in figures.items()]
 
 
 def table(kind: str, found: dict[str, dict[str, float]]) -> Table:
@@ -68,4 +71,13 @@ def table(kind: str, found: dict[str, dict[str, float]]) -> Table:
         more = int(name) - int(least)
         memory = f"{(each['grown'] - found[least]['grown']) / more:,.0f}" if more and kind != "stages" else "-"
         table.add_row(name, f"{each['cpu_us']:.1f}", memory)
+    return table
+
+
+def idle_table(kind: str, found: dict[str, dict[str, float]]) -> Table:
+    table = Table(title="Memory as flows come and are left, virtual time", title_justify="left")
+    table.add_column(kind, justify="right")
+    table.add_column("MB", justify="right")
+    for name, each in found.items():
+        table.add_row(name, f"{each['bytes'] / 1e6:.1f}")
     return table
