@@ -1,6 +1,7 @@
 """The highest rate of packets that a subject sustains without losing one, and what each costs in CPU time."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from typing import NamedTuple
 
 from rich.table import Table
@@ -35,67 +36,79 @@ CONDITIONS = [MAIN, Condition(64, 64), Condition(1400, 1), Condition(1400, 64)]
 
 
 def measure(plan: Plan) -> Figures:
-    """What the targets need is sustained for `plan.seconds` in every round.
-
-    Of all else the limit is looked for in every round, and the median of what was found is
-    sustained so long once, in the end; the rate goes down until it is.
-    """
-    conditions = CONDITIONS[:1] if plan.quick else CONDITIONS
-    subjects = throughput_subjects()
-    figures = interleave_conditions(
-        plan.rounds, subjects, lambda subject: limits(subject, conditions, plan), lambda subject: subject.name
-    )
-    if not plan.quick:
-        sustained = interleave_conditions(
-            1, subjects, lambda subject: confirm(subject, figures, plan.seconds), lambda subject: subject.name
-        )
-        for condition, found in sustained.items():
-            for name, confirmed in found.items():
-                figures[condition][name] |= confirmed
-    return figures
+    return sustained(plan, throughput_subjects(), CONDITIONS[:1] if plan.quick else CONDITIONS, IN_TARGETS)
 
 
 def expected(plan: Plan) -> float:
-    subjects, targets, conditions = len(throughput_subjects()), len(IN_TARGETS), 1 if plan.quick else len(CONDITIONS)
-    rounds = plan.rounds * (subjects * (4 + 3 * conditions) + targets * 1.3 * plan.seconds)
-    return rounds + (0 if plan.quick else (subjects * conditions - targets) * (1 + 1.4 * plan.seconds))
+    return seconds_for(plan, len(throughput_subjects()), 1 if plan.quick else len(CONDITIONS), len(IN_TARGETS))
 
 
-def limits(subject: Subject, conditions: list[Condition], plan: Plan) -> Iterator[tuple[str, Found]]:
-    """The highest rate at which a run loses nothing and lets no queue grow.
+def sustained(
+    plan: Plan, subjects: list[Subject], conditions: list[Condition], in_targets: Collection[str] = ()
+) -> Figures:
+    """The highest rates at which nothing is lost and no queue grows.
+
+    What the targets need, under the first condition, is sustained for `plan.seconds` in every
+    round. Of all else the limit is looked for in every round, and the median of what was found
+    is sustained so long once, in the end; the rate goes down until it is.
+    """
+
+    def limits(subject: Subject) -> Iterator[tuple[str, Found]]:
+        found: dict[str, Found] = {}
+        with warm(subject) as trial:
+            for condition in conditions:
+                if not found:
+                    rate = 0.9 * estimate(trial, condition)
+                rate, cost = climb(trial, condition, rate)
+                if not found and subject.name in in_targets:
+                    rate, cost = sustain(trial, condition, rate, plan.seconds)
+                figures = {"rate": rate, "cpu_us": cost}
+                if not found and rate > FIXED_RATE:
+                    kept, cost = run(trial, condition, FIXED_RATE, min(plan.seconds, 2))
+                    figures |= {"cpu_us_at_60k": cost} if kept else {}
+                found[str(condition)] = figures
+            compare_counts(trial)
+        yield from found.items()
+
+    def confirmed(subject: Subject) -> Iterator[tuple[str, Found]]:
+        found: dict[str, Found] = {}
+        with warm(subject) as trial:
+            for condition in conditions[subject.name in in_targets :]:
+                if known := figures.get(str(condition), {}).get(subject.name):
+                    found[str(condition)] = {"rate": sustain(trial, condition, known["rate"], plan.seconds)[0]}
+            compare_counts(trial)
+        yield from found.items()
+
+    figures = interleave_conditions(plan.rounds, subjects, limits, lambda subject: subject.name)
+    if plan.quick:
+        return figures
+    say("what was found is sustained")
+    long = interleave_conditions(1, subjects, confirmed, lambda subject: subject.name)
+    for nth, condition in enumerate(map(str, conditions)):
+        known, kept = figures.get(condition, {}), long.get(condition, {})
+        figures[condition] = {
+            name: each | kept.get(name, {})
+            for name, each in known.items()
+            if name in kept or (nth == 0 and name in in_targets)
+        }
+    return figures
+
+
+def seconds_for(plan: Plan, subjects: int, conditions: int, in_targets: int = 0) -> float:
+    rounds = plan.rounds * (subjects * (4 + 3 * conditions) + in_targets * 1.3 * plan.seconds)
+    return rounds + (0 if plan.quick else subjects + (subjects * conditions - in_targets) * 1.4 * plan.seconds)
+
+
+@contextmanager
+def warm(subject: Subject) -> Iterator[Trial]:
+    """A subject that has seen packets already.
 
     Raises:
-        BenchError: the subject can't run, or the counts of sender, subject and receiver differ in the end.
+        BenchError: it can't start.
     """
-    found: dict[str, Found] = {}
     with Trial(subject) as trial:
         trial.load(rate=1000, seconds=0.3)
-        for condition in conditions:
-            if not found:
-                rate = 0.9 * estimate(trial, condition)
-            rate, cost = climb(trial, condition, rate)
-            if condition == MAIN and subject.name in IN_TARGETS:
-                rate, cost = sustain(trial, condition, rate, plan.seconds)
-            figures = found[str(condition)] = {"rate": rate, "cpu_us": cost}
-            if condition == MAIN and rate > FIXED_RATE:
-                kept, cost = run(trial, condition, FIXED_RATE, min(plan.seconds, 2))
-                if kept:
-                    figures["cpu_us_at_60k"] = cost
-        compare_counts(trial)
-    yield from found.items()
-
-
-def confirm(subject: Subject, figures: Figures, seconds: float) -> Iterator[tuple[str, Found]]:
-    """The rates found, sustained."""
-    with Trial(subject) as trial:
-        trial.load(rate=1000, seconds=0.3)
-        found = {}
-        for condition in CONDITIONS:
-            known = figures.get(str(condition), {}).get(subject.name)
-            if known and not (condition == MAIN and subject.name in IN_TARGETS):
-                found[str(condition)] = {"rate": sustain(trial, condition, known["rate"], seconds)[0]}
-        compare_counts(trial)
-    yield from found.items()
+        yield trial
 
 
 def estimate(trial: Trial, condition: Condition) -> float:
