@@ -30,7 +30,7 @@ def measure(plan: Plan) -> Figures:
 
 
 def expected(plan: Plan) -> float:
-    each = sum(SECONDS[rate] + 0.2 for rate in rates(plan)) + 2
+    each = sum(SECONDS[rate] + 0.1 for rate in rates(plan)) + 1.3
     return plan.rounds * len(subjects(0)) * each * (1 if plan.quick else len(HOLDS))
 
 

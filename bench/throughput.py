@@ -95,8 +95,8 @@ def sustained(
 
 
 def seconds_for(plan: Plan, subjects: int, conditions: int, in_targets: int = 0) -> float:
-    rounds = plan.rounds * (subjects * (4 + 3 * conditions) + in_targets * 1.3 * plan.seconds)
-    return rounds + (0 if plan.quick else subjects + (subjects * conditions - in_targets) * 1.4 * plan.seconds)
+    rounds = plan.rounds * (subjects * (3 + 2.1 * conditions) + in_targets * 1.3 * plan.seconds)
+    return rounds + (0 if plan.quick else subjects + (subjects * conditions - in_targets) * 1.3 * plan.seconds)
 
 
 @contextmanager
