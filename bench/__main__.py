@@ -76,7 +76,8 @@ def main() -> int:
         for table in module.tables(figures[name]):
             console.print(table)
         took = round(time.monotonic() - begin)
-        figures.setdefault(RAN, {})[name] = plan._asdict() | {"on": machine(), "at": time.ctime(), "took_s": took}
+        ran = plan._replace(rounds=getattr(module, "ROUNDS", plan.rounds))._asdict()
+        figures.setdefault(RAN, {})[name] = ran | {"on": machine(), "at": time.ctime(), "took_s": took}
         if options.json:
             options.json.write_text(json.dumps(figures, indent=1) + "\n")
         say(f"{name} took {minutes(took)}")

@@ -12,6 +12,7 @@ from bench.plan import Figures, Found, Plan, say
 from bench.programs import BenchError, program
 from bench.subjects import shaper
 
+ROUNDS = 1
 LINES = (
     "delay 20ms 5ms",
     "loss 5%",

@@ -11,6 +11,8 @@ from bench.plan import Figures, Plan, say
 from bench.programs import BenchError
 from bench.subjects import HERE, MS, Subject
 
+ROUNDS = 1
+
 
 def measure(plan: Plan) -> Figures:
     """Mbit/s of payload; netem's hold covers data and ACKs as over lo, and TCP comes to it uncut."""
