@@ -1,14 +1,15 @@
 """One TCP flow with all it can carry through a hold: over lo and over veth."""
 
 import json
+import subprocess
 import sys
 
 from rich.table import Table
 
-from bench.namespace import HERE, LOAD_CPU, PORT
+from bench.namespace import ADDRESS, LOAD_CPU, PORT
 from bench.plan import Figures, Found, Plan, interleave_conditions
-from bench.subjects import HERE as FOLDER
-from bench.subjects import MS, Subject, c_hold, no_queue, shaper_delay
+from bench.programs import BenchError
+from bench.subjects import HERE, MS, Subject, c_hold, no_queue, shaper_delay
 from bench.trial import Trial
 
 HOLD = 20 * MS
@@ -22,7 +23,7 @@ def measure(plan: Plan) -> Figures:
     return interleave_conditions(
         plan.rounds,
         [no_queue(), *subjects()],
-        lambda subject: [(way, bulk(subject, way == VETH, length(plan))) for way in (LO, VETH)],
+        lambda subject: ((way, bulk(subject, way == VETH, length(plan))) for way in (LO, VETH)),
         lambda subject: subject.name,
     )
 
@@ -46,15 +47,18 @@ def bulk(subject: Subject, veth: bool, seconds: float) -> Found:
     what comes in is: the data.
     """
     with Trial(subject, "tcp", veth=veth) as trial:
-        address = HERE if veth else "127.0.0.1"
+        address = ADDRESS if veth else "127.0.0.1"
         ends = [str(PORT), str(WARM_UP), str(seconds)]
-        script = [sys.executable, str(FOLDER / "stream.py")]
+        script = [sys.executable, str(HERE / "stream.py")]
         receiver = trial.namespace.start([*script, "receive", address, *ends], LOAD_CPU)
         assert receiver.stdout is not None
         receiver.stdout.readline()
         before = trial.cpu_time()
         trial.namespace.run([*script, "send", address, *ends], LOAD_CPU, beside=veth)
-        out = json.loads(receiver.communicate(timeout=30)[0])
+        try:
+            out = json.loads(receiver.communicate(timeout=30)[0])
+        except subprocess.TimeoutExpired:
+            raise BenchError("the receiver waits on") from None
         cost = (trial.cpu_time() - before) / 1e9
     return {"mbit": megabits(out), "cpu_s_per_gbit": cost / (out["all_bytes"] * 8 / 1e9)}
 

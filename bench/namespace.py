@@ -14,7 +14,7 @@ CONSUMER_CPU, LOAD_CPU = 1, 0
 # Where the kernel groups tasks by session (sched(7), autogroup), nice counts inside of the group only.
 PINNED = "{ echo -20 > /proc/self/autogroup; } 2>/dev/null; exec nice -n -20 taskset -c"
 RULE = f"iptables -w -A INPUT -i {{device}} -p {{protocol}} -j NFQUEUE --queue-num {QUEUE}"
-HERE, BESIDE = "198.18.0.1", "198.18.0.2"
+ADDRESS, BESIDE = "198.18.0.1", "198.18.0.2"
 """The addresses of a veth pair's ends (RFC 2544's network for benchmarks)."""
 
 
@@ -48,7 +48,7 @@ class Namespace:
             beside = self._keep("true")
             set_up += [
                 f"ip link add veth0 mtu {mtu} type veth peer name veth1 mtu {mtu} netns {beside.pid}",
-                f"ip address add {HERE}/30 dev veth0",
+                f"ip address add {ADDRESS}/30 dev veth0",
                 "ip link set veth0 up",
                 f"{inside(beside)} ip address add {BESIDE}/30 dev veth1",
                 f"{inside(beside)} ip link set veth1 up",
