@@ -13,6 +13,7 @@ from shaper import Answer, Drop, Hold, Packet, Policy, Send, Wake, ms
 from shaper.core import Core
 from shaper.failure import PoliciesFailed
 from shaper.timeline.look import Ends
+from tests import cores
 from tests.cores import ENDS, HALF, NOTHING, Keeps, answering, run, udp
 
 
@@ -129,5 +130,5 @@ def test_an_answer_that_makes_no_sense_is_told_and_the_packet_goes_on(answer: An
     core = Core([answering(answer)])
     assert run(core, udp(1), udp(2)) == [(1, "sent", 0), (2, "sent", 0)]
     assert message in core.failures[0].what
-    assert core.failures[0].where.startswith(__file__ + ":")
+    assert core.failures[0].where.startswith(f"{cores.__file__}:")
     assert core.failures[0].where.rpartition(":")[2].isdigit()
