@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from shaper.cli.options import duration
+from shaper.errors import UsageError
 from shaper.units import format_duration, ms, s
 
 Protocol = Annotated[
@@ -50,6 +51,21 @@ def patience(text: str | int) -> int:
     if value < 100 * ms:
         raise typer.BadParameter(f"'{text}' is too short to tell a hanging shaper from a busy machine; 100ms at least")
     return value
+
+
+def cpu_list(text: str) -> list[int]:
+    """CPUs as taskset(1) takes them: 0,2 or 0-3.
+
+    Raises:
+        UsageError: it is no such list.
+    """
+    cpus: list[int] = []
+    for part in text.split(","):
+        first, _, last = part.partition("-")
+        if not (first.isdecimal() and (last or first).isdecimal()):
+            raise UsageError(f"'{text}' is no list of CPUs; write it as 1, 0,2 or 0-3")
+        cpus += range(int(first), int(last or first) + 1)
+    return cpus
 
 
 Watchdog = Annotated[

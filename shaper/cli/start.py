@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import sys
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
@@ -22,6 +23,7 @@ from shaper.cli.shaping import (
     Protocol,
     Source,
     Watchdog,
+    cpu_list,
 )
 from shaper.core import MAX_HOLD
 from shaper.errors import UsageError
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
     from shaper.failure import Failure
     from shaper.live.session import Settings, Started
     from shaper.live.summary import Summary
+    from shaper.live.workers import Workers
 
 EXAMPLES = (
     "sudo shaper start --policy spread_burst:gap=20ms --port 8765",
@@ -86,6 +89,18 @@ def start(
         Literal["precise", "balanced", "thrifty"],
         typer.Option(help="How much CPU time punctuality is worth."),
     ] = "balanced",
+    workers: Annotated[
+        int,
+        typer.Option(metavar="N", min=1, max=64, help="So many processes, one queue each; a connection stays whole."),
+    ] = 1,
+    cpu: Annotated[
+        str | None,
+        typer.Option(metavar="N[,N…]", help="Keep the engine on this CPU; with --workers, each one on its own."),
+    ] = None,
+    realtime: Annotated[
+        bool,
+        typer.Option("--realtime", help="Let the engine come before all other programs (SCHED_FIFO, priority 1)."),
+    ] = False,
     gso: Annotated[
         bool,
         typer.Option("--gso", help="Take TCP segments uncut, up to 64 kB: faster bulk, but policies see them as one."),
@@ -109,8 +124,10 @@ def start(
     """
     from shaper.failure import PoliciesFailed
     from shaper.live import netns as namespaces
+    from shaper.live import scheduling
     from shaper.live.rules import Match
     from shaper.live.session import Settings
+    from shaper.live.workers import check
     from shaper.load import load_pipeline
     from shaper.report.output import console, document, write_json
     from shaper.trace.tracefs import open_marker
@@ -128,6 +145,10 @@ def start(
         raise UsageError("--no-rules needs --queue N, the number that your own rules name")
     if pair and journal is None:
         raise UsageError("--pair is about the journal; give --journal FILE as well")
+    cpus = cpu_list(cpu) if cpu is not None else []
+    scheduling.check(cpus)
+    if cpus and len(cpus) != workers:
+        raise UsageError(f"--cpu names {len(cpus)} CPUs for --workers {workers}; give one for each")
     settings = Settings(
         policies=load_pipeline(policy, max_hold),
         specs=tuple(policy),
@@ -148,14 +169,17 @@ def start(
         gso=gso,
         on_rules_lost=on_rules_lost,
         allow_bypass=allow_bypass,
+        cpu=cpus[0] if cpus else None,
+        realtime=realtime,
         confined=True,
     )
+    check(settings, workers)
     out = console(json)
     if dry_run:
-        show_plan(out, settings)
+        show_plan(out, settings, workers)
         return 0
     with document(json) as target:
-        summary = run(out, settings)
+        summary = run(out, settings, workers, cpus)
         out.print(summary.report())
         write_json(summary.to_json(), target)
     for problem in summary.problems()[len(summary.failures) :]:
@@ -165,13 +189,14 @@ def start(
     return summary.status
 
 
-def run(out: Console, settings: Settings) -> Summary:
+def run(out: Console, settings: Settings, workers: int, cpus: Sequence[int]) -> Summary:
     """Shape until a signal or the settings end it."""
     import trio
 
     from shaper.live.guardian import TakenOver
     from shaper.live.nursery import ungrouped
     from shaper.live.session import shape
+    from shaper.live.workers import shape_together
 
     failures: list[Failure] = []
 
@@ -187,7 +212,7 @@ def run(out: Console, settings: Settings) -> Summary:
             async with trio.open_nursery() as nursery:
                 await nursery.start(stop_on_signal, stop)
 
-                def started(run: Started) -> None:
+                def started(run: Started | Workers) -> None:
                     say_started(out, run)
                     if out.is_terminal:
                         nursery.start_soon(show_progress, out, run)
@@ -197,7 +222,12 @@ def run(out: Console, settings: Settings) -> Summary:
                     if settings.on_error == "continue":
                         print(f"shaper: {failure}", file=sys.stderr)
 
-                summary = await shape(settings, started=started, failed=failed, warned=warn, stop=stop)
+                if workers == 1:
+                    summary = await shape(settings, started=started, failed=failed, warned=warn, stop=stop)
+                else:
+                    summary = await shape_together(
+                        settings, workers, cpus, started=started, failed=failed, warned=warn, stop=stop
+                    )
                 nursery.cancel_scope.cancel()
         return summary
 
