@@ -14,7 +14,19 @@ from bench import targets
 from bench.plan import Figures, Plan, say
 from bench.programs import BenchError
 
-NAMES = ("throughput", "punctuality", "virtual", "netem", "bulk", "latency", "growth", "startup", "micro", "tracing")
+NAMES = (
+    "throughput",
+    "punctuality",
+    "virtual",
+    "netem",
+    "bulk",
+    "latency",
+    "growth",
+    "cores",
+    "startup",
+    "micro",
+    "tracing",
+)
 
 
 def main() -> int:

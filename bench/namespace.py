@@ -13,7 +13,7 @@ QUEUE = 0
 CONSUMER_CPU, LOAD_CPU = 1, 0
 # Where the kernel groups tasks by session (sched(7), autogroup), nice counts inside of the group only.
 PINNED = "{ echo -20 > /proc/self/autogroup; } 2>/dev/null; exec nice -n -20 taskset -c"
-RULE = f"iptables -w -A INPUT -i lo -p {{protocol}} -j NFQUEUE --queue-num {QUEUE}"
+RULE = "iptables -w -A INPUT -i lo -p {protocol} -j NFQUEUE {queues}"
 
 
 class QueueCounts(NamedTuple):
@@ -33,10 +33,12 @@ class Namespace:
         BenchError: not root.
     """
 
-    def __init__(self, protocol: str | None = "udp", *, mtu: int = 1500) -> None:
+    def __init__(self, protocol: str | None = "udp", *, mtu: int = 1500, queues: int = 1) -> None:
         if os.geteuid() != 0:
             raise BenchError("needs root: namespaces, pinned processes and 16 MB of socket buffer")
-        rule = RULE.format(protocol=protocol) if protocol else "true"
+        self._queues = range(QUEUE, QUEUE + queues)
+        target = f"--queue-num {QUEUE}" if queues == 1 else f"--queue-balance {QUEUE}:{self._queues[-1]}"
+        rule = RULE.format(protocol=protocol, queues=target) if protocol else "true"
         script = f"ip link set lo up mtu {mtu} && {rule} && echo ready && exec sleep infinity"
         self._keeper = subprocess.Popen(["unshare", "-n", "sh", "-c", script], stdout=subprocess.PIPE, text=True)
         assert self._keeper.stdout is not None
@@ -77,12 +79,13 @@ class Namespace:
         return out
 
     def queue(self) -> QueueCounts | None:
-        """The queue's counts; None while nobody has bound it."""
+        """The counts of the queue, or of all of them together; None while nobody has bound it, or one of them."""
+        bound = []
         for line in (self.proc / "netfilter/nfnetlink_queue").read_text().splitlines():
             number, _, held, _, _, queue_full, buffer_full, *_ = map(int, line.split())
-            if number == QUEUE:
-                return QueueCounts(held, queue_full, buffer_full)
-        return None
+            if number in self._queues:
+                bound.append((held, queue_full, buffer_full))
+        return QueueCounts(*map(sum, zip(*bound, strict=True))) if len(bound) == len(self._queues) else None
 
     def receiver_drops(self) -> int:
         """UDP datagrams that found the receiver's buffer full (RcvbufErrors)."""

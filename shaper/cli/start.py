@@ -146,9 +146,9 @@ def start(
     if pair and journal is None:
         raise UsageError("--pair is about the journal; give --journal FILE as well")
     cpus = cpu_list(cpu) if cpu is not None else []
-    scheduling.check(cpus)
     if cpus and len(cpus) != workers:
         raise UsageError(f"--cpu names {len(cpus)} CPUs for --workers {workers}; give one for each")
+    scheduling.check(cpus)
     settings = Settings(
         policies=load_pipeline(policy, max_hold),
         specs=tuple(policy),

@@ -117,7 +117,6 @@ class Workers:
 
     async def run(self, stop: trio.Event, started: Callable[[Workers], None]) -> None:
         """Shape until told to stop, for as long as the settings say, or until a worker has ended."""
-        duration = self.settings.duration
         with ungrouped():
             async with trio.open_nursery() as nursery:
                 for worker in self._workers:
@@ -125,27 +124,20 @@ class Workers:
                 try:
                     await self._until_ready(stop)
                     if not (self._one_ended.is_set() or stop.is_set()):
+                        self._begun = time.monotonic_ns()
                         if self.rules is not None:
                             self.rules.install()
                         started(self)
-                        nursery.start_soon(self._end_with_one, stop)
-                        nursery.start_soon(self._watch_rules, stop)
-                        with trio.move_on_after(inf if duration is None else duration / s):
-                            await stop.wait()
+                        await self._until(stop)
                 finally:
                     with trio.CancelScope(shield=True):
                         await self._finish()
-                    nursery.cancel_scope.cancel()
         for worker in self._workers:
             worker.check()
 
     async def _listen(self, worker: Worker) -> None:
         await worker.listen()
         self._one_ended.set()
-
-    async def _end_with_one(self, stop: trio.Event) -> None:
-        await self._one_ended.wait()
-        stop.set()
 
     async def _until_ready(self, stop: trio.Event) -> None:
         """Until all workers are, one has ended, or there is no need any more."""
@@ -159,6 +151,20 @@ class Workers:
             nursery.start_soon(give_up, self._one_ended)
             for worker in self._workers:
                 await worker.ready.wait()
+            nursery.cancel_scope.cancel()
+
+    async def _until(self, stop: trio.Event) -> None:
+        duration = self.settings.duration
+
+        async def end_with_one() -> None:
+            await self._one_ended.wait()
+            stop.set()
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(end_with_one)
+            nursery.start_soon(self._watch_rules, stop)
+            with trio.move_on_after(inf if duration is None else duration / s):
+                await stop.wait()
             nursery.cancel_scope.cancel()
 
     async def _watch_rules(self, stop: trio.Event) -> None:

@@ -1,0 +1,49 @@
+"""What several workers allow: packets/s without a loss, and what each costs, from many source addresses."""
+
+from functools import partial
+
+from rich.table import Table
+
+from bench.namespace import CONSUMER_CPU, LOAD_CPU
+from bench.plan import Figures, Plan, interleave
+from bench.subjects import MS, Subject, shaper
+from bench.throughput import sustained
+
+FLOWS = 64
+"""Source addresses; the kernel chooses a queue by them."""
+WORKERS = {"1": [CONSUMER_CPU], "2": [CONSUMER_CPU, LOAD_CPU], "2 on the CPU of 1": [CONSUMER_CPU, CONSUMER_CPU]}
+"""By the number of workers: the CPU of each. Sender and receiver share one of the two that there are."""
+POLICIES = {"pass_through": ("pass_through", 0), "delay 20 ms": ("delay:time=20ms", 20 * MS)}
+
+
+def measure(plan: Plan) -> Figures:
+    return interleave(
+        plan.rounds,
+        [subject(policy, workers) for policy in POLICIES for workers in WORKERS],
+        partial(sustained, seconds=plan.seconds, flows=FLOWS),
+        lambda subject: subject.name,
+    )
+
+
+def subject(policy: str, workers: str) -> Subject:
+    spec, hold = POLICIES[policy]
+    cpus = WORKERS[workers]
+    options = ["--workers", str(len(cpus)), "--cpu", ",".join(map(str, cpus))]
+    name = f"shaper {policy}, workers: {workers}"
+    return Subject(name, shaper(spec, options=options), hold, len(cpus))
+
+
+def tables(figures: Figures) -> list[Table]:
+    table = Table(title=f"Cores: UDP, 64 bytes, {FLOWS} source addresses, not one packet lost", title_justify="left")
+    table.add_column("subject")
+    for column in ("packets/s", "÷ 1 worker", "CPU µs/packet", "at 60 k/s"):
+        table.add_column(column, justify="right")
+    for policy in POLICIES:
+        base = figures.get(subject(policy, "1").name, {}).get("rate")
+        for workers in WORKERS:
+            name = subject(policy, workers).name
+            if (found := figures.get(name)) is not None:
+                ratio = f"{found['rate'] / base:.2f}" if base else "-"
+                at_60k = f"{found['cpu_us_at_60k']:.1f}" if "cpu_us_at_60k" in found else "-"
+                table.add_row(name, f"{found['rate']:,.0f}", ratio, f"{found['cpu_us']:.1f}", at_60k)
+    return [table]
