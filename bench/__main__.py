@@ -15,18 +15,9 @@ from bench.plan import Figures, Plan, say
 from bench.programs import BenchError
 
 NAMES = (
-    "throughput",
-    "punctuality",
-    "virtual",
-    "netem",
-    "bulk",
-    "latency",
-    "growth",
-    "cores",
-    "startup",
-    "micro",
-    "tracing",
-)
+    "throughput", "punctuality", "virtual", "netem", "bulk", "latency", "growth", "cores",
+    "startup", "micro", "tracing",
+)  # fmt: skip
 
 
 def main() -> int:

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 
 def show_plan(out: Console, settings: Settings, workers: int) -> None:
     """What would be done."""
+    from shaper.live.numbers import first_number, numbered
     from shaper.live.rules import Rules
-    from shaper.live.workers import first_number, numbered
 
     number = first_number(settings.queue, workers)
     out.print(

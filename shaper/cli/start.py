@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import signal
 import sys
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 import typer
 
+from shaper.cli.live import run
 from shaper.cli.options import Json, MaxHold, Policies, ProfileName, Seed, duration
-from shaper.cli.progress import say_started, show_plan, show_progress
+from shaper.cli.progress import show_plan
 from shaper.cli.shaping import (
     WATCHDOG,
     CaptureFile,
@@ -23,18 +22,11 @@ from shaper.cli.shaping import (
     Protocol,
     Source,
     Watchdog,
+    check_workers,
     cpu_list,
 )
 from shaper.core import MAX_HOLD
 from shaper.errors import UsageError
-
-if TYPE_CHECKING:
-    from rich.console import Console
-
-    from shaper.failure import Failure
-    from shaper.live.session import Settings, Started
-    from shaper.live.summary import Summary
-    from shaper.live.workers import Workers
 
 EXAMPLES = (
     "sudo shaper start --policy spread_burst:gap=20ms --port 8765",
@@ -127,7 +119,6 @@ def start(
     from shaper.live import scheduling
     from shaper.live.rules import Match
     from shaper.live.session import Settings
-    from shaper.live.workers import check
     from shaper.load import load_pipeline
     from shaper.report.output import console, document, write_json
     from shaper.trace.tracefs import open_marker
@@ -173,7 +164,7 @@ def start(
         realtime=realtime,
         confined=True,
     )
-    check(settings, workers)
+    check_workers(settings, workers)
     out = console(json)
     if dry_run:
         show_plan(out, settings, workers)
@@ -187,59 +178,3 @@ def start(
     if summary.failures:
         raise PoliciesFailed(summary.failures)
     return summary.status
-
-
-def run(out: Console, settings: Settings, workers: int, cpus: Sequence[int]) -> Summary:
-    """Shape until a signal or the settings end it."""
-    import trio
-
-    from shaper.live.guardian import TakenOver
-    from shaper.live.nursery import ungrouped
-    from shaper.live.session import shape
-    from shaper.live.workers import shape_together
-
-    failures: list[Failure] = []
-
-    async def stop_on_signal(stop: trio.Event, *, task_status: trio.TaskStatus[None]) -> None:
-        with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM, signal.SIGHUP) as signals:
-            task_status.started()
-            async for _ in signals:
-                stop.set()
-
-    async def main() -> Summary:
-        stop = trio.Event()
-        with ungrouped():
-            async with trio.open_nursery() as nursery:
-                await nursery.start(stop_on_signal, stop)
-
-                def started(run: Started | Workers) -> None:
-                    say_started(out, run)
-                    if out.is_terminal:
-                        nursery.start_soon(show_progress, out, run)
-
-                def failed(failure: Failure) -> None:
-                    failures.append(failure)
-                    if settings.on_error == "continue":
-                        print(f"shaper: {failure}", file=sys.stderr)
-
-                if workers == 1:
-                    summary = await shape(settings, started=started, failed=failed, warned=warn, stop=stop)
-                else:
-                    summary = await shape_together(
-                        settings, workers, cpus, started=started, failed=failed, warned=warn, stop=stop
-                    )
-                nursery.cancel_scope.cancel()
-        return summary
-
-    try:
-        return trio.run(main)
-    except TakenOver:
-        # There will be no summary to tell of the hook that never returned.
-        if settings.on_error == "stop":
-            for failure in failures:
-                print(f"shaper: {failure}", file=sys.stderr)
-        raise
-
-
-def warn(message: str) -> None:
-    print(f"shaper: {message}", file=sys.stderr)

@@ -44,3 +44,7 @@ class Shared:
 
     def restore(self) -> None:
         """Never asked for, since `look` finds nothing missing."""
+
+
+Keeper = RuleSet | Guardian | Shared
+"""Who sees to the rules, as an engine has it."""

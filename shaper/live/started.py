@@ -19,7 +19,7 @@ from shaper.live.progress import Progress
 from shaper.live.queue import Queue
 from shaper.live.ruleset import RuleSet
 from shaper.live.settings import Settings
-from shaper.live.shared import Shared
+from shaper.live.shared import Keeper
 from shaper.live.summary import Summary
 from shaper.live.telling import Telling
 from shaper.units import ms, s
@@ -35,8 +35,6 @@ QUIET = 5 * ms
 """The queue is empty when no packet came for this long after the rules were detached."""
 PATIENCE = 1 * s
 """How long packets that someone else's rules bring are waited for at the end."""
-
-Keeper = RuleSet | Guardian | Shared
 
 
 class Started:
@@ -133,7 +131,7 @@ class Started:
         while self.engine.work():
             await trio.lowlevel.checkpoint()
         await self.look_at_rules()
-        self._passed = self._come() + self.bypassed
+        self._passed = self.come() + self.bypassed
         await trio.to_thread.run_sync(keeper.restore)
 
     def _look_for_losses(self) -> None:
@@ -158,7 +156,7 @@ class Started:
         assert self.keeper is not None
         matched, whole = await trio.to_thread.run_sync(self.keeper.look)
         if not self.engine.work():
-            self.bypassed = max(self.bypassed, self._passed + matched - self._come(), self._unread())
+            self.bypassed = max(self.bypassed, self._passed + matched - self.come(), self._unread())
         return whole
 
     def _unread(self) -> int:
@@ -172,7 +170,7 @@ class Started:
         dropped = counters.lost_buffer_full if counters else 0
         return (self.engine.last_id - self.core.taken - dropped) % (1 << 32)
 
-    def _come(self) -> int:
+    def come(self) -> int:
         """Packets that the queue got, those included that it had to drop."""
         counters = self._counters.read()
         return self.core.taken + (counters.lost_queue_full + counters.lost_buffer_full if counters else 0)

@@ -31,8 +31,11 @@ from shaper.live.tally import tally
 from shaper.load import load_pipeline
 from shaper.units import s
 
-STOP = b"stop"
-"""End; the rules are detached. The end of the socket means the same, and that nobody will see to the rules."""
+COUNT, STOP = b"count", b"stop"
+"""Take what the queue has and tell how many packets came. End; the rules are detached.
+
+The end of the socket means the latter, too, and that nobody else will see to the rules.
+"""
 TELL = 1 * s
 """How often it says how it goes."""
 
@@ -69,7 +72,13 @@ async def work(settings: Settings, control: Control) -> dict[str, Any]:
     run: Started | None = None
 
     async def obey() -> None:
-        word = await control.hear()
+        while (word := await control.hear()) == COUNT:
+            if run is not None and run.guardian is not None:
+                # One that has taken this process for dead doesn't answer.
+                await trio.to_thread.run_sync(run.guardian.look)
+                while run.engine.work():
+                    await trio.lowlevel.checkpoint()
+                control.say(come=run.come())
         if settings.shared is not None:
             settings.shared.detached = word == STOP
             settings.shared.orphaned = word != STOP

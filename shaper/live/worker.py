@@ -20,7 +20,7 @@ from shaper.live.guardian import ROOT, TakenOver
 from shaper.live.progress import Progress
 from shaper.live.settings import Settings
 from shaper.live.tally import Tally
-from shaper.live.work import STOP, Charge
+from shaper.live.work import COUNT, STOP, Charge
 
 RUN = "import sys; sys.path.append(sys.argv[1]); from shaper.live.work import main; main(*map(int, sys.argv[2:]))"
 
@@ -53,6 +53,7 @@ class Worker:
         self._name = name
         self._failed, self._warned = failed, warned
         self._error: ShaperError | None = None
+        self._counted, self._come = trio.Event(), 0
         self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         charge = os.memfd_create("charge")
         self._result = os.memfd_create("tally")
@@ -96,6 +97,9 @@ class Worker:
                 self._failed(Failure(*value))
             elif word == "warned":
                 self._warned(value)
+            elif word == "come":
+                self._come = value
+                self._counted.set()
 
     def _conclude(self, result: str) -> None:
         status = self._process.returncode
@@ -120,6 +124,14 @@ class Worker:
         """
         if self._error is not None:
             raise self._error
+
+    async def count(self) -> int:
+        """How many packets its queue got, once it has taken all that are in it; for ever if it hangs or has ended."""
+        self._counted = trio.Event()
+        with suppress(OSError):
+            self._control.send(COUNT)
+        await self._counted.wait()
+        return self._come
 
     def stop(self) -> None:
         """Tell it to end; the rules bring no packets any more."""

@@ -16,66 +16,22 @@ from math import inf
 
 import trio
 
-from shaper.errors import UsageError
 from shaper.failure import Failure
-from shaper.live.counters import bound
+from shaper.live.numbers import first_number, numbered
 from shaper.live.nursery import ungrouped
 from shaper.live.progress import Progress
-from shaper.live.queue import NUMBERS, QueueError
 from shaper.live.rules import Rules
 from shaper.live.settings import Settings
 from shaper.live.shared import Shared
 from shaper.live.started import LOOK_AT_RULES
 from shaper.live.summary import Summary
-from shaper.live.tally import come, joined
+from shaper.live.tally import Tally, come, joined
+from shaper.live.telling import Telling
 from shaper.live.worker import Worker
 from shaper.units import s
 
-LAST = 0xFFFF
-"""The highest number of a queue."""
 PATIENCE = 10
-"""Times the watchdog until a worker that was told to end is killed; its guardian sees to the packets."""
-
-
-def check(settings: Settings, workers: int) -> None:
-    """Make sure that several workers can do what is asked for.
-
-    Raises:
-        UsageError: they can't.
-    """
-    if workers == 1:
-        return
-    if (settings.journal, settings.capture, settings.marks) != (None, None, None):
-        raise UsageError("--journal, --pcap and --trace-marker write one file for all packets; use --workers 1")
-    for policy in settings.policies:
-        if policy.scope == "queue":
-            raise UsageError(
-                f"policy {policy.name} is one for all packets (scope=queue), and several workers can't share it; "
-                f"use --workers 1, or {policy.name}:scope=connection"
-            )
-
-
-def first_number(number: int | None, workers: int) -> int:
-    """The first of as many queues in a row: of that number, or of one that makes all of them free ones.
-
-    Raises:
-        UsageError: there are no queues beyond 65535.
-        QueueError: there are no free ones.
-    """
-    if number is not None:
-        if number + workers - 1 > LAST:
-            raise UsageError(f"--queue {number} and --workers {workers} go beyond {LAST}, the last queue")
-        return number
-    taken = bound()
-    for first in NUMBERS[: len(NUMBERS) - workers + 1]:
-        if taken.isdisjoint(range(first, first + workers)):
-            return first
-    raise QueueError(f"no {workers} queues in a row are free from {NUMBERS[0]} to {NUMBERS[-1]}; use --queue")
-
-
-def numbered(first: int, workers: int) -> str:
-    """The queues, in words."""
-    return f"queue {first}" if workers == 1 else f"queues {first} to {first + workers - 1}"
+"""Times the watchdog until a worker that doesn't answer is killed; its guardian sees to the packets."""
 
 
 class Workers:
@@ -101,6 +57,8 @@ class Workers:
         self.queues = numbered(first, workers)
         self._begun = time.monotonic_ns()
         self._rules_lost = self._bypassed = 0
+        self._passed = 0  # what the counters of rules that were lost stood for
+        self._telling = Telling(failed, warned)
         self._one_ended = trio.Event()
         told = replace(settings, policies=(), duration=None)
         if self.rules is not None:
@@ -168,13 +126,39 @@ class Workers:
             nursery.cancel_scope.cancel()
 
     async def _watch_rules(self, stop: trio.Event) -> None:
-        """End the run when another program has removed some of them."""
+        """Put the rules right when another program has removed some, or end the run."""
         while self.rules is not None:
             await trio.sleep(LOOK_AT_RULES / s)
-            if not (await trio.to_thread.run_sync(self.rules.look)).whole:
-                self._rules_lost += 1
+            if (await trio.to_thread.run_sync(self.rules.look)).whole:
+                continue
+            self._rules_lost += 1
+            if self.settings.on_rules_lost == "stop" or not await self._restore(self.rules):
                 stop.set()
                 return
+            self._telling.rules_lost(self._rules_lost)
+
+    async def _restore(self, rules: Rules) -> bool:
+        """Set the rules anew, unless it was the guardian of a worker that hangs who removed them."""
+        await trio.to_thread.run_sync(rules.detach)
+        with trio.move_on_after(self._patience) as waiting:
+            counts = [await worker.count() for worker in self._workers]
+        if waiting.cancelled_caught:
+            return False
+        await self._look(rules, sum(counts))
+        self._passed = sum(counts) + self._bypassed
+        await trio.to_thread.run_sync(rules.restore)
+        return True
+
+    async def _look(self, rules: Rules, come: int) -> None:
+        """See what the rules counted beyond what has come."""
+        matched = (await trio.to_thread.run_sync(rules.look)).packets
+        self._bypassed = max(self._bypassed, self._passed + matched - come)
+
+    @property
+    def _patience(self) -> float:
+        """In seconds."""
+        assert self.settings.watchdog is not None
+        return PATIENCE * self.settings.watchdog / s
 
     async def _finish(self) -> None:
         """Let all workers send on what they hold, and leave nothing behind."""
@@ -185,22 +169,23 @@ class Workers:
         finally:
             for worker in self._workers:
                 worker.stop()
-            assert self.settings.watchdog is not None
-            with trio.move_on_after(PATIENCE * self.settings.watchdog / s):
+            with trio.move_on_after(self._patience):
                 await self._until_all_ended()
             for worker in self._workers:
                 worker.kill()
             await self._until_all_ended()
             if self.rules is not None:
                 try:
-                    matched = (await trio.to_thread.run_sync(self.rules.look)).packets
-                    self._bypassed = max(0, matched - come([worker.tally for worker in self._workers if worker.tally]))
+                    await self._look(self.rules, come(self._tallies()))
                 finally:
                     await trio.to_thread.run_sync(self.rules.remove)
 
     async def _until_all_ended(self) -> None:
         for worker in self._workers:
             await worker.ended.wait()
+
+    def _tallies(self) -> list[Tally]:
+        return [worker.tally for worker in self._workers if worker.tally is not None]
 
     def progress(self) -> Progress:
         """How it goes."""
@@ -209,7 +194,7 @@ class Workers:
     def summary(self) -> Summary:
         """What it came to, once all workers have ended in order."""
         return joined(
-            [worker.tally for worker in self._workers if worker.tally],
+            self._tallies(),
             bypassed=None if self.rules is None else self._bypassed,
             rules_lost=self._rules_lost,
             duration=time.monotonic_ns() - self._begun,

@@ -23,7 +23,7 @@ QUEUES = (40, 41)
 HOSTS = 64
 """So many addresses that the kernel's hash, which is another on every machine, leaves no queue without packets."""
 EACH = 20
-FIRST, *_, LAST = sorted(os.sched_getaffinity(0)) * 2
+FIRST, LAST = min(os.sched_getaffinity(0)), max(os.sched_getaffinity(0))
 EVERYWHERE = field(os.getpid(), "Cpus_allowed_list")
 
 
@@ -184,6 +184,20 @@ def runs(pid: int) -> bool:
         return False
 
 
+def test_lost_rules_are_set_anew(tmp_path: Path, hosts: Hosts, shell: Callable[[str], str]) -> None:
+    with Shaper(tmp_path, *WORKERS, "--policy", "delay:100ms") as shaper:
+        hosts.send()
+        assert hosts.receive() == ALL_IN_ORDER
+        shell("iptables -t mangle -F INPUT")
+        wait_until(lambda: "another program removed shaper's rules; they are set anew" in shaper.errors)
+        begun = time.monotonic()
+        hosts.send()
+        assert hosts.receive() == ALL_IN_ORDER
+        assert time.monotonic() - begun > 0.1
+        summary = shaper.stop()
+    assert (summary["taken"], summary["bypassed"], summary["rules_lost"]) == (2 * HOSTS * EACH, 0, 1)
+
+
 def test_a_policy_that_fails_in_one_ends_all(tmp_path: Path, hosts: Hosts, rule_set: Callable[[], list[str]]) -> None:
     policy = tmp_path / "fails.py"
     policy.write_text(
@@ -238,7 +252,6 @@ def test_one_engine_needs_no_other_process(tmp_path: Path, network: None) -> Non
         (["--cpu", "0-1"], "--cpu names 2 CPUs for --workers 1; give one for each"),
         (["--cpu", "x"], "'x' is no list of CPUs; write it as 1, 0,2 or 0-3"),
         (["--workers", "2", "--journal", "j"], "write one file for all packets; use --workers 1"),
-        (["--workers", "2", "--policy", "rate:1mbit"], "use --workers 1, or rate:scope=connection"),
         (["--workers", "2", "--queue", "65535"], "go beyond 65535, the last queue"),
     ],
 )
@@ -248,6 +261,15 @@ def test_what_cannot_be_is_said_in_a_line(
     assert main(["start", "--policy", "delay:1ms", *options]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert said in line
+
+
+def test_a_policy_for_all_packets_is_one_per_worker_and_says_so(
+    network: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    policies = ["--policy", "pass_through", "--policy", "rate:1mbit", "--policy", "delay:1ms"]
+    assert main(["start", "--workers", "2", "--dry-run", *policies]) == 0
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line == "shaper: rate: scope=queue is one object per worker here; --workers 1 has one for all"
 
 
 def test_realtime_without_the_capability_is_said_in_a_line(network: None) -> None:
