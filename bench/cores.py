@@ -6,14 +6,23 @@ from rich.table import Table
 
 from bench.namespace import CONSUMER_CPU, LOAD_CPU
 from bench.plan import Figures, Plan, interleave
-from bench.subjects import MS, Subject, shaper
+from bench.subjects import HERE, MS, Subject, shaper
 from bench.throughput import sustained
 
 FLOWS = 64
 """Source addresses; the kernel chooses a queue by them."""
-WORKERS = {"1": [CONSUMER_CPU], "2": [CONSUMER_CPU, LOAD_CPU], "2 on the CPU of 1": [CONSUMER_CPU, CONSUMER_CPU]}
-"""By the number of workers: the CPU of each. Sender and receiver share one of the two that there are."""
-POLICIES = {"pass_through": ("pass_through", 0), "delay 20 ms": ("delay:time=20ms", 20 * MS)}
+WORKERS = {
+    "1 worker": [CONSUMER_CPU],
+    "2 workers": [CONSUMER_CPU, LOAD_CPU],
+    "2 on 1 CPU": [CONSUMER_CPU, CONSUMER_CPU],
+}
+"""The CPU of each worker. Sender and receiver share one of the two that there are."""
+POLICIES = {
+    "pass_through": ("pass_through", 0),
+    "delay 20 ms": ("delay:time=20ms", 20 * MS),
+    "scapy": (str(HERE / "policies" / "drop_psh_scapy.py"), 0),
+}
+"""From cheap to dear: by the SPEC, how long it holds each packet."""
 
 
 def measure(plan: Plan) -> Figures:
@@ -29,7 +38,7 @@ def subject(policy: str, workers: str) -> Subject:
     spec, hold = POLICIES[policy]
     cpus = WORKERS[workers]
     options = ["--workers", str(len(cpus)), "--cpu", ",".join(map(str, cpus))]
-    name = f"shaper {policy}, workers: {workers}"
+    name = f"shaper {policy}, {workers}"
     return Subject(name, shaper(spec, options=options), hold, len(cpus))
 
 
@@ -39,7 +48,7 @@ def tables(figures: Figures) -> list[Table]:
     for column in ("packets/s", "÷ 1 worker", "CPU µs/packet", "at 60 k/s"):
         table.add_column(column, justify="right")
     for policy in POLICIES:
-        base = figures.get(subject(policy, "1").name, {}).get("rate")
+        base = figures.get(subject(policy, "1 worker").name, {}).get("rate")
         for workers in WORKERS:
             name = subject(policy, workers).name
             if (found := figures.get(name)) is not None:

@@ -81,8 +81,8 @@ class Match:
 class Rules(RuleSet):
     """The rules for one queue, or for several in a row.
 
-    Of several the kernel chooses by a hash of both addresses, whichever is the sender's, and the protocol: so a
-    connection, and all of one pair of hosts, has one queue. See hash_v4() in include/net/netfilter/nf_queue.h.
+    Of several the kernel chooses by a hash of both addresses, whichever is the sender's, and for IPv4 the protocol,
+    so that a connection has one queue. See hash_v4() and hash_v6() in include/net/netfilter/nf_queue.h.
 
     Args:
         match: which packets are shaped.
