@@ -54,6 +54,7 @@ class Worker:
         self._failed, self._warned = failed, warned
         self._error: ShaperError | None = None
         self._counted, self._come = trio.Event(), 0
+        self._is_silent = self._is_killed = False
         self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         charge = os.memfd_create("charge")
         self._result = os.memfd_create("tally")
@@ -103,7 +104,9 @@ class Worker:
 
     def _conclude(self, result: str) -> None:
         status = self._process.returncode
-        if status < 0:
+        if self._is_killed:
+            how = "gave no answer and was killed"
+        elif status < 0:
             how = f"was ended by signal {-status} ({signal.strsignal(-status)})"
         elif not result:
             how = f"ended with status {status}"
@@ -127,11 +130,17 @@ class Worker:
 
     async def count(self) -> int:
         """How many packets its queue got, once it has taken all that are in it; for ever if it hangs or has ended."""
-        self._counted = trio.Event()
+        self._counted, self._is_silent = trio.Event(), True
         with suppress(OSError):
             self._control.send(COUNT)
         await self._counted.wait()
+        self._is_silent = False
         return self._come
+
+    def kill_if_silent(self) -> None:
+        """End it if it was asked to count and hasn't answered."""
+        if self._is_silent:
+            self.kill()
 
     def stop(self) -> None:
         """Tell it to end; the rules bring no packets any more."""
@@ -141,4 +150,5 @@ class Worker:
     def kill(self) -> None:
         """End it, if it hasn't; its guardian sees to its packets."""
         if not self.ended.is_set():
+            self._is_killed = True
             self._process.kill()

@@ -143,6 +143,8 @@ class Workers:
         with trio.move_on_after(self._patience) as waiting:
             counts = [await worker.count() for worker in self._workers]
         if waiting.cancelled_caught:
+            for worker in self._workers:
+                worker.kill_if_silent()
             return False
         await self._look(rules, sum(counts))
         self._passed = sum(counts) + self._bypassed
