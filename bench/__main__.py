@@ -25,6 +25,7 @@ NAMES = (
     "virtual_bulk",
     "latency",
     "growth",
+    "cores",
     "startup",
     "micro",
     "tracing",

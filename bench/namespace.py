@@ -13,7 +13,7 @@ QUEUE = 0
 CONSUMER_CPU, LOAD_CPU = 1, 0
 # Where the kernel groups tasks by session (sched(7), autogroup), nice counts inside of the group only.
 PINNED = "{ echo -20 > /proc/self/autogroup; } 2>/dev/null; exec nice -n -20 taskset -c"
-RULE = f"iptables -w -A INPUT -i {{device}} -p {{protocol}} -j NFQUEUE --queue-num {QUEUE}"
+RULE = "iptables -w -A INPUT -i {device} -p {protocol} -j NFQUEUE {queues}"
 ADDRESS, BESIDE = "198.18.0.1", "198.18.0.2"
 """The addresses of a veth pair's ends (RFC 2544's network for benchmarks)."""
 
@@ -38,9 +38,10 @@ class Namespace:
         BenchError: not root.
     """
 
-    def __init__(self, protocol: str | None = "udp", *, mtu: int = 1500, veth: bool = False) -> None:
+    def __init__(self, protocol: str | None = "udp", *, mtu: int = 1500, veth: bool = False, queues: int = 1) -> None:
         if os.geteuid() != 0:
             raise BenchError("needs root: namespaces, pinned processes and 16 MB of socket buffer")
+        self._queues = range(QUEUE, QUEUE + queues)
         self._keepers: list[subprocess.Popen[str]] = []
         self._started: list[subprocess.Popen[str]] = []
         set_up = [f"ip link set lo up mtu {mtu}"]
@@ -54,7 +55,8 @@ class Namespace:
                 f"{inside(beside)} ip link set veth1 up",
             ]
         if protocol:
-            set_up.append(RULE.format(protocol=protocol, device="veth0" if veth else "lo"))
+            target = f"--queue-num {QUEUE}" if queues == 1 else f"--queue-balance {QUEUE}:{self._queues[-1]}"
+            set_up.append(RULE.format(protocol=protocol, device="veth0" if veth else "lo", queues=target))
         keeper = self._keep(" && ".join(set_up))
         self.proc = Path(f"/proc/{keeper.pid}/net")
 
@@ -105,12 +107,13 @@ class Namespace:
         return out
 
     def queue(self) -> QueueCounts | None:
-        """The queue's counts; None while nobody has bound it."""
+        """The counts of the queue, or of all of them together; None while nobody has bound it, or one of them."""
+        bound = []
         for line in (self.proc / "netfilter/nfnetlink_queue").read_text().splitlines():
             number, _, held, _, _, queue_full, buffer_full, *_ = map(int, line.split())
-            if number == QUEUE:
-                return QueueCounts(held, queue_full, buffer_full)
-        return None
+            if number in self._queues:
+                bound.append((held, queue_full, buffer_full))
+        return QueueCounts(*map(sum, zip(*bound, strict=True))) if len(bound) == len(self._queues) else None
 
     def receiver_drops(self) -> int:
         """UDP datagrams that found the receiver's buffer full (RcvbufErrors)."""

@@ -16,11 +16,12 @@ DEFAULT_TIMING = Settings.timing
 
 
 class Subject(NamedTuple):
-    """A program that answers queue 0; `hold` is how long it keeps every packet, in ns."""
+    """A program that answers queue 0, or several from it on; `hold` is how long it keeps every packet, in ns."""
 
     name: str
     command: Sequence[str]
     hold: int = 0
+    queues: int = 1
 
     @property
     def is_shaper(self) -> bool:
