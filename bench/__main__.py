@@ -4,49 +4,123 @@ import argparse
 import json
 import platform
 import sys
+import time
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 
+from rich import box
 from rich.console import Console
+from rich.table import Table
 
 from bench import targets
-from bench.plan import Figures, Plan, say
+from bench.plan import Figures, Plan, minutes, say
 from bench.programs import BenchError
 
-NAMES = ("throughput", "punctuality", "virtual", "netem", "bulk", "latency", "growth", "startup", "micro", "tracing")
+NAMES = (
+    "throughput",
+    "punctuality",
+    "virtual",
+    "bulk",
+    "virtual_bulk",
+    "latency",
+    "growth",
+    "cores",
+    "startup",
+    "micro",
+    "tracing",
+)
+ON_REQUEST = ("netem",)
+"""Parts that no target needs and that take long."""
+RAN = "ran"
+"""Under this name, FILE says of each part when, how and on what it was measured."""
 
 
 def main() -> int:
     """The exit status: 1 where --check is given and a target missed or not measured."""
     parser = argparse.ArgumentParser(prog="./dev bench", description="Measure shaper beside its peers, interleaved.")
-    parser.add_argument("name", nargs="*", choices=[*NAMES, []], metavar="NAME", help=f"of {', '.join(NAMES)}; all")
-    parser.add_argument("--check", action="store_true", help="exit with 1 when a target is missed")
+    every = f"of {', '.join(NAMES)}: all of them; and {', '.join(ON_REQUEST)}"
+    parser.add_argument("name", nargs="*", choices=[*NAMES, *ON_REQUEST, []], metavar="NAME", help=every)
+    parser.add_argument("--check", action="store_true", help="exit with 1 when a target is missed or not measured")
     parser.add_argument("--quick", action="store_true", help="fewer conditions, 2 rounds of 2 s: rough")
     parser.add_argument("--rounds", type=int, help="measurements of which the median is printed (5)")
     parser.add_argument("--seconds", type=float, help="length of a sustained run (10)")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="keep the figures; those of other runs in it stay")
+    parser.add_argument("--plan", action="store_true", help="say how long each part takes, about; measure nothing")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="keep the figures; those of other parts in it stay")
+    parser.add_argument("--show", action="store_true", help="print what --json FILE has, in Markdown; measure nothing")
     options = parser.parse_args()
+    if options.show and not (options.json and options.json.exists()):
+        parser.error("--show needs the --json FILE of an earlier run")
 
     plan = Plan(2, 2, quick=True) if options.quick else Plan()
     plan = plan._replace(rounds=options.rounds or plan.rounds, seconds=options.seconds or plan.seconds)
-    console = Console()
     figures: Figures = json.loads(options.json.read_text()) if options.json and options.json.exists() else {}
-    console.print(f"{platform.platform()}, Python {platform.python_version()}, {cpu()}; medians of {plan.rounds}")
-    try:
-        for name in options.name or NAMES:
-            module: ModuleType = import_module(f"bench.{name}")
+    parts = {name: part(name) for name in options.name or NAMES}
+    if options.plan:
+        Console().print(times(parts, plan))
+        return 0
+    if options.show:
+        return show(figures, options.check)
+
+    console = Console()
+    console.print(f"{machine()}; medians of {plan.rounds}")
+    for nth, (name, module) in enumerate(parts.items()):
+        left = sum(each.expected(plan) for each in list(parts.values())[nth:])
+        say(f"{name}: {minutes(module.expected(plan))}; with what follows, {minutes(left)}")
+        begin = time.monotonic()
+        try:
             figures[name] = module.measure(plan)
-            for table in module.tables(figures[name]):
-                console.print(table)
-            if options.json:
-                options.json.write_text(json.dumps(figures, indent=1) + "\n")
-    except BenchError as error:
-        say(str(error))
-        return 1
+        except BenchError as error:
+            say(f"not measured: {name}: {error}")
+            figures.pop(name, None)
+            continue
+        for table in module.tables(figures[name]):
+            console.print(table)
+        took = round(time.monotonic() - begin)
+        ran = plan._replace(rounds=getattr(module, "ROUNDS", plan.rounds))._asdict()
+        figures.setdefault(RAN, {})[name] = ran | {"on": machine(), "at": time.ctime(), "took_s": took}
+        if options.json:
+            options.json.write_text(json.dumps(figures, indent=1) + "\n")
+        say(f"{name} took {minutes(took)}")
     table, all_met = targets.table(figures)
     console.print(table)
     return 1 if options.check and not all_met else 0
+
+
+def part(name: str) -> ModuleType:
+    """The module of a part: `expected` says how many seconds `measure` takes, `tables` prints what it found."""
+    return import_module(f"bench.{name}")
+
+
+def times(parts: dict[str, ModuleType], plan: Plan) -> Table:
+    expected = {name: module.expected(plan) for name, module in parts.items()}
+    table = Table(title="About how long", title_justify="left")
+    table.add_column("part")
+    table.add_column("takes", justify="right")
+    for name, seconds in [*expected.items(), ("together", sum(expected.values()))]:
+        table.add_row(name, minutes(seconds))
+    return table
+
+
+def show(figures: Figures, check: bool) -> int:
+    """Print the figures of an earlier run as they go into docs/performance.md."""
+    console = Console(width=200)
+    for name in [*NAMES, *ON_REQUEST]:
+        if name not in figures:
+            continue
+        ran = figures[RAN][name]
+        console.print(f"## {name}\n{ran['on']}, {ran['at']}; medians of {ran['rounds']}; {ran['took_s']} s")
+        for table in part(name).tables(figures[name]):
+            table.box = box.MARKDOWN
+            console.print(table)
+    table, all_met = targets.table(figures)
+    table.box = box.MARKDOWN
+    console.print(table)
+    return 1 if check and not all_met else 0
+
+
+def machine() -> str:
+    return f"{platform.platform()}, Python {platform.python_version()}, {cpu()}"
 
 
 def cpu() -> str:

@@ -1,43 +1,84 @@
-"""One TCP flow with all it can carry through a hold, over lo."""
+"""One TCP flow with all it can carry through a hold: over lo and over veth."""
 
 import json
+import subprocess
 import sys
 
 from rich.table import Table
 
-from bench.namespace import CONSUMER_CPU, LOAD_CPU, PORT
-from bench.plan import Figures, Plan, interleave
-from bench.subjects import HERE, MS, Subject, c_hold, no_queue, shaper, shaper_delay
+from bench.namespace import ADDRESS, LOAD_CPU, PORT
+from bench.plan import Figures, Found, Plan, interleave_conditions
+from bench.programs import BenchError
+from bench.subjects import HERE, MS, Subject, c_hold, no_queue, shaper_delay
 from bench.trial import Trial
 
 HOLD = 20 * MS
+WARM_UP = 1
+"""Seconds in which the window grows."""
+LO, VETH = "lo, data and ACKs held", "veth, data held"
 
 
 def measure(plan: Plan) -> Figures:
-    gso = Subject("shaper delay 20 ms, --gso", shaper("delay:time=20ms", options=["--gso"]), HOLD)
-    subjects = [no_queue(), c_hold(HOLD), shaper_delay(HOLD), gso]
-    return interleave(plan.rounds, subjects, lambda subject: bulk(subject, min(plan.seconds, 5)), lambda s: s.name)
+    """Ways -> subjects -> Mbit/s of payload, and what that costs."""
+    return interleave_conditions(
+        plan.rounds,
+        [no_queue(), *subjects()],
+        lambda subject: ((way, bulk(subject, way == VETH, length(plan))) for way in (LO, VETH)),
+        lambda subject: subject.name,
+    )
 
 
-def bulk(subject: Subject, seconds: float) -> dict[str, float]:
-    """Mbit/s of payload, after the first second, in which the window grows.
+def expected(plan: Plan) -> float:
+    return plan.rounds * (1 + len(subjects())) * 2 * (length(plan) + WARM_UP + 1.5)
 
-    Data and ACKs alike are held, so the round trip takes two holds.
+
+def length(plan: Plan) -> float:
+    return min(plan.seconds, 3)
+
+
+def subjects() -> list[Subject]:
+    return [c_hold(HOLD), shaper_delay(HOLD), c_hold(HOLD, "gso"), shaper_delay(HOLD, "--gso")]
+
+
+def bulk(subject: Subject, veth: bool, seconds: float) -> Found:
+    """Mbit/s of payload, after the first second.
+
+    Over lo, data and ACKs alike are held, so the round trip takes two holds. Over veth only
+    what comes in is: the data.
     """
-    with Trial(subject, "tcp") as trial:
-        script = [sys.executable, str(HERE / "stream.py"), str(PORT), str(seconds)]
+    with Trial(subject, "tcp", veth=veth) as trial:
+        address = ADDRESS if veth else "127.0.0.1"
+        ends = [str(PORT), str(WARM_UP), str(seconds)]
+        script = [sys.executable, str(HERE / "stream.py")]
+        receiver = trial.namespace.start([*script, "receive", address, *ends], LOAD_CPU)
+        assert receiver.stdout is not None
+        receiver.stdout.readline()
         before = trial.cpu_time()
-        out = json.loads(trial.namespace.run(script, LOAD_CPU))
-        megabits = out["bytes"] * 8 / out["seconds"] / 1e6
-        return {"mbit": megabits, "cpu_s_per_gbit": (trial.cpu_time() - before) / 1e9 / (out["all_bytes"] * 8 / 1e9)}
+        trial.namespace.run([*script, "send", address, *ends], LOAD_CPU, beside=veth)
+        try:
+            out = json.loads(receiver.communicate(timeout=30)[0])
+        except subprocess.TimeoutExpired:
+            raise BenchError("the receiver waits on") from None
+        cost = (trial.cpu_time() - before) / 1e9
+    return {"mbit": megabits(out), "cpu_s_per_gbit": cost / (out["all_bytes"] * 8 / 1e9)}
+
+
+def megabits(out: dict[str, float]) -> float:
+    return out["bytes"] * 8 / out["seconds"] / 1e6
 
 
 def tables(figures: Figures) -> list[Table]:
-    title = f"One TCP flow over lo; shaper on CPU {CONSUMER_CPU}, both ends on CPU {LOAD_CPU}"
-    table = Table(title=title, title_justify="left")
+    return [table(way, found) for way, found in figures.items()]
+
+
+def table(way: str, subjects: dict[str, Found]) -> Table:
+    table = Table(title=f"One TCP flow, {way}", title_justify="left")
     table.add_column("subject")
-    for column in ("Mbit/s", "CPU s/Gbit"):
+    for column in ("Mbit/s", "÷ C", "CPU s/Gbit"):
         table.add_column(column, justify="right")
-    for name, found in figures.items():
-        table.add_row(name, f"{found['mbit']:,.0f}", f"{found['cpu_s_per_gbit']:.2f}")
-    return [table]
+    base = subjects.get(c_hold(HOLD).name, {}).get("mbit")
+    for name, found in subjects.items():
+        ratio = f"{found['mbit'] / base:.2f}" if base else "-"
+        cost = f"{found['cpu_s_per_gbit']:.2f}" if "cpu_s_per_gbit" in found else "-"
+        table.add_row(name, f"{found['mbit']:,.0f}", ratio, cost)
+    return table

@@ -2,25 +2,35 @@
 
 from rich.table import Table
 
+from bench import idle
 from bench.plan import Figures, Plan, interleave
 from bench.programs import BenchError
 from bench.subjects import MS, Subject, shaper, shaper_delay
 from bench.trial import Trial
 
 RATE = 20_000
+HELD = {5: 100, 50: 1_000, 500: 10_000, 3000: 60_000}
+"""Hold in ms -> packets held at that rate."""
+FLOWS = [1, 1_000, 100_000]
+STAGES = [1, 2, 4, 8]
+IDLE = f"flows, of which the newest {idle.FLOWS:,} are in use"
 
 
 def measure(plan: Plan) -> Figures:
-    held = {5: 100, 50: 1_000, 500: 10_000, 3000: 60_000}
-    stages = [1, 2, 4, 8]
-    flows = [1, 1_000, 100_000]
     figures: Figures = {}
     figures["packets held"] = interleave(
-        plan.rounds, list(held), lambda hold: cost(shaper_delay(hold * MS)), lambda hold: str(held[hold])
+        plan.rounds, list(HELD), lambda hold: cost(shaper_delay(hold * MS)), lambda hold: str(HELD[hold])
     )
-    figures["flows"] = interleave(plan.rounds, flows, lambda many: cost(shaper_delay(20 * MS), many), str)
-    figures["stages"] = interleave(plan.rounds, stages, lambda many: cost(pipeline(many)), str)
+    figures["flows"] = interleave(plan.rounds, FLOWS, lambda many: cost(shaper_delay(20 * MS), many), str)
+    figures["stages"] = interleave(plan.rounds, STAGES, lambda many: cost(pipeline(many)), str)
+    figures[IDLE] = idle.waves()
     return figures
+
+
+def expected(plan: Plan) -> float:
+    held = sum(length(hold * MS) + 2 * hold / 1000 for hold in HELD)
+    others = sum(length(20 * MS, many) for many in FLOWS) + sum(length(many * 5 * MS) for many in STAGES)
+    return plan.rounds * (held + others + 2 * len([*HELD, *FLOWS, *STAGES])) + 15
 
 
 def pipeline(stages: int) -> Subject:
@@ -33,18 +43,22 @@ def cost(subject: Subject, flows: int = 1) -> dict[str, float]:
     Raises:
         BenchError: packets were lost.
     """
-    fill = subject.hold / 1e9
     with Trial(subject) as trial:
         trial.load(rate=1000, seconds=0.3)
         before = trial.resident()
-        result, cost = trial.load_and_cost(rate=RATE, seconds=max(2 * fill, 2, flows / RATE * 1.2), flows=flows)
+        result, cost = trial.load_and_cost(rate=RATE, seconds=length(subject.hold, flows), flows=flows)
         if result.received < result.sent:
             raise BenchError(f"{result.sent - result.received} packets lost")
         return {"cpu_us": cost, "grown": trial.resident() - before}
 
 
+def length(hold: int, flows: int = 1) -> float:
+    """Seconds in which as many are held as the hold makes for half of the time, and each flow is seen."""
+    return max(2 * hold / 1e9, 2, flows / RATE * 1.2)
+
+
 def tables(figures: Figures) -> list[Table]:
-    return [table(kind, found) for kind, found in figures.items()]
+    return [idle_table(kind, found) if kind == IDLE else table(kind, found) for kind, found in figures.items()]
 
 
 def table(kind: str, found: dict[str, dict[str, float]]) -> Table:
@@ -57,4 +71,13 @@ def table(kind: str, found: dict[str, dict[str, float]]) -> Table:
         more = int(name) - int(least)
         memory = f"{(each['grown'] - found[least]['grown']) / more:,.0f}" if more and kind != "stages" else "-"
         table.add_row(name, f"{each['cpu_us']:.1f}", memory)
+    return table
+
+
+def idle_table(kind: str, found: dict[str, dict[str, float]]) -> Table:
+    table = Table(title="Memory as flows come and are left, virtual time", title_justify="left")
+    table.add_column(kind, justify="right")
+    table.add_column("MB", justify="right")
+    for name, each in found.items():
+        table.add_row(name, f"{each['bytes'] / 1e6:.1f}")
     return table

@@ -8,8 +8,15 @@ from bench.trial import Trial
 
 
 def measure(plan: Plan) -> Figures:
-    subjects = [no_queue(), c_accept(), Subject("NetfilterQueue accept", peer("accept")), shaper_pass()]
-    return interleave(plan.rounds, subjects, lambda subject: alone(subject, min(plan.seconds, 2)), lambda s: s.name)
+    return interleave(plan.rounds, subjects(), lambda subject: alone(subject, min(plan.seconds, 2)), lambda s: s.name)
+
+
+def expected(plan: Plan) -> float:
+    return plan.rounds * len(subjects()) * (min(plan.seconds, 2) + 1.2)
+
+
+def subjects() -> list[Subject]:
+    return [no_queue(), c_accept(), Subject("NetfilterQueue accept", peer("accept")), shaper_pass()]
 
 
 def alone(subject: Subject, seconds: float) -> dict[str, float]:

@@ -13,7 +13,9 @@ QUEUE = 0
 CONSUMER_CPU, LOAD_CPU = 1, 0
 # Where the kernel groups tasks by session (sched(7), autogroup), nice counts inside of the group only.
 PINNED = "{ echo -20 > /proc/self/autogroup; } 2>/dev/null; exec nice -n -20 taskset -c"
-RULE = f"iptables -w -A INPUT -i lo -p {{protocol}} -j NFQUEUE --queue-num {QUEUE}"
+RULE = "iptables -w -A INPUT -i {device} -p {protocol} -j NFQUEUE {queues}"
+ADDRESS, BESIDE = "198.18.0.1", "198.18.0.2"
+"""The addresses of a veth pair's ends (RFC 2544's network for benchmarks)."""
 
 
 class QueueCounts(NamedTuple):
@@ -27,46 +29,74 @@ class QueueCounts(NamedTuple):
 class Namespace:
     """lo with the MTU of Ethernet; `close` ends what was started in it.
 
+    With `veth`, that device too, and it is the one whose packets are queued; its other end is in a
+    namespace beside this one.
+
     Every program runs in a session of its own at nice -20, so that other work on the machine disturbs least.
 
     Raises:
         BenchError: not root.
     """
 
-    def __init__(self, protocol: str | None = "udp", *, mtu: int = 1500) -> None:
+    def __init__(self, protocol: str | None = "udp", *, mtu: int = 1500, veth: bool = False, queues: int = 1) -> None:
         if os.geteuid() != 0:
             raise BenchError("needs root: namespaces, pinned processes and 16 MB of socket buffer")
-        rule = RULE.format(protocol=protocol) if protocol else "true"
-        script = f"ip link set lo up mtu {mtu} && {rule} && echo ready && exec sleep infinity"
-        self._keeper = subprocess.Popen(["unshare", "-n", "sh", "-c", script], stdout=subprocess.PIPE, text=True)
-        assert self._keeper.stdout is not None
-        if self._keeper.stdout.readline() != "ready\n":
-            raise BenchError("can't make a network namespace with an NFQUEUE rule (ip, iptables)")
-        self.proc = Path(f"/proc/{self._keeper.pid}/net")
+        self._queues = range(QUEUE, QUEUE + queues)
+        self._keepers: list[subprocess.Popen[str]] = []
         self._started: list[subprocess.Popen[str]] = []
+        set_up = [f"ip link set lo up mtu {mtu}"]
+        if veth:
+            beside = self._keep("true")
+            set_up += [
+                f"ip link add veth0 mtu {mtu} type veth peer name veth1 mtu {mtu} netns {beside.pid}",
+                f"ip address add {ADDRESS}/30 dev veth0",
+                "ip link set veth0 up",
+                f"{inside(beside)} ip address add {BESIDE}/30 dev veth1",
+                f"{inside(beside)} ip link set veth1 up",
+            ]
+        if protocol:
+            target = f"--queue-num {QUEUE}" if queues == 1 else f"--queue-balance {QUEUE}:{self._queues[-1]}"
+            set_up.append(RULE.format(protocol=protocol, device="veth0" if veth else "lo", queues=target))
+        keeper = self._keep(" && ".join(set_up))
+        self.proc = Path(f"/proc/{keeper.pid}/net")
+
+    def _keep(self, set_up: str) -> subprocess.Popen[str]:
+        """A process that keeps a new namespace."""
+        script = f"{set_up} && echo ready && exec sleep infinity"
+        keeper = subprocess.Popen(["unshare", "-n", "sh", "-c", script], stdout=subprocess.PIPE, text=True)
+        self._keepers.append(keeper)
+        assert keeper.stdout is not None
+        if keeper.stdout.readline() != "ready\n":
+            self.close()
+            raise BenchError("can't make a network namespace with an NFQUEUE rule (ip, iptables)")
+        return keeper
 
     def close(self) -> None:
         """End what was started in the namespace, and with it the namespace."""
-        for process in [*reversed(self._started), self._keeper]:
+        for process in reversed([*self._keepers, *self._started]):
             process.kill()
             process.communicate()
 
-    def start(self, command: Sequence[str], cpu: int = CONSUMER_CPU) -> subprocess.Popen[str]:
-        """Start a program in the namespace; its standard output is a pipe."""
-        inside = ["nsenter", f"--net=/proc/{self._keeper.pid}/ns/net", "sh", "-c", f'{PINNED} {cpu} "$@"', "sh"]
+    def start(self, command: Sequence[str], cpu: int = CONSUMER_CPU, *, beside: bool = False) -> subprocess.Popen[str]:
+        """Start a program in the namespace, or at the other end of its veth; its standard output is a pipe."""
+        keeper = self._keepers[0 if beside else -1]
         process = subprocess.Popen(
-            [*inside, *command], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+            [*inside(keeper).split(), "sh", "-c", f'{PINNED} {cpu} "$@"', "sh", *command],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
         )
         self._started.append(process)
         return process
 
-    def run(self, command: Sequence[str], cpu: int = LOAD_CPU, timeout: float = 120) -> str:
+    def run(self, command: Sequence[str], cpu: int = LOAD_CPU, timeout: float = 120, *, beside: bool = False) -> str:
         """A program's standard output.
 
         Raises:
             BenchError: it failed, or took longer.
         """
-        process = self.start(command, cpu)
+        process = self.start(command, cpu, beside=beside)
         try:
             out, err = process.communicate(timeout=timeout)
         except subprocess.TimeoutExpired:
@@ -77,12 +107,13 @@ class Namespace:
         return out
 
     def queue(self) -> QueueCounts | None:
-        """The queue's counts; None while nobody has bound it."""
+        """The counts of the queue, or of all of them together; None while nobody has bound it, or one of them."""
+        bound = []
         for line in (self.proc / "netfilter/nfnetlink_queue").read_text().splitlines():
             number, _, held, _, _, queue_full, buffer_full, *_ = map(int, line.split())
-            if number == QUEUE:
-                return QueueCounts(held, queue_full, buffer_full)
-        return None
+            if number in self._queues:
+                bound.append((held, queue_full, buffer_full))
+        return QueueCounts(*map(sum, zip(*bound, strict=True))) if len(bound) == len(self._queues) else None
 
     def receiver_drops(self) -> int:
         """UDP datagrams that found the receiver's buffer full (RcvbufErrors)."""
@@ -90,3 +121,8 @@ class Namespace:
             line.split() for line in (self.proc / "snmp").read_text().splitlines() if line.startswith("Udp:")
         ]
         return int(dict(zip(names, values, strict=True))["RcvbufErrors"])
+
+
+def inside(keeper: subprocess.Popen[str]) -> str:
+    """What a command begins with that is to run in a keeper's namespace."""
+    return f"nsenter --net=/proc/{keeper.pid}/ns/net"

@@ -3,16 +3,16 @@
 In a guest with virtual time (see guest/guest.sh), where both have the same clock to go by.
 """
 
-import json
-import subprocess
+from typing import Any
 
 from rich.table import Table
 
-from bench.plan import Figures, Plan, say
+from bench.in_guest import BOOT, in_guest
+from bench.plan import Figures, Found, Plan, say
 from bench.programs import BenchError, program
-from bench.subjects import HERE, shaper
+from bench.subjects import shaper
 
-BOOT_AND_RUN = 400
+ROUNDS = 1
 LINES = (
     "delay 20ms 5ms",
     "loss 5%",
@@ -27,21 +27,28 @@ LINES = (
 def measure(plan: Plan) -> Figures:
     """Lines of tc's -> subjects -> shares of packets, and latencies in ms; without what the guest can't run."""
     found: Figures = {}
-    for line in LINES[:2] if plan.quick else LINES:
+    for line in lines(plan):
         try:
-            out = in_guest(line)
+            out = in_guest("netem.sh", program("load"), " ".join(shaper()), line)
         except BenchError as error:
             say(f"not measured: {line}: {error}")
             continue
-        found[line] = dict(figures_in(text) for text in out.splitlines() if text.startswith("{"))
+        found[line] = dict(figures_in(measured) for measured in out)
         for subject, figures in found[line].items():
             say(f"{line}, {subject}: " + ", ".join(f"{key} {value:.4g}" for key, value in figures.items()))
     return found
 
 
-def figures_in(text: str) -> tuple[str, dict[str, float]]:
+def expected(plan: Plan) -> float:
+    return len(lines(plan)) * (BOOT + 60)
+
+
+def lines(plan: Plan) -> tuple[str, ...]:
+    return LINES[:2] if plan.quick else LINES
+
+
+def figures_in(measured: dict[str, Any]) -> tuple[str, Found]:
     """The subject, and what is to be compared."""
-    measured = json.loads(text)
     load = measured["load"]
     return measured["subject"], {
         "lost": 1 - load["received"] / load["sent"],
@@ -49,21 +56,6 @@ def figures_in(text: str) -> tuple[str, dict[str, float]]:
         "reordered": load["reordered"] / load["sent"],
         **{key: load[key] / 1e6 for key in ("mean", "p50", "p99", "max")},
     }
-
-
-def in_guest(line: str) -> str:
-    """What guest/netem.sh printed.
-
-    Raises:
-        BenchError: the guest doesn't come up, or the script fails.
-    """
-    command = f"sh {HERE}/guest/netem.sh {program('load')} '{' '.join(shaper())}' '{line}'"
-    done = subprocess.run(
-        ["bash", str(HERE / "guest/guest.sh"), "run", "-t", str(BOOT_AND_RUN), command], capture_output=True, text=True
-    )
-    if done.returncode:
-        raise BenchError(f"the guest ended with {done.returncode}: {done.stderr.strip()[-300:]}")
-    return done.stdout
 
 
 def tables(figures: Figures) -> list[Table]:

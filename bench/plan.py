@@ -2,12 +2,15 @@
 
 import statistics
 import sys
+import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 from bench.programs import BenchError
 
 T = TypeVar("T")
+Found = dict[str, float]
+"""What one measurement found: figure -> value."""
 Figures = dict[str, Any]
 """What a benchmark found: condition -> subject -> figure -> value."""
 
@@ -25,30 +28,54 @@ def say(text: str) -> None:
 
 
 def interleave(
-    rounds: int, subjects: Sequence[T], measure: Callable[[T], dict[str, float]], name: Callable[[T], str]
-) -> dict[str, dict[str, float]]:
-    """Measure each subject once per round, and the medians of what was found; a subject that can't run is left out.
+    rounds: int, subjects: Sequence[T], measure: Callable[[T], Found], name: Callable[[T], str]
+) -> dict[str, Found]:
+    """As `interleave_conditions` with one condition."""
+    return interleave_conditions(rounds, subjects, lambda subject: [("", measure(subject))], name).get("", {})
 
-    The order turns by one from round to round, so that nobody always runs after the same neighbour.
+
+def interleave_conditions(
+    rounds: int,
+    subjects: Sequence[T],
+    measure: Callable[[T], Iterable[tuple[str, Found]]],
+    name: Callable[[T], str],
+) -> dict[str, dict[str, Found]]:
+    """Measure each subject once per round, under one condition after the other; the medians by condition and subject.
+
+    What a subject can't do is left out. The order turns by one from round to round, so that
+    nobody always runs after the same neighbour.
     """
-    found: dict[str, list[dict[str, float]]] = {}
+    found: dict[str, dict[str, list[Found]]] = {}
+    begin = time.monotonic()
     for nth in range(rounds):
         turn = nth % len(subjects)
-        for subject in [*subjects[turn:], *subjects[:turn]]:
+        for place, subject in enumerate([*subjects[turn:], *subjects[:turn]]):
+            done = nth * len(subjects) + place
+            left = (time.monotonic() - begin) / done * (rounds * len(subjects) - done) if done else 0
+            soon = f", {minutes(left)} left" if done else ""
+            where = f"round {nth + 1} of {rounds}{soon}: {name(subject)}"
             try:
-                figures = measure(subject)
+                for condition, figures in measure(subject):
+                    at = f"{where}, {condition}" if condition else where
+                    say(f"{at}: " + ", ".join(f"{key} {value:,.6g}" for key, value in figures.items()))
+                    found.setdefault(condition, {}).setdefault(name(subject), []).append(figures)
             except BenchError as error:
                 say(f"not measured: {name(subject)}: {error}")
-                continue
-            say(f"round {nth + 1}, {name(subject)}: " + ", ".join(f"{k} {v:,.6g}" for k, v in figures.items()))
-            found.setdefault(name(subject), []).append(figures)
-    return {name(subject): medians(found[name(subject)]) for subject in subjects if name(subject) in found}
+    names = [name(subject) for subject in subjects]
+    return {
+        condition: {each: medians(measured[each]) for each in names if each in measured}
+        for condition, measured in found.items()
+    }
 
 
-def medians(rounds: Iterable[dict[str, float]]) -> dict[str, float]:
+def medians(rounds: Iterable[Found]) -> Found:
     """The median of each figure over the rounds in which it was found."""
     values: dict[str, list[float]] = {}
     for figures in rounds:
         for key, value in figures.items():
             values.setdefault(key, []).append(value)
     return {key: statistics.median(each) for key, each in values.items()}
+
+
+def minutes(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"

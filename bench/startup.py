@@ -29,6 +29,10 @@ def measure(plan: Plan) -> Figures:
     return found
 
 
+def expected(plan: Plan) -> float:
+    return plan.rounds * 1.5 + 2
+
+
 def seconds(namespace: Namespace, command: list[str]) -> float:
     begin = time.monotonic()
     namespace.run(command, CONSUMER_CPU)

@@ -1,36 +1,44 @@
-"""stream.py PORT SECONDS: one TCP flow over lo to a reader of its own; prints how many bytes came in what time."""
+"""stream.py receive|send ADDRESS PORT WARM_UP SECONDS: one TCP flow's two ends.
+
+The receiver prints how many bytes came in the seconds after the warm-up. Both end when the sender does.
+"""
 
 import json
 import socket
 import sys
-import threading
 import time
 
-WARM_UP = 1.0
 CHUNK = 1 << 18
 
-port, seconds = int(sys.argv[1]), float(sys.argv[2])
-server = socket.create_server(("127.0.0.1", port))
-stop = time.monotonic() + WARM_UP + seconds
+end, address, port, warm_up, seconds = (
+    sys.argv[1],
+    sys.argv[2],
+    int(sys.argv[3]),
+    float(sys.argv[4]),
+    float(sys.argv[5]),
+)
 
 
 def send() -> None:
-    with socket.create_connection(("127.0.0.1", port)) as client:
+    with socket.create_connection((address, port)) as connection:
         data = bytes(CHUNK)
+        stop = time.monotonic() + warm_up + seconds + 0.1
         while time.monotonic() < stop:
-            client.sendall(data)
+            connection.sendall(data)
 
 
-sender = threading.Thread(target=send)
-sender.start()
-reader, _ = server.accept()
-begin = time.monotonic() + WARM_UP
-buffer = bytearray(CHUNK)
-counted = everything = 0
-while got := reader.recv_into(buffer):
-    everything += got
-    now = time.monotonic()
-    if begin <= now <= begin + seconds:
-        counted += got
-sender.join()
-print(json.dumps({"bytes": counted, "seconds": seconds, "all_bytes": everything}))
+def receive() -> None:
+    server = socket.create_server((address, port))
+    print("listening", flush=True)
+    reader, _ = server.accept()
+    begin = time.monotonic() + warm_up
+    buffer = bytearray(CHUNK)
+    counted = everything = 0
+    while got := reader.recv_into(buffer):
+        everything += got
+        if begin <= time.monotonic() <= begin + seconds:
+            counted += got
+    print(json.dumps({"bytes": counted, "seconds": seconds, "all_bytes": everything}))
+
+
+{"send": send, "receive": receive}[end]()

@@ -3,21 +3,25 @@
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, get_args
 
 from bench.namespace import QUEUE
 from bench.programs import program
+from shaper.live.settings import Settings
+from shaper.live.waiting import Timing
 
 HERE = Path(__file__).parent
 MS = 1_000_000
+DEFAULT_TIMING = Settings.timing
 
 
 class Subject(NamedTuple):
-    """A program that answers queue 0; `hold` is how long it keeps every packet, in ns."""
+    """A program that answers queue 0, or several from it on; `hold` is how long it keeps every packet, in ns."""
 
     name: str
     command: Sequence[str]
     hold: int = 0
+    queues: int = 1
 
     @property
     def is_shaper(self) -> bool:
@@ -54,12 +58,15 @@ def c_accept() -> Subject:
     return Subject("C accept loop", c_program("accept"))
 
 
-def c_hold(hold: int = 20 * MS) -> Subject:
-    return Subject(f"C hold {milliseconds(hold)} ms", c_program("hold", milliseconds(hold)), hold)
+def c_hold(hold: int = 20 * MS, *options: str) -> Subject:
+    """`gso` takes TCP uncut."""
+    name = ", ".join([f"C hold {milliseconds(hold)} ms", *options])
+    return Subject(name, c_program("hold", milliseconds(hold), *options), hold)
 
 
-def shaper_delay(hold: int = 20 * MS) -> Subject:
-    return Subject(f"shaper delay {milliseconds(hold)} ms", shaper(f"delay:time={milliseconds(hold)}ms"), hold)
+def shaper_delay(hold: int = 20 * MS, *options: str) -> Subject:
+    name = ", ".join([f"shaper delay {milliseconds(hold)} ms", *options])
+    return Subject(name, shaper(f"delay:time={milliseconds(hold)}ms", options=options), hold)
 
 
 def shaper_pass() -> Subject:
@@ -89,9 +96,21 @@ def throughput_subjects() -> list[Subject]:
 
 
 def hold_subjects(hold: int) -> list[Subject]:
+    """Who holds every packet so long: the C way, a deadline loop in trio, shaper in each of its timing modes."""
     return [
         c_hold(hold),
-        Subject(f"naive Python loop {milliseconds(hold)} ms", peer("naive_hold", milliseconds(hold)), hold),
         Subject(f"trio deadlines {milliseconds(hold)} ms", peer("trio_hold", milliseconds(hold)), hold),
-        shaper_delay(hold),
+        *(shaper_timed(hold, timing) for timing in get_args(Timing)),
     ]
+
+
+def naive_hold(hold: int) -> Subject:
+    return Subject(f"naive Python loop {milliseconds(hold)} ms", peer("naive_hold", milliseconds(hold)), hold)
+
+
+def shaper_timed(hold: int, timing: str) -> Subject:
+    return Subject(
+        f"shaper delay {milliseconds(hold)} ms, {timing}",
+        shaper(f"delay:time={milliseconds(hold)}ms", options=["--timing", timing]),
+        hold,
+    )

@@ -1,29 +1,32 @@
 """The ratios that are to be reached, in one run on one machine."""
 
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from rich.table import Table
 
+from bench.bulk import LO
 from bench.plan import Figures
+from bench.subjects import DEFAULT_TIMING
 
 MAIN = "64 bytes, 1 flow"
 DELAY = "shaper delay 20 ms"
-PUNCTUAL = "10 ms hold, 20000 packets/s"
+DEFAULT = f"shaper delay 10 ms, {DEFAULT_TIMING}"
 
 
 class Target(NamedTuple):
-    """`find` reads the value from all figures; KeyError where it wasn't measured."""
+    """`find` reads the values from all figures; KeyError where one wasn't measured. All must be met."""
 
     what: str
     wanted: str
-    find: Callable[[Figures], float]
+    find: Callable[[Figures], tuple[float, ...]]
     is_met: Callable[[float], bool]
     digits: int = 2
 
 
-def ratio(over: tuple[str, ...], under: tuple[str, ...]) -> Callable[[Figures], float]:
-    return lambda figures: at(figures, *over) / at(figures, *under)
+def ratio(over: tuple[str, ...], under: tuple[str, ...]) -> Callable[[Figures], tuple[float]]:
+    return lambda figures: (at(figures, *over) / at(figures, *under),)
 
 
 def at(figures: Figures, *path: str) -> float:
@@ -45,16 +48,23 @@ def throughput(subject: str, figure: str = "rate") -> tuple[str, ...]:
     return ("throughput", MAIN, subject, figure)
 
 
-def lateness(figures: Figures, percentile: str, bound: float) -> float:
-    """How much of what is allowed is used: the bound in µs, or 1.5 times the C equivalent's, whichever is more."""
-    row = figures["punctuality"][PUNCTUAL]
-    return float(row["shaper delay 10 ms"][percentile] / max(bound, 1.5 * row["C hold 10 ms"][percentile]))
+def lateness(figures: Figures) -> tuple[float, float]:
+    """How much of what is allowed p50 and p99 use: 30 and 300 µs, or 1.5 times the C equivalent's if that is more."""
+    row = figures["punctuality"]["10 ms hold, 20000 packets/s"]
+    late, equivalent = row[DEFAULT], row["C hold 10 ms"]
+    return late["p50"] / max(30, 1.5 * equivalent["p50"]), late["p99"] / max(300, 1.5 * equivalent["p99"])
 
 
-def added_in_guest(figures: Figures) -> float:
+def added_in_guest(figures: Figures) -> tuple[float]:
     """Mean lateness in µs beyond the way that packets have without any delay."""
-    row = figures["virtual"]["470 packets/s"]
-    return float(row[DELAY]["mean"] - row["no delay"]["mean"])
+    row = figures["virtual"]["10 ms hold, 1000 packets/s"]
+    return (row[DEFAULT]["mean"] - row["no delay"]["mean"],)
+
+
+def help_seconds(figures: Figures) -> tuple[float]:
+    """The time help takes; without bound where it imports what it doesn't need."""
+    row = figures["startup"]["shaper --help"]
+    return (math.inf if row["heavy_imports"] else row["seconds"],)
 
 
 TARGETS = [
@@ -75,35 +85,22 @@ TARGETS = [
         ratio(throughput(DELAY, "cpu_us_at_60k"), throughput("C accept loop", "cpu_us_at_60k")), at_most(2),
     ),
     Target(
-        "lateness p50 at 20 k/s ÷ max(30 µs, 1.5 C hold)", "≤ 1",
-        lambda figures: lateness(figures, "p50", 30), at_most(1),
+        f"lateness p50, p99 at 20 k/s, {DEFAULT_TIMING} (default) ÷ max(30, 300 µs, 1.5 C hold)", "≤ 1",
+        lateness, at_most(1),
     ),
     Target(
-        "lateness p99 at 20 k/s ÷ max(300 µs, 1.5 C hold)", "≤ 1",
-        lambda figures: lateness(figures, "p99", 300), at_most(1),
+        f"mean lateness in the guest's virtual time, {DEFAULT_TIMING} (default), 1 k/s, µs", "≤ 15",
+        added_in_guest, at_most(15), 1,
     ),
-    Target("mean lateness in the guest's virtual time, µs", "≤ 15", added_in_guest, at_most(15), 1),
     Target(
         "TCP bulk through 20 ms, no --gso ÷ C hold", "≥ 0.7",
-        ratio(("bulk", DELAY, "mbit"), ("bulk", "C hold 20 ms", "mbit")), at_least(0.7),
+        ratio(("bulk", LO, DELAY, "mbit"), ("bulk", LO, "C hold 20 ms", "mbit")), at_least(0.7),
     ),
     Target(
         "cost per packet, 60 k held ÷ 100 held", "≤ 1.5",
         ratio(("growth", "packets held", "60000", "cpu_us"), ("growth", "packets held", "100", "cpu_us")), at_most(1.5),
     ),
-    Target(
-        "shaper --help, seconds", "≤ 0.3",
-        lambda figures: at(figures, "startup", "shaper --help", "seconds"), at_most(0.3),
-    ),
-    Target(
-        "packages imported by help in vain", "0",
-        lambda figures: at(figures, "startup", "shaper --help", "heavy_imports"), at_most(0), 0,
-    ),
-    Target(
-        "seconds to analyse 1 million events of a trace", "≤ 10",
-        lambda figures: at(figures, "tracing", "analysis", "recording of pipes", "seconds_per_million"),
-        at_most(10), 1,
-    ),
+    Target("shaper --help, nothing imported in vain, seconds", "≤ 0.3", help_seconds, at_most(0.3)),
 ]  # fmt: skip
 
 
@@ -116,11 +113,11 @@ def table(figures: Figures) -> tuple[Table, bool]:
     all_met = True
     for target in TARGETS:
         try:
-            value = target.find(figures)
+            values = target.find(figures)
         except KeyError:
             found, met = "not measured", False
         else:
-            found, met = f"{value:.{target.digits}f}", target.is_met(value)
+            found, met = ", ".join(f"{value:.{target.digits}f}" for value in values), all(map(target.is_met, values))
         made.add_row(target.what, target.wanted, found, "met" if met else "missed")
         all_met &= met
     return made, all_met

@@ -82,6 +82,10 @@ def measure(plan: Plan) -> Figures:
     }
 
 
+def expected(plan: Plan) -> float:
+    return plan.rounds * (len(HOWS) * 4 + 10)
+
+
 def requests(how: str) -> dict[str, float]:
     """The mean of a request and its answer over loopback, in µs."""
     how, _, busy = how.partition(", ")
@@ -171,7 +175,7 @@ def tables(figures: Figures) -> list[Table]:
         ratio = f"{row['us'] / alone:.2f}" if alone else "-"
         events = [f"{row[key]:,.0f}" if key in row else "-" for key in ("events", "lost")]
         requested.add_row(name, f"{row['us']:.1f}", ratio, *events)
-    analysed = Table(title="Analysis of a recording", title_justify="left")
+    analysed = Table(title="Analysis of a recording; at most 10 s per million events are wanted", title_justify="left")
     for column in ("", "events", "lost", "s per million", "CPU s per million", "MB"):
         analysed.add_column(column, justify="right" if column else "left")
     for name, row in figures["analysis"].items():

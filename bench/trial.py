@@ -35,9 +35,9 @@ class Trial:
         BenchError: the subject can't start.
     """
 
-    def __init__(self, subject: Subject, protocol: str = "udp") -> None:
+    def __init__(self, subject: Subject, protocol: str = "udp", *, veth: bool = False) -> None:
         self.subject = subject
-        self.namespace = Namespace(protocol if subject.command else None)
+        self.namespace = Namespace(protocol if subject.command else None, veth=veth, queues=subject.queues)
         self.sent = self.received = 0
         self.process: subprocess.Popen[str] | None = None
 
@@ -71,7 +71,7 @@ class Trial:
         return result
 
     def load_and_cost(self, **options: Any) -> tuple[Load, float]:
-        """A load, and the subject's CPU time per packet in µs, all its threads together."""
+        """A load, and the subject's CPU time per packet in µs, all its threads and workers together."""
         before = self.cpu_time()
         result = self.load(**options)
         return result, (self.cpu_time() - before) / 1000 / max(result.received, 1)
@@ -81,7 +81,10 @@ class Trial:
         if self.process is None:
             return 0
         time.sleep(0.02)
-        tasks = Path(f"/proc/{self.process.pid}/task").glob("*/schedstat")
+        pids = [self.process.pid]
+        if self.subject.queues > 1:
+            pids += map(int, Path(f"/proc/{pids[0]}/task/{pids[0]}/children").read_text().split())
+        tasks = [task for pid in pids for task in Path(f"/proc/{pid}/task").glob("*/schedstat")]
         return sum(int(task.read_text().split()[0]) for task in tasks)
 
     def resident(self) -> int:

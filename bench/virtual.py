@@ -1,83 +1,89 @@
 """Lateness beside the real netem, in a guest with virtual time: see guest/guest.sh.
 
 One CPU, one instruction a nanosecond, idle time skipped: nothing but the code under
-test moves the clock, so microseconds can be compared on a noisy machine. Because every
-instruction counts alike, caches, branch misses and wake-ups of idle CPUs don't show.
+test moves the clock, so microseconds can be compared on a noisy machine, and a second run
+finds the same. Because every instruction counts alike, caches, branch misses and wake-ups
+of idle CPUs don't show. What a spin costs shows in the CPU time per packet alone.
 """
 
-import json
-import subprocess
-import tempfile
-from pathlib import Path
 from typing import Any
 
 from rich.table import Table
 
-from bench.plan import Figures, Plan, medians, say
+from bench.in_guest import BOOT, subjects_in_guest
+from bench.plan import Figures, Found, Plan, medians, say
 from bench.programs import BenchError, program
-from bench.subjects import HERE, MS, Subject, hold_subjects
+from bench.punctuality import HOLDS, OFF_BEAT
+from bench.subjects import MS, Subject, hold_subjects, naive_hold
 
-HOLD = 20 * MS
-BOOT_AND_RUN = 600
+ROUNDS = 1
+SECONDS = {100: 1.0, 1_000: 0.5, 5_000: 0.2, 20_000: 0.1, 60_000: 0.03}
+"""Packets a second -> how long they are sent, in the guest's own time."""
+WARM_UP = 400
 
 
 def measure(plan: Plan) -> Figures:
-    """Rates -> subjects -> lateness in µs; empty where the guest can't run."""
-    rounds = 1 if plan.quick else min(plan.rounds, 3)
-    found: dict[str, dict[str, list[dict[str, float]]]] = {}
-    for _ in range(rounds):
-        try:
-            lines = in_guest(subjects())
-        except BenchError as error:
-            say(f"not measured: {error}")
-            return {}
-        for line in lines:
-            load = line["load"]
-            if not load["received"]:
-                say(f"not measured: {line['subject']} delivered nothing in the guest")
+    """Holds and rates -> subjects -> lateness in µs; empty where the guest can't run."""
+    found: dict[str, dict[str, list[Found]]] = {}
+    nominal = {round(rate * OFF_BEAT): rate for rate in SECONDS}
+    for hold in holds(plan):
+        sent = " ".join(f"{actual}:{SECONDS[rate]}" for actual, rate in nominal.items() if rate in rates(plan))
+        of_each = {subject.name: subject.hold for subject in subjects(hold)}
+        for _ in range(ROUNDS):
+            try:
+                lines = subjects_in_guest(
+                    "lateness.sh", program("load"), str(hold // MS), sent, str(WARM_UP), subjects=subjects(hold)
+                )
+            except BenchError as error:
+                say(f"not measured: {error}")
                 continue
-            late = {key: (load[key] - hold_of(line["subject"])) / 1000 for key in ("mean", "p50", "p99", "max")}
-            late |= {"cpu_us": line["cpu_ns"] / 1000 / load["received"], "lost": load["sent"] - load["received"]}
-            say(f"guest, {line['subject']}, {line['rate']}/s: mean {late['mean']:.1f} µs")
-            found.setdefault(f"{line['rate']} packets/s", {}).setdefault(line["subject"], []).append(late)
-    return {rate: {name: medians(each) for name, each in names.items()} for rate, names in found.items()}
+            for line in lines:
+                condition = f"{hold // MS} ms hold, {nominal[line['rate']]} packets/s"
+                if not line["load"]["received"]:
+                    say(f"not measured: {line['subject']} delivered nothing in the guest, {condition}")
+                    continue
+                late = lateness(line, of_each[line["subject"]])
+                say(f"guest, {line['subject']}, {condition}: mean {late['mean']:.1f} µs")
+                found.setdefault(condition, {}).setdefault(line["subject"], []).append(late)
+    return {
+        condition: {name: medians(each) for name, each in measured.items()} for condition, measured in found.items()
+    }
 
 
-def subjects() -> list[Subject]:
-    return [Subject("no delay", ["none"]), Subject("netem", ["netem"], HOLD), *hold_subjects(HOLD)]
+def expected(plan: Plan) -> float:
+    packets = WARM_UP + sum(SECONDS[rate] * rate for rate in rates(plan))
+    return len(holds(plan)) * ROUNDS * (BOOT + len(subjects(0)) * (8 + packets * 0.002))
 
 
-def hold_of(name: str) -> int:
-    return next(subject.hold for subject in subjects() if subject.name == name)
+def holds(plan: Plan) -> list[int]:
+    return HOLDS[:1] if plan.quick else HOLDS
 
 
-def in_guest(subjects: list[Subject]) -> list[dict[str, Any]]:
-    """What guest/lateness.sh printed, one object a line.
+def rates(plan: Plan) -> list[int]:
+    return [1_000, 5_000] if plan.quick else list(SECONDS)
 
-    Raises:
-        BenchError: the guest doesn't come up, or the script fails.
-    """
-    with tempfile.TemporaryDirectory(dir=Path(program("load")).parent) as folder:
-        listed = Path(folder) / "subjects"
-        listed.write_text("".join(f"{subject.name}\t{' '.join(subject.command)}\n" for subject in subjects))
-        script = f"sh {HERE}/guest/lateness.sh {program('load')} {HOLD // MS} {listed}"
-        command = ["bash", str(HERE / "guest/guest.sh"), "run", "-t", str(BOOT_AND_RUN), script]
-        done = subprocess.run(command, capture_output=True, text=True)
-    if done.returncode:
-        raise BenchError(f"the guest ended with {done.returncode}: {done.stderr.strip()[-300:]}")
-    return [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+
+def subjects(hold: int) -> list[Subject]:
+    return [Subject("no delay", ["none"]), Subject("netem", ["netem"], hold), *hold_subjects(hold), naive_hold(hold)]
+
+
+def lateness(line: dict[str, Any], hold: int) -> Found:
+    """In µs, from one line of guest/lateness.sh."""
+    load = line["load"]
+    late = {key: (load[key] - hold) / 1000 for key in ("mean", "p50", "p99", "max")}
+    late["p99.9"] = (load["p999"] - hold) / 1000
+    return late | {"cpu_us": line["cpu_ns"] / 1000 / load["received"], "lost": load["sent"] - load["received"]}
 
 
 def tables(figures: Figures) -> list[Table]:
     made = []
-    for rate, found in figures.items():
-        table = Table(title=f"Lateness in µs beyond {HOLD // MS} ms, virtual time, {rate}", title_justify="left")
+    for condition, found in figures.items():
+        table = Table(title=f"Lateness in µs, virtual time, {condition}", title_justify="left")
         table.add_column("subject")
-        for column in ("mean", "p50", "p99", "max", "CPU µs/packet", "lost"):
+        for column in ("p50", "p99", "p99.9", "max", "mean", "CPU µs", "lost"):
             table.add_column(column, justify="right")
         for name, each in found.items():
-            table.add_row(
-                name, *(f"{each[key]:.1f}" for key in ("mean", "p50", "p99", "max", "cpu_us")), f"{each['lost']:.0f}"
-            )
+            late = (f"{each[key]:.1f}" for key in ("p50", "p99", "p99.9", "max", "mean", "cpu_us"))
+            table.add_row(name, *late, f"{each['lost']:.0f}")
         made.append(table)
     return made

@@ -17,8 +17,8 @@ from shaper.load import load
 from shaper.replay import replay
 from shaper.signal import Given
 from shaper.timeline.look import Ends, Look, bytes_of
+from tests.cores import ENDS, run, udp
 from tests.schema import schema
-from tests.test_core import ENDS, run, udp
 from tests.traffic import raws
 
 DATA = bytes_of(Look("tcp", 1000, ACK | PSH, 1, 1), ENDS, 1)

@@ -29,7 +29,7 @@ int main(int argc, char **argv)
 	struct nfq_handle *handle = bind_queue(atoi(argv[1]), on_packet, &queue);
 	while (!stopped) {
 		int flags = unanswered && unanswered < 64 ? MSG_DONTWAIT : 0;
-		int size = unanswered < 64 ? recv(nfq_fd(handle), message, ROOM, flags) : -1;
+		int size = unanswered < 64 ? recv(nfq_fd(handle), message, sizeof message, flags) : -1;
 		if (size >= 0)
 			nfq_handle_packet(handle, message, size);
 		else if (unanswered) {

@@ -1,7 +1,7 @@
-/* hold QUEUE MILLISECONDS: every packet waits so long, then goes on; the usual C way.
+/* hold QUEUE MILLISECONDS [gso]: every packet waits so long, then goes on; the usual C way.
  *
  * A ring of packet ids and times (all holds are equal, so it is in order), a timerfd for the
- * first of them, poll over both, one verdict per packet.
+ * first of them, poll over both, one verdict per packet. With `gso`, TCP comes uncut.
  */
 #include "queue.h"
 #include <poll.h>
@@ -36,10 +36,12 @@ static int on_packet(struct nfq_q_handle *queue, struct nfgenmsg *header, struct
 int main(int argc, char **argv)
 {
 	if (argc < 3)
-		errx(2, "usage: hold QUEUE MILLISECONDS");
+		errx(2, "usage: hold QUEUE MILLISECONDS [gso]");
 	hold = atof(argv[2]) * 1000000;
 	struct nfq_q_handle *queue;
 	struct nfq_handle *handle = bind_queue(atoi(argv[1]), on_packet, &queue);
+	if (argc > 3 && nfq_set_queue_flags(queue, NFQA_CFG_F_GSO, NFQA_CFG_F_GSO) < 0)
+		err(1, "nfq_set_queue_flags");
 	int timer = timerfd_create(CLOCK_MONOTONIC, 0);
 	struct pollfd ready[] = {{nfq_fd(handle), POLLIN, 0}, {timer, POLLIN, 0}};
 	while (!stopped) {
@@ -47,7 +49,7 @@ int main(int argc, char **argv)
 			continue;
 		if (ready[0].revents) {
 			int size;
-			for (int i = 0; i < 64 && (size = recv(ready[0].fd, message, ROOM, MSG_DONTWAIT)) >= 0; i++)
+			for (int i = 0; i < 64 && (size = recv(ready[0].fd, message, sizeof message, MSG_DONTWAIT)) >= 0; i++)
 				nfq_handle_packet(handle, message, size);
 		}
 		while (head < tail && ring[head % ROOM].at <= now())

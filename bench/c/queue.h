@@ -14,7 +14,7 @@
 
 static volatile sig_atomic_t stopped;
 static int64_t taken;
-static char message[ROOM];
+static char message[ROOM + 4096]; /* a packet, and what the kernel says of it */
 
 static void stop(int signal)
 {

@@ -1,9 +1,10 @@
 #!/bin/sh
-# lateness.sh LOAD HOLD FILE: inside the guest, the lateness of each subject of FILE (lines: name, tab, command).
+# lateness.sh LOAD HOLD RATES WARM_UP FILE: inside the guest, the lateness of each subject of FILE (lines: name, tab, command).
 #
 # The command `netem` stands for the kernel's own qdisc, `none` for nothing in the way. Prints one
-# JSON object a line: the subject, its CPU time (ns), what LOAD printed. HOLD is in milliseconds.
-load=$1 hold=$2 file=$3 rule="INPUT -i lo -p udp -j NFQUEUE --queue-num 0"
+# JSON object a line: the subject, its CPU time (ns), what LOAD printed. HOLD is in milliseconds; RATES are
+# words RATE:SECONDS; WARM_UP is how many packets come before them.
+load=$1 hold=$2 rates=$3 warm_up=$4 file=$5 rule="INPUT -i lo -p udp -j NFQUEUE --queue-num 0"
 ip link set lo up mtu 1500
 modprobe nfnetlink_queue
 modprobe sch_netem
@@ -35,14 +36,16 @@ while IFS='	' read -r name command; do
             ;;
     esac
     # The first read of a file makes the clock leap (guest.sh), so everything runs once before it counts.
-    measure warm-up 500 1 >/dev/null
-    # No whole number of packets in a hold, or each would leave just when another one comes.
-    measure "$name" 470 2
-    measure "$name" 4730 1
+    measure warm-up "$warm_up" 1 >/dev/null
+    for rate in $rates; do
+        measure "$name" "${rate%:*}" "${rate#*:}"
+    done
     [ "$command" = netem ] && tc qdisc del dev lo root
     if [ -n "$consumer" ]; then
         kill -KILL "$consumer"
         wait "$consumer" 2>/dev/null
         iptables -D $rule
+        # shaper's guardian lets go of the queue a little later than shaper.
+        for _ in $(seq 600); do bound || break; sleep 0.1; done
     fi
 done <"$file"

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from shaper.cli.options import duration
+from shaper.errors import UsageError
+from shaper.policy import Policy
 from shaper.units import format_duration, ms, s
+
+if TYPE_CHECKING:
+    from shaper.live.settings import Settings
 
 Protocol = Annotated[
     Literal["tcp", "udp", "icmp", "all"], typer.Option(help="Shape this protocol only; icmp is ICMPv6 too.")
@@ -44,12 +50,46 @@ CaptureFile = Annotated[
 WATCHDOG = 1 * s
 
 
+def check_workers(settings: Settings, workers: int) -> None:
+    """Make sure that several workers can do what is asked for, and say what they do otherwise than one.
+
+    Raises:
+        UsageError: they can't.
+    """
+    if workers == 1:
+        return
+    if (settings.journal, settings.capture, settings.marks) != (None, None, None):
+        raise UsageError("--journal, --pcap and --trace-marker write one file for all packets; use --workers 1")
+    for policy in settings.policies:
+        does_nothing = type(policy).on_packet is Policy.on_packet
+        if policy.scope == "queue" and not does_nothing:
+            print(
+                f"shaper: {policy.name}: scope=queue is one object per worker here; --workers 1 has one for all",
+                file=sys.stderr,
+            )
+
+
 def patience(text: str | int) -> int:
     """A duration in ns that a busy machine doesn't use up on its own."""
     value = duration(text)
     if value < 100 * ms:
         raise typer.BadParameter(f"'{text}' is too short to tell a hanging shaper from a busy machine; 100ms at least")
     return value
+
+
+def cpu_list(text: str) -> list[int]:
+    """CPUs as taskset(1) takes them: 0,2 or 0-3.
+
+    Raises:
+        UsageError: it is no such list.
+    """
+    cpus: list[int] = []
+    for part in text.split(","):
+        first, _, last = part.partition("-")
+        if not (first.isdecimal() and (last or first).isdecimal()):
+            raise UsageError(f"'{text}' is no list of CPUs; write it as 1, 0,2 or 0-3")
+        cpus += range(int(first), int(last or first) + 1)
+    return cpus
 
 
 Watchdog = Annotated[

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import signal
 import sys
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 import typer
 
+from shaper.cli.live import run
 from shaper.cli.options import Json, MaxHold, Policies, ProfileName, Seed, duration
-from shaper.cli.progress import say_started, show_plan, show_progress
+from shaper.cli.progress import show_plan
 from shaper.cli.shaping import (
     WATCHDOG,
     CaptureFile,
@@ -22,16 +22,11 @@ from shaper.cli.shaping import (
     Protocol,
     Source,
     Watchdog,
+    check_workers,
+    cpu_list,
 )
 from shaper.core import MAX_HOLD
 from shaper.errors import UsageError
-
-if TYPE_CHECKING:
-    from rich.console import Console
-
-    from shaper.failure import Failure
-    from shaper.live.session import Settings, Started
-    from shaper.live.summary import Summary
 
 EXAMPLES = (
     "sudo shaper start --policy spread_burst:gap=20ms --port 8765",
@@ -86,6 +81,18 @@ def start(
         Literal["precise", "balanced", "thrifty"],
         typer.Option(help="How much CPU time punctuality is worth."),
     ] = "balanced",
+    workers: Annotated[
+        int,
+        typer.Option(metavar="N", min=1, max=64, help="So many processes, one queue each; a connection stays whole."),
+    ] = 1,
+    cpu: Annotated[
+        str | None,
+        typer.Option(metavar="N[,N…]", help="Keep the engine on this CPU; with --workers, each one on its own."),
+    ] = None,
+    realtime: Annotated[
+        bool,
+        typer.Option("--realtime", help="Let the engine come before all other programs (SCHED_FIFO, priority 1)."),
+    ] = False,
     gso: Annotated[
         bool,
         typer.Option("--gso", help="Take TCP segments uncut, up to 64 kB: faster bulk, but policies see them as one."),
@@ -109,6 +116,7 @@ def start(
     """
     from shaper.failure import PoliciesFailed
     from shaper.live import netns as namespaces
+    from shaper.live import scheduling
     from shaper.live.rules import Match
     from shaper.live.session import Settings
     from shaper.load import load_pipeline
@@ -128,6 +136,10 @@ def start(
         raise UsageError("--no-rules needs --queue N, the number that your own rules name")
     if pair and journal is None:
         raise UsageError("--pair is about the journal; give --journal FILE as well")
+    cpus = cpu_list(cpu) if cpu is not None else []
+    if cpus and len(cpus) != workers:
+        raise UsageError(f"--cpu names {len(cpus)} CPUs for --workers {workers}; give one for each")
+    scheduling.check(cpus)
     settings = Settings(
         policies=load_pipeline(policy, max_hold),
         specs=tuple(policy),
@@ -148,14 +160,17 @@ def start(
         gso=gso,
         on_rules_lost=on_rules_lost,
         allow_bypass=allow_bypass,
+        cpu=cpus[0] if cpus else None,
+        realtime=realtime,
         confined=True,
     )
+    check_workers(settings, workers)
     out = console(json)
     if dry_run:
-        show_plan(out, settings)
+        show_plan(out, settings, workers)
         return 0
     with document(json) as target:
-        summary = run(out, settings)
+        summary = run(out, settings, workers, cpus)
         out.print(summary.report())
         write_json(summary.to_json(), target)
     for problem in summary.problems()[len(summary.failures) :]:
@@ -163,53 +178,3 @@ def start(
     if summary.failures:
         raise PoliciesFailed(summary.failures)
     return summary.status
-
-
-def run(out: Console, settings: Settings) -> Summary:
-    """Shape until a signal or the settings end it."""
-    import trio
-
-    from shaper.live.guardian import TakenOver
-    from shaper.live.nursery import ungrouped
-    from shaper.live.session import shape
-
-    failures: list[Failure] = []
-
-    async def stop_on_signal(stop: trio.Event, *, task_status: trio.TaskStatus[None]) -> None:
-        with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM, signal.SIGHUP) as signals:
-            task_status.started()
-            async for _ in signals:
-                stop.set()
-
-    async def main() -> Summary:
-        stop = trio.Event()
-        with ungrouped():
-            async with trio.open_nursery() as nursery:
-                await nursery.start(stop_on_signal, stop)
-
-                def started(run: Started) -> None:
-                    say_started(out, run)
-                    if out.is_terminal:
-                        nursery.start_soon(show_progress, out, run)
-
-                def failed(failure: Failure) -> None:
-                    failures.append(failure)
-                    if settings.on_error == "continue":
-                        print(f"shaper: {failure}", file=sys.stderr)
-
-                summary = await shape(settings, started=started, failed=failed, warned=warn, stop=stop)
-                nursery.cancel_scope.cancel()
-        return summary
-
-    try:
-        return trio.run(main)
-    except TakenOver:
-        # There will be no summary to tell of the hook that never returned.
-        if settings.on_error == "stop":
-            for failure in failures:
-                print(f"shaper: {failure}", file=sys.stderr)
-        raise
-
-
-def warn(message: str) -> None:
-    print(f"shaper: {message}", file=sys.stderr)

@@ -45,13 +45,25 @@ class Guardian:
         queue: the queue's socket.
         owner, rules: whose rules they are, and their text by family.
         watchdog: the longest time without a `beat`, in ns.
+        number: the queue's, if not the one that the owner names.
+        realtime: the engine is to be scheduled by SCHED_FIFO, so the guardian has to come before it.
 
     Attributes:
         pid: the process.
     """
 
-    def __init__(self, queue: int, owner: Owner, rules: Mapping[Family, str], *, watchdog: int) -> None:
-        self._charge = Charge(queue, owner, dict(rules), watchdog, os.getpid())
+    def __init__(
+        self,
+        queue: int,
+        owner: Owner,
+        rules: Mapping[Family, str],
+        *,
+        watchdog: int,
+        number: int | None = None,
+        realtime: bool = False,
+    ) -> None:
+        cpus = sorted(os.sched_getaffinity(0))
+        self._charge = Charge(queue, owner, dict(rules), watchdog, os.getpid(), number, cpus, realtime)
         self._turn = threading.Lock()
         self._request = threading.Lock()
         self._deaths = 0

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Self
 
 from shaper.report.holds import Distribution
 from shaper.verdict import Verdict
@@ -18,7 +19,7 @@ class Holds:
         self._samples: list[tuple[int, int]] = []  # wanted, actual
         self._step = 1
         self._next = 0  # how many packets until the next sample
-        self._max_wanted = self._max_actual = self._max_late = self._worst = 0
+        self._max_actual = self._max_late = self._worst = 0
 
     def add(self, verdicts: Sequence[Verdict], at: int) -> None:
         """These verdicts, in the order of their planned times, were all carried out by `at` (ns)."""
@@ -40,6 +41,23 @@ class Holds:
         worst, self._worst = self._worst, 0
         self._max_late = max(self._max_late, worst)
         return worst
+
+    def to_json(self) -> dict[str, Any]:
+        """All of it, for `joined`."""
+        longest = (self._max_actual, max(self._max_late, self._worst))
+        return {"step": self._step, "samples": self._samples, "longest": longest}
+
+    @classmethod
+    def joined(cls, parts: Iterable[Mapping[str, Any]]) -> Self:
+        """What `to_json` gave for several, together: each sample stands for as many packets as any other."""
+        parts = list(parts)
+        made = cls()
+        made._step = max((part["step"] for part in parts), default=1)
+        for part in parts:
+            made._samples += [(wanted, actual) for wanted, actual in part["samples"][:: made._step // part["step"]]]
+            actual, late = part["longest"]
+            made._max_actual, made._max_late = max(made._max_actual, actual), max(made._max_late, late)
+        return made
 
     @property
     def wanted(self) -> Distribution:

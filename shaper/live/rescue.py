@@ -20,7 +20,7 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -31,6 +31,7 @@ from shaper.live.iptables import Family
 from shaper.live.netlink import ACK_OF_NOTHING, accept_all, errors_in
 from shaper.live.owner import Owner
 from shaper.live.ruleset import RuleSet
+from shaper.live.scheduling import FIFO, NORMAL, PRIORITY, set_policy
 from shaper.units import format_duration, ms
 
 BEAT, GOODBYE = b".", b"bye"
@@ -43,7 +44,8 @@ AT_ONCE = 1000
 class Charge(NamedTuple):
     """What the guardian is told: the queue's socket, whose the rules are and what they are, and the engine.
 
-    `watchdog` is the longest time without a sign of life, in ns.
+    `watchdog` is the longest time without a sign of life, in ns. `number` is the queue's, if not the one that
+    the owner names. `cpus` are those that the guardian may run on; with `realtime` it comes before the engine.
     """
 
     queue: int
@@ -51,11 +53,14 @@ class Charge(NamedTuple):
     rules: Mapping[Family, str]
     watchdog: int
     engine: int
+    number: int | None = None
+    cpus: Sequence[int] = ()
+    realtime: bool = False
 
     @classmethod
     def read(cls, text: str) -> Charge:
-        queue, owner, rules, watchdog, engine = json.loads(text)
-        return cls(queue, Owner(*owner), rules, watchdog, engine)
+        charge = cls(*json.loads(text))
+        return charge._replace(owner=Owner(*charge.owner))
 
 
 def accept_held(queue: int, number: int) -> bool:
@@ -81,7 +86,7 @@ def accept_held(queue: int, number: int) -> bool:
 
 def rescue(charge: Charge) -> None:
     """Empty the queue and remove the rules, while what still comes goes on at once, until the queue stays empty."""
-    number = charge.owner.queue
+    number = charge.owner.queue if charge.number is None else charge.number
     accept_held(charge.queue, number)
     # It takes as long as iptables does, on a busy machine a tenth of a second.
     removal = threading.Thread(target=_remove, args=(RuleSet(charge.owner, charge.rules),))
@@ -188,9 +193,19 @@ def main(beats_from: int, told_in: int) -> None:
     with suppress(OSError):
         # When memory runs out, the kernel is to end the engine, not this one; see proc(5). Root may say so.
         Path("/proc/self/oom_score_adj").write_text("-1000")
+    with suppress(OSError):
+        # Not on the engine's CPU alone, which it inherits if it follows a guardian that has died.
+        os.sched_setaffinity(0, charge.cpus)
+    if charge.realtime:
+        with suppress(ShaperError):  # such a one may not; the kernel keeps 5 % of the time for it, see sched(7)
+            set_policy(0, FIFO, PRIORITY + 1)
     reason = watch(beats, charge)
     if reason is None:
         return
+    if charge.realtime:
+        with suppress(ShaperError, OSError):
+            # If it runs on without an end, iptables is to get a CPU too.
+            set_policy(charge.engine, NORMAL, 0)
     rescue(charge)
     if os.getppid() == charge.engine:
         os.kill(charge.engine, endless.SIGNAL)

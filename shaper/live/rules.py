@@ -79,18 +79,22 @@ class Match:
 
 
 class Rules(RuleSet):
-    """The rules for one queue.
+    """The rules for one queue, or for several in a row.
+
+    Of several the kernel chooses by a hash of both addresses, whichever is the sender's, and for IPv4 the protocol,
+    so that a connection has one queue. See hash_v4() and hash_v6() in include/net/netfilter/nf_queue.h.
 
     Args:
         match: which packets are shaped.
-        queue: the number of the queue that they go to.
+        queue: the number of the first queue that they go to.
+        queues: how many there are.
 
     Raises:
         UsageError: there is no such interface, no such filter, or no packet could ever match.
         ShaperError: tcpdump, which translates filters, is missing.
     """
 
-    def __init__(self, match: Match, queue: int) -> None:
+    def __init__(self, match: Match, queue: int, queues: int = 1) -> None:
         match.check()
         super().__init__(Owner.here(queue), {})
         template = files("shaper.iptables").joinpath(f"{match.hook}.rules").read_text()
@@ -102,7 +106,7 @@ class Rules(RuleSet):
                 "chain": self.owner.chain,
                 "injected": f"{INJECT_MARK:#x}/{INJECT_MARK:#x}",
                 "owner": str(self.owner),
-                "queue": str(queue),
+                "queues": f"--queue-num {queue}" if queues == 1 else f"--queue-balance {queue}:{queue + queues - 1}",
                 "interface": match.interface,
             }
             matches = [part + filter for part in _matches(match, family)]

@@ -25,6 +25,8 @@ from shaper.live.queue import open_queue
 from shaper.live.readers import Readers
 from shaper.live.record import Recorder
 from shaper.live.rules import Rules
+from shaper.live.ruleset import RuleSet
+from shaper.live.scheduling import scheduled
 from shaper.live.settings import Settings
 from shaper.live.started import Started
 from shaper.live.summary import Summary
@@ -52,7 +54,8 @@ async def shape(
     Raises:
         QueueError: the queue can't be had.
         RulesError: the rules can't be set.
-        UsageError: no packet could ever match.
+        UsageError: no packet could ever match; there is no such CPU.
+        ShaperError: SCHED_FIFO is not permitted.
         TakenOver: the guardian took this process for dead.
     """
     if stop is None:
@@ -108,15 +111,33 @@ def _open(
         timing=settings.timing,
     )
     opened.enter_context(closing(engine))
-    rules = Rules(settings.match, queue.number) if settings.install_rules else None
+    shared = settings.shared
+    rules: RuleSet | None = None
+    if shared is not None:
+        rules = shared.rules
+    elif settings.install_rules:
+        rules = Rules(settings.match, queue.number)
     run = Started(settings, queue, rules, core, engine, failed, warned)
     if settings.watchdog is not None:
         owner, text = (rules.owner, rules.text()) if rules is not None else (Owner.here(queue.number), {})
-        run.guardian = Guardian(queue.fileno(), owner, text, watchdog=settings.watchdog)
+        run.guardian = Guardian(
+            queue.fileno(),
+            owner,
+            text,
+            watchdog=settings.watchdog,
+            number=queue.number,
+            realtime=settings.realtime,
+        )
         opened.callback(run.guardian.dismiss)
         opened.enter_context(breakable())
-    if rules is not None:
+    # The guardian sees to the rules, if there is one, for this process may be confined.
+    run.keeper = rules and (run.guardian or rules)
+    if shared is not None:
+        shared.guardian = run.guardian
+        run.keeper = shared
+    elif rules is not None:
         rules.install()
+    opened.enter_context(scheduled(cpu=settings.cpu, realtime=settings.realtime))
     if settings.confined:
         confine()
         run.allowance = opened.enter_context(closing(Allowance()))

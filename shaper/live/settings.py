@@ -10,6 +10,7 @@ from shaper.core import MAX_HOLD
 from shaper.live.netlink import MAX_LENGTH
 from shaper.live.queue import HEADERS, WHOLE
 from shaper.live.rules import Match
+from shaper.live.shared import Shared
 from shaper.live.waiting import Timing
 from shaper.policy import Policy
 
@@ -41,6 +42,9 @@ class Settings:
         allow_bypass: packets that passed unshaped are no failure.
         watchdog: when the engine gives no sign of life for so long (ns), a guardian lets all packets
             go on; None for no guardian.
+        cpu: the one that the engine's thread stays on; None for any.
+        realtime: the engine's thread comes before all that isn't real-time, see scheduling.py.
+        shared: rules that this run shares with others, see shared.py; then it installs none.
         confined: once all is set up, give up all that shaping itself doesn't need, see privileges.py;
             needs a guardian, which sees to the rules then.
     """
@@ -66,6 +70,9 @@ class Settings:
     on_rules_lost: Literal["restore", "stop"] = "restore"
     allow_bypass: bool = False
     watchdog: int | None = None
+    cpu: int | None = None
+    realtime: bool = False
+    shared: Shared | None = None
     confined: bool = False
 
     @property

@@ -15,10 +15,11 @@ from shaper.live.engine import Engine
 from shaper.live.guardian import Guardian
 from shaper.live.memory import GATHERED, Allowance
 from shaper.live.nursery import ungrouped
+from shaper.live.progress import Progress
 from shaper.live.queue import Queue
-from shaper.live.rules import Rules
 from shaper.live.ruleset import RuleSet
 from shaper.live.settings import Settings
+from shaper.live.shared import Keeper
 from shaper.live.summary import Summary
 from shaper.live.telling import Telling
 from shaper.units import ms, s
@@ -42,16 +43,18 @@ class Started:
     Attributes:
         settings: what it was told.
         queue: what was bound.
-        rules: what was installed; None with `install_rules` off.
+        rules: what brings the packets; None with `install_rules` off.
         core: its counts so far.
         engine: how late it is.
         rules_lost: how often other programs removed some of the rules.
         bypassed: packets that our rules matched and that were never taken, as far as was seen.
         lost_to_reload: held packets that the kernel has dropped, as far as was seen.
+        keeper: sees to the rules: the guardian, if there is one; None with `install_rules` off.
         guardian: sees to the packets when this process can't; None with `watchdog` off.
         allowance: how much memory the policies may gather; None if as much as there is.
     """
 
+    keeper: Keeper | None = None
     guardian: Guardian | None = None
     allowance: Allowance | None = None
 
@@ -59,7 +62,7 @@ class Started:
         self,
         settings: Settings,
         queue: Queue,
-        rules: Rules | None,
+        rules: RuleSet | None,
         core: Core,
         engine: Engine,
         failed: Callable[[Failure], None],
@@ -111,7 +114,7 @@ class Started:
 
     async def _watch_rules(self, stop: trio.Event) -> None:
         """Put the rules right when another program has removed some, or end the run."""
-        while self._keeper is not None:
+        while self.keeper is not None:
             await trio.sleep(LOOK_AT_RULES / s)
             if await self.look_at_rules():
                 continue
@@ -119,22 +122,17 @@ class Started:
             if self.settings.on_rules_lost == "stop":
                 stop.set()
                 return
-            await self._restore(self._keeper)
+            await self._restore(self.keeper)
             self._telling.rules_lost(self.rules_lost)
 
-    async def _restore(self, keeper: RuleSet | Guardian) -> None:
+    async def _restore(self, keeper: Keeper) -> None:
         """Set the rules anew, and their counters with them: nothing may come while these are made up for."""
         await trio.to_thread.run_sync(keeper.detach)
         while self.engine.work():
             await trio.lowlevel.checkpoint()
         await self.look_at_rules()
-        self._passed = self._come() + self.bypassed
+        self._passed = self.come() + self.bypassed
         await trio.to_thread.run_sync(keeper.restore)
-
-    @property
-    def _keeper(self) -> RuleSet | Guardian | None:
-        """Who sees to the rules: the guardian, if there is one, for this process may be confined."""
-        return self.rules and (self.guardian or self.rules)
 
     def _look_for_losses(self) -> None:
         """See whether the kernel still has all packets that the core holds."""
@@ -155,10 +153,10 @@ class Started:
 
     async def look_at_rules(self) -> bool:
         """Whether all are there; the packets that they matched and that were never taken have passed unshaped."""
-        assert self._keeper is not None
-        matched, whole = await trio.to_thread.run_sync(self._keeper.look)
+        assert self.keeper is not None
+        matched, whole = await trio.to_thread.run_sync(self.keeper.look)
         if not self.engine.work():
-            self.bypassed = max(self.bypassed, self._passed + matched - self._come(), self._unread())
+            self.bypassed = max(self.bypassed, self._passed + matched - self.come(), self._unread())
         return whole
 
     def _unread(self) -> int:
@@ -172,7 +170,7 @@ class Started:
         dropped = counters.lost_buffer_full if counters else 0
         return (self.engine.last_id - self.core.taken - dropped) % (1 << 32)
 
-    def _come(self) -> int:
+    def come(self) -> int:
         """Packets that the queue got, those included that it had to drop."""
         counters = self._counters.read()
         return self.core.taken + (counters.lost_queue_full + counters.lost_buffer_full if counters else 0)
@@ -188,15 +186,15 @@ class Started:
                 nursery.start_soon(self.engine.run)
                 nursery.start_soon(self._show_life)
                 try:
-                    if self._keeper is not None:
+                    if self.keeper is not None:
                         # No more packets, but the rules' counters stay to be read.
-                        await trio.to_thread.run_sync(self._keeper.detach)
+                        await trio.to_thread.run_sync(self.keeper.detach)
                     await self._drain()
-                    if self._keeper is not None:
+                    if self.keeper is not None:
                         await self.look_at_rules()
                 finally:
-                    if self._keeper is not None:
-                        await trio.to_thread.run_sync(self._keeper.remove)
+                    if self.keeper is not None:
+                        await trio.to_thread.run_sync(self.keeper.remove)
                     nursery.cancel_scope.cancel()
 
     def _answer(self, verdicts: list[Verdict]) -> None:
@@ -215,6 +213,16 @@ class Started:
                 await trio.sleep(QUIET / s)
                 while self.engine.work():
                     await trio.lowlevel.checkpoint()
+
+    @property
+    def queues(self) -> str:
+        """The queue, in words."""
+        return f"queue {self.queue.number}"
+
+    def progress(self) -> Progress:
+        """How it goes."""
+        core = self.core
+        return Progress(core.taken, core.held, core.dropped, self.bypassed, self.engine.holds.worst_lately())
 
     def summary(self) -> Summary:
         """What it came to so far."""

@@ -8,11 +8,12 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from shaper.live.counters import QueueCounters
+from shaper.live.counters import QueueCounters, bound
 
 START = (sys.executable, "-m", "shaper", "start")
 SO_RCVBUFFORCE = 33  # asm-generic/socket.h
@@ -118,3 +119,8 @@ class Receiver(socket.socket):
     def close(self) -> None:
         self.sender.close()
         super().close()
+
+
+def nothing_is_left(rule_set: Callable[[], list[str]]) -> bool:
+    """Whether no queue is bound and no rule of shaper's is there."""
+    return not bound() and not [line for line in rule_set() if "shaper" in line]

@@ -1,6 +1,5 @@
-"""`shaper start`: real packets through real queues."""
+"""`shaper start`: what it takes, that nothing is lost, and how it ends."""
 
-import json
 import signal
 import socket
 import subprocess
@@ -15,52 +14,10 @@ import pytest
 from shaper.capture.frames import read_frames
 from shaper.capture.link import LINKS
 from shaper.journal import read_journal
-from shaper.live.counters import QueueCounters, bound
-from tests.kernel.shaping import START, Receiver, Shaper
+from shaper.live.counters import QueueCounters
+from tests.kernel.shaping import Receiver, Shaper, nothing_is_left
 
 pytestmark = pytest.mark.usefixtures("network")
-
-DROP_THIRD = """
-from shaper import Drop, Policy
-
-class DropThird(Policy):
-    def start(self):
-        self._seen = 0
-
-    def on_packet(self, packet, now):
-        self._seen += 1
-        if self._seen % 3 == 0:
-            return Drop(packet)
-"""
-REWRITE = """
-from shaper import Policy, Send
-
-class Rewrite(Policy):
-    needs = "{needs}"
-
-    def on_packet(self, packet, now):
-        return Send(packet.with_raw(packet.raw[:-4] + b"new!"))
-"""
-RAISE = """
-from shaper import Policy
-
-class Raise(Policy):
-    def on_packet(self, packet, now):
-        return 1 // 0
-"""
-INJECT = """
-from shaper import Policy, Send
-
-class Twice(Policy):
-    def on_packet(self, packet, now):
-        return [Send(packet), Send(packet.copy())]
-"""
-
-
-def policy_file(folder: Path, text: str) -> str:
-    file = folder / "own.py"
-    file.write_text(text)
-    return str(file)
 
 
 def wait_until_held(queue: int, count: int) -> None:
@@ -70,20 +27,6 @@ def wait_until_held(queue: int, count: int) -> None:
         assert time.monotonic() < deadline, row
         time.sleep(0.01)  # the kernel has no event for this
     counters.close()
-
-
-def nothing_is_left(rule_set: Callable[[], list[str]]) -> bool:
-    return not bound() and not [line for line in rule_set() if "shaper" in line]
-
-
-def test_a_policy_from_a_file_drops_every_third(tmp_path: Path, receiver: Receiver) -> None:
-    with Shaper(tmp_path, "--policy", policy_file(tmp_path, DROP_THIRD), "--protocol", "udp") as shaper:
-        receiver.send_numbers(30)
-        arrived = receiver.numbers(20)
-        summary = shaper.stop()
-    assert shaper.status == 0
-    assert arrived == [number for number in range(30) if number % 3 != 2]
-    assert (summary["taken"], summary["sent"], summary["dropped"], summary["bypassed"]) == (30, 20, 10, 0)
 
 
 PACED = """
@@ -203,68 +146,6 @@ def test_packets_lost_to_a_reload_are_counted(tmp_path: Path, receiver: Receiver
     assert "100 held packets were lost" in shaper.errors
 
 
-@pytest.mark.parametrize("policy", ["delay:time=5ms", "spread_burst:gap=1ms", "pass_through", "reorder", "hold_acks"])
-@pytest.mark.parametrize("address", ["127.0.0.1", "::1"])
-def test_packets_of_60_kb_arrive_whole(tmp_path: Path, network: None, policy: str, address: str) -> None:
-    with Receiver(address) as receiver, Shaper(tmp_path, "--policy", policy) as shaper:
-        payload = bytes(range(256)) * 234
-        for number in range(5):
-            receiver.sender.send(number.to_bytes(4) + payload)
-        arrived = sorted(receiver.recv(65536) for _ in range(5))
-        shaper.stop()
-    assert arrived == [number.to_bytes(4) + payload for number in range(5)]
-    assert shaper.status == 0
-
-
-@pytest.mark.parametrize("mtu", [1500, 65536])
-def test_a_packet_of_60_kb_can_be_rewritten(
-    tmp_path: Path, receiver: Receiver, shell: Callable[[str], str], mtu: int
-) -> None:
-    shell(f"ip link set lo mtu {mtu}")
-    file = policy_file(tmp_path, REWRITE.format(needs="packet"))
-    with Shaper(tmp_path, "--policy", file, "--protocol", "udp") as shaper:
-        receiver.sender.send(bytes(60_000))
-        assert receiver.recv(65536) == bytes(59_996) + b"new!"
-        shaper.stop()
-    assert shaper.status == 0
-
-
-def test_a_packet_of_which_only_the_headers_were_copied_goes_on_unchanged(tmp_path: Path, receiver: Receiver) -> None:
-    file = policy_file(tmp_path, REWRITE.format(needs="headers"))
-    with Shaper(tmp_path, "--policy", file, "--on-error", "continue", "--protocol", "udp") as shaper:
-        receiver.sender.send(bytes(60_000))
-        assert receiver.recv(65536) == bytes(60_000)
-        summary = shaper.stop()
-    assert shaper.status == 1
-    assert (summary["taken"], summary["sent"]) == (1, 1)
-    assert f"{file}:8: TruncatedPacket: packet 1 has 60028 bytes and 128 were copied" in shaper.errors
-
-
-def test_a_packet_can_be_sent_twice(tmp_path: Path, network: None) -> None:
-    with Shaper(tmp_path, "--policy", policy_file(tmp_path, INJECT), "--protocol", "udp") as shaper:
-        for address in ("127.0.0.1", "::1"):
-            with Receiver(address) as receiver:
-                receiver.send_numbers(10)
-                assert sorted(receiver.numbers(20)) == sorted([*range(10), *range(10)])
-        summary = shaper.stop()
-    assert (summary["taken"], summary["sent"], summary["injected"], summary["not_injected"]) == (20, 20, 20, 0)
-
-
-def test_a_failing_policy_ends_the_run_and_loses_nothing(
-    tmp_path: Path, receiver: Receiver, rule_set: Callable[[], list[str]]
-) -> None:
-    file = policy_file(tmp_path, RAISE)
-    with Shaper(tmp_path, "--policy", file, "--protocol", "udp") as shaper:
-        receiver.send_numbers(10)
-        summary = shaper.result()
-    assert shaper.status == 1
-    assert receiver.numbers(10) == list(range(10))
-    assert f"{file}:6: ZeroDivisionError" in shaper.errors
-    assert "Traceback" not in shaper.errors
-    assert summary["sent"] == summary["taken"]
-    assert nothing_is_left(rule_set)
-
-
 def test_journal_and_capture_tell_of_every_packet(tmp_path: Path, receiver: Receiver) -> None:
     journal, capture = tmp_path / "journal.json", tmp_path / "capture.pcapng"
     options = ("--policy", "delay:time=5ms", "--protocol", "udp", "--journal", str(journal), "--pcap", str(capture))
@@ -324,72 +205,3 @@ def test_it_ends_after_its_duration(tmp_path: Path, rule_set: Callable[[], list[
     assert shaper.status == 0
     assert summary["duration_s"] >= 0.1
     assert nothing_is_left(rule_set)
-
-
-def refused(*arguments: str) -> tuple[int, str]:
-    done = subprocess.run([*START, *arguments], capture_output=True, text=True)
-    assert done.stderr.count("\n") == 1, done.stderr
-    return done.returncode, done.stderr
-
-
-def test_a_queue_number_in_use(tmp_path: Path, network: None, rule_set: Callable[[], list[str]]) -> None:
-    with Shaper(tmp_path, "--policy", "delay", "--queue", "7") as shaper:
-        before = rule_set()
-        status, error = refused("--policy", "delay", "--queue", "7")
-        assert (status, rule_set()) == (1, before)
-        shaper.stop()
-    assert "queue 7 is in use" in error
-
-
-@pytest.mark.parametrize(
-    ("arguments", "status", "message"),
-    [
-        (("--policy", "dealy"), 2, "did you mean 'delay'?"),
-        (("--policy", "delay:tim=1ms"), 2, "did you mean 'time'?"),
-        (("--policy", "delay:time=20"), 2, "needs a unit of time"),
-        (("--policy", "delay:time=11s"), 2, "--max-hold"),
-        (("--policy", "missing.py"), 2, "there is no file missing.py"),
-        (("--policy", "delay", "--interface", "eth7"), 2, "there is no interface 'eth7'"),
-        (("--policy", "delay", "--no-rules"), 2, "--queue"),
-        (("--policy", "delay", "--filter", "tcp prt 80"), 2, "tcp prt 80"),
-        (("--policy", "delay", "--netns", "no-such"), 2, "no network namespace 'no-such'"),
-    ],
-)
-def test_what_can_not_be_done_is_said_in_one_line(
-    arguments: tuple[str, ...], status: int, message: str, rule_set: Callable[[], list[str]]
-) -> None:
-    got, error = refused(*arguments)
-    assert got == status
-    assert message in error
-    assert nothing_is_left(rule_set)
-
-
-def test_all_traffic_of_a_real_interface_needs_a_yes(
-    shell: Callable[[str], str], rule_set: Callable[[], list[str]]
-) -> None:
-    shell("ip link add veth0 type veth peer name veth1")
-    status, error = refused("--policy", "delay", "--interface", "veth0")
-    assert status == 2
-    assert "--yes" in error
-    assert nothing_is_left(rule_set)
-
-
-def test_without_privileges(ordinary: Callable[..., subprocess.CompletedProcess[str]]) -> None:
-    done = ordinary(*START, "--policy", "delay")
-    assert done.returncode == 1
-    assert done.stderr == "shaper: no permission to bind a queue; run as root, or use `shaper run`\n"
-
-
-def test_dry_run_does_nothing(rule_set: Callable[[], list[str]]) -> None:
-    command = [*START, "--policy", "delay", "--dry-run", "--queue", "7"]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert "queue 7: 65535 packets at most, 16777216 bytes of socket buffer" in done.stdout
-    assert "-j NFQUEUE --queue-num 7 --queue-bypass" in done.stdout
-    assert nothing_is_left(rule_set)
-
-
-def test_json_is_the_last_thing_on_standard_output(network: None) -> None:
-    command = [*START, "--policy", "delay", "--duration", "1ms", "--json"]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert json.loads(done.stdout)["taken"] == 0
-    assert done.stderr.startswith("shaping input packets of lo, queue 100: delay\n")

@@ -1,0 +1,273 @@
+"""Several workers, one process per queue: what one would lose or count, they don't either."""
+
+import os
+import signal
+import socket
+import subprocess
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from shaper.cli import main
+from shaper.live.counters import QueueCounters
+from tests.kernel.shaping import START, Receiver, Shaper, field
+from tests.schema import schema
+
+WORKERS = ("--workers", "2", "--queue", "40", "--protocol", "udp")
+QUEUES = (40, 41)
+HOSTS = 64
+"""So many addresses that the kernel's hash, which is another on every machine, leaves no queue without packets."""
+EACH = 20
+FIRST, LAST = min(os.sched_getaffinity(0)), max(os.sched_getaffinity(0))
+EVERYWHERE = field(os.getpid(), "Cpus_allowed_list")
+
+
+class Hosts:
+    """Sockets on many addresses, each of which sends to one receiver."""
+
+    def __init__(self, receiver: Receiver, opened: ExitStack) -> None:
+        self.receiver = receiver
+        self.sockets = []
+        for host in range(HOSTS):
+            sender = opened.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+            sender.bind((f"127.0.1.{host}", 0))
+            sender.settimeout(20)
+            self.sockets.append(sender)
+
+    def send(self) -> list[tuple[int, int]]:
+        """From each host packets in a row, host by host in turn; what was sent."""
+        sent = [(host, number) for number in range(EACH) for host in range(HOSTS)]
+        for host, number in sent:
+            self.sockets[host].sendto(bytes([host, number]), self.receiver.getsockname())
+        return sent
+
+    def receive(self) -> dict[int, list[int]]:
+        """What came from each host, in its order."""
+        came = defaultdict(list)
+        for _ in range(HOSTS * EACH):
+            host, number = self.receiver.recv(100)
+            came[host].append(number)
+        return came
+
+
+ALL_IN_ORDER = {host: list(range(EACH)) for host in range(HOSTS)}
+
+
+@pytest.fixture
+def hosts(receiver: Receiver) -> Iterator[Hosts]:
+    with ExitStack() as opened:
+        yield Hosts(receiver, opened)
+
+
+def children(pid: int) -> list[int]:
+    """The processes that this one started, in their order."""
+    return sorted(map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split()))
+
+
+def is_realtime(pid: int, *, priority: int) -> bool:
+    policy = os.SCHED_FIFO | os.SCHED_RESET_ON_FORK
+    return os.sched_getscheduler(pid) == policy and os.sched_getparam(pid).sched_priority == priority
+
+
+def wait_until(is_so: Callable[[], bool]) -> None:
+    """Until something is so of processes that are not our children."""
+    deadline = time.monotonic() + 20
+    while not is_so():
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
+def shaper_of(shaper: Shaper) -> int:
+    """The process itself: nice(1) has become it."""
+    return shaper.process.pid
+
+
+def wait_until_all_held() -> None:
+    """Until both queues together hold all that was sent."""
+    counters = [QueueCounters(queue) for queue in QUEUES]
+    wait_until(lambda: sum(row.held for each in counters if (row := each.read())) == HOSTS * EACH)
+    for each in counters:
+        row = each.read()
+        assert row is not None
+        assert row.held
+        each.close()
+
+
+def ours(rules: list[str]) -> list[str]:
+    return [line for line in rules if "shaper" in line]
+
+
+def test_a_signal_ends_all_and_all_is_delivered_and_counted_once(
+    tmp_path: Path, hosts: Hosts, rule_set: Callable[[], list[str]]
+) -> None:
+    options = ("--policy", "delay:10s", "--max-hold", "20s", "--cpu", f"{LAST},{FIRST}", "--realtime")
+    with Shaper(tmp_path, *WORKERS, *options) as shaper:
+        assert [line for line in rule_set() if "--queue-balance 40:41" in line]
+        workers = children(shaper_of(shaper))
+        guardians = [guardian for worker in workers for guardian in children(worker)]
+        assert len(workers) == len(guardians) == 2
+        assert os.sched_getscheduler(shaper_of(shaper)) == os.SCHED_OTHER
+        for cpu, worker in zip((LAST, FIRST), workers, strict=True):
+            assert is_realtime(worker, priority=1)
+            assert field(worker, "Cpus_allowed_list") == str(cpu)
+        for guardian in guardians:
+            wait_until(partial(is_realtime, guardian, priority=2))
+            assert field(guardian, "Cpus_allowed_list") == EVERYWHERE
+        hosts.send()
+        wait_until_all_held()
+        summary = shaper.stop()
+        assert hosts.receive() == ALL_IN_ORDER
+    schema("start").validate(summary)
+    assert shaper.status == 0, shaper.errors
+    assert (summary["taken"], summary["sent"], summary["bypassed"]) == (HOSTS * EACH, HOSTS * EACH, 0)
+    assert not [pid for pid in workers + guardians if Path(f"/proc/{pid}").exists()]
+    assert not ours(rule_set())
+
+
+def test_both_directions_of_a_pair_have_one_worker(tmp_path: Path, hosts: Hosts) -> None:
+    """A policy that has one object per connection, in whose first packet's direction the fate is decided."""
+    policy = tmp_path / "first_two.py"
+    policy.write_text(
+        "from shaper import Drop, Policy\n\n\nclass FirstTwo(Policy):\n    scope = 'connection'\n\n"
+        "    def start(self):\n        self._seen = 0\n\n    def on_packet(self, packet, now):\n"
+        "        self._seen += 1\n        if self._seen > 2:\n            return Drop(packet)\n"
+    )
+    with Shaper(tmp_path, *WORKERS, "--policy", str(policy)) as shaper:
+        for sender in hosts.sockets:
+            sender.sendto(b"there", hosts.receiver.getsockname())
+            _, address = hosts.receiver.recvfrom(100)
+            hosts.receiver.sendto(b"back", address)
+            assert sender.recv(100) == b"back"
+            # The third packet of the connection, whichever way it goes; were there two objects, it would arrive.
+            hosts.receiver.sendto(b"again", address)
+        summary = shaper.stop()
+    assert (summary["taken"], summary["sent"], summary["dropped"]) == (3 * HOSTS, 2 * HOSTS, HOSTS)
+
+
+@pytest.mark.parametrize("how", ["killed", "the parent is"])
+def test_a_killed_process_loses_nothing(
+    tmp_path: Path, hosts: Hosts, rule_set: Callable[[], list[str]], how: str
+) -> None:
+    with Shaper(tmp_path, *WORKERS, "--policy", "delay:10s", "--max-hold", "20s") as shaper:
+        workers = children(shaper_of(shaper))
+        guardians = [guardian for worker in workers for guardian in children(worker)]
+        hosts.send()
+        wait_until_all_held()
+        os.kill(workers[1] if how == "killed" else shaper_of(shaper), signal.SIGKILL)
+        assert hosts.receive() == ALL_IN_ORDER
+        status = shaper.process.wait(20)
+    if how == "killed":
+        assert status == 1
+        assert "worker 2 (queue 41) was ended by signal 9 (Killed), so all workers have ended" in shaper.errors
+    wait_until(lambda: not [pid for pid in workers + guardians if runs(pid)])
+    assert not ours(rule_set())
+
+
+def runs(pid: int) -> bool:
+    try:
+        return field(pid, "State")[0] not in "ZX"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def test_lost_rules_are_set_anew(tmp_path: Path, hosts: Hosts, shell: Callable[[str], str]) -> None:
+    with Shaper(tmp_path, *WORKERS, "--policy", "delay:100ms") as shaper:
+        hosts.send()
+        assert hosts.receive() == ALL_IN_ORDER
+        shell("iptables -t mangle -F INPUT")
+        wait_until(lambda: "another program removed shaper's rules; they are set anew" in shaper.errors)
+        begun = time.monotonic()
+        hosts.send()
+        assert hosts.receive() == ALL_IN_ORDER
+        assert time.monotonic() - begun > 0.1
+        summary = shaper.stop()
+    assert (summary["taken"], summary["bypassed"], summary["rules_lost"]) == (2 * HOSTS * EACH, 0, 1)
+    assert summary["wanted_hold"]["packets"] == 2 * HOSTS * EACH
+    assert summary["wanted_hold"]["p50_ms"] >= 100
+
+
+def test_a_policy_that_fails_in_one_ends_all(tmp_path: Path, hosts: Hosts, rule_set: Callable[[], list[str]]) -> None:
+    policy = tmp_path / "fails.py"
+    policy.write_text(
+        "from shaper import Policy\n\n\nclass Fails(Policy):\n    def on_packet(self, packet, now):\n        1 / 0\n"
+    )
+    with Shaper(tmp_path, *WORKERS, "--policy", str(policy)) as shaper:
+        hosts.sockets[0].sendto(b"one", hosts.receiver.getsockname())
+        assert hosts.receiver.recv(100) == b"one"
+        summary = shaper.result()
+    assert shaper.status == 1
+    assert (summary["policy_failures"], summary["taken"], summary["sent"]) == (1, 1, 1)
+    assert f"policy fails failed at {policy}:6: ZeroDivisionError" in shaper.errors
+    assert not ours(rule_set())
+
+
+def test_a_policy_that_never_returns_ends_all(tmp_path: Path, hosts: Hosts, rule_set: Callable[[], list[str]]) -> None:
+    """Even with a real-time engine, which its guardian comes before."""
+    policy = tmp_path / "spins.py"
+    policy.write_text(
+        "from shaper import Policy\n\n\nclass Spins(Policy):\n    def on_packet(self, packet, now):\n"
+        "        while True:\n            pass\n"
+    )
+    options = ("--realtime", "--cpu", f"{FIRST},{LAST}", "--watchdog", "200ms")
+    with Shaper(tmp_path, *WORKERS, "--policy", str(policy), *options) as shaper:
+        hosts.sockets[0].sendto(b"one", hosts.receiver.getsockname())
+        assert hosts.receiver.recv(100) == b"one"
+        assert shaper.process.wait(20) == 1
+    assert "gave no sign of life" in shaper.errors
+    assert "spins.py" in shaper.errors
+    assert not ours(rule_set())
+
+
+def test_one_engine_needs_no_other_process(tmp_path: Path, network: None) -> None:
+    with Shaper(tmp_path, "--policy", "delay:1ms", "--cpu", str(LAST), "--realtime") as shaper:
+        engine = shaper_of(shaper)
+        (guardian,) = children(engine)
+        assert field(engine, "Cpus_allowed_list") == str(LAST)
+        assert is_realtime(engine, priority=1)
+        # Another one, which the engine starts when it may do little any more.
+        os.kill(guardian, signal.SIGKILL)
+        wait_until(lambda: children(engine) not in ([], [guardian]))
+        (next_one,) = children(engine)
+        wait_until(lambda: field(next_one, "Cpus_allowed_list") == EVERYWHERE)
+        assert os.sched_getscheduler(next_one) == os.SCHED_OTHER
+        assert shaper.stop()["problems"] == []
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--cpu", "4095"], "there is no CPU 4095 to run on here; there are "),
+        (["--cpu", "0-1"], "--cpu names 2 CPUs for --workers 1; give one for each"),
+        (["--cpu", "x"], "'x' is no list of CPUs; write it as 1, 0,2 or 0-3"),
+        (["--workers", "2", "--journal", "j"], "write one file for all packets; use --workers 1"),
+        (["--workers", "2", "--queue", "65535"], "go beyond 65535, the last queue"),
+    ],
+)
+def test_what_cannot_be_is_said_in_a_line(
+    network: None, options: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["start", "--policy", "delay:1ms", *options]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert said in line
+
+
+def test_a_policy_for_all_packets_is_one_per_worker_and_says_so(
+    network: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    policies = ["--policy", "pass_through", "--policy", "rate:1mbit", "--policy", "delay:1ms"]
+    assert main(["start", "--workers", "2", "--dry-run", *policies]) == 0
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line == "shaper: rate: scope=queue is one object per worker here; --workers 1 has one for all"
+
+
+def test_realtime_without_the_capability_is_said_in_a_line(network: None) -> None:
+    command = ["prlimit", "--rtprio=0", "setpriv", "--bounding-set=-sys_nice", "--inh-caps=-sys_nice"]
+    done = subprocess.run([*command, *START, "--policy", "delay:1ms", "--realtime"], capture_output=True, text=True)
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("shaper: SCHED_FIFO is not permitted: --realtime needs CAP_SYS_NICE, or a limit")

@@ -1,0 +1,91 @@
+"""What several workers came to, added up."""
+
+import json
+
+from shaper.failure import Failure, Failures
+from shaper.live.lateness import MOST, Holds
+from shaper.live.summary import Summary
+from shaper.live.tally import Tally, come, joined, tally
+from shaper.packet import Packet
+from shaper.verdict import Verdict
+
+
+def held(*holds: int) -> Holds:
+    """Packets that were held so long (ns), 7 ns longer than wanted, one after the other."""
+    made = Holds()
+    for hold in holds:
+        made.add([Verdict(Packet(b"", 0, 0), "sent", hold)], hold + 7)
+    return made
+
+
+def told(holds: Holds, *, taken: int = 0, lost: int | None = 0, failures: Failures | None = None) -> Tally:
+    """What a worker says, as it comes to its parent."""
+    summary = Summary(
+        taken=taken,
+        sent=taken,
+        dropped=0,
+        overflowed=0,
+        injected=0,
+        not_injected=0,
+        bypassed=1,
+        cut_short=0,
+        lost_queue_full=lost,
+        lost_buffer_full=lost,
+        lost_to_reload=0,
+        rules_lost=0,
+        wanted=holds.wanted,
+        actual=holds.actual,
+        late=holds.late,
+        failures=failures or Failures(),
+        duration=0,
+        counters={"p": {"seen": taken}},
+    )
+    said: Tally = json.loads(json.dumps(tally(summary, holds)))
+    return said
+
+
+def summed(*tallies: Tally, bypassed: int | None = 0) -> Summary:
+    return joined(tallies, bypassed=bypassed, rules_lost=0, duration=5, allow=False)
+
+
+def test_counts_are_added_up() -> None:
+    tallies = told(held(1), taken=3), told(held(2), taken=4)
+    summary = summed(*tallies)
+    assert (summary.taken, summary.sent, summary.duration) == (7, 7, 5)
+    assert summary.counters == {"p": {"seen": 7}}
+    assert come(tallies) == 7
+
+
+def test_bypassed_is_what_the_rules_or_the_workers_saw_whichever_is_more() -> None:
+    both = told(held(), taken=3), told(held(), taken=4)
+    assert summed(*both, bypassed=0).bypassed == 2
+    assert summed(*both, bypassed=9).bypassed == 9
+    assert summed(*both, bypassed=None).bypassed is None
+
+
+def test_what_the_kernel_does_not_say_of_one_is_not_known_of_all() -> None:
+    assert summed(told(held(), lost=None), told(held(), lost=None)).lost_queue_full is None
+    assert summed(told(held(), lost=1), told(held(), lost=2)).lost_queue_full == 3
+
+
+def test_percentiles_are_those_of_all_packets() -> None:
+    wanted = summed(told(held(*range(1, 100))), told(held(1000))).wanted
+    assert wanted == (100, 50, 99, 1000)
+    late = summed(told(held(*range(1, 100))), told(held(1000))).late
+    assert (late.p50, late.max) == (7, 7)
+
+
+def test_a_busy_worker_counts_for_more_than_its_samples_do() -> None:
+    """It has given up every second sample; those of the other are thinned as much."""
+    busy = held(*[10] * (MOST + 1))
+    wanted = summed(told(busy), told(held(*[20] * 1000))).wanted
+    assert wanted.packets == MOST // 2 + 1 + 500
+
+
+def test_failures_of_all_are_told_and_counted() -> None:
+    failures = Failures()
+    failures.append(Failure("p", "p.py:1", "wrong", "traceback"))
+    summary = summed(told(held(), failures=failures), told(held(), failures=failures))
+    assert summary.failures == [*failures, *failures]
+    assert summary.failures.total == 2
+    assert summary.status == 1
