@@ -25,7 +25,6 @@ def run(out: Console, settings: Settings, workers: int, cpus: Sequence[int]) -> 
     from shaper.live.guardian import TakenOver
     from shaper.live.nursery import ungrouped
     from shaper.live.session import shape
-    from shaper.live.workers import shape_together
 
     failures: list[Failure] = []
 
@@ -54,6 +53,8 @@ def run(out: Console, settings: Settings, workers: int, cpus: Sequence[int]) -> 
                 if workers == 1:
                     summary = await shape(settings, started=started, failed=failed, warned=warn, stop=stop)
                 else:
+                    from shaper.live.workers import shape_together
+
                     summary = await shape_together(
                         settings, workers, cpus, started=started, failed=failed, warned=warn, stop=stop
                     )
