@@ -32,6 +32,8 @@ FEW = 10
 """Packets that go on so few at once cost less if the next ones join them."""
 FREQUENT = 25 * us
 """One that goes on so shortly after another counts as going on at once with it."""
+PAUSE = 100 * us
+"""From half a turn on, they get theirs when there is so much time to the next deadline."""
 AHEAD = 20 * us
 """How long before a deadline its verdicts are decided on; packets that arrive meanwhile count as arriving at it."""
 
@@ -111,7 +113,7 @@ class Engine:
     def work(self) -> bool:
         """Work for one turn; returns whether there is more to do at once."""
         core, clock, waiting = self._core, time.monotonic_ns, self._waiting
-        until = clock() + TURN
+        begin = clock()
         while True:
             packets = self.receive()
             # While more packets wait, time goes on only as far as the last one's arrival.
@@ -119,15 +121,16 @@ class Engine:
             verdicts = core.due(packets[-1].arrived if is_full else clock())
             self.answer(verdicts)
             now = clock()
-            if now >= until:
+            deadline = core.next_deadline()
+            is_due = is_full or (deadline is not None and deadline - now < PAUSE)
+            if now - begin >= (TURN if is_due else TURN // 2):
                 return True
             if is_full:
                 continue
-            deadline = core.next_deadline()
             if waiting.gathers and self.is_busy(len(verdicts), now):
                 waiting.gather()
             elif deadline is None or deadline - now > waiting.lead:
-                woken = waiting.sleep(deadline, until, all_held=not verdicts)
+                woken = waiting.sleep(deadline, begin + TURN, all_held=not verdicts)
                 if woken is None:
                     return False
                 if woken == "deadline" and deadline is not None:

@@ -29,6 +29,8 @@ Timing = Literal["precise", "balanced", "thrifty"]
 Reason = Literal["packets", "deadline"]
 
 LONGEST_LEAD = 120 * us
+ROUND = 300 * us
+"""How long before a deadline trio's way round is to begin, so that the rest of the time can be waited for in ppoll."""
 SPARE = 5 * us
 """How much earlier than waking up takes a balanced sleeper is woken."""
 GATHER = 30 * us
@@ -74,6 +76,7 @@ class Waiting:
 
     def __init__(self, sockets: Sequence[int], timing: Timing) -> None:
         self.lead = 0 if timing == "thrifty" else LONGEST_LEAD
+        self._round = 0 if timing == "thrifty" else ROUND
         self._adapts = timing == "balanced"
         self.gathers = timing != "precise"
         self._timeout = TimeSpec()
@@ -93,7 +96,7 @@ class Waiting:
 
     def set(self, deadline: int | None) -> None:
         """Let `fileno` become readable shortly before this time (ns)."""
-        self._alarm.set(None if deadline is None else deadline - self.lead)
+        self._alarm.set(None if deadline is None else deadline - self._round)
 
     def sleep(self, deadline: int | None, until: int, *, all_held: bool) -> Reason | None:
         """Wait for packets, or until shortly before the deadline; returns what came, None if neither did by `until`.
@@ -103,12 +106,16 @@ class Waiting:
             until: in ns.
             all_held: no packet that came last went on at once.
         """
-        now = time.monotonic_ns()
-        wakes = until if deadline is None else min(deadline - self.lead, until)
+        now, wakes = time.monotonic_ns(), until
+        reason: Reason | None = None
+        if deadline is not None and deadline - self.lead <= until:
+            wakes, reason = deadline - self.lead, "deadline"
+        elif deadline is not None:
+            wakes = min(until, deadline - self._round)
         is_deaf = deadline is not None and all_held and self.gathers and wakes - now < DEAF
         if self._sleep(wakes - now, for_packets=not is_deaf):
             return "packets"
-        return "deadline" if wakes < until else None
+        return reason
 
     def gather(self) -> None:
         """Let packets come, and time go on, for a moment."""
