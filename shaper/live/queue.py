@@ -35,7 +35,7 @@ BATCH = 128
 """Packets taken at once, at most."""
 
 CLOCK_SET = 1_000_000
-"""When the wall clock and CLOCK_MONOTONIC come apart by more than so many ns between two reads, somebody set the clock."""
+"""When the wall clock goes on by so much (ns) more or less than CLOCK_MONOTONIC between two reads, it was set."""
 
 NUMBERS = range(100, 1000)
 """Tried in order when a free number is to be found."""
