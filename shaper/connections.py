@@ -5,7 +5,7 @@ A connection's *original* direction is that of its SYN, else of the first packet
 
 from __future__ import annotations
 
-from itertools import islice
+from collections import OrderedDict, deque
 from typing import TYPE_CHECKING
 
 from shaper.header import ACK, SYN, flow_key
@@ -20,6 +20,8 @@ IDLE = 120 * s
 """A connection unseen for this long is forgotten."""
 MOST = 1 << 16
 """Connections remembered at most, so that a flood from ever new addresses doesn't use up the memory."""
+LOOKS = 4
+"""So many of the connections remembered longest are looked at for each new one, so that forgetting never takes long."""
 
 
 class Connection:
@@ -28,14 +30,18 @@ class Connection:
     Attributes:
         identity: the same in every run for the how-manieth connection between these
             addresses to this service, whatever port its client got.
+        keys: of its two flows.
+        seen: when its last packet came, in ns.
+        looked: the same, when it was last looked whether to forget it.
     """
 
-    __slots__ = ("identity", "isn", "seats", "seen")
+    __slots__ = ("identity", "isn", "keys", "looked", "seats", "seen")
 
-    def __init__(self, identity: str, isn: int) -> None:
+    def __init__(self, identity: str, isn: int, keys: tuple[bytes, bytes], now: int) -> None:
         self.identity = identity
         self.isn = isn
-        self.seen = 0
+        self.keys = keys
+        self.seen = self.looked = now
         self.seats: dict[int, Seat] = {}
 
 
@@ -57,12 +63,20 @@ class Track:
 
 
 class Connections:
-    """The table of all connections seen lately."""
+    """The table of all connections seen lately.
 
-    def __init__(self) -> None:
+    What a forgotten one's policies hold, and their wakes, come at their times all the same; only its next packet
+    counts as another connection's.
+
+    Args:
+        idle: a connection unseen for so long (ns) is forgotten.
+    """
+
+    def __init__(self, idle: int = IDLE) -> None:
+        self._idle = idle
         self._tracks: dict[bytes, Track] = {}
-        self._counts: dict[tuple[str, str, str, int], int] = {}
-        self._sweep_at = 1024
+        self._ring: deque[Connection] = deque()
+        self._counts: OrderedDict[tuple[str, str, str, int], int] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._tracks)
@@ -124,28 +138,49 @@ class Connections:
         if opened_by_other:
             source, destination, service = destination, source, flow.sport
         counted = (flow.protocol, source, destination, service)
-        nth = self._counts[counted] = self._counts.get(counted, 0) + 1
         isn = tcp.seq if tcp is not None and tcp.flags & (SYN | ACK) == SYN else -1
-        connection = Connection(f"{flow.protocol} {source} > {destination} {service} #{nth}", isn)
-        connection.seen = now
+        identity = f"{flow.protocol} {source} > {destination} {service} #{self._count(counted)}"
+        connection = Connection(identity, isn, (key, reverse), now)
         kind = "tcp" if tcp is not None else "udp" if flow.protocol == "udp" and flow.dport + flow.sport else "other"
         here = Track(connection, "reply" if opened_by_other else "original", kind)
         there = Track(connection, "original" if opened_by_other else "reply", kind)
         self._tracks[reverse] = there
         self._tracks[key] = here
-        if len(self._tracks) > self._sweep_at:
-            self._forget_idle(now)
+        self._ring.append(connection)
+        self._forget_some(now)
         return here
 
-    def _forget_idle(self, now: int) -> None:
-        """Forget connections unseen for long; if there are too many, the half that was seen least lately."""
-        since = now - IDLE
-        if len(self._tracks) > 2 * MOST:
-            since = max(since, sorted(track.connection.seen for track in self._tracks.values())[MOST])
-        self._tracks = {key: track for key, track in self._tracks.items() if track.connection.seen > since}
-        self._sweep_at = min(max(1024, 2 * len(self._tracks)), 2 * MOST)
+    def _count(self, counted: tuple[str, str, str, int]) -> int:
+        """The how-manieth connection between these addresses to this service it is."""
+        nth = self._counts[counted] = self._counts.pop(counted, 0) + 1
         if len(self._counts) > MOST:
-            self._counts = dict(islice(self._counts.items(), len(self._counts) - MOST // 2, None))
+            self._counts.popitem(last=False)
+        return nth
+
+    def _forget_some(self, now: int) -> None:
+        """Forget connections unseen for long; if there are many, those unseen since they were last looked at.
+
+        The second-chance algorithm of page replacement: exact order would cost each packet, and
+        a sweep of the whole table would make all packets late.
+        """
+        ring = self._ring
+        for _ in range(LOOKS):
+            connection = ring[0]
+            if connection.seen > now - self._idle and len(ring) <= MOST:
+                if connection.seen > connection.looked:
+                    connection.looked = connection.seen
+                    ring.rotate(-1)
+                    continue
+                # While the ring goes round once for those in use, there must be room for new ones.
+                if len(ring) <= MOST * 3 // 4:
+                    return
+            self._forget(ring.popleft())
+
+    def _forget(self, connection: Connection) -> None:
+        for key in connection.keys:
+            # Another connection may have got these ports since.
+            if (track := self._tracks.get(key)) is not None and track.connection is connection:
+                del self._tracks[key]
 
 
 def _reverse(key: bytes, packet: Packet) -> bytes:

@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from shaper.agenda import stands
-from shaper.connections import Connections
+from shaper.connections import IDLE, Connections
 from shaper.failure import Failures, failure_of
 from shaper.packet import Packet
 from shaper.pipeline import Pipeline
@@ -47,7 +47,7 @@ class Core:
         self.taken = 0
         self.max_hold = max_hold
         self.needs_whole_packets = any(policy.needs == "packet" for policy in pipeline)
-        self._connections = Connections()
+        self._connections = Connections(max(IDLE, max_hold))
         self._pipeline = Pipeline(pipeline, self._connections, seed, max_hold)
         self._agenda = self._pipeline.agenda
 

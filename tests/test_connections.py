@@ -3,7 +3,7 @@
 import pytest
 
 from shaper import connections
-from shaper.connections import IDLE, Connections, Track
+from shaper.connections import IDLE, LOOKS, Connections, Track
 from shaper.header import ACK, FIN, RST, SYN
 from shaper.packet import Packet
 from shaper.timeline.look import Ends, Look, bytes_of
@@ -160,3 +160,34 @@ def test_a_flood_from_ever_new_addresses_does_not_use_up_the_memory(monkeypatch:
         wire.see(UDP, ends, now=number)
         assert len(wire.connections) <= 2001
     assert wire.see(UDP, ends.reverse, now=number).direction == "reply"
+
+
+def test_forgetting_takes_no_longer_the_more_there_is_to_forget(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connections, "MOST", 1000)
+    wire = Wire()
+    for number in range(3000):
+        ends = HERE._replace(source=f"198.18.{number >> 8}.{number & 255}")
+        before = len(wire.connections)
+        wire.see(UDP, ends, now=number if number < 2000 else number + IDLE)
+        assert before - len(wire.connections) <= 2 * LOOKS
+    assert len(wire.connections) == 1500
+
+
+def test_connections_in_use_outlast_a_flood(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connections, "MOST", 1000)
+    wire = Wire()
+    in_use = [HERE._replace(sport=1000 + number) for number in range(100)]
+    kept = [wire.see(UDP, ends) for ends in in_use]
+    for number in range(5000):
+        wire.see(UDP, HERE._replace(source=f"198.18.{number >> 8}.{number & 255}"), now=2 * number)
+        wire.see(UDP, in_use[number % 100], now=2 * number + 1)
+    assert [wire.see(UDP, ends, now=10_000) for ends in in_use] == kept
+
+
+def test_a_forgotten_connections_ports_may_be_anothers() -> None:
+    wire = Wire()
+    wire.see(syn())
+    second = wire.see(syn(isn=9), now=IDLE - 1)
+    for number in range(10):
+        wire.see(UDP, OTHER._replace(sport=number + 1), now=IDLE + 1)
+    assert wire.see(DATA, now=IDLE + 1) is second

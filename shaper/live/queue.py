@@ -34,6 +34,9 @@ BESIDE = 512
 BATCH = 128
 """Packets taken at once, at most."""
 
+CLOCK_SET = 1_000_000
+"""When the wall clock goes on by so much (ns) more or less than CLOCK_MONOTONIC between two reads, it was set."""
+
 NUMBERS = range(100, 1000)
 """Tried in order when a free number is to be found."""
 
@@ -72,6 +75,7 @@ class Queue:
     ) -> None:
         self.number = number
         self._last_arrival = 0
+        self._offset = time.time_ns() - time.monotonic_ns()
         self._layout = NO_PACKET
         self._layouts = Layouts()
         self._answers = Answers(number)
@@ -117,6 +121,9 @@ class Queue:
         clock, last = time.monotonic_ns, self._last_arrival
         now = clock()
         offset = time.time_ns() - now
+        if abs(offset - self._offset) > CLOCK_SET:
+            last = now  # by which clock these were stamped can't be told: they count as arrived now
+        self._offset = offset
         buffer, room, at = self._datagrams.buffer, self._datagrams.room, -self._datagrams.room
         layout = self._layout
         for length in lengths:

@@ -109,11 +109,13 @@ def watch(beats: socket.socket, charge: Charge) -> str | None:
     poll = select.poll()
     poll.register(beats, select.POLLIN)
     watchdog = charge.watchdog
-    begun, is_starting = time.monotonic_ns(), True
+    turn = watchdog // 8
+    silence, is_starting = 0, True
     lately = alive = _scheduled(charge.engine)
     while True:
         before = time.monotonic_ns()
-        if poll.poll(watchdog / ms):
+        if poll.poll(turn / ms):
+            silence = 0
             lately = alive = _scheduled(charge.engine)
             words = _words(beats)
             if words == GOODBYE:
@@ -124,15 +126,16 @@ def watch(beats: socket.socket, charge: Charge) -> str | None:
                 serve(beats, words.decode(), RuleSet(charge.owner, charge.rules))
             is_starting = False
             continue
-        if is_starting and time.monotonic_ns() - begun < START * watchdog:
+        # When this process was halted too, with the machine or by its scheduler, that is no silence of the engine's.
+        silence += min(time.monotonic_ns() - before, turn)
+        if silence < (START * watchdog if is_starting else watchdog):
             continue
-        # When this process was halted too, with the machine or by its scheduler, the engine gets another turn.
-        was_halted = time.monotonic_ns() - before > 2 * watchdog
+        silence = 0
         now = _scheduled(charge.engine)
         # On a busy machine it may have had no time to tell; a loop without an end has had it.
         is_starved = now.waited - lately.waited > watchdog // 2 and now.ran - alive.ran < watchdog // 2
         lately = now
-        if not was_halted and not is_starved and not _is_debugged(charge.engine):
+        if not is_starved and not _is_debugged(charge.engine):
             return f"the engine has given no sign of life for {format_duration(watchdog)}"
 
 

@@ -6,11 +6,15 @@ be piped on; all that is for people then goes to standard error.
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from stat import S_ISREG
 from typing import TYPE_CHECKING, Any, TextIO
+
+from shaper.errors import ShaperError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -37,14 +41,28 @@ def console(document: Path | None) -> Console:
 def document(path: Path | None) -> Iterator[Path | TextIO | None]:
     """Opens the file of `--json` early, for a process that may no longer do so at its end; see `write_json`.
 
+    It holds a document at any time: until there is another one, an `error` says that the process didn't end in order.
+
     Raises:
         OSError: the file can't be written.
     """
     if path is None or path == STDOUT:
         yield path
-    else:
-        with path.open("w", encoding="utf-8") as file:
+        return
+    with path.open("w", encoding="utf-8") as file:
+        if _is_replaceable(file):
+            write_json(error("shaper is still running, or was killed before it could write this"), file)
+        try:
             yield file
+        except ShaperError as failure:
+            if _is_replaceable(file):
+                write_json(error(str(failure)), file)
+            raise
+
+
+def error(text: str) -> dict[str, Any]:
+    """The document of a command that came to nothing."""
+    return {"v": 1, "error": text}
 
 
 def write_json(content: dict[str, Any], document: Path | TextIO | None) -> None:
@@ -61,6 +79,15 @@ def write_json(content: dict[str, Any], document: Path | TextIO | None) -> None:
     if document == STDOUT:
         sys.stdout.write(text)
     elif not isinstance(document, Path):
+        if _is_replaceable(document):
+            document.seek(0)
+            document.truncate()
         document.write(text)
+        document.flush()
     else:
         document.write_text(text, encoding="utf-8")
+
+
+def _is_replaceable(file: TextIO) -> bool:
+    """What was written to a file is; to a pipe or a terminal it isn't."""
+    return S_ISREG(os.fstat(file.fileno()).st_mode)

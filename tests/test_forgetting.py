@@ -1,0 +1,32 @@
+"""A connection that is forgotten takes nothing along that its policies hold."""
+
+import pytest
+
+from shaper import Answer, Hold, Packet, Policy, Send, Wake, connections, ms
+from shaper.core import Core
+from tests.cores import ENDS, run, udp
+
+
+class Holds(Policy):
+    """Holds the first packet until it is woken, the second for 20 ms."""
+
+    def start(self) -> None:
+        self._held: list[Packet] = []
+
+    def on_packet(self, packet: Packet, now: int) -> Answer:
+        if packet.id > 2:
+            return None
+        self._held.append(packet)
+        return [Hold(packet), Wake(now + 10 * ms)] if packet.id == 1 else Send(packet, at=now + 20 * ms)
+
+    def on_wake(self, now: int) -> Answer:
+        return [Send(packet, at=now + 5 * ms) for packet in self._held]
+
+
+def test_what_a_forgotten_connection_holds_goes_on_as_planned(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connections, "MOST", 8)
+    others = [udp(number, number, ENDS._replace(sport=number)) for number in range(3, 100)]
+    core = Core([Holds()])
+    said = run(core, udp(1), udp(2, ends=ENDS.reverse), *others)
+    assert said[-2:] == [(1, "sent", 15 * ms), (2, "sent", 20 * ms)]
+    assert core.held == 0
