@@ -86,7 +86,7 @@ class Delay(Policy):
 
     def on_packet(self, packet: Packet, now: int) -> Send | None:
         if self._is_constant:
-            return Send(packet, at=now + self.time)
+            return Send(packet, now + self.time)
         # Those delayed since the last one that wasn't: netem_enqueue() in the kernel's net/sched/sch_netem.c.
         if self._delayed >= self.reorder_gap - 1 and self._choices.happens(self.reorder):
             self._delayed = 0
@@ -95,7 +95,7 @@ class Delay(Policy):
         at = now + self.distribution.draw(self._time(now), self.jitter, self._delays)
         if self.order == "keep":
             at = self._last = max(at, self._last)
-        return Send(packet, at=at)
+        return Send(packet, at)
 
     def _time(self, now: int) -> int:
         """The mean delay at this time."""

@@ -37,7 +37,7 @@ class SpreadBurst(Policy):
         if self._last_departure is not None and (not self.only_bursts or self._is_in_burst(now)):
             at = max(now, self._last_departure + self.gap)
         self._last_arrival, self._last_departure = now, at
-        return Send(packet, at=at)
+        return Send(packet, at)
 
     def _is_in_burst(self, now: int) -> bool:
         assert self._last_arrival is not None

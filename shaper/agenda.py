@@ -1,7 +1,6 @@
 """The agenda: what is planned, by time, then in the order in which it was planned."""
 
 from collections import deque
-from collections.abc import Iterator
 from heapq import heapify, heappop, heappush
 
 from shaper.packet import Packet
@@ -87,23 +86,13 @@ class Agenda:
             IndexError: the agenda is empty.
         """
         heap, fifo = self._heap, self._fifo
-        entry = heappop(heap) if heap and (not fifo or heap[0] < fifo[0]) else fifo.popleft()
-        self._look()
+        if heap:
+            entry = heappop(heap) if not fifo or heap[0] < fifo[0] else fifo.popleft()
+            self._look()
+        else:
+            entry = fifo.popleft()
+            self.earliest = fifo[0][0] if fifo else NEVER
         return entry
-
-    def until(self, now: int) -> Iterator[Entry]:
-        """Take all entries up to `now`, those included that are planned meanwhile."""
-        heap, fifo = self._heap, self._fifo
-        while True:
-            if heap and (not fifo or heap[0] < fifo[0]):
-                if heap[0][0] > now:
-                    break
-                yield heappop(heap)
-            elif fifo and fifo[0][0] <= now:
-                yield fifo.popleft()
-            else:
-                break
-        self._look()
 
     def _look(self) -> None:
         entry = self.first()

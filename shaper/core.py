@@ -55,10 +55,7 @@ class Core:
         """A packet was taken at `now`; a time before the last one counts as that one."""
         pipeline = self._pipeline
         if now > pipeline.now:
-            if self._agenda.earliest <= now:
-                self._advance(now)
-            else:
-                pipeline.now = now
+            pipeline.advance(now)
         self.taken += 1
         pipeline.enter(packet, self._connections.classify(packet, pipeline.now))
 
@@ -72,7 +69,7 @@ class Core:
         if policy not in pipeline.names:
             raise ValueError(f"there is no stage '{policy}'; there is {', '.join(pipeline.names)}")
         if now > pipeline.now:
-            self._advance(now)
+            pipeline.advance(now)
         track = self._connections.known(signal.flow)
         if track is None or not track.seats:
             return
@@ -92,7 +89,7 @@ class Core:
         """All verdicts planned up to `now` and not yet returned, in order."""
         pipeline = self._pipeline
         if now >= pipeline.now:
-            self._advance(now)
+            pipeline.advance(now)
         verdicts, pipeline.verdicts = pipeline.verdicts, []
         return verdicts
 
@@ -117,21 +114,6 @@ class Core:
         for policy, name in zip(self._pipeline.prototypes, self._pipeline.names, strict=True):
             self.failures.append(failure_of(type(policy), name, error, "on_packet"))
         return verdicts
-
-    def _advance(self, now: int) -> None:
-        """Let everything happen that is planned up to `now`, each at its own time."""
-        pipeline = self._pipeline
-        for at, number, seat, packet in self._agenda.until(now):
-            if packet is None:
-                if seat.wake == at:
-                    seat.wake = None
-                    pipeline.now = max(at, pipeline.now)
-                    pipeline.wake(seat)
-            elif (packet.origin or packet).plan == number:
-                if at > pipeline.now:
-                    pipeline.now = at
-                pipeline.release(seat, packet)
-        pipeline.now = now
 
     def listeners(self, kind: Kind) -> list[str]:
         """The names of the stages whose policies ask for signals of this kind."""

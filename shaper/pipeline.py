@@ -45,6 +45,31 @@ class Pipeline:
         self._seating = Seating(self.prototypes, self.names, seed, self.failures)
         self._max_hold = max_hold
 
+    def advance(self, now: int) -> None:
+        """Let everything happen that is planned up to `now`, each at its own time."""
+        agenda = self.agenda
+        while agenda.earliest <= now:
+            at, number, seat, packet = agenda.pop()
+            if packet is None:
+                if seat.wake == at:
+                    seat.wake = None
+                    self.now = max(at, self.now)
+                    self.wake(seat)
+                continue
+            root = packet.origin or packet
+            if root.plan != number:
+                continue  # a later plan replaced it
+            if at > self.now:
+                self.now = at
+            if seat.held and root in seat.held:
+                self._cut_short(root)  # it waited to be told, for too long
+            seat.let_go(root, self.now)
+            if seat.stage + 1 == self._depth:
+                self.conclude(packet, "sent")
+            else:
+                self.go_on(seat, packet)
+        self.now = now
+
     # The way through the stages.
 
     def enter(self, packet: Packet, track: Track, stage: int = 0) -> None:
@@ -110,17 +135,6 @@ class Pipeline:
             return
         if answer is not None:
             self._carry_out(seat, answer, None)
-
-    def release(self, seat: Seat, packet: Packet) -> None:
-        """A planned packet goes on; one that is still held until told has been held too long."""
-        root = packet.origin or packet
-        if seat.held and root in seat.held:
-            self._cut_short(root)
-        seat.let_go(root, self.now)
-        if seat.stage + 1 == self._depth:
-            self.conclude(packet, "sent")
-        else:
-            self.go_on(seat, packet)
 
     # What a policy says.
 
@@ -189,7 +203,10 @@ class Pipeline:
         if at > root.arrived + self._max_hold:
             self._cut_short(root)
             at = max(root.arrived + self._max_hold, now)
-        seat.take(root, now)
+        root.holder = seat
+        root.since = now
+        if seat.limited:
+            seat.count(root)
         root.plan = self.agenda.add(at, seat, packet)
 
     def _duplicate(self, seat: Seat, packet: Packet, at: int | None) -> None:
@@ -207,7 +224,10 @@ class Pipeline:
         root = packet.root
         latest = root.arrived + self._max_hold
         if latest > self.now:
-            seat.take(root, self.now)
+            root.holder = seat
+            root.since = self.now
+            if seat.limited:
+                seat.count(root)
             seat.held[root] = packet
             root.plan = self.agenda.add_far(latest, seat, packet)
         else:

@@ -124,26 +124,28 @@ class Queue:
         if abs(offset - self._offset) > CLOCK_SET:
             last = now  # by which clock these were stamped can't be told: they count as arrived now
         self._offset = offset
-        buffer, room, at = self._datagrams.buffer, self._datagrams.room, -self._datagrams.room
-        layout = self._layout
+        buffer, content = self._datagrams.buffer, self._datagrams.bytes
+        room, at = self._datagrams.room, -self._datagrams.room
+        heads, expected, values, stamped, payload, is_packet = layout = self._layout
         for length in lengths:
             at += room
-            if layout.heads(buffer, at) != layout.expected:
+            if heads(buffer, at) != expected:
                 layout = self._layouts.of(buffer, at, room)
-            if layout.stamped:
-                id, seconds, microseconds = layout.values(buffer, at)
+                heads, expected, values, stamped, payload, is_packet = layout
+            if stamped:
+                id, seconds, microseconds = values(buffer, at)
                 arrived = seconds * 1_000_000_000 + microseconds * 1000 - offset
                 if arrived > now:
                     arrived = now  # the clock was set
-            elif layout.is_packet:
-                (id,) = layout.values(buffer, at)
+            elif is_packet:
+                (id,) = values(buffer, at)
                 arrived = clock()
             else:
                 continue
             if arrived < last:
                 arrived = last  # packets from two CPUs, stamped before they were put in a row
             last = arrived
-            packet = Packet(bytes(buffer[at + layout.payload : at + length]), id, arrived)
+            packet = Packet(content[at + payload : at + length].tobytes(), id, arrived)
             packet.taken = now
             taken.append(packet)
         self._layout, self._last_arrival = layout, last
