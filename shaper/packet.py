@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from ipaddress import ip_address
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from shaper.checksum import put_right
 from shaper.header import IP, PROTOCOLS, TCPHeader, read_ip, read_ports, read_tcp
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 
 FLOW = re.compile(r"(\S+) (\S+) > (\S+)")
+NO_TCP = TCPHeader(0, 0, 0, 0, 0, 0, 0, False)
+"""Stands for a TCP header that was looked for and isn't there."""
 END = re.compile(r"(?:\[(.+)\]|([^:]+)):(\d+)")
 
 
@@ -105,7 +107,7 @@ class Packet:
     noted: tuple[tuple[str, int], ...] = ()
     # What its bytes say, once someone has asked.
     _ip: IP | None = None
-    _tcp: TCPHeader | Literal["none"] | None = None
+    _tcp: TCPHeader | None = None
     _flow: Flow | None = None
 
     def __init__(self, raw: bytes, id: int = 0, arrived: int = 0) -> None:
@@ -132,9 +134,10 @@ class Packet:
     @property
     def tcp(self) -> TCPHeader | None:
         """The TCP header; None where there is none to read."""
-        if self._tcp is None:
-            self._tcp = read_tcp(self.raw) or "none"
-        return None if self._tcp == "none" else self._tcp
+        tcp = self._tcp
+        if tcp is None:
+            tcp = self._tcp = read_tcp(self.raw) or NO_TCP
+        return None if tcp is NO_TCP else tcp
 
     @property
     def flow(self) -> Flow:

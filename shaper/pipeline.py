@@ -7,6 +7,7 @@ to the agenda, what leaves the last stage or is dropped becomes a verdict.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 from shaper.action import Action, Drop, Hold, Send, Wake
 from shaper.agenda import Agenda
@@ -20,7 +21,7 @@ from shaper.seating import Seating, stage_names
 from shaper.signal import Signal
 from shaper.verdict import Fate, Verdict
 
-_new = tuple.__new__
+_new = tuple.__new__  # of a verdict: as Verdict(…), without a call in Python
 
 
 class Pipeline:
@@ -50,17 +51,16 @@ class Pipeline:
         agenda = self.agenda
         while agenda.earliest <= now:
             at, number, seat, packet = agenda.pop()
+            if at > self.now:
+                self.now = at
             if packet is None:
                 if seat.wake == at:
                     seat.wake = None
-                    self.now = max(at, self.now)
                     self.wake(seat)
                 continue
             root = packet.origin or packet
             if root.plan != number:
                 continue  # a later plan replaced it
-            if at > self.now:
-                self.now = at
             if seat.held and root in seat.held:
                 self._cut_short(root)  # it waited to be told, for too long
             seat.let_go(root, self.now)
@@ -88,11 +88,12 @@ class Pipeline:
                 self.conclude(packet, "dropped")
                 return
             try:
-                answer = seat.on_packet(packet, self.now)
+                answer: Any = seat.on_packet(packet, self.now)
             except FAULTS as error:
                 self._fail(seat, error, "on_packet", packet)
                 return
-            if type(answer) is Send and answer.packet is packet and type(answer.at) is int:
+            kind: type = type(answer)  # by itself, since what a policy put into its Send isn't known either
+            if kind is Send and answer.packet is packet and type(answer.at) is int:
                 self._send(seat, packet, answer.at)
                 return
             if answer is not None:
@@ -117,7 +118,6 @@ class Pipeline:
             self.injected += 1
         else:
             return
-        # As Verdict(…), without a call in Python.
         self.verdicts.append(_new(Verdict, (packet, fate, self.now)))
 
     def retire(self) -> None:
@@ -195,18 +195,14 @@ class Pipeline:
         raise PolicyError(f"{action!r}: {seat.name} does not hold this packet; {can}")
 
     def _send(self, seat: Seat, packet: Packet, at: int | None) -> None:
-        now = self.now
-        if at is None or at <= now:
+        if at is None or at <= self.now:
             self.go_on(seat, packet)
             return
         root = packet.origin or packet
         if at > root.arrived + self._max_hold:
             self._cut_short(root)
-            at = max(root.arrived + self._max_hold, now)
-        root.holder = seat
-        root.since = now
-        if seat.limited:
-            seat.count(root)
+            at = max(root.arrived + self._max_hold, self.now)
+        seat.take(root, self.now)
         root.plan = self.agenda.add(at, seat, packet)
 
     def _duplicate(self, seat: Seat, packet: Packet, at: int | None) -> None:
@@ -224,10 +220,7 @@ class Pipeline:
         root = packet.root
         latest = root.arrived + self._max_hold
         if latest > self.now:
-            root.holder = seat
-            root.since = self.now
-            if seat.limited:
-                seat.count(root)
+            seat.take(root, self.now)
             seat.held[root] = packet
             root.plan = self.agenda.add_far(latest, seat, packet)
         else:
@@ -241,12 +234,11 @@ class Pipeline:
 
     def _plan_wake(self, seat: Seat, at: int, *, is_woken: bool) -> None:
         at = seat.plan_wake(at, self.now, is_woken=is_woken)
-        if seat.wake == at:
-            return
-        if seat.wake is not None:
-            self.agenda.note_replaced()
-        seat.wake = at
-        self.agenda.add(at, seat, None)
+        if seat.wake != at:
+            if seat.wake is not None:
+                self.agenda.note_replaced()
+            seat.wake = at
+            self.agenda.add(at, seat, None)
 
     def _fail(self, seat: Seat, error: Exception | SystemExit, hook: str, current: Packet | None) -> None:
         """Fail open: what the policy holds and the current packet go on, and all that comes later passes by it."""

@@ -59,10 +59,13 @@ class Seat:
             size is not None and self._bytes + packet.length > size
         )
 
-    def count(self, root: Packet) -> None:
-        """A packet, given as it was taken from the kernel, is kept and counts towards the limit."""
-        self._packets += 1
-        self._bytes += root.length
+    def take(self, root: Packet, now: int) -> None:
+        """Keep a packet, given as it was taken from the kernel."""
+        root.holder = self
+        root.since = now
+        if self.limited:
+            self._packets += 1
+            self._bytes += root.length
 
     def let_go(self, root: Packet, now: int) -> None:
         """A packet is no longer kept; what it waited is noted on it."""
