@@ -73,6 +73,12 @@ def shaper_pass() -> Subject:
     return Subject("shaper pass_through", shaper("pass_through"))
 
 
+def compiled(subject: Subject) -> Subject:
+    """The same, shaper's core compiled; `./dev compile` makes it."""
+    program = HERE.parent / ".venv-compiled/bin/shaper"
+    return subject._replace(name=f"{subject.name}, compiled", command=[str(program), *subject.command[1:]])
+
+
 def scapy_accept() -> Subject:
     return Subject("NetfilterQueue + scapy", peer("scapy_accept"))
 
@@ -88,6 +94,8 @@ def throughput_subjects() -> list[Subject]:
         scapy_accept(),
         shaper_pass(),
         shaper_delay(),
+        compiled(shaper_pass()),
+        compiled(shaper_delay()),
         Subject("shaper spread_burst", shaper("spread_burst:gap=1us")),
         Subject("shaper, pipeline of three", shaper("delay:time=20ms", "loss:0%", "spread_burst:gap=1us"), 20 * MS),
         Subject("shaper, policy from a file", shaper(str(policies / "drop_psh.py"))),

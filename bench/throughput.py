@@ -20,7 +20,13 @@ FIXED_RATE = 60_000
 LEAST = 100
 BACKLOG = 20_000_000
 """Latency beyond the wanted hold, in ns, at the end of a run, that means the queue was growing."""
-IN_TARGETS = {"C accept loop", "shaper pass_through", "shaper delay 20 ms", "NetfilterQueue + scapy"}
+IN_TARGETS = {
+    "C accept loop",
+    "shaper pass_through",
+    "shaper delay 20 ms",
+    "shaper delay 20 ms, compiled",
+    "NetfilterQueue + scapy",
+}
 
 
 class Condition(NamedTuple):
@@ -118,11 +124,16 @@ def estimate(trial: Trial, condition: Condition) -> float:
 
 
 def climb(trial: Trial, condition: Condition, rate: float) -> tuple[float, float]:
-    """The highest rate, in steps, that a short run keeps up with, and the CPU time per packet there."""
+    """The highest rate, in steps, that a short run keeps up with, and the CPU time per packet there.
+
+    On the way up a second failure counts: the first may be the machine's.
+    """
     best: tuple[float, float] | None = None
     failed = False
     while best is None or not failed:
         kept, cost = run(trial, condition, rate, SEARCH)
+        if not kept and not failed:
+            kept, cost = run(trial, condition, rate, SEARCH)
         if kept:
             best = rate, cost
         failed |= not kept
