@@ -34,7 +34,7 @@ FREQUENT = 25 * us
 """One that goes on so shortly after another counts as going on at once with it."""
 PAUSE = 100 * us
 """From half a turn on, they get theirs when there is so much time to the next deadline."""
-AHEAD = 20 * us
+AHEAD = 28 * us
 """How long before a deadline its verdicts are decided on; packets that arrive meanwhile count as arriving at it."""
 
 
@@ -151,6 +151,7 @@ class Engine:
     def meet(self, deadline: int) -> None:
         """Decide just before the deadline, so that when it comes only the verdicts are left to be written."""
         wait_until(deadline - AHEAD)
+        self.receive()
         self.answer(self._core.due(deadline), deadline)
         self._answered = deadline
 
