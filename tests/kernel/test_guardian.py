@@ -194,8 +194,10 @@ def test_the_guardian_is_out_of_the_terminals_reach(engine: Engine) -> None:
 
 def test_a_stopped_guardian_is_followed_by_another(engine: Engine, rule_set: Callable[[], list[str]]) -> None:
     engine.hold(PACKETS)
-    os.kill(engine.guardian, signal.SIGSTOP)
+    first = engine.guardian
+    os.kill(first, signal.SIGSTOP)
     engine.guardian = engine.next_guardian()
+    assert has_ended(first)
     engine.process.kill()
     assert engine.received(PACKETS) == list(range(PACKETS))
     assert engine.guardian_ends()
