@@ -76,10 +76,10 @@ class Prequeue(Policy):
     def on_packet(self, packet: Packet, now: int) -> list[Action] | None:
         if self.reader in ("poll", "none") or self.low_latency or packet.tcp is None:
             return None
-        # Nobody can sleep in recv on a connection that is not yet established.
-        if packet.segment in ("syn", "synack", "handshake-ack"):
-            return None
         receiver = self._receivers[packet.direction]
+        # Nobody can sleep in recv on a connection that is not yet established; it is where segments wait.
+        if packet.segment in ("syn", "synack", "handshake-ack") and not receiver.is_waiting:
+            return None
         if not self.lets_data_pass:
             released = receiver.segment(packet, now)
             return [Hold(packet), *self._go_on(released)] if receiver.has(packet) else self._go_on(released)

@@ -3,7 +3,10 @@
 import pytest
 
 from shaper.core import Core
+from shaper.craft import Ends, Look, bytes_of
+from shaper.header import ACK, SYN
 from shaper.load import load
+from shaper.packet import Packet
 from shaper.timeline import parse
 from shaper.timeline.run import run
 from shaper.units import s
@@ -26,6 +29,15 @@ def test_it_counts_as_the_kernel_did(options: str, packets: str, counted: dict[s
         core.receive(type(packet)(packet.raw, packet.id), 0)
     core.due(9 * s)
     assert core.counters == ({"prequeue": counted} if counted else {})
+
+
+def test_a_late_handshake_does_not_overtake_what_waits() -> None:
+    core = Core([load("prequeue:wake=5ms")])
+    ends = Ends("192.0.2.9", 80, "192.0.2.1", 40001)
+    for id, flags in enumerate((ACK, SYN | ACK), 1):
+        core.receive(Packet(bytes_of(Look("tcp", 10, flags), ends, id), id), 0)
+    assert core.due(0) == []
+    assert [verdict.packet.id for verdict in core.due(9 * s)] == [1, 2]
 
 
 def test_counters_begin_at_zero_in_each_core() -> None:
