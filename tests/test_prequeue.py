@@ -3,11 +3,11 @@
 import pytest
 
 from shaper.core import Core
-from shaper.craft import Ends, Look, bytes_of
 from shaper.header import ACK, SYN
 from shaper.load import load
 from shaper.packet import Packet
 from shaper.timeline import parse
+from shaper.timeline.look import Ends, Look, bytes_of
 from shaper.timeline.run import run
 from shaper.units import s
 
