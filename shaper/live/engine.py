@@ -31,7 +31,7 @@ TURN = 2 * ms
 FEW = 10
 """Packets that go on so few at once cost less if the next ones join them."""
 FREQUENT = 25 * us
-"""One that goes on so shortly after another counts as going on at once with it."""
+"""They do so where they go on so shortly after each other, on average."""
 PAUSE = 100 * us
 """From half a turn on, they get theirs when there is so much time to the next deadline."""
 AHEAD = 28 * us
@@ -146,7 +146,7 @@ class Engine:
         if not answers:
             return False
         before, self._answered = self._answered, now
-        return 1 < answers < FEW or (answers == 1 and now - before < FREQUENT)
+        return answers < FEW and now - before < answers * FREQUENT
 
     def meet(self, deadline: int) -> None:
         """Decide just before the deadline, so that when it comes only the verdicts are left to be written."""
