@@ -27,6 +27,7 @@ Timing = Literal["precise", "balanced", "thrifty"]
 """How much CPU time punctuality is worth: the longest lead always; as long a one as waking up lately took; none."""
 
 Reason = Literal["packets", "deadline"]
+"""What ended a sleep."""
 
 LONGEST_LEAD = 120 * us
 ROUND = 300 * us
@@ -34,7 +35,7 @@ ROUND = 300 * us
 SPARE = 5 * us
 """How much earlier than waking up takes a balanced sleeper is woken."""
 GATHER = 30 * us
-"""When several held packets went on together, the next may gather for so long: fewer turns, each with more to do."""
+"""When packets go on in quick succession, the next may gather for so long: fewer turns, each with more to do."""
 DEAF = 100 * us
 """So close to a deadline, packets may wait for it to be taken when those before them were all held."""
 PR_SET_TIMERSLACK = 29
@@ -112,7 +113,7 @@ class Waiting:
             wakes, reason = deadline - self.lead, "deadline"
         elif deadline is not None:
             wakes = min(until, deadline - self._round)
-        is_deaf = deadline is not None and all_held and self.gathers and wakes - now < DEAF
+        is_deaf = reason == "deadline" and all_held and self.gathers and wakes - now < DEAF
         if self._sleep(wakes - now, for_packets=not is_deaf):
             return "packets"
         return reason
