@@ -3,12 +3,8 @@
 #
 # The command `netem` stands for the kernel's own qdisc, `none` for nothing in the way. Prints one JSON object
 # a line: the subject, what STREAM's receiver printed. HOLD is in milliseconds.
-python=$1 stream=$2 hold=$3 file=$4 rule="INPUT -i lo -p tcp -j NFQUEUE --queue-num 0"
-ip link set lo up mtu 1500
-modprobe nfnetlink_queue
-modprobe sch_netem
-
-bound() { grep -q '^ *0 ' /proc/net/netfilter/nfnetlink_queue; }
+python=$1 stream=$2 hold=$3 file=$4
+. "${0%/*}/subjects.sh"
 
 measure() { # measure NAME WARM_UP SECONDS
     "$python" "$stream" receive 127.0.0.1 9999 "$2" "$3" >/tmp/received &
@@ -18,27 +14,10 @@ measure() { # measure NAME WARM_UP SECONDS
     wait "$receiver" && printf '{"subject": "%s", "stream": %s}\n' "$1" "$(grep '^{' /tmp/received)"
 }
 
-while IFS='	' read -r name command; do
-    consumer=
-    case $command in
-        none) ;;
-        netem) tc qdisc add dev lo root netem delay "${hold}ms" limit 100000 ;;
-        *)
-            iptables -A $rule
-            $command >/tmp/out 2>&1 </dev/null &
-            consumer=$!
-            for _ in $(seq 600); do bound && break; sleep 0.1; done
-            ;;
-    esac
-    # Everything runs once before it counts: the first read of a file makes the clock leap (guest.sh).
+# Everything runs once before it counts: the first read of a file makes the clock leap (guest.sh).
+through() {
     measure warm-up 0 0.05 >/dev/null
-    measure "$name" 0.4 0.3
-    [ "$command" = netem ] && tc qdisc del dev lo root
-    if [ -n "$consumer" ]; then
-        kill -KILL "$consumer"
-        wait "$consumer" 2>/dev/null
-        iptables -D $rule
-        # shaper's guardian lets go of the queue a little later than shaper.
-        for _ in $(seq 600); do bound || break; sleep 0.1; done
-    fi
-done <"$file"
+    measure "$1" 0.4 0.3
+}
+
+through_each "$file" tcp "$hold"
