@@ -107,11 +107,16 @@ class Engine:
                 if self.work():
                     await trio.lowlevel.checkpoint()
                 else:
-                    self._waiting.set(self._core.next_deadline())
                     await trio.lowlevel.wait_readable(self._waiting.fileno())
 
     def work(self) -> bool:
-        """Work for one turn; returns whether there is more to do at once."""
+        """Work for one turn; returns whether there is more to do at once. If not, nothing waits in the queue."""
+        is_more = self._turn()
+        # Others than `run` may call this, too, and what they took is to wake it in time.
+        self._waiting.set(self._core.next_deadline())
+        return is_more
+
+    def _turn(self) -> bool:
         core, clock, waiting = self._core, time.monotonic_ns, self._waiting
         begin = clock()
         while True:
@@ -160,12 +165,12 @@ class Engine:
         packets = self._queue.take()
         if packets:
             self.last_id = packets[-1].id
-        receive = self._core.receive
+        core = self._core
         if self._recorder is not None:
             for packet in packets:
                 self._recorder.arrived(packet)
         for packet in packets:
-            receive(packet, packet.arrived)
+            core.receive(packet, packet.arrived)
         if self._readers is not None:
             self._see_who_reads(self._readers)
         return packets

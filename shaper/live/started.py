@@ -13,6 +13,7 @@ from shaper.failure import Failure
 from shaper.live.counters import QueueCounters
 from shaper.live.engine import Engine
 from shaper.live.guardian import Guardian
+from shaper.live.losses import Losses
 from shaper.live.memory import GATHERED, Allowance
 from shaper.live.nursery import ungrouped
 from shaper.live.progress import Progress
@@ -48,7 +49,6 @@ class Started:
         engine: how late it is.
         rules_lost: how often other programs removed some of the rules.
         bypassed: packets that our rules matched and that were never taken, as far as was seen.
-        lost_to_reload: held packets that the kernel has dropped, as far as was seen.
         keeper: sees to the rules: the guardian, if there is one; None with `install_rules` off.
         guardian: sees to the packets when this process can't; None with `watchdog` off.
         allowance: how much memory the policies may gather; None if as much as there is.
@@ -73,8 +73,8 @@ class Started:
         self.rules = rules
         self.core = core
         self.engine = engine
-        self.bypassed = self.lost_to_reload = self.rules_lost = 0
-        self._missing = 0
+        self.bypassed = self.rules_lost = 0
+        self._losses = Losses()
         self._passed = 0  # what the counters of rules that were lost stood for
         self._telling = Telling(failed, warned)
         self._begun = time.monotonic_ns()
@@ -136,14 +136,12 @@ class Started:
 
     def _look_for_losses(self) -> None:
         """See whether the kernel still has all packets that the core holds."""
-        counters = self._counters.read()
-        if counters is not None:
-            missing = max(0, self.core.held - counters.held)
-            self.lost_to_reload += max(0, missing - self._missing)
-            self._missing = missing
-        # The kernel's count has those, too, that were not taken yet.
-        held = counters.held if counters else self.core.held
-        self._telling.held(held, length=self.settings.length, fail_open=self.settings.fail_open)
+        counters, held, taken = self._counters.read(), self.core.held, self.core.taken
+        waiting = counters.held if counters else held
+        self._losses.see(held, waiting)
+        if not self.engine.work():
+            self._losses.settle(held, waiting, self.core.taken - taken)
+        self._telling.held(waiting, length=self.settings.length, fail_open=self.settings.fail_open)
 
     def _look_at_memory(self) -> None:
         """Let the policies go before they have gathered so much that the engine gets no memory any more."""
@@ -238,7 +236,7 @@ class Started:
             cut_short=core.cut_short,
             lost_queue_full=counters and counters.lost_queue_full,
             lost_buffer_full=counters and counters.lost_buffer_full,
-            lost_to_reload=self.lost_to_reload,
+            lost_to_reload=self._losses.count,
             rules_lost=self.rules_lost,
             wanted=holds.wanted,
             actual=holds.actual,
