@@ -66,25 +66,20 @@ def in_order(streams: Iterable[Iterator[list[Event]]]) -> Iterator[Event]:
     A page at a time is sorted among the others, which for runs in order is far quicker
     than comparing event with event.
     """
-    pages: list[tuple[list[Event], Iterator[list[Event]]]] = []
-    for stream in streams:
-        for page in filter(None, stream):
-            pages.append((page, stream))
-            break
-    while pages:
+    pages: list[tuple[list[Event], Iterator[list[Event]]]] = [([], stream) for stream in streams]
+    while True:
+        # Only when all that is ready was given is the next page asked for, which may be cut off.
+        pages = [(page or next(filter(None, stream), []), stream) for page, stream in pages]
+        pages = [(page, stream) for page, stream in pages if page]
+        if not pages:
+            return
         # Up to here no page that is still to come has anything to add.
         horizon = min(page[-1].at for page, _ in pages)
-        ready: list[Event] = []
-        rest: list[tuple[list[Event], Iterator[list[Event]]]] = []
-        for page, stream in pages:
-            end = bisect_right(page, horizon, key=itemgetter(0))
-            ready += page[:end]
-            following = page[end:] or next(filter(None, stream), [])
-            if following:
-                rest.append((following, stream))
+        ends = [bisect_right(page, horizon, key=itemgetter(0)) for page, _ in pages]
+        ready = [event for (page, _), end in zip(pages, ends, strict=True) for event in page[:end]]
         ready.sort(key=itemgetter(0))
         yield from ready
-        pages = rest
+        pages = [(page[end:], stream) for (page, stream), end in zip(pages, ends, strict=True)]
 
 
 def _pages(file: Path, cpu: int, size: int, kinds: Mapping[int, tuple[str, Decode]]) -> Iterator[list[Event]]:

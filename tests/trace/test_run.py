@@ -110,7 +110,7 @@ def test_nothing_is_left_under_tracefs(shaper: Shaper) -> None:
 
 def test_a_recording_cut_in_the_middle(shaper: Shaper, tmp_path: Path) -> None:
     recording = tmp_path / "recording"
-    shaper("trace", "--recording", recording, "--", "sleep", "0.01")
+    shaper("trace", "--recording", recording, "--", "sh", "-c", "for i in 1 2 3 4 5; do sleep 0.01; done")
     largest = max((recording / "tasks").iterdir(), key=lambda file: file.stat().st_size)
     largest.write_bytes(largest.read_bytes()[:-100])
     document = shaper("report", recording, status=1)
