@@ -1,0 +1,43 @@
+"""The engine and a task beside it, on a real queue."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, closing
+
+import pytest
+import trio
+import trio.testing
+
+from shaper.core import Core
+from shaper.live.engine import Engine
+from shaper.live.inject import Injector
+from shaper.live.queue import HEADERS, Queue
+from shaper.live.rules import Match, Rules
+from shaper.load import load
+from tests.kernel.shaping import Receiver
+
+
+@pytest.fixture
+def engine(receiver: Receiver) -> Iterator[Engine]:
+    with ExitStack() as made:
+        queue = made.enter_context(closing(Queue(7, copy_range=HEADERS, length=10, buffer=1 << 16)))
+        injector = made.enter_context(closing(Injector()))
+        rules = Rules(Match(protocol="udp"), 7)
+        rules.install()
+        made.callback(rules.remove)
+        yield Engine(Core([load("delay:time=100ms")]), queue, injector, recorder=None, one_by_one=False)
+
+
+def test_what_another_task_took_goes_on_in_time(engine: Engine, receiver: Receiver) -> None:
+    async def main() -> None:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(engine.run)
+            await trio.testing.wait_all_tasks_blocked()
+            receiver.send_numbers(1)
+            # Now it is in the queue, and taken before `run`, which waits for it, comes to its turn.
+            assert not engine.work()
+            assert await trio.to_thread.run_sync(receiver.numbers, 1) == [0]
+            nursery.cancel_scope.cancel()
+
+    trio.run(main)
