@@ -1,27 +1,30 @@
-"""Compiles what each packet runs through, if SHAPER_COMPILED=1 asks for it. All else is said in pyproject.toml.
+"""Compiles what each packet runs through, where a wheel is built; SHAPER_COMPILED=0 leaves all of it Python.
 
-The source is the same, and complete without: see docs/performance.md, "The compiled core".
+An editable install, as developers have it, is Python, too. The source is the same: see docs/performance.md,
+"The compiled core". All else about the package is said in pyproject.toml.
 """
 
 import os
+import sys
 
 from setuptools import Extension, setup
 
 MODULES = (
     "agenda", "connections", "core", "header", "packet", "pipeline", "seat", "segment", "verdict",
-    "live/answers", "live/lateness", "live/layout", "live/netlink", "live/queue",
+    "live/answers", "live/engine", "live/lateness", "live/layout", "live/netlink", "live/queue",
 )  # fmt: skip
-IS_WANTED = os.environ.get("SHAPER_COMPILED") == "1"
+# pip runs this several times; what it asks for before the build has no modules in it.
+IS_WANTED = "bdist_wheel" in sys.argv and os.environ.get("SHAPER_COMPILED") != "0"
 
 
 def extensions() -> list[Extension]:
     if not IS_WANTED:
         return []
-    try:
-        from mypyc.build import mypycify
-    except ModuleNotFoundError:
-        return []  # this once, when pip asks for `setup_requires`
-    return mypycify([f"shaper/{module}.py" for module in MODULES], opt_level="2", debug_level="0")
+    from mypyc.build import mypycify
+
+    sources = [f"shaper/{module}.py" for module in MODULES]
+    # What shaper depends on isn't there while it is built.
+    return mypycify(["--ignore-missing-imports", *sources], opt_level="2", debug_level="0", group_name="shaper")
 
 
-setup(ext_modules=extensions(), setup_requires=["mypy>=1.15"] if IS_WANTED else [])
+setup(ext_modules=extensions())

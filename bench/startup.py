@@ -4,20 +4,19 @@ import statistics
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 from rich.table import Table
 
 from bench.namespace import CONSUMER_CPU, Namespace
 from bench.plan import Figures, Plan
-from bench.subjects import shaper_pass
+from bench.subjects import SHAPER, shaper_pass
 from bench.trial import Trial
 
 HEAVY = {"scapy", "trio", "netfilterqueue", "matplotlib"}
 
 
 def measure(plan: Plan) -> Figures:
-    command = [str(Path(sys.executable).with_name("shaper")), "--help"]
+    command = [SHAPER, "--help"]
     namespace = Namespace(None)
     helps = [seconds(namespace, command) for _ in range(plan.rounds + 1)][1:]
     namespace.close()

@@ -12,6 +12,9 @@ from shaper.live.waiting import Timing
 
 HERE = Path(__file__).parent
 MS = 1_000_000
+SHAPER = str(HERE.parent / ".venv-compiled/bin/shaper")
+"""As others install it, see `./dev compile`."""
+NOT_COMPILED = str(Path(sys.executable).with_name("shaper"))
 DEFAULT_TIMING = Settings.timing
 
 
@@ -38,7 +41,7 @@ def peer(name: str, *arguments: str) -> list[str]:
 
 def shaper(*policies: str, options: Sequence[str] = ()) -> list[str]:
     """`shaper start` on the benchmark's own rule and queue, fail-open off as in all subjects."""
-    command = [str(Path(sys.executable).with_name("shaper")), "start", "--queue", str(QUEUE), "--no-rules", "--json"]
+    command = [SHAPER, "start", "--queue", str(QUEUE), "--no-rules", "--json"]
     # The guardian shares the CPU, and nice -20 leaves it none to look in time.
     command += ["--fail", "closed", "--watchdog", "60s", *options]
     for policy in policies:
@@ -73,10 +76,9 @@ def shaper_pass() -> Subject:
     return Subject("shaper pass_through", shaper("pass_through"))
 
 
-def compiled(subject: Subject) -> Subject:
-    """The same, shaper's core compiled; `./dev compile` makes it."""
-    program = HERE.parent / ".venv-compiled/bin/shaper"
-    return subject._replace(name=f"{subject.name}, compiled", command=[str(program), *subject.command[1:]])
+def not_compiled(subject: Subject) -> Subject:
+    """The same, all of shaper in Python."""
+    return subject._replace(name=f"{subject.name}, not compiled", command=[NOT_COMPILED, *subject.command[1:]])
 
 
 def scapy_accept() -> Subject:
@@ -94,8 +96,8 @@ def throughput_subjects() -> list[Subject]:
         scapy_accept(),
         shaper_pass(),
         shaper_delay(),
-        compiled(shaper_pass()),
-        compiled(shaper_delay()),
+        not_compiled(shaper_pass()),
+        not_compiled(shaper_delay()),
         Subject("shaper spread_burst", shaper("spread_burst:gap=1us")),
         Subject("shaper, pipeline of three", shaper("delay:time=20ms", "loss:0%", "spread_burst:gap=1us"), 20 * MS),
         Subject("shaper, policy from a file", shaper(str(policies / "drop_psh.py"))),

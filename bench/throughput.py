@@ -24,7 +24,6 @@ IN_TARGETS = {
     "C accept loop",
     "shaper pass_through",
     "shaper delay 20 ms",
-    "shaper delay 20 ms, compiled",
     "NetfilterQueue + scapy",
 }
 

@@ -14,8 +14,8 @@ from rich.table import Table
 
 from bench.plan import Figures, Plan, interleave
 from bench.programs import BenchError
+from bench.subjects import SHAPER
 
-SHAPER = str(Path(sys.executable).with_name("shaper"))
 # One million events are about 50 000 exchanges over two pipes.
 EXCHANGES = 50_000
 REQUESTS = 5_000

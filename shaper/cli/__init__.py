@@ -83,8 +83,11 @@ def examples(lines: Sequence[str]) -> str:
 def print_version(wanted: bool) -> None:
     if wanted:
         from importlib.metadata import version
+        from importlib.util import find_spec
 
-        print(f"shaper {version('shaper')}")
+        core = find_spec("shaper.core")
+        is_compiled = core is not None and not str(core.origin).endswith(".py")
+        print(f"shaper {version('shaper')}{', its core compiled' if is_compiled else ''}")
         raise typer.Exit
 
 

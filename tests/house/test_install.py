@@ -1,5 +1,6 @@
 """shaper as others install it: from a wheel or editable, used from another directory."""
 
+import os
 import shutil
 import subprocess
 import sys
@@ -13,7 +14,7 @@ from shaper.load import builtin_names
 
 ROOT = Path(__file__).parents[2]
 PIP = (sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check")
-PARTS = ("pyproject.toml", "README.md", "LICENSE", "shaper", "policies", "iptables")
+PARTS = ("pyproject.toml", "setup.py", "README.md", "LICENSE", "shaper", "policies", "iptables")
 
 
 @pytest.fixture(scope="module")
@@ -31,20 +32,24 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return built
 
 
-@pytest.fixture(scope="module", params=["wheel", "editable"])
-def installed(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A Python with shaper installed."""
-    if request.param == "editable":
-        return Path(sys.executable)
+@pytest.fixture(scope="module")
+def wheel_installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A Python with shaper installed from the wheel."""
     home = tmp_path_factory.mktemp("venv")
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", home], check=True)
     python = home / "bin" / "python"
-    wheel: Path = request.getfixturevalue("wheel")
     subprocess.run([*PIP, "--python", str(python), "install", "--no-deps", "--no-index", str(wheel)], check=True)
     # What shaper depends on comes from here; a path that a .pth file adds has its own .pth files, and so the
     # editable install, ignored.
     (site,) = home.glob("lib/python*/site-packages")
     (site / "dependencies.pth").write_text(sysconfig.get_path("platlib") + "\n")
+    return python
+
+
+@pytest.fixture(scope="module", params=["wheel", "editable"])
+def installed(request: pytest.FixtureRequest) -> Path:
+    """A Python with shaper installed."""
+    python: Path = request.getfixturevalue("wheel_installed") if request.param == "wheel" else Path(sys.executable)
     return python
 
 
@@ -58,6 +63,25 @@ def run(python: Path, folder: Path, *command: str) -> str:
 def test_it_is_the_install_under_test(installed: Path, tmp_path: Path) -> None:
     where = run(installed, tmp_path, "-c", "import shaper; print(shaper.__file__)").strip()
     assert Path(where).is_relative_to(ROOT) == (installed == Path(sys.executable))
+
+
+ON_THE_CORE = (
+    "test_core.py", "test_connections.py", "test_header.py", "test_invariants.py", "test_policies.py",
+    "test_segment.py", "kernel/test_engine.py", "kernel/test_start.py",
+)  # fmt: skip
+"""Tests of what is compiled where shaper is installed from a wheel."""
+
+
+def test_the_compiled_core_passes_its_tests(wheel_installed: Path) -> None:
+    version = run(wheel_installed, ROOT, "-P", "-m", "shaper", "--version")
+    assert version.endswith(", its core compiled\n")
+    tests = [str(ROOT / "tests" / name) for name in ON_THE_CORE]
+    # Safe paths: of what is in the current directory nothing is imported, but `tests`, which comes last.
+    command = ("-m", "pytest", "-q", "-p", "no:cacheprovider", "--import-mode=append", *tests)
+    done = subprocess.run(
+        [wheel_installed, *command], cwd=ROOT, env={**os.environ, "PYTHONSAFEPATH": "1"}, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_all_policies_are_listed(installed: Path, tmp_path: Path) -> None:

@@ -89,11 +89,11 @@ def test_a_constant_delay_hides_the_servers_waits(tmp_path: Path, address: str) 
     with Shaper(tmp_path, "--policy", "delay:time=100ms", "--port", PORT) as shaper:
         waited = medians(tmp_path, address)
         summary = shaper.stop()
-    assert waited["connect"] == pytest.approx(200, abs=5)
-    assert waited["close"] == pytest.approx(200, abs=5)
-    assert waited["accept"] == pytest.approx(300, abs=5)
-    assert waited["data"] < 5
-    assert waited["end of file"] < 5
+    assert waited["connect"] == pytest.approx(200, abs=20)
+    assert waited["close"] == pytest.approx(200, abs=20)
+    assert waited["accept"] == pytest.approx(300, abs=20)
+    assert waited["data"] < 20
+    assert waited["end of file"] < 20
     assert (summary["bypassed"], summary["lost_to_reload"], shaper.status) == (0, 0, 0)
 
 

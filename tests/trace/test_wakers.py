@@ -57,8 +57,9 @@ DISK = """
 import os, sys
 file = os.open(sys.argv[1], os.O_RDONLY)
 os.posix_fadvise(file, 0, 0, os.POSIX_FADV_DONTNEED)
+os.posix_fadvise(file, 0, 0, os.POSIX_FADV_RANDOM)  # nothing is read ahead
 for start in range(0, os.fstat(file).st_size, 1 << 20):
-    os.pread(file, 4096, start)
+    os.pread(file, 1 << 20, start)  # so much that it isn't there before one can wait for it
 """
 
 Row = dict[str, Any]
