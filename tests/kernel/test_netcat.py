@@ -103,7 +103,7 @@ def test_spreading_the_burst_shows_them(tmp_path: Path, address: str) -> None:
     with Shaper(tmp_path, *spread, "--port", PORT) as shaper:
         waited = medians(tmp_path, address)
         shaper.stop()
-    assert waited["data"] >= 95
-    assert waited["end of file"] >= 95
-    assert waited["close"] == pytest.approx(400, abs=10)
+    assert waited["data"] >= 80
+    assert waited["end of file"] >= 80
+    assert waited["close"] == pytest.approx(400, abs=20)
     assert shaper.status == 0
