@@ -32,6 +32,8 @@ FEW = 10
 """Packets that go on so few at once cost less if the next ones join them."""
 FREQUENT = 25 * us
 """They do so where they go on so shortly after each other, on average."""
+BLUR = 100 * us
+"""A packet that comes while others are taken counts as arriving so much later at most, even if the engine is halted."""
 PAUSE = 100 * us
 """From half a turn on, they get theirs when there is so much time to the next deadline."""
 AHEAD = 28 * us
@@ -120,10 +122,11 @@ class Engine:
         core, clock, waiting = self._core, time.monotonic_ns, self._waiting
         begin = clock()
         while True:
+            seen = clock()
             packets = self.receive()
-            # While more packets wait, time goes on only as far as the last one's arrival.
+            # While more packets wait, or may have come since, time goes on no further than they allow.
             is_full = len(packets) == BATCH
-            verdicts = core.due(packets[-1].arrived if is_full else clock())
+            verdicts = core.due(packets[-1].arrived if is_full else min(clock(), seen + BLUR))
             self.answer(verdicts)
             now = clock()
             deadline = core.next_deadline()
