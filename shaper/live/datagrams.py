@@ -43,14 +43,13 @@ class Datagrams:
         most: datagrams in one call, at most.
 
     Attributes:
-        buffer, bytes: the datagrams that came last, the n-th from `n * room` on; a slice of `bytes` copies nothing.
+        buffer: the datagrams that came last, the n-th from `n * room` on.
         room: as given.
     """
 
     def __init__(self, descriptor: int, *, room: int, most: int) -> None:
         self.room = room
         self.buffer = bytearray(room * most)
-        self.bytes = memoryview(self.buffer)
         start = ctypes.addressof(ctypes.c_char.from_buffer(self.buffer))
         self._vectors = (_Vector * most)()
         self._messages = (_Message * most)()

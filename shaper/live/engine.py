@@ -28,7 +28,7 @@ from shaper.verdict import Verdict
 
 TURN = 2 * ms
 """The longest that other tasks of this process have to wait."""
-FEW = 10
+FEW = 24
 """Packets that go on so few at once cost less if the next ones join them."""
 FREQUENT = 25 * us
 """They do so where they go on so shortly after each other, on average."""

@@ -26,8 +26,11 @@ class Holds:
         late = at - verdicts[0][2]
         if late > self._worst:
             self._worst = late
-        arrivals = [packet.arrived for packet, _, _ in verdicts]
-        self._max_actual = max(self._max_actual, at - min(arrivals))
+        earliest = at
+        for packet, _, _ in verdicts:
+            if packet.arrived < earliest:
+                earliest = packet.arrived
+        self._max_actual = max(self._max_actual, at - earliest)
         for packet, fate, planned in verdicts[self._next :: self._step]:
             if fate != "dropped":
                 self._samples.append((planned - packet.arrived, at - packet.arrived))

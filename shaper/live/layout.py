@@ -4,14 +4,14 @@ Such a message is a row of attributes, and which ones there are depends on the h
 interface and the packet: nfqnl_build_packet_message() in net/netfilter/nfnetlink_queue.c.
 To walk them in Python would cost more than all else that is done to take a packet, but
 neighbours look alike: a `Layout` learnt from one message reads another by two calls of
-struct, after having seen that every attribute up to the payload, the last, is where it was.
+struct, the first of which shows that every attribute up to the payload, the last, is where it was.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from struct import Struct
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from shaper.live.netlink import ATTRIBUTE, HEADERS, NFNL_SUBSYS_QUEUE, NFQA_PAYLOAD
 
@@ -23,8 +23,12 @@ _head = Struct("=I")  # of an attribute: length and type in one number
 _type = Struct("=4xH").unpack_from
 
 Buffer = bytearray | memoryview
+Read = Callable[[Buffer, int], tuple[Any, ...]]
+
 MOST = 16
 """Layouts remembered; the packets of one hook have few."""
+LENGTHS = 1024
+"""Lengths of messages of which a layout remembers how they are read; most packets have few."""
 
 
 class Layout(NamedTuple):
@@ -33,21 +37,31 @@ class Layout(NamedTuple):
     Attributes:
         heads: reads the message's type and the heads of its attributes.
         expected: what that gives for a message of this layout.
-        values: reads the packet's id and, where `stamped`, seconds and microseconds of its arrival (realtime).
+        values: the format of the packet's id and, where `stamped`, seconds and microseconds of its arrival (realtime).
         stamped: the kernel has stamped the packet.
         payload: where the packet begins.
+        reads: what reads a message, by its length.
         is_packet: the message is about a packet; some are not.
     """
 
     heads: Callable[[Buffer, int], tuple[int, ...]]
     expected: tuple[int, ...]
-    values: Callable[[Buffer, int], tuple[int, ...]]
+    values: str
     stamped: bool
     payload: int
+    reads: dict[int, Read]
     is_packet: bool = True
 
+    def read(self, length: int) -> Read:
+        """What reads the values of a message of this length, and after them the packet."""
+        if len(self.reads) >= LENGTHS:
+            self.reads.clear()
+        read = Struct(f"{self.values}{max(length - self.payload, 0)}s").unpack_from
+        self.reads[length] = read
+        return read
 
-NO_PACKET = Layout(_type, (), _type, False, 0, False)
+
+NO_PACKET = Layout(_type, (), "", False, 0, {}, False)
 """Stands for what no layout can be learnt from; no message has it."""
 
 
@@ -65,9 +79,8 @@ def learn(message: memoryview) -> Layout:
         if attribute == NFQA_PAYLOAD:
             # The packet's length is its own, so of this head only the type counts.
             expected.append(attribute)
-            return Layout(
-                Struct(heads + "2xH").unpack_from, tuple(expected), Struct(values).unpack_from, stamped, content
-            )
+            values += f"{content - read}x"
+            return Layout(Struct(heads + "2xH").unpack_from, tuple(expected), values, stamped, content, {})
         if attribute == NFQA_PACKET_HDR:
             values += f"{content - read}xI"
             read = content + 4

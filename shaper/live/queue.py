@@ -124,28 +124,28 @@ class Queue:
         if abs(offset - self._offset) > CLOCK_SET:
             last = now  # by which clock these were stamped can't be told: they count as arrived now
         self._offset = offset
-        buffer, content = self._datagrams.buffer, self._datagrams.bytes
-        room, at = self._datagrams.room, -self._datagrams.room
-        heads, expected, values, stamped, payload, is_packet = layout = self._layout
+        buffer, room, at = self._datagrams.buffer, self._datagrams.room, -self._datagrams.room
+        heads, expected, _, stamped, _, reads, is_packet = layout = self._layout
         for length in lengths:
             at += room
             if heads(buffer, at) != expected:
                 layout = self._layouts.of(buffer, at, room)
-                heads, expected, values, stamped, payload, is_packet = layout
+                heads, expected, _, stamped, _, reads, is_packet = layout
+            if not is_packet:
+                continue
+            read = reads.get(length) or layout.read(length)
             if stamped:
-                id, seconds, microseconds = values(buffer, at)
+                id, seconds, microseconds, raw = read(buffer, at)
                 arrived = seconds * 1_000_000_000 + microseconds * 1000 - offset
                 if arrived > now:
                     arrived = now  # the clock was set
-            elif is_packet:
-                (id,) = values(buffer, at)
-                arrived = clock()
             else:
-                continue
+                id, raw = read(buffer, at)
+                arrived = clock()
             if arrived < last:
                 arrived = last  # packets from two CPUs, stamped before they were put in a row
             last = arrived
-            packet = Packet(content[at + payload : at + length].tobytes(), id, arrived)
+            packet = Packet(raw, id, arrived)
             packet.taken = now
             taken.append(packet)
         self._layout, self._last_arrival = layout, last
