@@ -3,6 +3,7 @@
 import argparse
 import json
 import platform
+import signal
 import sys
 import time
 from importlib import import_module
@@ -62,6 +63,7 @@ def main() -> int:
     if options.show:
         return show(figures, options.check)
 
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # what was started is ended first
     console = Console()
     console.print(f"{machine()}; medians of {plan.rounds}")
     for nth, (name, module) in enumerate(parts.items()):
