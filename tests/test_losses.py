@@ -39,11 +39,12 @@ class World:
 
     def look(self, came_meanwhile: int) -> None:
         known, waiting = self.held + self.lost, self.held + self.waiting
-        self.losses.see(known, waiting)
+        is_missing = self.losses.see(known, waiting)
         self.come(came_meanwhile)
         taken = self.waiting
         self.take(taken)
-        self.losses.settle(known, waiting, taken)
+        if is_missing:
+            self.losses.settle(known, waiting, taken)
 
 
 def test_packets_that_were_not_taken_yet_hide_no_loss_and_make_none() -> None:

@@ -18,11 +18,15 @@ class Losses:
         self.count = 0
         self._missing = 0  # of those lost, these the core still holds
 
-    def see(self, known: int, waiting: int) -> None:
-        """So many packets the core held when the kernel had so many, those not yet taken included."""
+    def see(self, known: int, waiting: int) -> bool:
+        """So many packets the core held when the kernel had so many, those not yet taken included.
+
+        Returns whether some are missing, so that `settle` has something to say.
+        """
         missing = known - waiting
         self.count += max(0, missing - self._missing)
         self._missing = max(self._missing, missing)
+        return self._missing > 0
 
     def settle(self, known: int, waiting: int, taken: int) -> None:
         """Since then so many were taken, among them all that waited; so no more than this are missing."""

@@ -138,8 +138,7 @@ class Started:
         """See whether the kernel still has all packets that the core holds."""
         counters, held, taken = self._counters.read(), self.core.held, self.core.taken
         waiting = counters.held if counters else held
-        self._losses.see(held, waiting)
-        if not self.engine.work():
+        if self._losses.see(held, waiting) and not self.engine.work():
             self._losses.settle(held, waiting, self.core.taken - taken)
         self._telling.held(waiting, length=self.settings.length, fail_open=self.settings.fail_open)
 
