@@ -6,27 +6,27 @@ reported as a protocol without ports, or as no TCP header.
 """
 
 from struct import Struct
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 ICMP, TCP, UDP, ICMPV6 = 1, 6, 17, 58
 PROTOCOLS = {ICMP: "icmp", TCP: "tcp", UDP: "udp", ICMPV6: "icmp6"}
 # TCP, UDP, DCCP, SCTP, UDP-Lite: source and destination port come first.
-WITH_PORTS = frozenset({TCP, UDP, 33, 132, 136})
+WITH_PORTS: Final = frozenset({TCP, UDP, 33, 132, 136})
 
 FIN, SYN, RST, PSH, ACK, URG, ECE, CWR = (1 << bit for bit in range(8))
 FLAGS = "FSRPAUEC"
 
 HOP_BY_HOP, ROUTING, FRAGMENT, AUTHENTICATION, DESTINATION = 0, 43, 44, 51, 60
 
-_protocol_bytes = [bytes((number,)) for number in range(256)]
-_new = tuple.__new__
+_protocol_bytes: Final = [bytes((number,)) for number in range(256)]
+_new: Final = tuple.__new__
 
 _ports = Struct("!HH").unpack_from
 _tcp = Struct("!HHIIBBH").unpack_from
 # An IPv4 header without options: how it starts, fragmentation, protocol; addresses and ports in one.
-_flow_in_ipv4 = Struct("!B5xHxB2x12s").unpack_from
+_flow_in_ipv4: Final = Struct("!B5xHxB2x12s").unpack_from
 # A TCP header behind an IPv4 header without options: its length, fragmentation and protocol, then as in _tcp.
-_tcp_in_ipv4 = Struct("!BxHxxHxBxx8xHHIIBBH").unpack_from
+_tcp_in_ipv4: Final = Struct("!BxHxxHxBxx8xHHIIBBH").unpack_from
 
 
 class IP(NamedTuple):

@@ -21,8 +21,6 @@ from shaper.seating import Seating, stage_names
 from shaper.signal import Signal
 from shaper.verdict import Fate, Verdict
 
-_new = tuple.__new__  # of a verdict: as Verdict(…), without a call in Python
-
 
 class Pipeline:
     """Policies in a row, with the seats at which packets meet them.
@@ -118,7 +116,7 @@ class Pipeline:
             self.injected += 1
         else:
             return
-        self.verdicts.append(_new(Verdict, (packet, fate, self.now)))
+        self.verdicts.append(Verdict(packet, fate, self.now))
 
     def retire(self) -> None:
         """From now on packets pass by all policies, whose objects are forgotten."""

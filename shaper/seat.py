@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from shaper.failure import Failure, PolicyError, failure_of
 from shaper.packet import Packet
 from shaper.policy import Policy
 from shaper.segment import CLASSES
 
-NEVER = 1 << 63
-"""A time (ns) that doesn't come."""
+NEVER: Final = (1 << 62) - 1
+"""A time (ns) that doesn't come, in 2116; what is larger takes compiled code much longer to compare."""
 WAKES_IN_A_ROW = 1000
 """How often an object that was woken may ask to be woken again at once, before that counts as an endless loop."""
 AT_ONCE = 100

@@ -37,7 +37,7 @@ def verdict_of(raw: bytes, *holds: tuple[str, int], fate: Fate = "sent") -> Verd
     (verdict,) = core.due(1_000)
     for policy, ns in holds:
         verdict.packet.note_hold(policy, ns)
-    return verdict._replace(fate=fate, planned=2_000)
+    return Verdict(verdict.packet, fate, 2_000)
 
 
 def test_a_record_says_what_happened(tmp_path: Path) -> None:

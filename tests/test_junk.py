@@ -34,13 +34,15 @@ def test_through_parser_and_core(
         raw = junk(random)
         core.receive(Packet(raw, number, number * us), number * us)
         inside[number] = raw
-        for packet, fate, _ in core.due(number * us):
-            assert fate == "sent"
+        for verdict in core.due(number * us):
+            packet = verdict.packet
+            assert verdict.fate == "sent"
             assert inside.pop(packet.root.id) == packet.raw
             classes[packet.segment] += 1
         if number % 1000 == 0:
             progress(number, total)
-    for packet, _, _ in core.close():
+    for verdict in core.close():
+        packet = verdict.packet
         assert inside.pop(packet.root.id) == packet.raw
         classes[packet.segment] += 1
     assert core.failures == []

@@ -7,7 +7,7 @@ in the order in which they came, as those of most policies do, need one message 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 from shaper.live import netlink
 from shaper.verdict import Verdict
@@ -43,13 +43,15 @@ class Answers:
             self._outstanding = deque(id for id in self._outstanding if id not in self._early)
             self._early.clear()
 
-    def messages(self, verdicts: Sequence[Verdict]) -> Iterator[bytes]:
+    def messages(self, verdicts: Sequence[Verdict]) -> list[bytes]:
         """What to write, write by write, for these verdicts, in their order; none may be injected."""
         outstanding, early, pack_id = self._outstanding, self._early, netlink.pack_id
+        writes: list[bytes] = []
         parts: list[bytes] = []
         rewritten = 0
         last: int | None = None  # of some that are accepted together
-        for packet, fate, _ in verdicts:
+        for verdict in verdicts:
+            packet, fate = verdict.packet, verdict.fate
             id = packet.id
             is_accepted = fate != "dropped" and (packet.origin is None or packet.raw is packet.origin.raw)
             if outstanding and outstanding[0] == id:
@@ -70,7 +72,7 @@ class Answers:
                 parts.append(netlink.rewrite(self._queue, id, packet.raw))
                 rewritten += len(packet.raw)
             if rewritten >= BYTES_AT_ONCE or len(parts) >= 2 * MESSAGES_AT_ONCE:
-                yield b"".join(parts)
+                writes.append(b"".join(parts))
                 parts.clear()
                 rewritten = 0
         if last is not None:
@@ -78,4 +80,5 @@ class Answers:
         while early and outstanding and outstanding[0] in early:
             early.discard(outstanding.popleft())
         if parts:
-            yield b"".join(parts)
+            writes.append(b"".join(parts))
+        return writes

@@ -43,18 +43,16 @@ class Datagrams:
         most: datagrams in one call, at most.
 
     Attributes:
-        buffer: the datagrams that came last, the n-th from `n * room` on.
-        room: as given.
+        slots: where they stand: the n-th that came begins at the n-th.
     """
 
     def __init__(self, descriptor: int, *, room: int, most: int) -> None:
-        self.room = room
-        self.buffer = bytearray(room * most)
-        start = ctypes.addressof(ctypes.c_char.from_buffer(self.buffer))
+        whole = memoryview(bytearray(room * most))
+        self.slots = [whole[start : start + room] for start in range(0, len(whole), room)]
         self._vectors = (_Vector * most)()
         self._messages = (_Message * most)()
-        for nth, (vector, message) in enumerate(zip(self._vectors, self._messages, strict=True)):
-            vector.base, vector.length = start + nth * room, room
+        for slot, vector, message in zip(self.slots, self._vectors, self._messages, strict=True):
+            vector.base, vector.length = ctypes.addressof(ctypes.c_char.from_buffer(slot)), room
             message.header.vectors, message.header.vector_count = ctypes.pointer(vector), 1
         self._lengths = memoryview(self._messages).cast("B").cast("I")
         self._arguments = (c_int(descriptor), self._messages, c_uint(most), c_int(socket.MSG_DONTWAIT), None)

@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Final
 
 import trio
 
@@ -26,17 +27,17 @@ from shaper.signal import Given, Signal
 from shaper.units import ms, us
 from shaper.verdict import Verdict
 
-TURN = 2 * ms
+TURN: Final = 2 * ms
 """The longest that other tasks of this process have to wait."""
-FEW = 24
+FEW: Final = 64
 """Packets that go on so few at once cost less if the next ones join them."""
-FREQUENT = 25 * us
+FREQUENT: Final = 25 * us
 """They do so where they go on so shortly after each other, on average."""
-BLUR = 100 * us
+BLUR: Final = 100 * us
 """A packet that comes while others are taken counts as arriving so much later at most, even if the engine is halted."""
-PAUSE = 100 * us
+PAUSE: Final = 100 * us
 """From half a turn on, they get theirs when there is so much time to the next deadline."""
-AHEAD = 28 * us
+AHEAD: Final = 28 * us
 """How long before a deadline its verdicts are decided on; packets that arrive meanwhile count as arriving at it."""
 
 
@@ -136,7 +137,7 @@ class Engine:
             if is_full:
                 continue
             if waiting.gathers and self.is_busy(len(verdicts), now):
-                waiting.gather()
+                waiting.gather(deadline, now)
             elif deadline is None or deadline - now > waiting.lead:
                 woken = waiting.sleep(deadline, begin + TURN, all_held=not verdicts)
                 if woken is None:
@@ -145,7 +146,7 @@ class Engine:
                     waiting.woken(deadline - AHEAD - clock())
                     self.meet(deadline)
             elif waiting.gathers and deadline - self._answered < FREQUENT:
-                waiting.gather()
+                waiting.gather(deadline, now)
             elif deadline > now:
                 self.meet(deadline)
 

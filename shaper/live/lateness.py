@@ -23,17 +23,19 @@ class Holds:
 
     def add(self, verdicts: Sequence[Verdict], at: int) -> None:
         """These verdicts, in the order of their planned times, were all carried out by `at` (ns)."""
-        late = at - verdicts[0][2]
+        late = at - verdicts[0].planned
         if late > self._worst:
             self._worst = late
         earliest = at
-        for packet, _, _ in verdicts:
-            if packet.arrived < earliest:
-                earliest = packet.arrived
+        for verdict in verdicts:
+            arrived = verdict.packet.arrived
+            if arrived < earliest:
+                earliest = arrived
         self._max_actual = max(self._max_actual, at - earliest)
-        for packet, fate, planned in verdicts[self._next :: self._step]:
-            if fate != "dropped":
-                self._samples.append((planned - packet.arrived, at - packet.arrived))
+        for verdict in verdicts[self._next :: self._step]:
+            if verdict.fate != "dropped":
+                arrived = verdict.packet.arrived
+                self._samples.append((verdict.planned - arrived, at - arrived))
         self._next = (self._next - len(verdicts)) % self._step
         if len(self._samples) > MOST:
             self._samples = self._samples[::2]

@@ -22,8 +22,7 @@ _header = Struct("=IH")  # the message's length and type
 _head = Struct("=I")  # of an attribute: length and type in one number
 _type = Struct("=4xH").unpack_from
 
-Buffer = bytearray | memoryview
-Read = Callable[[Buffer, int], tuple[Any, ...]]
+Read = Callable[[memoryview], tuple[Any, ...]]
 
 MOST = 16
 """Layouts remembered; the packets of one hook have few."""
@@ -44,7 +43,7 @@ class Layout(NamedTuple):
         is_packet: the message is about a packet; some are not.
     """
 
-    heads: Callable[[Buffer, int], tuple[int, ...]]
+    heads: Callable[[memoryview], tuple[int, ...]]
     expected: tuple[int, ...]
     values: str
     stamped: bool
@@ -100,12 +99,12 @@ class Layouts:
     def __init__(self) -> None:
         self._known: list[Layout] = []
 
-    def of(self, buffer: bytearray, at: int, room: int) -> Layout:
-        """The layout of the message that begins there, in so many bytes of room."""
+    def of(self, message: memoryview) -> Layout:
+        """The layout of this message."""
         for layout in self._known:
-            if layout.heads(buffer, at) == layout.expected:
+            if layout.heads(message) == layout.expected:
                 return layout
-        layout = learn(memoryview(buffer)[at : at + room])
+        layout = learn(message)
         if len(self._known) < MOST and layout.is_packet:
             self._known.append(layout)
         return layout

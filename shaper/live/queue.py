@@ -12,6 +12,7 @@ import socket
 import time
 import warnings
 from collections.abc import Sequence
+from typing import Final
 
 from netfilterqueue import COPY_PACKET, NetfilterQueue
 
@@ -31,10 +32,10 @@ WHOLE = netlink.MAX_PAYLOAD
 """Copied where some policy looks at, or changes, what follows them."""
 BESIDE = 512
 """Room for all that the kernel says beside the packet itself."""
-BATCH = 128
+BATCH: Final = 128
 """Packets taken at once, at most."""
 
-CLOCK_SET = 1_000_000
+CLOCK_SET: Final = 1_000_000
 """When the wall clock goes on by so much (ns) more or less than CLOCK_MONOTONIC between two reads, it was set."""
 
 NUMBERS = range(100, 1000)
@@ -124,23 +125,23 @@ class Queue:
         if abs(offset - self._offset) > CLOCK_SET:
             last = now  # by which clock these were stamped can't be told: they count as arrived now
         self._offset = offset
-        buffer, room, at = self._datagrams.buffer, self._datagrams.room, -self._datagrams.room
-        heads, expected, _, stamped, _, reads, is_packet = layout = self._layout
-        for length in lengths:
-            at += room
-            if heads(buffer, at) != expected:
-                layout = self._layouts.of(buffer, at, room)
+        slots, layout = self._datagrams.slots, self._layout
+        heads, expected, _, stamped, _, reads, is_packet = layout
+        for nth, length in enumerate(lengths):
+            message = slots[nth]
+            if heads(message) != expected:
+                layout = self._layouts.of(message)
                 heads, expected, _, stamped, _, reads, is_packet = layout
             if not is_packet:
                 continue
             read = reads.get(length) or layout.read(length)
             if stamped:
-                id, seconds, microseconds, raw = read(buffer, at)
+                id, seconds, microseconds, raw = read(message)
                 arrived = seconds * 1_000_000_000 + microseconds * 1000 - offset
                 if arrived > now:
                     arrived = now  # the clock was set
             else:
-                id, raw = read(buffer, at)
+                id, raw = read(message)
                 arrived = clock()
             if arrived < last:
                 arrived = last  # packets from two CPUs, stamped before they were put in a row

@@ -64,8 +64,9 @@ class Readers:
 
     def delivered(self, verdicts: Sequence[Verdict], now: int) -> None:
         """These verdicts were carried out: watch where payload went."""
-        for packet, fate, _ in verdicts:
-            if fate != "dropped" and packet.tcp is not None and packet.tcp.payload:
+        for verdict in verdicts:
+            packet = verdict.packet
+            if verdict.fate != "dropped" and packet.tcp is not None and packet.tcp.payload:
                 self._since[packet.flow] = now
                 if self._next is None or self._next > now + SOONEST:
                     self._look_at(now + SOONEST)

@@ -34,8 +34,10 @@ ROUND = 300 * us
 """How long before a deadline trio's way round is to begin, so that the rest of the time can be waited for in ppoll."""
 SPARE = 5 * us
 """How much earlier than waking up takes a balanced sleeper is woken."""
-GATHER = 30 * us
+GATHER = 60 * us
 """When packets go on in quick succession, the next may gather for so long: fewer turns, each with more to do."""
+MISSED = 30 * us
+"""A deadline is missed by so much, at most, for that."""
 DEAF = 100 * us
 """So close to a deadline, packets may wait for it to be taken when those before them were all held."""
 PR_SET_TIMERSLACK = 29
@@ -118,9 +120,10 @@ class Waiting:
             return "packets"
         return reason
 
-    def gather(self) -> None:
+    def gather(self, deadline: int | None, now: int) -> None:
         """Let packets come, and time go on, for a moment."""
-        self._sleep(GATHER, for_packets=False)
+        duration = GATHER if deadline is None else min(max(deadline - now, MISSED), GATHER)
+        self._sleep(duration, for_packets=False)
 
     def _sleep(self, duration: int, *, for_packets: bool) -> bool:
         self._watched.value = self._all if for_packets else 0
