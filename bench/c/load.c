@@ -7,6 +7,7 @@
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <err.h>
+#include <linux/udp.h>
 #include <poll.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -38,39 +39,53 @@ static int64_t now(void)
 	return t.tv_sec * SECOND + t.tv_nsec;
 }
 
-/* Sends the next `n` packets; flow i comes from 127.1.0.0 + i. */
+static void attach(struct msghdr *header, void *control, int level, int type, void *value, size_t size)
+{
+	header->msg_control = control;
+	header->msg_controllen = CMSG_SPACE(size);
+	struct cmsghdr *c = CMSG_FIRSTHDR(header);
+	c->cmsg_level = level;
+	c->cmsg_type = type;
+	c->cmsg_len = CMSG_LEN(size);
+	memcpy(CMSG_DATA(c), value, size);
+}
+
+/* Sends the next `n` packets; flow i comes from 127.1.0.0 + i.
+ *
+ * Those of a single flow go in one piece, which the kernel cuts up before it queues them (UDP_SEGMENT in
+ * udp(7)): sent one by one, even by sendmmsg, they cost more than what is measured, and the sender is the limit.
+ */
 static void send_some(int fd, int64_t n, int64_t total)
 {
-	static char bytes[BATCH][65536], control[BATCH][CMSG_SPACE(sizeof(struct in_pktinfo))];
+	static char bytes[BATCH * 65536], control[BATCH][CMSG_SPACE(sizeof(struct in_pktinfo))];
 	static struct iovec part[BATCH];
 	static struct mmsghdr message[BATCH];
+	int64_t size = length - HEADERS, most = flows > 1 ? BATCH : 65507 / size;
 	if (n > BATCH)
 		n = BATCH;
+	if (n > most)
+		n = most;
 	if (n > total - sent)
 		n = total - sent;
 	int64_t at = now();
-	for (int i = 0; i < n; i++) {
-		struct mark *mark = (struct mark *)bytes[i];
-		*mark = (struct mark){sent + i, at};
-		part[i] = (struct iovec){bytes[i], length - HEADERS};
+	int messages = flows > 1 ? n : 1;
+	for (int i = 0; i < n; i++)
+		memcpy(bytes + i * size, &(struct mark){sent + i, at}, sizeof(struct mark));
+	for (int i = 0; i < messages; i++) {
 		struct msghdr *header = &message[i].msg_hdr;
-		header->msg_iov = &part[i];
-		header->msg_iovlen = 1;
-		if (flows > 1) {
-			header->msg_control = control[i];
-			header->msg_controllen = sizeof control[i];
-			struct cmsghdr *c = CMSG_FIRSTHDR(header);
-			c->cmsg_level = IPPROTO_IP;
-			c->cmsg_type = IP_PKTINFO;
-			c->cmsg_len = CMSG_LEN(sizeof(struct in_pktinfo));
-			struct in_pktinfo info = {.ipi_spec_dst.s_addr = htonl(0x7f010000 + (sent + i) % flows)};
-			memcpy(CMSG_DATA(c), &info, sizeof info);
-		}
+		part[i] = (struct iovec){bytes + i * size, n / messages * size};
+		*header = (struct msghdr){.msg_iov = &part[i], .msg_iovlen = 1};
+		struct in_pktinfo info = {.ipi_spec_dst.s_addr = htonl(0x7f010000 + (sent + i) % flows)};
+		uint16_t segment = size;
+		if (flows > 1)
+			attach(header, control[i], IPPROTO_IP, IP_PKTINFO, &info, sizeof info);
+		else if (n > 1)
+			attach(header, control[i], IPPROTO_UDP, UDP_SEGMENT, &segment, sizeof segment);
 	}
-	int done = sendmmsg(fd, message, n, 0);
+	int done = sendmmsg(fd, message, messages, 0);
 	if (done < 0)
 		err(1, "sendmmsg");
-	sent += done;
+	sent += done * (n / messages);
 }
 
 /* Receives all that is there. */
