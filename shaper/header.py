@@ -23,8 +23,6 @@ _new: Final = tuple.__new__
 
 _ports = Struct("!HH").unpack_from
 _tcp = Struct("!HHIIBBH").unpack_from
-# An IPv4 header without options: how it starts, fragmentation, protocol; addresses and ports in one.
-_flow_in_ipv4: Final = Struct("!B5xHxB2x12s").unpack_from
 # A TCP header behind an IPv4 header without options: its length, fragmentation and protocol, then as in _tcp.
 _tcp_in_ipv4: Final = Struct("!BxHxxHxBxx8xHHIIBBH").unpack_from
 
@@ -103,12 +101,9 @@ def flow_key(raw: bytes) -> bytes:
 
     All fragments of a datagram share a key without ports, since only the first has them.
     """
-    if len(raw) >= 24:
-        # The common case costs one call of struct.
-        start, fragment, protocol, ends = _flow_in_ipv4(raw)
-        if start == 0x45 and not fragment & 0x3FFF and protocol in WITH_PORTS:
-            key: bytes = _protocol_bytes[protocol] + ends
-            return key
+    # The common case: IPv4 without options, and no fragment.
+    if len(raw) >= 24 and raw[0] == 0x45 and not raw[7] and not raw[6] & 0x3F and raw[9] in WITH_PORTS:
+        return _protocol_bytes[raw[9]] + raw[12:24]
     ip = read_ip(raw)
     key = _protocol_bytes[ip.protocol] + ip.source + ip.destination
     if ip.protocol in WITH_PORTS and not ip.fragment and 0 <= ip.transport <= len(raw) - 4:

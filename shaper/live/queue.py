@@ -120,6 +120,8 @@ class Queue:
         if not lengths:
             return taken
         clock, last = time.monotonic_ns, self._last_arrival
+        seconds: int  # which spares compiled code to ask what they are
+        microseconds: int
         now = clock()
         offset = time.time_ns() - now
         if abs(offset - self._offset) > CLOCK_SET:
