@@ -41,6 +41,7 @@ def load(
     seconds: float = 1,
     length: int = 64,
     flows: int = 1,
+    row: int = 1,
     window: int = 0,
     watch: bool = False,
     patience: int = 2 * SECOND,
@@ -51,10 +52,12 @@ def load(
         rate: packets/s; 0 sends as many as the window allows.
         length: bytes of an IP packet.
         flows: source addresses, taken in turn.
+        row: packets of a flow before it is the next one's turn.
         window: packets on the way at most; 0 is no bound.
         watch: look for receipts all the time, for exact latencies; else every millisecond.
         patience: how long to wait for packets still on their way, in ns without a receipt.
     """
     command = [program("load"), "-r", f"{rate:.0f}", "-t", str(seconds), "-l", str(length), "-f", str(flows)]
-    command += ["-g", str(patience)] + (["-w", str(window)] if window else []) + (["-d", "0"] if watch else [])
+    command += ["-n", str(row), "-g", str(patience)]
+    command += (["-w", str(window)] if window else []) + (["-d", "0"] if watch else [])
     return Load(**json.loads(namespace.run(command, timeout=seconds + 110)))

@@ -10,7 +10,7 @@ from hypothesis import strategies as some
 
 from shaper.live.datagrams import Datagrams
 from shaper.live.layout import NFQNL_MSG_PACKET, NO_PACKET, Layout, learn
-from shaper.live.waiting import GATHER, MISSED, Timing, Waiting
+from shaper.live.waiting import GATHERING, Timing, Waiting
 from shaper.units import ms, us
 
 PACKET_HDR, MARK, TIMESTAMP, INDEV, PAYLOAD, CAP_LEN = 1, 3, 4, 5, 10, 13
@@ -88,7 +88,8 @@ def test_waiting_ends_with_a_packet_a_deadline_or_the_turn(timing: Timing) -> No
         theirs.send(b"x")
         for turn in (50 * us, 10_000 * ms):
             assert waiting.sleep(None, time.monotonic_ns() + turn, all_held=True)
-        for deadline, least in ((None, GATHER), (10 * ms, GATHER), (GATHER - 1, GATHER - 1), (0, MISSED)):
+        _, longest, missed = GATHERING[timing]
+        for deadline, least in ((None, longest), (10 * ms, longest), (longest - 1, longest - 1), (-1, missed)):
             before = time.monotonic_ns()
             waiting.gather(deadline if deadline is None else before + deadline, before)
             assert time.monotonic_ns() >= before + least

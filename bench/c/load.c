@@ -21,12 +21,13 @@
 #define HEADERS 28 /* IPv4 and UDP */
 #define SECOND 1000000000LL
 #define MOST 20000000
+#define MOST_BYTES 65507 /* of one datagram */
 
 struct mark {
 	int64_t number, sent_at;
 };
 
-static int64_t rate = 1000, length = 64, flows = 1, window = MOST, port = 9999, patience = SECOND;
+static int64_t rate = 1000, length = 64, flows = 1, row = 1, window = MOST, port = 9999, patience = SECOND;
 static double seconds = 1;
 static int polite; /* sleep instead of spinning: for one CPU, or virtual time */
 static int64_t drain_every = 1000000;
@@ -39,53 +40,58 @@ static int64_t now(void)
 	return t.tv_sec * SECOND + t.tv_nsec;
 }
 
-static void attach(struct msghdr *header, void *control, int level, int type, void *value, size_t size)
+/* Appends one control message; there is room. */
+static void attach(struct msghdr *header, int level, int type, const void *value, size_t size)
 {
-	header->msg_control = control;
-	header->msg_controllen = CMSG_SPACE(size);
-	struct cmsghdr *c = CMSG_FIRSTHDR(header);
+	struct cmsghdr *c = (void *)((char *)header->msg_control + header->msg_controllen);
 	c->cmsg_level = level;
 	c->cmsg_type = type;
 	c->cmsg_len = CMSG_LEN(size);
 	memcpy(CMSG_DATA(c), value, size);
+	header->msg_controllen += CMSG_SPACE(size);
 }
 
-/* Sends the next `n` packets; flow i comes from 127.1.0.0 + i.
+/* Sends the next `n` packets; the flows, from 127.1.0.0 on, take turns, `row` packets each.
  *
- * Those of a single flow go in one piece, which the kernel cuts up before it queues them (UDP_SEGMENT in
+ * Those of one row go in one piece, which the kernel cuts up before it queues them (UDP_SEGMENT in
  * udp(7)): sent one by one, even by sendmmsg, they cost more than what is measured, and the sender is the limit.
  */
 static void send_some(int fd, int64_t n, int64_t total)
 {
-	static char bytes[BATCH * 65536], control[BATCH][CMSG_SPACE(sizeof(struct in_pktinfo))];
+	static char bytes[BATCH * 65536], control[BATCH][CMSG_SPACE(sizeof(struct in_pktinfo)) + CMSG_SPACE(2)];
 	static struct iovec part[BATCH];
 	static struct mmsghdr message[BATCH];
-	int64_t size = length - HEADERS, most = flows > 1 ? BATCH : 65507 / size;
+	uint16_t size = length - HEADERS;
+	int64_t at = now(), most = MOST_BYTES / size, next = 0;
+	int pieces = 0;
 	if (n > BATCH)
 		n = BATCH;
-	if (n > most)
-		n = most;
 	if (n > total - sent)
 		n = total - sent;
-	int64_t at = now();
-	int messages = flows > 1 ? n : 1;
-	for (int i = 0; i < n; i++)
+	for (int64_t i = 0; i < n; i++)
 		memcpy(bytes + i * size, &(struct mark){sent + i, at}, sizeof(struct mark));
-	for (int i = 0; i < messages; i++) {
-		struct msghdr *header = &message[i].msg_hdr;
-		part[i] = (struct iovec){bytes + i * size, n / messages * size};
-		*header = (struct msghdr){.msg_iov = &part[i], .msg_iovlen = 1};
-		struct in_pktinfo info = {.ipi_spec_dst.s_addr = htonl(0x7f010000 + (sent + i) % flows)};
-		uint16_t segment = size;
+	while (next < n) {
+		int64_t many = row - (sent + next) % row;
+		if (many > n - next)
+			many = n - next;
+		if (many > most)
+			many = most;
+		struct msghdr *header = &message[pieces].msg_hdr;
+		part[pieces] = (struct iovec){bytes + next * size, many * size};
+		*header = (struct msghdr){.msg_iov = &part[pieces], .msg_iovlen = 1, .msg_control = control[pieces]};
+		struct in_pktinfo info = {.ipi_spec_dst.s_addr = htonl(0x7f010000 + (sent + next) / row % flows)};
 		if (flows > 1)
-			attach(header, control[i], IPPROTO_IP, IP_PKTINFO, &info, sizeof info);
-		else if (n > 1)
-			attach(header, control[i], IPPROTO_UDP, UDP_SEGMENT, &segment, sizeof segment);
+			attach(header, IPPROTO_IP, IP_PKTINFO, &info, sizeof info);
+		if (many > 1)
+			attach(header, IPPROTO_UDP, UDP_SEGMENT, &size, sizeof size);
+		next += many;
+		pieces++;
 	}
-	int done = sendmmsg(fd, message, messages, 0);
+	int done = sendmmsg(fd, message, pieces, 0);
 	if (done < 0)
 		err(1, "sendmmsg");
-	sent += done * (n / messages);
+	for (int i = 0; i < done; i++)
+		sent += part[i].iov_len / size;
 }
 
 /* Receives all that is there. */
@@ -156,17 +162,18 @@ static int64_t sorted(int64_t *into, int64_t from, int64_t to)
 
 int main(int argc, char **argv)
 {
-	for (int c; (c = getopt(argc, argv, "r:l:f:t:w:p:d:g:s")) != -1;) switch (c) {
+	for (int c; (c = getopt(argc, argv, "r:l:f:n:t:w:p:d:g:s")) != -1;) switch (c) {
 		case 'r': rate = atoll(optarg); break;      /* packets/s; 0: as many as go */
 		case 'l': length = atoll(optarg); break;    /* bytes of an IP packet */
 		case 'f': flows = atoll(optarg); break;
+		case 'n': row = atoll(optarg); break;       /* packets of a flow before the next one's */
 		case 't': seconds = atof(optarg); break;
 		case 'w': window = atoll(optarg); break;    /* most packets on the way at once */
 		case 'p': port = atoll(optarg); break;
 		case 'd': drain_every = atoll(optarg); break; /* ns between receipts while sending */
 		case 'g': patience = atoll(optarg); break;  /* ns without a receipt, at the end, that mean loss */
 		case 's': polite = 1; break;
-		default: errx(2, "usage: load -r RATE -l BYTES -f FLOWS -t SECONDS [-w WINDOW] [-p PORT] [-d NS] [-g NS] [-s]");
+		default: errx(2, "usage: load -r RATE -l BYTES -f FLOWS [-n ROW] -t SECONDS [-w WINDOW] [-p PORT] [-d NS] [-g NS] [-s]");
 	}
 	if (length < HEADERS + (int64_t)sizeof(struct mark) || length > 65535)
 		errx(2, "a packet has 44 to 65535 bytes");

@@ -31,8 +31,6 @@ TURN: Final = 2 * ms
 """The longest that other tasks of this process have to wait."""
 FEW: Final = 64
 """Packets that go on so few at once cost less if the next ones join them."""
-FREQUENT: Final = 25 * us
-"""They do so where they go on so shortly after each other, on average."""
 BLUR: Final = 100 * us
 """A packet that comes while others are taken counts as arriving so much later at most, even if the engine is halted."""
 PAUSE: Final = 100 * us
@@ -136,7 +134,7 @@ class Engine:
                 return True
             if is_full:
                 continue
-            if waiting.gathers and self.is_busy(len(verdicts), now):
+            if self.is_busy(len(verdicts), now):
                 waiting.gather(deadline, now)
             elif deadline is None or deadline - now > waiting.lead:
                 woken = waiting.sleep(deadline, begin + TURN, all_held=not verdicts)
@@ -145,7 +143,7 @@ class Engine:
                 if woken == "deadline" and deadline is not None:
                     waiting.woken(deadline - AHEAD - clock())
                     self.meet(deadline)
-            elif waiting.gathers and deadline - self._answered < FREQUENT:
+            elif waiting.frequent and deadline - self._answered < waiting.frequent:
                 waiting.gather(deadline, now)
             elif deadline > now:
                 self.meet(deadline)
@@ -155,7 +153,7 @@ class Engine:
         if not answers:
             return False
         before, self._answered = self._answered, now
-        return answers < FEW and now - before < answers * FREQUENT
+        return answers < FEW and now - before < answers * self._waiting.frequent
 
     def meet(self, deadline: int) -> None:
         """Decide just before the deadline, so that when it comes only the verdicts are left to be written."""

@@ -17,7 +17,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from ctypes import c_int, c_short, c_ulong
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from shaper.live.alarm import SECOND, Alarm, TimeSpec
 from shaper.live.libc import prctl
@@ -29,15 +29,31 @@ Timing = Literal["precise", "balanced", "thrifty"]
 Reason = Literal["packets", "deadline"]
 """What ended a sleep."""
 
+
+class Gathering(NamedTuple):
+    """How packets that go on in quick succession are kept together, so that there are fewer turns, with more to do.
+
+    Attributes:
+        frequent: they go on so shortly after each other, on average, in ns.
+        longest: then the next may gather for so long, in ns.
+        missed: a deadline is missed by so much for that, at most, in ns.
+    """
+
+    frequent: int
+    longest: int
+    missed: int
+
+
+GATHERING: dict[Timing, Gathering] = {
+    "precise": Gathering(0, 0, 0),
+    "balanced": Gathering(25 * us, 60 * us, 30 * us),
+    "thrifty": Gathering(100 * us, 100 * us, 100 * us),
+}
 LONGEST_LEAD = 120 * us
 ROUND = 300 * us
 """How long before a deadline trio's way round is to begin, so that the rest of the time can be waited for in ppoll."""
 SPARE = 5 * us
 """How much earlier than waking up takes a balanced sleeper is woken."""
-GATHER = 60 * us
-"""When packets go on in quick succession, the next may gather for so long: fewer turns, each with more to do."""
-MISSED = 30 * us
-"""A deadline is missed by so much, at most, for that."""
 DEAF = 100 * us
 """So close to a deadline, packets may wait for it to be taken when those before them were all held."""
 PR_SET_TIMERSLACK = 29
@@ -74,14 +90,15 @@ class Waiting:
 
     Attributes:
         lead: how long before a deadline a sleeper is woken, in ns.
-        gathers: CPU time is saved where that makes packets late by some ten us only.
+        frequent: see `Gathering`; 0 if packets are never to gather.
     """
 
     def __init__(self, sockets: Sequence[int], timing: Timing) -> None:
         self.lead = 0 if timing == "thrifty" else LONGEST_LEAD
         self._round = 0 if timing == "thrifty" else ROUND
         self._adapts = timing == "balanced"
-        self.gathers = timing != "precise"
+        self._gathering = GATHERING[timing]
+        self.frequent = self._gathering.frequent
         self._timeout = TimeSpec()
         self._watched = c_ulong()
         self._all = len(sockets)
@@ -115,14 +132,15 @@ class Waiting:
             wakes, reason = deadline - self.lead, "deadline"
         elif deadline is not None:
             wakes = min(until, deadline - self._round)
-        is_deaf = reason == "deadline" and all_held and self.gathers and wakes - now < DEAF
+        is_deaf = reason == "deadline" and all_held and self.frequent > 0 and wakes - now < DEAF
         if self._sleep(wakes - now, for_packets=not is_deaf):
             return "packets"
         return reason
 
     def gather(self, deadline: int | None, now: int) -> None:
         """Let packets come, and time go on, for a moment."""
-        duration = GATHER if deadline is None else min(max(deadline - now, MISSED), GATHER)
+        _, longest, missed = self._gathering
+        duration = longest if deadline is None else min(max(deadline - now, missed), longest)
         self._sleep(duration, for_packets=False)
 
     def _sleep(self, duration: int, *, for_packets: bool) -> bool:
