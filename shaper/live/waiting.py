@@ -24,7 +24,11 @@ from shaper.live.libc import prctl
 from shaper.units import us
 
 Timing = Literal["precise", "balanced", "thrifty"]
-"""How much CPU time punctuality is worth: the longest lead always; as long a one as waking up lately took; none."""
+"""How much CPU time punctuality is worth.
+
+Precise: the longest lead always, and nothing gathers. Balanced: as long a lead as waking up lately took. Thrifty: no lead.
+See `Waiting` and `Gathering`.
+"""
 
 Reason = Literal["packets", "deadline"]
 """What ended a sleep."""
