@@ -26,7 +26,7 @@ from shaper.units import us
 Timing = Literal["precise", "balanced", "thrifty"]
 """How much CPU time punctuality is worth.
 
-Precise: the longest lead always, and nothing gathers. Balanced: as long a lead as waking up lately took. Thrifty: no lead.
+Precise: the longest lead always, and nothing gathers. Balanced: as long a lead as waking up lately took. Thrifty: none.
 See `Waiting` and `Gathering`.
 """
 
