@@ -35,7 +35,6 @@ IN_TARGETS = {
 class Condition(NamedTuple):
     length: int
     flows: int
-    row: int = ROW
 
     def __str__(self) -> str:
         return f"{self.length} bytes, {self.flows} flow{'s'[: self.flows > 1]}"
@@ -125,7 +124,7 @@ def warm(subject: Subject) -> Iterator[Trial]:
 def estimate(trial: Trial, condition: Condition) -> float:
     """As fast as it goes with a bounded number of packets on the way: overflows nothing."""
     window = 2048 + trial.subject.hold * 400_000 // SECOND
-    return trial.load(seconds=SEARCH, window=window, patience=5 * SECOND, **condition._asdict()).rate
+    return trial.load(seconds=SEARCH, window=window, patience=5 * SECOND, row=ROW, **condition._asdict()).rate
 
 
 class Run(NamedTuple):
@@ -177,7 +176,7 @@ def run(trial: Trial, condition: Condition, rate: float, seconds: float) -> Run:
     """
     if rate < LEAST:
         raise BenchError(f"can't keep up with {LEAST} packets/s, {condition}")
-    result, cost = trial.load_and_cost(rate=rate, seconds=seconds, **condition._asdict())
+    result, cost = trial.load_and_cost(rate=rate, seconds=seconds, row=ROW, **condition._asdict())
     return Run(keeps_up(trial.subject, result), result.sent / result.seconds, cost)
 
 
