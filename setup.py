@@ -10,8 +10,10 @@ import sys
 from setuptools import Extension, setup
 
 MODULES = (
-    "agenda", "connections", "core", "header", "packet", "pipeline", "seat", "segment", "verdict",
-    "live/answers", "live/engine", "live/lateness", "live/layout", "live/netlink", "live/queue",
+    "wire/header", "wire/packet", "wire/segment",
+    "core/agenda", "core/connections", "core/core", "core/instances", "core/pipeline", "core/verdict",
+    "live/engine", "live/lateness", "live/nfqueue/answers", "live/nfqueue/layout", "live/nfqueue/netlink",
+    "live/nfqueue/queue",
 )  # fmt: skip
 # pip runs this several times; what it asks for before the build has no modules in it.
 IS_WANTED = "bdist_wheel" in sys.argv and os.environ.get("SHAPER_COMPILED") != "0"

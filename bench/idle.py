@@ -4,10 +4,10 @@ import tracemalloc
 from struct import pack
 
 from bench.plan import Found
-from shaper.connections import IDLE
-from shaper.core import Core
-from shaper.load import load
-from shaper.packet import Packet
+from shaper.core.connections import IDLE
+from shaper.core.core import Core
+from shaper.spec.load import load
+from shaper.wire.packet import Packet
 
 FLOWS = 20_000
 WAVES = 5

@@ -9,11 +9,11 @@ import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from shaper import Policy, Script, Stream
-from shaper.core import Core
-from shaper.header import read_tcp
-from shaper.load import builtin_names, load
-from shaper.packet import Packet
+from shaper.core.core import Core
+from shaper.spec.load import builtin_names, load
 from shaper.units import us
+from shaper.wire.header import read_tcp
+from shaper.wire.packet import Packet
 
 PACKETS = 1000
 BATCH = 16

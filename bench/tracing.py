@@ -65,7 +65,7 @@ ANALYSE = """
 import json, resource, sys, time
 from pathlib import Path
 from shaper.trace.report import report
-from shaper.trace.source import read_trace
+from shaper.trace.read.source import read_trace
 begin, cpu = time.monotonic(), time.process_time()
 found = report(read_trace(Path(sys.argv[1])))
 print(json.dumps({

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from shaper.load import builtin_names, split_spec
-from shaper.options import Option
+from shaper.policy.options import Option
 from shaper.report.manual import Entry, entry_of
+from shaper.spec.load import builtin_names, split_spec
 from shaper.timeline import draw, stories_of
 
 HERE = Path(__file__).parent

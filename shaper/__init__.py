@@ -12,13 +12,11 @@ class DropThird(Policy):
             return Drop(packet)
 """
 
-from shaper.action import Action, Drop, Hold, Send, Wake
-from shaper.chance import UNIFORM, Chance, Distribution, Shape
-from shaper.craft import reset_receiver, reset_sender, tcp_options, too_big
-from shaper.packet import Flow, Packet, TruncatedPacket
-from shaper.policy import Answer, Classes, Policy
-from shaper.script import Script, Stream
-from shaper.signal import Signal
+from shaper.policy.action import Action, Drop, Hold, Send, Wake
+from shaper.policy.base import Answer, Classes, Policy
+from shaper.policy.chance import UNIFORM, Chance, Distribution, Shape
+from shaper.policy.script import Script, Stream
+from shaper.policy.signal import Signal
 from shaper.units import (
     Bound,
     Count,
@@ -36,6 +34,8 @@ from shaper.units import (
     s,
     us,
 )
+from shaper.wire.craft import reset_receiver, reset_sender, tcp_options, too_big
+from shaper.wire.packet import Flow, Packet, TruncatedPacket
 
 __all__ = [
     "UNIFORM",

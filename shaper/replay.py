@@ -6,10 +6,10 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 
 from shaper.capture import CaptureError
-from shaper.core import Core
-from shaper.packet import Packet
-from shaper.signal import Given
-from shaper.verdict import Verdict
+from shaper.core.core import Core
+from shaper.core.verdict import Verdict
+from shaper.policy.signal import Given
+from shaper.wire.packet import Packet
 
 
 def replay(packets: Iterable[Packet], core: Core, signals: Iterable[Given] = ()) -> Iterator[Verdict]:

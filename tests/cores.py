@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from shaper import Answer, Hold, Packet, Policy, Send, Wake, ms
-from shaper.core import Core
+from shaper.core.core import Core
 from shaper.timeline.look import Ends, Look, bytes_of
 
 ENDS = Ends("192.0.2.1", 40000, "192.0.2.9", 80)

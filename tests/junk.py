@@ -6,8 +6,8 @@ from collections.abc import Callable
 from random import Random
 from struct import pack, pack_into
 
-from shaper.header import ACK, SYN
 from shaper.timeline.look import Ends, Look, bytes_of
+from shaper.wire.header import ACK, SYN
 
 V4, V6 = ("127.0.0.1", "127.0.0.2"), ("::1", "::1")
 # Hop-by-hop, routing, fragment, ESP, authentication, none, destination, mobility, HIP, shim6 (IANA's list).

@@ -3,9 +3,9 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shaper.agenda import Agenda
-from shaper.policy import Policy
-from shaper.seat import Seat
+from shaper.core.agenda import Agenda
+from shaper.core.instances import Seat
+from shaper.policy.base import Policy
 
 SEAT = Seat(Policy(), "x", 0)
 plans = st.lists(st.tuples(st.integers(0, 20), st.booleans()))

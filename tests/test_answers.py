@@ -5,10 +5,10 @@ from struct import Struct
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shaper.live import netlink
-from shaper.live.answers import Answers
-from shaper.packet import Packet
-from shaper.verdict import Verdict
+from shaper.core.verdict import Verdict
+from shaper.live.nfqueue import netlink
+from shaper.live.nfqueue.answers import Answers
+from shaper.wire.packet import Packet
 
 QUEUE = 7
 message = Struct("=IHHIIBB").unpack_from  # length, type, …, address family, version

@@ -3,8 +3,8 @@
 import pytest
 
 from shaper.errors import ShaperError, UsageError
-from shaper.live import bpf
-from shaper.live.bpf import bytecode
+from shaper.live.rules import bpf
+from shaper.live.rules.bpf import bytecode
 
 
 def test_a_filter_becomes_what_iptables_takes() -> None:

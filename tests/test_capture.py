@@ -11,15 +11,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shaper.action import Drop, Send
 from shaper.capture import CaptureError, CaptureWriter, read_capture
 from shaper.capture.frames import read_frames
 from shaper.capture.link import LINKS
-from shaper.core import Core
-from shaper.packet import Packet
-from shaper.policy import Answer, Policy
+from shaper.core.core import Core
+from shaper.core.verdict import Verdict
+from shaper.policy.action import Drop, Send
+from shaper.policy.base import Answer, Policy
 from shaper.units import ms
-from shaper.verdict import Verdict
+from shaper.wire.packet import Packet
 from tests.captures import EPOCH, UDP, UDP6, pcap
 
 

@@ -7,7 +7,7 @@ from statistics import correlation, fmean, pstdev, variance
 import pytest
 
 from shaper import UNIFORM, Chance, ms
-from shaper.chance import TABLES, parse_distribution, read_distribution
+from shaper.policy.chance import TABLES, parse_distribution, read_distribution
 
 # From iproute2's generated tables: how many entries, their sum, some of them.
 KNOWN = {

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from scapy.layers import inet, inet6
 from scapy.packet import Raw
 
-from shaper.checksum import checksum, put_right
-from shaper.packet import Packet, TruncatedPacket
+from shaper.wire.checksum import checksum, put_right
+from shaper.wire.packet import Packet, TruncatedPacket
 
 # scapy leaves this without types.
 fragment: Any = inet.fragment

@@ -12,7 +12,7 @@ import pytest
 
 from shaper import cli
 from shaper.cli import main, with_bare_json
-from shaper.load import builtin_names
+from shaper.spec.load import builtin_names
 from tests.captures import EPOCH, UDP, pcap
 from tests.commands import COMMANDS
 from tests.schema import schema

@@ -2,12 +2,12 @@
 
 import pytest
 
-from shaper import connections
-from shaper.connections import IDLE, LOOKS, Connections, Track
-from shaper.header import ACK, FIN, RST, SYN
-from shaper.packet import Packet
+from shaper.core import connections
+from shaper.core.connections import IDLE, LOOKS, Connections, Track
 from shaper.timeline.look import Ends, Look, bytes_of
 from shaper.units import s
+from shaper.wire.header import ACK, FIN, RST, SYN
+from shaper.wire.packet import Packet
 
 HERE = Ends("192.0.2.1", 40000, "192.0.2.9", 80)
 AGAIN = Ends("192.0.2.1", 40001, "192.0.2.9", 80)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from shaper import Drop, Policy, ms
-from shaper.core import Core
-from shaper.seating import stage_names
+from shaper.core.core import Core
+from shaper.core.seating import stage_names
 from tests.cores import ENDS, Keeps, answering, late, run, udp
 
 
@@ -19,7 +19,7 @@ def test_packets_say_who_held_them_and_who_dropped_them() -> None:
 
 
 def test_stages_of_one_policy_are_numbered() -> None:
-    assert stage_names([Policy(), Keeps(), Policy(), Policy()]) == ("policy", "cores", "policy#2", "policy#3")
+    assert stage_names([Policy(), Keeps(), Policy(), Policy()]) == ("base", "cores", "base#2", "base#3")
 
 
 def test_a_pipeline_of_header_readers_needs_no_whole_packets() -> None:

@@ -5,9 +5,9 @@ from scapy.layers.inet import ICMP, IP, TCP
 from scapy.layers.inet6 import ICMPv6PacketTooBig, IPv6
 
 from shaper import Packet, reset_receiver, reset_sender, tcp_options, too_big
-from shaper.header import ACK, FIN, PSH, RST, SYN
-from shaper.load import load
+from shaper.spec.load import load
 from shaper.timeline.look import Ends, Look, bytes_of
+from shaper.wire.header import ACK, FIN, PSH, RST, SYN
 from tests.test_policies import play
 
 V4 = Ends("192.0.2.1", 40000, "192.0.2.9", 80)

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from shaper.check.examine import examine, traffic
 from shaper.cli import main
-from shaper.examine import examine, traffic
-from shaper.load import builtin_names
+from shaper.spec.load import builtin_names
 
 
 def write(folder: Path, body: str, doc: str = "") -> str:

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from shaper import Answer, Drop, Hold, Packet, Policy, Send, Wake, ms
-from shaper.core import Core
-from shaper.failure import PoliciesFailed
+from shaper.core.core import Core
+from shaper.core.failure import PoliciesFailed
 from shaper.timeline.look import Ends
 from tests import cores
 from tests.cores import ENDS, HALF, NOTHING, Keeps, answering, run, udp

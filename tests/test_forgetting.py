@@ -2,8 +2,9 @@
 
 import pytest
 
-from shaper import Answer, Hold, Packet, Policy, Send, Wake, connections, ms
-from shaper.core import Core
+from shaper import Answer, Hold, Packet, Policy, Send, Wake, ms
+from shaper.core import connections
+from shaper.core.core import Core
 from tests.cores import ENDS, run, udp
 
 

@@ -10,8 +10,8 @@ import time
 # Watches this process, with a watchdog of 400 ms, and prints why it has to be rescued.
 WATCH = """
 import os, socket, sys
-from shaper.live.owner import Owner
-from shaper.live.rescue import Charge, watch
+from shaper.live.rules.owner import Owner
+from shaper.live.guardian.rescue import Charge, watch
 beats = socket.socket(fileno=int(sys.argv[1]))
 print(watch(beats, Charge(0, Owner.here(1), {}, 400_000_000, os.getppid())))
 """

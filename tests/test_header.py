@@ -10,8 +10,8 @@ from scapy.layers import inet, inet6
 from scapy.packet import Packet as Layers
 from scapy.packet import Raw
 
-from shaper.header import ACK, PSH, SYN, TCP, UDP, flow_key, read_ip, read_ports, read_tcp
-from shaper.packet import Flow, Packet
+from shaper.wire.header import ACK, PSH, SYN, TCP, UDP, flow_key, read_ip, read_ports, read_tcp
+from shaper.wire.packet import Flow, Packet
 
 V4: dict[str, Any] = {"src": "192.0.2.1", "dst": "192.0.2.9"}
 V6: dict[str, Any] = {"src": "2001:db8::1", "dst": "2001:db8::9"}

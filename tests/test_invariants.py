@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shaper import Answer, Drop, Hold, Limit, Packet, Policy, Send, TruncatedPacket, Wake, ms
-from shaper.core import Core
-from shaper.segment import CLASSES
-from shaper.verdict import Verdict
+from shaper.core.core import Core
+from shaper.core.verdict import Verdict
+from shaper.wire.segment import CLASSES
 from tests.traffic import anew, traffic
 
 MAX_HOLD = 60 * ms

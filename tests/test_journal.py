@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shaper.core import Core
+from shaper.core.core import Core
+from shaper.core.verdict import Fate, Verdict
 from shaper.journal import Clocks, Held, Journal, JournalError, Record, read_journal
-from shaper.packet import Packet
-from shaper.policy import Policy
+from shaper.policy.base import Policy
 from shaper.units import ms
-from shaper.verdict import Fate, Verdict
+from shaper.wire.packet import Packet
 from tests.schema import schema
 
 SYN = bytes.fromhex("4500002800010000400600007f0000017f0000019c40223d000003e8000000005002200000000000")

@@ -8,14 +8,14 @@ from random import Random
 
 import pytest
 
-from shaper.connections import Connections
-from shaper.core import Core
-from shaper.header import read_ip
-from shaper.load import load
-from shaper.packet import Packet
-from shaper.segment import CLASSES
+from shaper.core.connections import Connections
+from shaper.core.core import Core
+from shaper.spec.load import load
 from shaper.timeline.look import look_at
 from shaper.units import us
+from shaper.wire.header import read_ip
+from shaper.wire.packet import Packet
+from shaper.wire.segment import CLASSES
 from tests.junk import KINDS, junk
 
 PIPELINE = ("delay:1ms", "spread_burst:gap=1us", "hold_acks", "reorder:25%")

@@ -8,7 +8,7 @@ import pytest
 
 from shaper import Limit, Policy, ms
 from shaper.errors import UsageError
-from shaper.load import LoadError, builtin_names, find, load, split_options, split_spec
+from shaper.spec.load import LoadError, builtin_names, find, load, split_options, split_spec
 
 DROP_THIRD = """
 from shaper import Drop, Policy

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shaper.live.losses import Losses
+from shaper.live.nfqueue.losses import Losses
 
 
 class World:

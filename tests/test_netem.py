@@ -13,9 +13,9 @@ from statistics import fmean, pstdev
 import pytest
 
 from shaper import Packet, ms, s
-from shaper.load import load
+from shaper.core.verdict import Verdict
+from shaper.spec.load import load
 from shaper.timeline.look import Ends, Look, bytes_of
-from shaper.verdict import Verdict
 from tests.test_policies import play
 
 N = 100_000

@@ -3,8 +3,8 @@
 import pytest
 
 from shaper.cli import main
-from shaper.load import load_pipeline
-from shaper.netem import NetemError, expand, translate
+from shaper.spec.load import load_pipeline
+from shaper.spec.netem import NetemError, expand, translate
 from shaper.timeline import check, parse
 
 LINES = {

@@ -5,10 +5,10 @@ from typing import Any, ClassVar, Literal
 import pytest
 
 from shaper import Duration, Limit, Policy, Rate, Share, Size, ms
-from shaper.load import builtin_names, find
-from shaper.options import options_of
-from shaper.policy import format_classes, parse_classes
-from shaper.segment import CLASSES
+from shaper.policy.base import format_classes, parse_classes
+from shaper.policy.options import options_of
+from shaper.spec.load import builtin_names, find
+from shaper.wire.segment import CLASSES
 
 
 class Base(Policy):

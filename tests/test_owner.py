@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from shaper.live.owner import Owner
+from shaper.live.rules.owner import Owner
 
 
 def test_the_name_on_a_rule_is_read_back() -> None:
@@ -46,6 +46,6 @@ def test_a_process_of_another_pid_namespace_can_not_be_told() -> None:
 
 
 def test_a_name_with_spaces_and_brackets() -> None:
-    program = "open('/proc/self/comm', 'w').write('a) Z (b 1 2'); from shaper.live.owner import Owner; "
+    program = "open('/proc/self/comm', 'w').write('a) Z (b 1 2'); from shaper.live.rules.owner import Owner; "
     program += "assert Owner.here(1).start > 0; assert Owner.here(1).alive()"
     subprocess.run([sys.executable, "-c", program], check=True)

@@ -12,11 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shaper import Duration, Packet, Policy, ms
-from shaper.core import Core
-from shaper.header import ACK, SYN
-from shaper.load import builtin_names, find, load
-from shaper.options import Option, options_of
-from shaper.verdict import Verdict
+from shaper.core.core import Core
+from shaper.core.verdict import Verdict
+from shaper.policy.options import Option, options_of
+from shaper.spec.load import builtin_names, find, load
+from shaper.wire.header import ACK, SYN
 from tests.traffic import anew, openings, traffic
 
 STORIES = Path(__file__).parent / "timelines"

@@ -2,14 +2,14 @@
 
 import pytest
 
-from shaper.core import Core
-from shaper.header import ACK, SYN
-from shaper.load import load
-from shaper.packet import Packet
+from shaper.core.core import Core
+from shaper.spec.load import load
 from shaper.timeline import parse
 from shaper.timeline.look import Ends, Look, bytes_of
 from shaper.timeline.run import run
 from shaper.units import s
+from shaper.wire.header import ACK, SYN
+from shaper.wire.packet import Packet
 
 
 @pytest.mark.parametrize(

@@ -11,13 +11,13 @@ import pytest
 
 from shaper import Packet, ms, s, us
 from shaper.cli import main
-from shaper.core import Core
-from shaper.live import rules
-from shaper.load import load_pipeline
-from shaper.profiles import ProfileError, find, names, read
-from shaper.profiles.toml import CHOICES
+from shaper.core.core import Core
+from shaper.core.verdict import Verdict
+from shaper.live.rules import rules
+from shaper.spec.load import load_pipeline
+from shaper.spec.profiles import ProfileError, find, names, read
+from shaper.spec.profiles.toml import CHOICES
 from shaper.timeline.look import Ends, Look, bytes_of
-from shaper.verdict import Verdict
 from tests.captures import EPOCH, UDP, pcap
 from tests.schema import schema
 

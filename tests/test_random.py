@@ -3,9 +3,9 @@
 from collections.abc import Iterable
 
 from shaper import Answer, Drop, Packet, Policy
-from shaper.core import Core
-from shaper.header import ACK, SYN
+from shaper.core.core import Core
 from shaper.timeline.look import Ends, Look, bytes_of
+from shaper.wire.header import ACK, SYN
 
 
 class Coin(Policy):

@@ -7,16 +7,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shaper.action import Send, Wake
 from shaper.capture import CaptureWriter, read_capture
 from shaper.cli import main
-from shaper.core import Core
+from shaper.core.core import Core
 from shaper.journal import read_journal
-from shaper.load import load
-from shaper.packet import Packet
-from shaper.policy import Policy
+from shaper.policy.action import Send, Wake
+from shaper.policy.base import Policy
 from shaper.replay import replay
+from shaper.spec.load import load
 from shaper.units import ms, s
+from shaper.wire.packet import Packet
 from tests.captures import EPOCH, UDP, pcap, udp_from
 from tests.schema import schema
 

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from shaper.live import rescue
-from shaper.live.owner import Owner
-from shaper.live.rescue import BEAT, GOODBYE, Charge, Scheduled, watch
+from shaper.live.guardian import rescue
+from shaper.live.guardian.rescue import BEAT, GOODBYE, Charge, Scheduled, watch
+from shaper.live.rules.owner import Owner
 from shaper.units import ms
 
 WATCHDOG = 20 * ms

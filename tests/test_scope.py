@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from shaper import Answer, Drop, Limit, Packet, Policy, ms
-from shaper.core import Core
-from shaper.header import ACK, SYN
+from shaper.core.core import Core
 from shaper.timeline.look import Ends, Look, bytes_of
+from shaper.wire.header import ACK, SYN
 from tests.cores import ENDS, answering, late, run, udp
 
 

@@ -5,8 +5,8 @@ import struct
 import pytest
 
 from shaper import Duration, Packet, Script, Stream, ms
-from shaper.core import Core
-from shaper.verdict import Verdict
+from shaper.core.core import Core
+from shaper.core.verdict import Verdict
 
 
 class Spread(Script):

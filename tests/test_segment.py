@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shaper.connections import Connections
-from shaper.header import ACK, CWR, ECE, FIN, PSH, RST, SYN, TCPHeader
-from shaper.packet import Packet
-from shaper.segment import CLASSES, WRAP, Sender
+from shaper.core.connections import Connections
+from shaper.wire.header import ACK, CWR, ECE, FIN, PSH, RST, SYN, TCPHeader
+from shaper.wire.packet import Packet
+from shaper.wire.segment import CLASSES, WRAP, Sender
 from tests.traffic import traffic
 
 FLAGS = {"S": SYN, "A": ACK, "P": PSH, "F": FIN, "R": RST, "E": ECE, "C": CWR}

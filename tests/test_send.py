@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from shaper import Answer, Drop, Hold, Packet, Policy, Send, Wake, ms
-from shaper.core import Core
+from shaper.core.core import Core
 from shaper.timeline.look import bytes_of
 from tests.cores import ENDS, UDP, Keeps, answering, run, udp
 

@@ -10,13 +10,13 @@ from hypothesis import given
 from shaper import Answer, Flow, Hold, Packet, Policy, Send, Signal, Wake, ms
 from shaper.capture import CaptureWriter
 from shaper.cli import main
-from shaper.core import Core
-from shaper.header import ACK, PSH, flow_key
+from shaper.core.core import Core
 from shaper.journal import Clocks, Journal, read_journal, read_signals
-from shaper.load import load
+from shaper.policy.signal import Given
 from shaper.replay import replay
-from shaper.signal import Given
+from shaper.spec.load import load
 from shaper.timeline.look import Ends, Look, bytes_of
+from shaper.wire.header import ACK, PSH, flow_key
 from tests.cores import ENDS, run, udp
 from tests.schema import schema
 from tests.traffic import raws

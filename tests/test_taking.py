@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
-from shaper.live.datagrams import Datagrams
-from shaper.live.layout import NFQNL_MSG_PACKET, NO_PACKET, Layout, learn
+from shaper.linux.recvmmsg import Datagrams
+from shaper.live.nfqueue.layout import NFQNL_MSG_PACKET, NO_PACKET, Layout, learn
 from shaper.live.waiting import GATHERING, Timing, Waiting
 from shaper.units import ms, us
 

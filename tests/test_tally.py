@@ -2,12 +2,12 @@
 
 import json
 
-from shaper.failure import Failure, Failures
+from shaper.core.failure import Failure, Failures
+from shaper.core.verdict import Verdict
 from shaper.live.lateness import MOST, Holds
 from shaper.live.summary import Summary
-from shaper.live.tally import Tally, come, joined, tally
-from shaper.packet import Packet
-from shaper.verdict import Verdict
+from shaper.live.workers.tally import Tally, come, joined, tally
+from shaper.wire.packet import Packet
 
 
 def held(*holds: int) -> Holds:

@@ -4,12 +4,12 @@ import pytest
 from hypothesis import assume, given, settings
 
 from shaper import Packet, Policy, Send, ms
-from shaper.header import ACK, RST
-from shaper.load import LoadError, load
+from shaper.spec.load import LoadError, load
 from shaper.timeline import Story, StoryError, check, draw, parse, run, stories_of, write
 from shaper.timeline.look import Ends, Look, bytes_of, ends_of, look_at
 from shaper.timeline.story import offset
 from shaper.timeline.talk import Talk
+from shaper.wire.header import ACK, RST
 from tests.test_policies import play
 from tests.traffic import anew, traffic
 

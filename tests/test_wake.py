@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from shaper import Answer, Hold, Packet, Policy, Send, Wake, agenda, ms
-from shaper.core import Core
-from shaper.seat import WAKES_IN_A_ROW
+from shaper import Answer, Hold, Packet, Policy, Send, Wake, ms
+from shaper.core import agenda
+from shaper.core.core import Core
+from shaper.core.instances import WAKES_IN_A_ROW
 from shaper.timeline.look import bytes_of
 from tests.cores import ENDS, UDP, Keeps, answering, run, udp
 

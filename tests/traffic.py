@@ -6,10 +6,10 @@ from random import Random
 
 from hypothesis import strategies as st
 
-from shaper.header import ACK, FIN, PSH, RST, SYN
-from shaper.packet import Packet
 from shaper.timeline.look import Ends, Look, bytes_of
 from shaper.units import ms
+from shaper.wire.header import ACK, FIN, PSH, RST, SYN
+from shaper.wire.packet import Packet
 
 FLAGS = (ACK, ACK, ACK, ACK | PSH, SYN, SYN | ACK, FIN | ACK, RST, RST | ACK, 0)
 ADDRESSES = (("192.0.2.1", "192.0.2.9"), ("2001:db8::1", "2001:db8::9"))

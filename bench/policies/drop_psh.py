@@ -1,7 +1,7 @@
 """Drops the first TCP segment with PSH set; everything else goes on."""
 
 from shaper import Drop, Policy
-from shaper.header import PSH
+from shaper.wire.header import PSH
 
 
 class DropPsh(Policy):

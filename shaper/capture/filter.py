@@ -13,7 +13,7 @@ from shaper.capture.frames import CaptureError, read_frames
 from shaper.capture.read import ARRIVED, read_capture, read_packets
 from shaper.capture.write import CaptureWriter
 from shaper.errors import ShaperError, UsageError
-from shaper.packet import Packet
+from shaper.wire.packet import Packet
 
 
 def read_filtered(path: Path, expression: str) -> Iterator[Packet]:

@@ -8,8 +8,8 @@ from typing import IO
 
 from shaper.capture.frames import CaptureError, read_frames
 from shaper.capture.link import LINKS
-from shaper.header import read_ip
-from shaper.packet import Packet
+from shaper.wire.header import read_ip
+from shaper.wire.packet import Packet
 
 ARRIVED = "arrived"
 """The interface of a capture of shaper's own on which packets came; see `CaptureWriter`."""

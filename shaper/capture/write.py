@@ -7,8 +7,8 @@ from pathlib import Path
 from struct import Struct
 from typing import Self
 
-from shaper.packet import Packet
-from shaper.verdict import Verdict
+from shaper.core.verdict import Verdict
+from shaper.wire.packet import Packet
 
 RAW_IP, LOOPBACK = 101, 0
 """Link types. libpcap 1.10 refuses a file with several interfaces of raw IP: it takes 101, which it calls 12 within,

@@ -85,7 +85,7 @@ def print_version(wanted: bool) -> None:
         from importlib.metadata import version
         from importlib.util import find_spec
 
-        core = find_spec("shaper.core")
+        core = find_spec("shaper.core.core")
         is_compiled = core is not None and not str(core.origin).endswith(".py")
         print(f"shaper {version('shaper')}{', its core compiled' if is_compiled else ''}")
         raise typer.Exit

@@ -24,7 +24,7 @@ def check(
     Reports packets it forgets, fates that differ between two runs with one seed, and uses
     of clock, chance or I/O in its file. The exit status is 1 if there is anything to mend.
     """
-    from shaper.examine import examine
+    from shaper.check.examine import examine
     from shaper.report.output import console, write_json
 
     found = examine(policy, packets)

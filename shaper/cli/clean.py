@@ -12,8 +12,8 @@ EXAMPLES = (
 
 def clean(netns: Netns = None) -> None:
     """Remove the rules that a dead shaper left, never a living one's."""
-    from shaper.live import netns as namespaces
-    from shaper.live.leftovers import installed
+    from shaper.linux import netns as namespaces
+    from shaper.live.rules.leftovers import installed
 
     if netns is not None:
         namespaces.join(netns)

@@ -52,14 +52,14 @@ def compare(
     Each condition has a private network namespace, so this needs no root. Calls that wait
     somewhere, but not under netem, are marked: they are what a constant delay hides.
     """
-    from shaper.probe import command as commands
-    from shaper.probe.compare import THRESHOLD, measure
-    from shaper.probe.comparison import Comparison, show
-    from shaper.probe.conditions import DEFAULT, parse
+    from shaper.probe.compare import command as commands
+    from shaper.probe.compare.compare import THRESHOLD, measure
+    from shaper.probe.compare.comparison import Comparison, show
+    from shaper.probe.compare.conditions import DEFAULT, parse
+    from shaper.probe.ends.play import Script
+    from shaper.probe.ends.workload import load
     from shaper.probe.panel import panels
-    from shaper.probe.play import Script
-    from shaper.probe.workload import load
-    from shaper.report.figure import write
+    from shaper.report.figure.write import write
     from shaper.report.output import console, write_json
 
     load(workload)

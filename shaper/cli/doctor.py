@@ -22,7 +22,7 @@ def doctor(json: Json = None) -> int:
     """
     from rich.table import Table
 
-    from shaper.live.requirements import requirements
+    from shaper.doctor.requirements import requirements
     from shaper.report.output import console, write_json
 
     found = list(requirements())

@@ -12,17 +12,17 @@ from shaper.cli.progress import say_started, show_progress
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from shaper.failure import Failure
+    from shaper.core.failure import Failure
     from shaper.live.session import Settings, Started
     from shaper.live.summary import Summary
-    from shaper.live.workers import Workers
+    from shaper.live.workers.workers import Workers
 
 
 def run(out: Console, settings: Settings, workers: int, cpus: Sequence[int]) -> Summary:
     """Shape until a signal or the settings end it."""
     import trio
 
-    from shaper.live.guardian import TakenOver
+    from shaper.live.guardian.guardian import TakenOver
     from shaper.live.nursery import ungrouped
     from shaper.live.session import shape
 
@@ -53,7 +53,7 @@ def run(out: Console, settings: Settings, workers: int, cpus: Sequence[int]) -> 
                 if workers == 1:
                     summary = await shape(settings, started=started, failed=failed, warned=warn, stop=stop)
                 else:
-                    from shaper.live.workers import shape_together
+                    from shaper.live.workers.workers import shape_together
 
                     summary = await shape_together(
                         settings, workers, cpus, started=started, failed=failed, warned=warn, stop=stop

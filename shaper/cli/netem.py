@@ -20,8 +20,8 @@ def netem(
 
     The line works as a policy, too: --policy netem:'LINE'.
     """
-    from shaper.load import load_pipeline, split_spec
-    from shaper.netem import translate
+    from shaper.spec.load import load_pipeline, split_spec
+    from shaper.spec.netem import translate
 
     specs = translate(" ".join(line))
     load_pipeline(specs)

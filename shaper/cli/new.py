@@ -31,7 +31,7 @@ def new(
             raise UsageError(f"{path} is there already; give another name")
     values = {"name": file.stem, "Name": "".join(word.title() for word in file.stem.split("_")), "file": file.name}
     for path, source in ((file, "policy.py.in"), (test, "test.py.in")):
-        text = files("shaper.templates").joinpath(source).read_text()
+        text = files("shaper.cli.templates").joinpath(source).read_text()
         path.write_text(Template(text).substitute(values))
         print(f"wrote {path}")
     print(f"try it: shaper check {file}")

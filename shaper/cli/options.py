@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from shaper.core import MAX_HOLD
+from shaper.core.core import MAX_HOLD
 from shaper.errors import UsageError
 from shaper.units import format_duration, parse_duration
 
 if TYPE_CHECKING:
-    from shaper.profiles import Profile
+    from shaper.spec.profiles import Profile
 
 PROFILE = "shaper.profile"
 """Under this name the parser keeps the profile that was given."""
@@ -28,22 +28,22 @@ def duration(text: str | int) -> int:
 
 def policy_names(incomplete: str) -> list[str]:
     """For the shell's completion of a SPEC."""
-    from shaper.load import builtin_names
+    from shaper.spec.load import builtin_names
 
     return [name for name in builtin_names() if name.startswith(incomplete)]
 
 
 def profile_names(incomplete: str) -> list[str]:
     """For the shell's completion of a profile."""
-    from shaper.profiles import names
+    from shaper.spec.profiles import names
 
     return [name for name in names() if name.startswith(incomplete)]
 
 
 def drawable(file: Path | None) -> Path | None:
-    """A figure's file, before the work for it is done; see `shaper.report.figure.check`."""
+    """A figure's file, before the work for it is done; see `shaper.report.figure.write.check`."""
     if file is not None:
-        from shaper.report.figure import check
+        from shaper.report.figure.write import check
 
         check(file)
     return file
@@ -57,7 +57,7 @@ def given_profile(context: typer.Context) -> Profile | None:
 def take_profile(context: typer.Context, name: str | None) -> str | None:
     """What the profile says stands where the command line says nothing."""
     if name is not None and not context.resilient_parsing:
-        from shaper.profiles import find
+        from shaper.spec.profiles import find
 
         profile = context.meta[PROFILE] = find(name)
         defaults = {**profile.match, "expression": profile.match.get("filter"), "seed": profile.seed}

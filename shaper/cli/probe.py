@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from shaper.cli.options import FigureFile, Json, MaxHold, Seed, duration, policy_names
-from shaper.core import MAX_HOLD
+from shaper.core.core import MAX_HOLD
 from shaper.errors import UsageError
 from shaper.probe.workloads import names
 from shaper.units import ms, s
@@ -16,8 +16,8 @@ from shaper.units import ms, s
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from shaper.probe.play import Script
-    from shaper.probe.run import Run
+    from shaper.probe.ends.play import Script
+    from shaper.probe.ends.run import Run
 
 EXAMPLES = (
     "shaper probe --policy delay:time=100ms",
@@ -90,12 +90,12 @@ def probe(
     expressed in held packets: "accept 300.9 ms = SYN held 100.1 + SYN-ACK 100.1 + ACK 100.1 + 0.6 unexplained".
     """
     from shaper.probe.document import as_json
+    from shaper.probe.ends.play import Script
+    from shaper.probe.ends.workload import load
     from shaper.probe.panel import panel
-    from shaper.probe.play import Script
     from shaper.probe.report import Report
     from shaper.probe.show import show
-    from shaper.probe.workload import load
-    from shaper.report.figure import write
+    from shaper.report.figure.write import write
     from shaper.report.output import console, write_json
 
     load(workload)
@@ -138,12 +138,12 @@ def play_both(
     script: Script, specs: tuple[str, ...], repeat: int, seed: str, max_hold: int, mtu: int, traced: bool
 ) -> list[Run]:
     """Both ends, in a network namespace that this process enters for it."""
-    from shaper.live import private
-    from shaper.load import load_pipeline
-    from shaper.probe.run import probe as run
+    from shaper.linux import namespace
+    from shaper.probe.ends.run import probe as run
+    from shaper.spec.load import load_pipeline
 
     load_pipeline(specs, max_hold)
-    private.enter(mtu)
+    namespace.enter(mtu)
     return run(script, specs, repeat=repeat, seed=seed, max_hold=max_hold, traced=traced)
 
 
@@ -151,7 +151,7 @@ def play_alone(script: Script, role: str, repeat: int) -> list[Run]:
     """One end, in the network that this process is in."""
     import trio
 
-    from shaper.probe.ends import fork, play
-    from shaper.probe.run import Run
+    from shaper.probe.ends.ends import fork, play
+    from shaper.probe.ends.run import Run
 
     return [Run(tuple(trio.run(play, ends))) for ends in [fork(script, (role,)) for _ in range(repeat)]]

@@ -11,7 +11,7 @@ from shaper.cli.options import Json, profile_names
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from shaper.profiles import Profile
+    from shaper.spec.profiles import Profile
 
 EXAMPLES = (
     "shaper profiles",
@@ -33,9 +33,9 @@ def profiles(
     A profile is a file.toml with a pipeline, and if wanted about, source, date, seed, and
     a table [match] with interface, hook, protocol, port, source, destination, filter.
     """
-    from shaper.profiles import find, names
     from shaper.report.output import console, write_json
     from shaper.report.table import table
+    from shaper.spec.profiles import find, names
 
     out = console(json)
     if name is None:

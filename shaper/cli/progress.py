@@ -8,13 +8,13 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from shaper.live.session import Settings, Started
-    from shaper.live.workers import Workers
+    from shaper.live.workers.workers import Workers
 
 
 def show_plan(out: Console, settings: Settings, workers: int) -> None:
     """What would be done."""
-    from shaper.live.numbers import first_number, numbered
-    from shaper.live.rules import Rules
+    from shaper.live.nfqueue.numbers import first_number, numbered
+    from shaper.live.rules.rules import Rules
 
     number = first_number(settings.queue, workers)
     out.print(

@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from shaper.cli.options import Json, MaxHold, Policies, ProfileName, Seed, given_profile
-from shaper.core import MAX_HOLD, Core
+from shaper.core.core import MAX_HOLD, Core
 from shaper.errors import ShaperError, UsageError
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from shaper.packet import Packet
+    from shaper.core.verdict import Verdict
     from shaper.report.holds import Distribution
-    from shaper.verdict import Verdict
+    from shaper.wire.packet import Packet
 
 EXAMPLES = (
     "shaper replay in.pcap --policy spread_burst:gap=10ms -o out.pcapng",
@@ -69,13 +69,13 @@ def replay(
     """
     from shaper.capture import CaptureError, CaptureWriter, read_capture
     from shaper.capture.filter import read_filtered
-    from shaper.failure import PoliciesFailed
+    from shaper.core.failure import PoliciesFailed
+    from shaper.core.seating import stage_names
     from shaper.journal import Clocks, Journal, read_signals
-    from shaper.load import load_pipeline
     from shaper.replay import replay as run
     from shaper.report.holds import Holds
     from shaper.report.output import console, write_json
-    from shaper.seating import stage_names
+    from shaper.spec.load import load_pipeline
     from shaper.timeline import write
 
     for file in (output, journal, json):

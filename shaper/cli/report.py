@@ -46,9 +46,9 @@ def report(
     """
     from shaper.journal import read_journal
     from shaper.report.output import console, write_json
+    from shaper.trace.read.source import read_trace
     from shaper.trace.report import report as analyse
     from shaper.trace.show import as_json
-    from shaper.trace.source import read_trace
 
     if journal is None and (trace / JOURNAL).is_file():
         journal = trace / JOURNAL

@@ -14,13 +14,13 @@ import typer
 from shaper.cli.options import FigureFile, Json, MaxHold, Policies, ProfileName, Seed
 from shaper.cli.shaping import WATCHDOG, CaptureFile, Filter, JournalFile, OnError, Ports, Protocol, Watchdog
 from shaper.cli.tracing import JOURNAL, ChromeFile, RecordingDir, give, kept, tracing_of
-from shaper.core import MAX_HOLD
+from shaper.core.core import MAX_HOLD
 
 if TYPE_CHECKING:
     import trio
 
-    from shaper.failure import Failure
-    from shaper.live.command import Command
+    from shaper.core.failure import Failure
+    from shaper.linux.command import Command
     from shaper.live.session import Settings
     from shaper.live.summary import Summary
 
@@ -65,12 +65,12 @@ def run(
     """
     import trio
 
-    from shaper.failure import PoliciesFailed
-    from shaper.live import private
-    from shaper.live.rules import Match
+    from shaper.core.failure import PoliciesFailed
+    from shaper.linux import namespace
+    from shaper.live.rules.rules import Match
     from shaper.live.session import Settings
-    from shaper.load import load_pipeline
     from shaper.report.output import STDOUT, console, write_json
+    from shaper.spec.load import load_pipeline
 
     pipeline = load_pipeline(policy, max_hold)
     out = console(STDOUT)  # standard output is the command's; with --json it is the document's
@@ -94,7 +94,7 @@ def run(
             # Root's files and traces are to be written when the command has ended.
             confined=os.geteuid() != 0,
         )
-        inside = private.enter(mtu)
+        inside = namespace.enter(mtu)
         child = inside.spawn_inside(
             tracing.command if tracing else command, stdout=sys.stderr.fileno() if json == STDOUT else None
         )
@@ -123,7 +123,7 @@ async def _shape(settings: Settings, child: Command) -> tuple[Summary, int]:
     """Shape for as long as the command runs; what it came to, and the command's exit status."""
     import trio
 
-    from shaper.live.guardian import TakenOver
+    from shaper.live.guardian.guardian import TakenOver
     from shaper.live.nursery import ungrouped
     from shaper.live.session import shape
 

@@ -10,7 +10,7 @@ import typer
 
 from shaper.cli.options import duration
 from shaper.errors import UsageError
-from shaper.policy import Policy
+from shaper.policy.base import Policy
 from shaper.units import format_duration, ms, s
 
 if TYPE_CHECKING:

@@ -25,7 +25,7 @@ from shaper.cli.shaping import (
     check_workers,
     cpu_list,
 )
-from shaper.core import MAX_HOLD
+from shaper.core.core import MAX_HOLD
 from shaper.errors import UsageError
 
 EXAMPLES = (
@@ -114,14 +114,14 @@ def start(
     At the end all held packets go on, in order, the rules are removed, and a summary is
     printed. The exit status is 1 if a policy failed or packets were lost or bypassed.
     """
-    from shaper.failure import PoliciesFailed
-    from shaper.live import netns as namespaces
-    from shaper.live import scheduling
-    from shaper.live.rules import Match
+    from shaper.core.failure import PoliciesFailed
+    from shaper.linux import netns as namespaces
+    from shaper.linux import scheduling
+    from shaper.live.rules.rules import Match
     from shaper.live.session import Settings
-    from shaper.load import load_pipeline
     from shaper.report.output import console, document, write_json
-    from shaper.trace.tracefs import open_marker
+    from shaper.spec.load import load_pipeline
+    from shaper.trace.record.tracefs import open_marker
 
     if netns is not None:
         namespaces.join(netns)

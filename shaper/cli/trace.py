@@ -19,7 +19,7 @@ from shaper.errors import UsageError
 from shaper.units import s
 
 if TYPE_CHECKING:
-    from shaper.live.command import Command
+    from shaper.linux.command import Command
     from shaper.trace.tracing import Tracing
 
 EXAMPLES = (
@@ -54,11 +54,11 @@ def trace(
     """
     import trio
 
-    from shaper.live.command import Command
+    from shaper.linux.command import Command
     from shaper.report.output import STDOUT, console, write_json
+    from shaper.trace.read.source import read_trace
     from shaper.trace.report import report
     from shaper.trace.show import as_json
-    from shaper.trace.source import read_trace
 
     if bool(command) == bool(pid):
         raise UsageError("give either a command, after --, or --pid N")
@@ -102,7 +102,7 @@ async def _watch(directory: Path, pids: Sequence[int], time: int | None) -> None
     """Record running processes until they end, time is over, or Ctrl-C."""
     import trio
 
-    from shaper.trace.recorder import Recorder
+    from shaper.trace.record.recorder import Recorder
 
     for pid in pids:
         if not Path("/proc", str(pid)).exists():

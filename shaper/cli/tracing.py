@@ -93,7 +93,7 @@ def give(
         with chrome.open("w") as file:
             write_chrome(result, records, file)
     if figure is not None:
-        from shaper.report.figure import write
+        from shaper.report.figure.write import write
         from shaper.trace.panel import panel
 
         write(

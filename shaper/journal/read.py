@@ -9,8 +9,8 @@ from typing import Any, TextIO, TypeVar
 
 from shaper.errors import ShaperError
 from shaper.journal.line import VERSION, Clocks, Header, Held, Record
-from shaper.packet import Flow
-from shaper.signal import Given, Signal
+from shaper.policy.signal import Given, Signal
+from shaper.wire.packet import Flow
 
 T = TypeVar("T")
 

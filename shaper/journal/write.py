@@ -6,11 +6,11 @@ import json
 from collections.abc import Sequence
 from typing import TextIO
 
-from shaper.header import flow_key
+from shaper.core.verdict import Verdict
 from shaper.journal.line import VERSION, Clocks
-from shaper.packet import Packet
-from shaper.signal import Given
-from shaper.verdict import Verdict
+from shaper.policy.signal import Given
+from shaper.wire.header import flow_key
+from shaper.wire.packet import Packet
 
 FLOWS_REMEMBERED = 4096
 

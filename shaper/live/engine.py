@@ -15,17 +15,17 @@ from typing import Final
 
 import trio
 
-from shaper.core import Core
+from shaper.core.core import Core
+from shaper.core.verdict import Verdict
 from shaper.live.inject import Injector
 from shaper.live.lateness import Holds
-from shaper.live.queue import BATCH, Queue
+from shaper.live.nfqueue.queue import BATCH, Queue
 from shaper.live.readers import Readers
 from shaper.live.record import Recorder
 from shaper.live.waiting import Timing, Waiting, exact_timers, wait_until
-from shaper.packet import Packet
-from shaper.signal import Given, Signal
+from shaper.policy.signal import Given, Signal
 from shaper.units import ms, us
-from shaper.verdict import Verdict
+from shaper.wire.packet import Packet
 
 TURN: Final = 2 * ms
 """The longest that other tasks of this process have to wait."""

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import socket
 
-from shaper.live.rules import INJECT_MARK
-from shaper.packet import Packet
+from shaper.live.rules.rules import INJECT_MARK
+from shaper.wire.packet import Packet
 
 
 class Injector:

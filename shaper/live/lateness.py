@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Self
 
+from shaper.core.verdict import Verdict
 from shaper.report.holds import Distribution
-from shaper.verdict import Verdict
 
 MOST = 1 << 15
 """Samples kept; when there are more, every second one is given up, and half as many are taken."""

@@ -11,8 +11,8 @@ from __future__ import annotations
 import os
 from contextlib import suppress
 
-from shaper.packet import Packet
-from shaper.verdict import Verdict
+from shaper.core.verdict import Verdict
+from shaper.wire.packet import Packet
 
 
 class Marks:

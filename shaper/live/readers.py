@@ -13,12 +13,12 @@ from collections.abc import Sequence
 from ipaddress import ip_address
 from struct import Struct
 
+from shaper.core.verdict import Verdict
 from shaper.errors import ShaperError
-from shaper.header import TCP
-from shaper.live.alarm import Alarm
-from shaper.packet import Flow
+from shaper.linux.timerfd import Alarm
 from shaper.units import ms, us
-from shaper.verdict import Verdict
+from shaper.wire.header import TCP
+from shaper.wire.packet import Flow
 
 SOONEST, LATEST = 100 * us, 10 * ms
 """A look comes so long after a delivery or the look before; in between, an eighth of what was waited already."""

@@ -6,11 +6,11 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from shaper.capture import CaptureWriter
+from shaper.core.verdict import Verdict
 from shaper.journal import Clocks, Journal
 from shaper.live.marks import Marks
-from shaper.packet import Packet
-from shaper.signal import Given
-from shaper.verdict import Verdict
+from shaper.policy.signal import Given
+from shaper.wire.packet import Packet
 
 
 class Recorder:

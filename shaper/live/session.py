@@ -12,21 +12,21 @@ from contextlib import ExitStack, closing
 
 import trio
 
-from shaper.core import Core
-from shaper.failure import Failure
-from shaper.live.endless import breakable
+from shaper.core.core import Core
+from shaper.core.failure import Failure
+from shaper.linux.capabilities import confine
+from shaper.linux.scheduling import scheduled
 from shaper.live.engine import Engine
-from shaper.live.guardian import Guardian
+from shaper.live.guardian.endless import breakable
+from shaper.live.guardian.guardian import Guardian
 from shaper.live.inject import Injector
 from shaper.live.memory import Allowance
-from shaper.live.owner import Owner
-from shaper.live.privileges import confine
-from shaper.live.queue import open_queue
+from shaper.live.nfqueue.queue import open_queue
 from shaper.live.readers import Readers
 from shaper.live.record import Recorder
-from shaper.live.rules import Rules
-from shaper.live.ruleset import RuleSet
-from shaper.live.scheduling import scheduled
+from shaper.live.rules.owner import Owner
+from shaper.live.rules.rules import Rules
+from shaper.live.rules.ruleset import RuleSet
 from shaper.live.settings import Settings
 from shaper.live.started import Started
 from shaper.live.summary import Summary

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from shaper.core import MAX_HOLD
-from shaper.live.netlink import MAX_LENGTH
-from shaper.live.queue import HEADERS, WHOLE
-from shaper.live.rules import Match
+from shaper.core.core import MAX_HOLD
+from shaper.live.nfqueue.netlink import MAX_LENGTH
+from shaper.live.nfqueue.queue import HEADERS, WHOLE
+from shaper.live.rules.rules import Match
 from shaper.live.shared import Shared
 from shaper.live.waiting import Timing
-from shaper.policy import Policy
+from shaper.policy.base import Policy
 
 
 @dataclass(frozen=True)

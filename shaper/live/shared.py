@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from shaper.live.guardian import Guardian
-from shaper.live.ruleset import Look, RuleSet
+from shaper.live.guardian.guardian import Guardian
+from shaper.live.rules.ruleset import Look, RuleSet
 
 
 @dataclass

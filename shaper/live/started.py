@@ -8,23 +8,23 @@ from math import inf
 
 import trio
 
-from shaper.core import Core
-from shaper.failure import Failure
-from shaper.live.counters import QueueCounters
+from shaper.core.core import Core
+from shaper.core.failure import Failure
+from shaper.core.verdict import Verdict
 from shaper.live.engine import Engine
-from shaper.live.guardian import Guardian
-from shaper.live.losses import Losses
+from shaper.live.guardian.guardian import Guardian
 from shaper.live.memory import GATHERED, Allowance
+from shaper.live.nfqueue.counters import QueueCounters
+from shaper.live.nfqueue.losses import Losses
+from shaper.live.nfqueue.queue import Queue
 from shaper.live.nursery import ungrouped
 from shaper.live.progress import Progress
-from shaper.live.queue import Queue
-from shaper.live.ruleset import RuleSet
+from shaper.live.rules.ruleset import RuleSet
 from shaper.live.settings import Settings
 from shaper.live.shared import Keeper
 from shaper.live.summary import Summary
 from shaper.live.telling import Telling
 from shaper.units import ms, s
-from shaper.verdict import Verdict
 
 LOOK = 50 * ms
 """How often the kernel's own count of held packets, and the memory, are looked at."""

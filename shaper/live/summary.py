@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from shaper.failure import Failures
+from shaper.core.failure import Failures
 from shaper.report.holds import Distribution
 from shaper.units import ms
 

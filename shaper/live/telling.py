@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from shaper.failure import Failure, Failures
+from shaper.core.failure import Failure, Failures
 
 
 class Telling:

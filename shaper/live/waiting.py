@@ -19,8 +19,8 @@ from contextlib import contextmanager
 from ctypes import c_int, c_short, c_ulong
 from typing import Literal, NamedTuple
 
-from shaper.live.alarm import SECOND, Alarm, TimeSpec
-from shaper.live.libc import prctl
+from shaper.linux.libc import prctl
+from shaper.linux.timerfd import SECOND, Alarm, TimeSpec
 from shaper.units import us
 
 Timing = Literal["precise", "balanced", "thrifty"]

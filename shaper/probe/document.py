@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from shaper.journal import Record
-from shaper.probe.account import Call
-from shaper.probe.milestones import as_json as milestones_as_json
+from shaper.probe.ends.account import Call
+from shaper.probe.explain.milestones import as_json as milestones_as_json
 from shaper.probe.report import Report
 from shaper.report.blocking import as_json as blocking_as_json
 from shaper.report.statistic import Statistic

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection
 
-from shaper.probe.blockings import blockings
-from shaper.probe.comparison import Comparison
-from shaper.probe.milestones import milestones
-from shaper.probe.run import Run
+from shaper.probe.compare.comparison import Comparison
+from shaper.probe.ends.run import Run
+from shaper.probe.explain.blockings import blockings
+from shaper.probe.explain.milestones import milestones
 from shaper.report.arrows import arrows
 from shaper.report.blocking import Blocking, call_name
-from shaper.report.figure import Bar, Panel
+from shaper.report.figure.write import Bar, Panel
 from shaper.units import ms
 
 

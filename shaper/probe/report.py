@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from shaper.probe.blockings import THRESHOLD, blockings
-from shaper.probe.milestones import Milestones, middle, milestones
-from shaper.probe.run import Run
+from shaper.probe.ends.run import Run
+from shaper.probe.explain.blockings import THRESHOLD, blockings
+from shaper.probe.explain.milestones import Milestones, middle, milestones
 from shaper.report.blocking import Blocking
 from shaper.report.statistic import Statistic
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from textwrap import fill
 from typing import TYPE_CHECKING
 
-from shaper.probe.ends import ROLES
+from shaper.probe.ends.ends import ROLES
 from shaper.probe.panel import panel
 from shaper.probe.report import Report
 from shaper.report.blocking import Blocking, because

@@ -7,7 +7,7 @@ from itertools import accumulate
 
 from shaper.journal import Record
 from shaper.report.blocking import LABELS
-from shaper.report.figure import Arrow, Kind
+from shaper.report.figure.write import Arrow, Kind
 from shaper.report.traffic import Traffic
 from shaper.units import ms
 

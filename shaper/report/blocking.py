@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 Kind = Literal["packet", "softirq", "irq", "hrtimer", "task"]
 
-# The classes of `shaper.segment` as people write them.
+# The classes of `shaper.wire.segment` as people write them.
 LABELS = {
     "syn": "SYN", "synack": "SYN-ACK", "handshake-ack": "ACK", "pure-ack": "ACK", "dup-ack": "dup ACK",
     "window-update": "window update", "fin": "FIN", "rst": "RST", "udp": "UDP", "icmp": "ICMP",

@@ -6,8 +6,8 @@ from array import array
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from shaper.core.verdict import Verdict
 from shaper.units import ms
-from shaper.verdict import Verdict
 
 
 class Distribution(NamedTuple):

@@ -13,10 +13,10 @@ from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from shaper.errors import UsageError
-from shaper.load import GROUP, builtin_names, find
-from shaper.options import Option, options_of
-from shaper.policy import Policy
+from shaper.policy.base import Policy
+from shaper.policy.options import Option, options_of
 from shaper.report.table import table
+from shaper.spec.load import GROUP, builtin_names, find
 from shaper.timeline import Story, draw, stories_of
 
 if TYPE_CHECKING:

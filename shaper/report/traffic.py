@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from functools import cached_property
 
 from shaper.journal import Record
-from shaper.packet import Flow
 from shaper.report.stream import Stream
+from shaper.wire.packet import Flow
 
 IPV4_UDP, IPV6_UDP = 28, 48
 """Bytes of the headers, without options."""

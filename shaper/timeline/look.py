@@ -11,8 +11,8 @@ from ipaddress import ip_address
 from struct import pack, unpack_from
 from typing import NamedTuple
 
-from shaper.checksum import put_right
-from shaper.header import ACK, ICMP, ICMPV6, SYN, TCP, UDP, read_ip, read_ports, read_tcp
+from shaper.wire.checksum import put_right
+from shaper.wire.header import ACK, ICMP, ICMPV6, SYN, TCP, UDP, read_ip, read_ports, read_tcp
 
 WRAP = 1 << 32
 WINDOW = 65535

@@ -9,9 +9,9 @@ from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 
-from shaper.core import MAX_HOLD
-from shaper.load import FILE_MODULES
-from shaper.policy import Policy
+from shaper.core.core import MAX_HOLD
+from shaper.policy.base import Policy
+from shaper.spec.load import FILE_MODULES
 from shaper.timeline.story import Event, Mention, Story, StoryError
 from shaper.units import parse_duration, s
 

@@ -6,14 +6,14 @@ from collections.abc import Callable, Iterable, Sequence
 from difflib import ndiff
 from typing import NamedTuple
 
-from shaper.checksum import put_right
-from shaper.core import Core
-from shaper.failure import Failure
-from shaper.packet import Packet
+from shaper.core.core import Core
+from shaper.core.failure import Failure
+from shaper.core.verdict import Verdict
 from shaper.timeline.look import bytes_of, ends_of
 from shaper.timeline.story import Event, Mention, Story, StoryError, in_order, lines_of, offset
 from shaper.timeline.talk import Talk
-from shaper.verdict import Verdict
+from shaper.wire.checksum import put_right
+from shaper.wire.packet import Packet
 
 
 class Outcome(NamedTuple):

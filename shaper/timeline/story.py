@@ -6,11 +6,11 @@ import shlex
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from shaper.core import MAX_HOLD
+from shaper.core.core import MAX_HOLD
 from shaper.errors import UsageError
-from shaper.load import load, split_options, split_spec
-from shaper.netem import expand
-from shaper.policy import Policy
+from shaper.policy.base import Policy
+from shaper.spec.load import load, split_options, split_spec
+from shaper.spec.netem import expand
 from shaper.units import format_duration, s
 
 KINDS = {"<": "arrives", "x": "is dropped", ">": "is sent"}

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from shaper.header import ACK, FIN, PSH, RST, SYN
 from shaper.timeline.look import WINDOW, WRAP, Ends, Look, end_of, ends_of, is_bare_ack, least_options, look_at
 from shaper.timeline.story import Mention
 from shaper.timeline.words import CARRIERS, ECN, FLAGS, PAYLOAD, ends, read
+from shaper.wire.header import ACK, FIN, PSH, RST, SYN
 
 
 @dataclass

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from ipaddress import ip_address
 
-from shaper.header import ACK, CWR, ECE, FIN, PSH, RST, SYN, URG
 from shaper.timeline.look import Ends
 from shaper.timeline.story import Mention, StoryError
+from shaper.wire.header import ACK, CWR, ECE, FIN, PSH, RST, SYN, URG
 
 PAYLOAD = 100
 """Bytes that a packet carries when nothing is said of them."""

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from shaper.core import MAX_HOLD
-from shaper.packet import Packet
-from shaper.segment import Sender
+from shaper.core.core import MAX_HOLD
+from shaper.core.verdict import Verdict
 from shaper.timeline.look import Ends, ends_of
 from shaper.timeline.run import Names
 from shaper.timeline.story import Event, Mention, Story, in_order
 from shaper.timeline.talk import Talk
 from shaper.units import format_duration
-from shaper.verdict import Verdict
+from shaper.wire.packet import Packet
+from shaper.wire.segment import Sender
 
 
 def write(

@@ -14,7 +14,7 @@ from typing import Any, TextIO
 
 from shaper.journal import Record
 from shaper.report.blocking import Blocking, because
-from shaper.trace.packets import label
+from shaper.trace.analysis.packets import label
 from shaper.trace.report import Report
 from shaper.units import ms
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from shaper.journal import Record
 from shaper.report.arrows import arrows
 from shaper.report.blocking import Blocking, call_name
-from shaper.report.figure import Bar, Panel, Side
+from shaper.report.figure.write import Bar, Panel, Side
 from shaper.report.traffic import Traffic
 from shaper.trace.report import Report
 from shaper.units import ms

@@ -9,12 +9,12 @@ from heapq import heappush, heappushpop
 from shaper.journal import Record
 from shaper.report.blocking import Blocking
 from shaper.report.statistic import Statistic
-from shaper.trace.analysis import Analysis
-from shaper.trace.attribution import Attribution
-from shaper.trace.events import Event, TraceError
-from shaper.trace.path import Path, Step
-from shaper.trace.summary import CpuTime, cpu_times
-from shaper.trace.tasks import REMEMBERED, Off, Task
+from shaper.trace.analysis.analysis import Analysis
+from shaper.trace.analysis.attribution import Attribution
+from shaper.trace.analysis.path import Path, Step
+from shaper.trace.analysis.summary import CpuTime, cpu_times
+from shaper.trace.analysis.tasks import REMEMBERED, Off, Task
+from shaper.trace.read.events import Event, TraceError
 
 LISTED = 100
 

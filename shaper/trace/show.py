@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 from shaper.report.blocking import as_json as blocking_as_json
 from shaper.report.blocking import tables
 from shaper.report.statistic import statistics_table
+from shaper.trace.analysis.summary import cpu_table
 from shaper.trace.report import Report
-from shaper.trace.summary import cpu_table
 from shaper.units import ms, s, us
 
 if TYPE_CHECKING:

@@ -8,11 +8,11 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 from shaper.journal import Record
-from shaper.trace.events import TraceError
-from shaper.trace.recorder import Recorder
+from shaper.trace.read.events import TraceError
+from shaper.trace.read.source import read_trace
+from shaper.trace.record.recorder import Recorder
+from shaper.trace.record.tracefs import obstacle
 from shaper.trace.report import LISTED, Report, report
-from shaper.trace.source import read_trace
-from shaper.trace.tracefs import obstacle
 
 
 class Tracing:

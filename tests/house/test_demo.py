@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from shaper.live.privileges import CAP_SYS_ADMIN, can
+from shaper.linux.capabilities import CAP_SYS_ADMIN, can
 
 ROOT = Path(__file__).parents[2]
 

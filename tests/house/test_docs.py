@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import pytest
 
-from shaper.live.privileges import CAP_SYS_ADMIN, can
+from shaper.linux.capabilities import CAP_SYS_ADMIN, can
 
 ROOT = Path(__file__).parents[2]
 FENCE = re.compile(r"^```(\w+) ([\w./]+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)

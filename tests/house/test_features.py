@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from docs.make import POLICIES, UNCOVERED, Feature, features, policies, spans
-from shaper.load import builtin_names, load_pipeline, split_spec
+from shaper.spec.load import builtin_names, load_pipeline, split_spec
 from shaper.timeline import parse
 from tests.commands import COMMANDS
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from shaper.live.privileges import CAP_SYS_ADMIN, can
-from shaper.load import builtin_names
+from shaper.linux.capabilities import CAP_SYS_ADMIN, can
+from shaper.spec.load import builtin_names
 
 ROOT = Path(__file__).parents[2]
 PIP = (sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check")

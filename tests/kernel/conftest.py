@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from shaper.live import programs
-from shaper.live.libc import CLONE_NEWNET, setns, unshare
-from shaper.live.privileges import CAP_SYS_ADMIN, can
+from shaper.linux import programs
+from shaper.linux.capabilities import CAP_SYS_ADMIN, can
+from shaper.linux.libc import CLONE_NEWNET, setns, unshare
 from tests.kernel.shaping import Receiver
 
 Shell = Callable[[str], str]

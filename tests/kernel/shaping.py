@@ -13,7 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from shaper.live.counters import QueueCounters, bound
+from shaper.live.nfqueue.counters import QueueCounters, bound
 
 START = (sys.executable, "-m", "shaper", "start")
 SO_RCVBUFFORCE = 33  # asm-generic/socket.h

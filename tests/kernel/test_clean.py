@@ -9,9 +9,9 @@ from contextlib import ExitStack
 import pytest
 
 from shaper.cli import main
-from shaper.live import iptables
-from shaper.live.owner import Owner
-from shaper.live.rules import Match, Rules
+from shaper.live.rules import iptables
+from shaper.live.rules.owner import Owner
+from shaper.live.rules.rules import Match, Rules
 
 pytestmark = pytest.mark.usefixtures("backend")
 
@@ -20,7 +20,8 @@ RuleSet = Callable[[], list[str]]
 Capture = pytest.CaptureFixture[str]
 
 INSTALL = (
-    "from shaper.live.rules import *; Rules(Match(source={source!r}), {queue}).install(); print(flush=True); input()"
+    "from shaper.live.rules.rules import *; "
+    "Rules(Match(source={source!r}), {queue}).install(); print(flush=True); input()"
 )
 
 

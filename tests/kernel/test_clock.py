@@ -8,10 +8,10 @@ from contextlib import closing
 
 import pytest
 
-from shaper.live.queue import HEADERS, Queue
-from shaper.live.rules import Match, Rules
-from shaper.packet import Packet
+from shaper.live.nfqueue.queue import HEADERS, Queue
+from shaper.live.rules.rules import Match, Rules
 from shaper.units import s
+from shaper.wire.packet import Packet
 from tests.kernel.shaping import Receiver
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from shaper.trace.tracefs import obstacle
+from shaper.trace.record.tracefs import obstacle
 from tests.schema import schema
 
 pytestmark = pytest.mark.usefixtures("network")

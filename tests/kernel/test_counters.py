@@ -5,8 +5,8 @@ import socket
 import pytest
 from netfilterqueue import NetfilterQueue
 
-from shaper.live.counters import Counters, QueueCounters, bound
-from shaper.live.rules import Match, Rules
+from shaper.live.nfqueue.counters import Counters, QueueCounters, bound
+from shaper.live.rules.rules import Match, Rules
 
 pytestmark = pytest.mark.usefixtures("network")
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from shaper.trace.tracefs import obstacle
+from shaper.trace.record.tracefs import obstacle
 from tests.kernel.shaping import START
 
 pytestmark = pytest.mark.usefixtures("network")
@@ -21,9 +21,9 @@ pytestmark = pytest.mark.usefixtures("network")
 # Descriptors and children of one process that shapes again and again.
 CYCLES = """
 import os, sys, trio
-from shaper.live.rules import Match
+from shaper.live.rules.rules import Match
 from shaper.live.session import Settings, shape
-from shaper.load import load
+from shaper.spec.load import load
 
 async def cycle():
     settings = Settings((load("delay:1ms"),), Match(protocol="udp"), queue=7, watchdog=30 * 10**9)

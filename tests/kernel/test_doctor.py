@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from shaper.cli import main
-from shaper.live import requirements, trial
+from shaper.doctor import requirements, trial
 
 pytestmark = pytest.mark.usefixtures("backend")
 

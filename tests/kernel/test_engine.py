@@ -9,12 +9,12 @@ import pytest
 import trio
 import trio.testing
 
-from shaper.core import Core
+from shaper.core.core import Core
 from shaper.live.engine import Engine
 from shaper.live.inject import Injector
-from shaper.live.queue import HEADERS, Queue
-from shaper.live.rules import Match, Rules
-from shaper.load import load
+from shaper.live.nfqueue.queue import HEADERS, Queue
+from shaper.live.rules.rules import Match, Rules
+from shaper.spec.load import load
 from tests.kernel.shaping import Receiver
 
 

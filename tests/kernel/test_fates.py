@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from shaper.cli import main
-from shaper.live.counters import QueueCounters
+from shaper.live.nfqueue.counters import QueueCounters
 from tests.kernel.shaping import Receiver, Shaper
 
 pytestmark = pytest.mark.usefixtures("network")

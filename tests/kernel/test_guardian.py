@@ -13,11 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from shaper.live.counters import QueueCounters
-from shaper.live.guardian import Guardian
-from shaper.live.queue import HEADERS, Queue
-from shaper.live.rules import Match, Rules
-from shaper.live.ruleset import Look
+from shaper.live.guardian.guardian import Guardian
+from shaper.live.nfqueue.counters import QueueCounters
+from shaper.live.nfqueue.queue import HEADERS, Queue
+from shaper.live.rules.rules import Match, Rules
+from shaper.live.rules.ruleset import Look
 from shaper.units import s
 
 SO_RCVBUFFORCE = 33  # asm-generic/socket.h
@@ -28,9 +28,9 @@ PACKETS = 1000
 # An engine that holds everything; WATCHDOG and HANG are replaced.
 ENGINE = """
     import select, sys, time
-    from shaper.live.guardian import Guardian
-    from shaper.live.queue import HEADERS, Queue
-    from shaper.live.rules import Match, Rules
+    from shaper.live.guardian.guardian import Guardian
+    from shaper.live.nfqueue.queue import HEADERS, Queue
+    from shaper.live.rules.rules import Match, Rules
     from shaper.units import ms
 
     queue = Queue({queue}, copy_range=HEADERS, length=65535, buffer=1 << 24)

@@ -6,9 +6,9 @@ import sys
 
 import pytest
 
-from shaper.live import iptables
-from shaper.live.iptables import RulesError
-from shaper.live.rules import Match, Rules
+from shaper.live.rules import iptables
+from shaper.live.rules.iptables import RulesError
+from shaper.live.rules.rules import Match, Rules
 
 pytestmark = pytest.mark.usefixtures("network")
 
@@ -21,7 +21,7 @@ def test_no_iptables(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("backend")
 def test_no_permission() -> None:
-    program = "from shaper.live.rules import *; Rules(Match(), 7).install()"
+    program = "from shaper.live.rules.rules import *; Rules(Match(), 7).install()"
     done = subprocess.run(
         ["setpriv", "--bounding-set", "-net_admin", sys.executable, "-c", program],
         capture_output=True,
@@ -29,7 +29,7 @@ def test_no_permission() -> None:
         env={**os.environ, "PYTHONPATH": os.getcwd()},
     )
     assert done.stderr.splitlines()[-1] == (
-        "shaper.live.iptables.RulesError: no permission to change packet filter rules; "
+        "shaper.live.rules.iptables.RulesError: no permission to change packet filter rules; "
         "run as root (`shaper run` needs none)"
     )
 

@@ -12,8 +12,8 @@ from struct import pack_into
 
 import pytest
 
-from shaper.checksum import checksum
-from shaper.header import ICMPV6, read_ip
+from shaper.wire.checksum import checksum
+from shaper.wire.header import ICMPV6, read_ip
 from tests.junk import V4, V6, junk
 from tests.kernel.shaping import Shaper
 

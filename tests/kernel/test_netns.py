@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from shaper.errors import ShaperError, UsageError
-from shaper.live import netns
-from shaper.live.netns import join
+from shaper.linux import netns
+from shaper.linux.netns import join
 
 pytestmark = pytest.mark.usefixtures("network")
 

@@ -18,8 +18,8 @@ from shaper.capture.frames import read_frames
 from shaper.capture.link import LINKS
 from shaper.cli import main
 from shaper.journal import read_journal
-from shaper.packet import Packet
 from shaper.units import ms
+from shaper.wire.packet import Packet
 from tests.kernel.shaping import Shaper
 from tests.schema import schema
 

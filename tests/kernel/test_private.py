@@ -12,8 +12,8 @@ Run = Callable[..., subprocess.CompletedProcess[str]]
 
 INSIDE = """
 import sys, trio
-from shaper.live import private
-command = private.enter(int(sys.argv[1])).spawn_inside(sys.argv[2:])
+from shaper.linux import namespace
+command = namespace.enter(int(sys.argv[1])).spawn_inside(sys.argv[2:])
 command.release()
 sys.exit(trio.run(command.wait))
 """
@@ -60,8 +60,8 @@ def test_exit_status(line: str, status: int) -> None:
 def test_the_command_waits_until_it_is_released() -> None:
     program = """
 import os, select, trio
-from shaper.live import private
-command = private.enter().spawn_inside(["echo", "started"])
+from shaper.linux import namespace
+command = namespace.enter().spawn_inside(["echo", "started"])
 end = select.poll()
 end.register(os.pidfd_open(command.pid), select.POLLIN)
 assert not end.poll(300), "it has run already"
@@ -74,7 +74,7 @@ trio.run(command.wait)
 
 
 def test_a_command_that_was_never_released_ends_with_its_parent() -> None:
-    program = "from shaper.live import private; private.enter().spawn_inside(['echo', 'started'])"
+    program = "from shaper.linux import namespace; namespace.enter().spawn_inside(['echo', 'started'])"
     assert as_root(sys.executable, "-c", program).stdout == ""
 
 
@@ -102,11 +102,11 @@ def test_user_namespaces_switched_off(ordinary: Run) -> None:
 def test_several_threads() -> None:
     program = """
 import threading
-from shaper.live import private
+from shaper.linux import namespace
 done = threading.Event()
 threading.Thread(target=done.wait).start()
 try:
-    private.enter()
+    namespace.enter()
 finally:
     done.set()
 """

@@ -74,15 +74,15 @@ def test_the_engine_keeps_one_capability(tmp_path: Path, rule_set: Callable[[], 
 def test_the_engine_is_an_ordinary_user_where_that_user_can_read_its_files(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rule_set: Callable[[], list[str]]
 ) -> None:
-    from shaper.live import privileges
+    from shaper.linux import capabilities
 
     monkeypatch.setattr(sys, "base_prefix", "/usr")
     monkeypatch.setattr(sys, "prefix", "/usr")
-    monkeypatch.setattr(privileges, "__file__", "/usr/lib/x/y")
+    monkeypatch.setattr(capabilities, "__file__", "/usr/lib/x/y")
     child = os.fork()
     if child == 0:
         try:
-            privileges.confine()
+            capabilities.confine()
             os._exit(0 if os.getresuid() == (65534,) * 3 and os.getresgid() == (65534,) * 3 else 1)
         finally:
             os._exit(2)

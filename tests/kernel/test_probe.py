@@ -173,7 +173,7 @@ def test_no_syn_gets_through() -> None:
 DYING = """
 import os, signal
 
-from shaper.probe.workload import Workload
+from shaper.probe.ends.workload import Workload
 
 class Dying(Workload):
     def server(self, end):

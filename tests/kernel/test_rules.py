@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 from netfilterqueue import NetfilterQueue, Packet
 
-from shaper.live import chain, iptables
-from shaper.live.iptables import RulesError
-from shaper.live.owner import Owner
-from shaper.live.rules import INJECT_MARK, Match, Rules
+from shaper.live.rules import chain, iptables
+from shaper.live.rules.iptables import RulesError
+from shaper.live.rules.owner import Owner
+from shaper.live.rules.rules import INJECT_MARK, Match, Rules
 
 pytestmark = pytest.mark.usefixtures("network")
 
@@ -71,7 +71,7 @@ def test_removal_when_others_removed_some_already(harm: str, rule_set: RuleSet, 
 
 @pytest.mark.usefixtures("backend")
 def test_rules_of_a_dead_shaper_take_no_packets_from_a_new_one() -> None:
-    program = "from shaper.live.rules import *; Rules(Match(), 6).install()"
+    program = "from shaper.live.rules.rules import *; Rules(Match(), 6).install()"
     subprocess.run([sys.executable, "-c", program], check=True)
     rules = Rules(Match(protocol="udp"), 7)
     rules.install()

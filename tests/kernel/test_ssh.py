@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from shaper.live.rules import Match, Rules
+from shaper.live.rules.rules import Match, Rules
 
 pytestmark = pytest.mark.usefixtures("network")
 

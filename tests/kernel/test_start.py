@@ -14,7 +14,7 @@ import pytest
 from shaper.capture.frames import read_frames
 from shaper.capture.link import LINKS
 from shaper.journal import read_journal
-from shaper.live.counters import QueueCounters
+from shaper.live.nfqueue.counters import QueueCounters
 from tests.kernel.shaping import Receiver, Shaper, nothing_is_left
 
 pytestmark = pytest.mark.usefixtures("network")

@@ -10,7 +10,7 @@ from pathlib import Path
 import trio
 
 from shaper import Action, Packet, Policy
-from shaper.live.rules import Match
+from shaper.live.rules.rules import Match
 from shaper.live.session import Settings, shape
 from shaper.live.summary import Summary
 from tests.kernel.conftest import Shell

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from shaper.cli import main
-from shaper.live.counters import QueueCounters
+from shaper.live.nfqueue.counters import QueueCounters
 from tests.kernel.shaping import START, Receiver, Shaper, field
 from tests.schema import schema
 

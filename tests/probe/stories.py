@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from shaper.journal import Held, Record
-from shaper.packet import Flow
-from shaper.probe.account import Account, Call
-from shaper.probe.calls import IN, OUT
-from shaper.probe.run import Run
+from shaper.probe.ends.account import Account, Call
+from shaper.probe.ends.calls import IN, OUT
+from shaper.probe.ends.run import Run
 from shaper.units import ms
+from shaper.wire.packet import Flow
 
 THERE = Flow("tcp", "127.0.0.1", 40000, "127.0.0.1", 8765)
 BACK = Flow("tcp", "127.0.0.1", 8765, "127.0.0.1", 40000)

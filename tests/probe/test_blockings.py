@@ -2,9 +2,9 @@
 
 import pytest
 
-from shaper.probe.blockings import blockings
-from shaper.probe.milestones import milestones
-from shaper.probe.run import Run
+from shaper.probe.ends.run import Run
+from shaper.probe.explain.blockings import blockings
+from shaper.probe.explain.milestones import milestones
 from shaper.report.blocking import Blocking, because
 from tests.probe.stories import Story, handshake, netcat, ns, request, spread
 

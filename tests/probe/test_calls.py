@@ -11,8 +11,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from shaper.probe.account import Call, read_account
-from shaper.probe.calls import IN, OUT, Recorder, Socket, TimeIsUp
+from shaper.probe.ends.account import Call, read_account
+from shaper.probe.ends.calls import IN, OUT, Recorder, Socket, TimeIsUp
 
 
 class Output(io.StringIO):

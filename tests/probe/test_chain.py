@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shaper.journal import Record
-from shaper.probe.chain import By, Cause, explain
+from shaper.probe.explain.chain import By, Cause, explain
 from tests.probe.stories import Story, at
 
 TIMES = st.floats(0, 1000, allow_nan=False)

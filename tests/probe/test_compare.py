@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from shaper.errors import UsageError
-from shaper.probe.compare import MANY, Column, Wait, rows
-from shaper.probe.comparison import Comparison, findings, show
-from shaper.probe.conditions import Condition, parse, prepare
+from shaper.probe.compare.compare import MANY, Column, Wait, rows
+from shaper.probe.compare.comparison import Comparison, findings, show
+from shaper.probe.compare.conditions import Condition, parse, prepare
 from shaper.report.output import WIDTH
 from shaper.units import ms
 

@@ -9,11 +9,11 @@ from matplotlib.colors import to_hex
 from matplotlib.text import Text
 
 from shaper.errors import UsageError
-from shaper.probe.blockings import blockings
+from shaper.probe.explain.blockings import blockings
 from shaper.probe.panel import panel
-from shaper.report import figure
-from shaper.report.draw import draw
-from shaper.report.figure import DARK, LIGHT, Arrow, Bar, Panel, Theme
+from shaper.report.figure import write
+from shaper.report.figure.draw import draw
+from shaper.report.figure.write import DARK, LIGHT, Arrow, Bar, Panel, Theme
 from shaper.report.ladder import ladder
 from tests.probe.stories import Story, netcat, request, spread
 
@@ -70,8 +70,8 @@ def test_packets_of_unequal_ends_are_drawn_from_their_sender() -> None:
 @pytest.mark.parametrize("name", ["x.svg", "x.html", "x.png", "x-dark.png"])
 def test_files(name: str, tmp_path: Path) -> None:
     file = tmp_path / name
-    figure.check(file)
-    figure.write(STORIES, file, title="four stories")
+    write.check(file)
+    write.write(STORIES, file, title="four stories")
     assert file.stat().st_size > 10_000
     if name == "x.svg":
         svg = file.read_text()
@@ -87,7 +87,7 @@ def test_dark_is_dark() -> None:
 
 def test_another_suffix_is_refused() -> None:
     with pytest.raises(UsageError, match=r"x\.gif: a figure is written as"):
-        figure.check(Path("x.gif"))
+        write.check(Path("x.gif"))
 
 
 @pytest.mark.parametrize("story", STORIES)

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from shaper import Policy
-from shaper.load import builtin_names, find
+from shaper.spec.load import builtin_names, find
 from shaper.timeline import Story, check, draw, parse, stories_of, write
 from shaper.timeline.run import run
 

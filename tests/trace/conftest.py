@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from shaper.trace.tracefs import obstacle
+from shaper.trace.record.tracefs import obstacle
 from tests.schema import schema
 
 Document = dict[str, Any]

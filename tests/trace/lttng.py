@@ -5,8 +5,8 @@ import tarfile
 from pathlib import Path
 
 from shaper.journal import VERSION, Held, Record, read_journal
-from shaper.trace.events import Event
-from shaper.trace.lttng import read_lttng
+from shaper.trace.read.events import Event
+from shaper.trace.read.lttng import read_lttng
 
 DATA = Path(__file__).parent / "data"
 ENGINE = 273  # the thread of the NFQUEUE loop, as the trace has it

@@ -1,6 +1,6 @@
 """Traces told by hand: times in µs, one CPU unless said otherwise."""
 
-from shaper.trace.events import Event
+from shaper.trace.read.events import Event
 from shaper.units import us
 
 

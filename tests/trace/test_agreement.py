@@ -9,8 +9,8 @@ from statistics import median
 
 import pytest
 
+from shaper.trace.read.source import read_trace
 from shaper.trace.report import report
-from shaper.trace.source import read_trace
 from tests.trace.conftest import MAIN
 
 RUNS = 3

@@ -9,8 +9,8 @@ import pytest
 
 from shaper.cli import main
 from shaper.report.blocking import Blocking, Waker
-from shaper.trace.events import TraceError
-from shaper.trace.lttng import read_lttng
+from shaper.trace.read.events import TraceError
+from shaper.trace.read.lttng import read_lttng
 from shaper.trace.report import Report, report
 from tests.schema import schema
 from tests.trace.lttng import journal_of, unpack

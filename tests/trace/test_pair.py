@@ -6,11 +6,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+from shaper.core.verdict import Verdict
 from shaper.live.marks import Marks
-from shaper.packet import Packet
-from shaper.trace.text import read_lines
-from shaper.trace.tracefs import Tracefs
-from shaper.verdict import Verdict
+from shaper.trace.read.text import read_lines
+from shaper.trace.record.tracefs import Tracefs
+from shaper.wire.packet import Packet
 from tests.trace.conftest import MAIN, Shaper
 from tests.trace.test_run import NETCAT, chain, one
 

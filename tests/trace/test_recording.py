@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shaper.trace.events import Event, TraceError
-from shaper.trace.recording import in_order
+from shaper.trace.read.events import Event, TraceError
+from shaper.trace.read.recording import in_order
 
 
 def event(at: int, cpu: int = 0) -> Event:

@@ -98,7 +98,7 @@ def test_the_recording_is_kept_with_its_journal(shaper: Shaper, tmp_path: Path) 
 
 
 def test_nothing_is_left_under_tracefs(shaper: Shaper) -> None:
-    from shaper.trace.tracefs import Tracefs
+    from shaper.trace.record.tracefs import Tracefs
 
     shaper("trace", "--", "true")
     shaper("trace", "--", "false", status=1)

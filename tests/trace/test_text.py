@@ -6,9 +6,9 @@ import pytest
 
 from shaper.cli import main
 from shaper.report.blocking import Blocking, Waker
-from shaper.trace.events import TraceError
+from shaper.trace.read.events import TraceError
+from shaper.trace.read.source import read_trace
 from shaper.trace.report import Report, report
-from shaper.trace.source import read_trace
 from shaper.units import ms, us
 
 TRACEFS = """\

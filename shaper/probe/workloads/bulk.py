@@ -2,8 +2,8 @@
 
 import socket
 
-from shaper.probe.end import End
-from shaper.probe.workload import Workload
+from shaper.probe.ends.end import End
+from shaper.probe.ends.workload import Workload
 from shaper.units import Duration, Size
 
 

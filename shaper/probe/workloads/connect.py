@@ -1,7 +1,7 @@
 """connect: one blocking connect, then nothing but the close."""
 
-from shaper.probe.end import End
-from shaper.probe.workload import Workload
+from shaper.probe.ends.end import End
+from shaper.probe.ends.workload import Workload
 
 
 class Connect(Workload):

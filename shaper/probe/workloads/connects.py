@@ -3,9 +3,9 @@
 This is what EINPROGRESS is for: the waits of all handshakes pass at the same time.
 """
 
-from shaper.probe.calls import OUT
-from shaper.probe.end import End
-from shaper.probe.workload import Workload
+from shaper.probe.ends.calls import OUT
+from shaper.probe.ends.end import End
+from shaper.probe.ends.workload import Workload
 
 
 class Connects(Workload):

@@ -3,8 +3,8 @@
 from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
-from shaper.probe.end import End
-from shaper.probe.workload import Workload
+from shaper.probe.ends.end import End
+from shaper.probe.ends.workload import Workload
 from shaper.units import Size
 
 

@@ -5,9 +5,9 @@ The server waits with epoll, as servers with many idle connections do.
 
 import select
 
-from shaper.probe.calls import IN
-from shaper.probe.end import End
-from shaper.probe.workload import Workload
+from shaper.probe.ends.calls import IN
+from shaper.probe.ends.end import End
+from shaper.probe.ends.workload import Workload
 from shaper.units import Duration, ms
 
 

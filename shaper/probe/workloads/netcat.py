@@ -7,9 +7,9 @@ server's are accept, then poll and read until the end of file.
 
 import socket
 
-from shaper.probe.calls import IN, OUT
-from shaper.probe.end import End
-from shaper.probe.workload import Workload
+from shaper.probe.ends.calls import IN, OUT
+from shaper.probe.ends.end import End
+from shaper.probe.ends.workload import Workload
 
 
 class Netcat(Workload):

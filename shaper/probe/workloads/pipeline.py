@@ -1,7 +1,7 @@
 """pipeline: several requests at once, then their responses, on one connection."""
 
-from shaper.probe.end import End
-from shaper.probe.workload import Workload
+from shaper.probe.ends.end import End
+from shaper.probe.ends.workload import Workload
 from shaper.units import Size
 
 

@@ -1,7 +1,7 @@
 """request: rounds of a request and its response on one connection."""
 
-from shaper.probe.end import End
-from shaper.probe.workload import Workload
+from shaper.probe.ends.end import End
+from shaper.probe.ends.workload import Workload
 from shaper.units import Size
 
 

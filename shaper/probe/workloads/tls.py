@@ -5,9 +5,9 @@ from collections.abc import Callable
 from typing import Literal, TypeVar
 
 from shaper.errors import UsageError
-from shaper.probe.calls import Socket
-from shaper.probe.end import End
-from shaper.probe.workload import Workload
+from shaper.probe.ends.calls import Socket
+from shaper.probe.ends.end import End
+from shaper.probe.ends.workload import Workload
 from shaper.units import Size
 
 T = TypeVar("T")

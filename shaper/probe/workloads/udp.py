@@ -2,9 +2,9 @@
 
 import socket
 
-from shaper.probe.calls import IN
-from shaper.probe.end import End
-from shaper.probe.workload import Workload
+from shaper.probe.ends.calls import IN
+from shaper.probe.ends.end import End
+from shaper.probe.ends.workload import Workload
 from shaper.units import Duration, Size, s
 
 

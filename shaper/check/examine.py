@@ -1,0 +1,138 @@
+"""What can be found out about a policy before it meets real traffic.
+
+Its stories are run, then generated traffic: any mix of conversations, datagrams,
+fragments and junk, from a seed, through the core in virtual time.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from functools import cache
+from random import Random
+from typing import NamedTuple
+
+from shaper.check.purity import Witness, impurities
+from shaper.core.core import Core
+from shaper.policy.base import Policy
+from shaper.spec.load import load
+from shaper.timeline import StoryError, check, stories_of
+from shaper.timeline.look import Ends, Look, bytes_of
+from shaper.units import ms, s
+from shaper.wire.header import ACK, FIN, PSH, RST, SYN
+from shaper.wire.packet import Packet
+
+PACKETS = 10_000
+SEED = 1
+
+Fate = tuple[str, int, bytes]
+"""What a verdict says: fate, time, bytes."""
+
+
+class Findings(NamedTuple):
+    """What was found.
+
+    Attributes:
+        stories: how many the docstring tells.
+        otherwise: those that went otherwise than told, each as a text for people.
+        packets: how many were generated.
+        rate: packets per second through the policy, here and now.
+        forgotten: packets that it held until their time was over.
+        differs: the first packet whose fate differed between two runs with one seed; None if none did.
+        failure: the first failure of the policy, in one line.
+        impure: uses of the clock, chance or I/O, each with its line.
+    """
+
+    stories: int
+    otherwise: tuple[str, ...]
+    packets: int
+    rate: float
+    forgotten: int
+    differs: int | None
+    failure: str | None
+    impure: tuple[str, ...]
+
+    @property
+    def ok(self) -> bool:
+        return not (self.otherwise or self.forgotten or self.differs or self.failure or self.impure)
+
+
+def examine(spec: str, packets: int = PACKETS) -> Findings:
+    """Put a policy through its stories and through generated traffic.
+
+    Raises:
+        LoadError: it can't be loaded.
+    """
+    policy = load(spec)
+    told, otherwise = _stories(type(policy))
+    core, first, took = _fates(policy, packets)
+    with Witness(type(policy)) as witness:
+        _, second, _ = _fates(policy, packets)
+    differs = next((number for number in first if first[number] != second.get(number)), None)
+    failure = str(core.failures[0]) if core.failures else None
+    impure = tuple(f"line {line} {what}" for line, what in sorted((witness.seen | impurities(type(policy))).items()))
+    return Findings(told, otherwise, packets, packets / took, core.cut_short, differs, failure, impure)
+
+
+def _stories(policy: type[Policy]) -> tuple[int, tuple[str, ...]]:
+    """How many stories the docstring tells, and those that went otherwise."""
+    try:
+        stories = stories_of(policy)
+        outcomes = [check(story) for story in stories]
+    except StoryError as error:
+        return 0, (f"its story can't be read: {error}",)
+    return len(stories), tuple(outcome for outcome in outcomes if outcome)
+
+
+def _fates(policy: Policy, packets: int) -> tuple[Core, dict[int, Fate], float]:
+    """What became of each packet, and how many seconds that took."""
+    core = Core([policy], seed=SEED)
+    fates: dict[int, Fate] = {}
+    arrivals = list(traffic(packets))
+    begin = time.perf_counter()
+    for packet in arrivals:
+        core.receive(packet, packet.arrived)
+        for verdict in core.due(packet.arrived):
+            fates[verdict.packet.root.id] = (verdict.fate, verdict.planned, verdict.packet.raw)
+    # Long enough for everything held to be let go or be cut short; a timer that never rests doesn't count.
+    end = packet.arrived + 60 * s
+    while (deadline := core.next_deadline()) is not None and deadline <= end and core.held:
+        for verdict in core.due(deadline):
+            fates[verdict.packet.root.id] = (verdict.fate, verdict.planned, verdict.packet.raw)
+    return core, fates, time.perf_counter() - begin
+
+
+def traffic(packets: int, seed: int = SEED) -> Iterator[Packet]:
+    """Packets of many kinds, in order of arrival: half of them in bursts, most of them TCP."""
+    for number, (raw, arrived) in enumerate(_arrivals(packets, seed), 1):
+        yield Packet(raw, id=number, arrived=arrived)
+
+
+@cache
+def _arrivals(packets: int, seed: int) -> list[tuple[bytes, int]]:
+    """Bytes and times; to make them takes longer than to shape them."""
+    random, now = Random(seed), 0
+    numbers: dict[Ends, int] = {}
+    arrivals = []
+    for number in range(1, packets + 1):
+        now += random.choice((0, 0, 0, ms // 10, ms, 20 * ms))
+        arrivals.append((_raw(random, number, numbers), now))
+    return arrivals
+
+
+def _raw(random: Random, number: int, numbers: dict[Ends, int]) -> bytes:
+    if random.random() < 0.02:
+        return random.randbytes(random.randrange(60))
+    addresses = random.choice((("192.0.2.1", "192.0.2.9"), ("2001:db8::1", "2001:db8::9")))
+    ends = Ends(addresses[0], random.randrange(40000, 40020), addresses[1], 80)
+    if random.random() < 0.5:
+        ends = ends.reverse
+    kind = random.choices(("tcp", "udp", "icmp", "fragment", "other"), (80, 10, 4, 4, 2))[0]
+    if kind != "tcp":
+        return bytes_of(Look(kind, random.randrange(1400)), ends, number)
+    flags = random.choices((ACK, ACK | PSH, SYN, SYN | ACK, FIN | ACK, RST), (60, 20, 5, 5, 5, 5))[0]
+    payload = random.choice((0, 0, 1, 100, 1448)) if not flags & (SYN | RST) else 0
+    sequence = numbers.get(ends, 1)
+    numbers[ends] = sequence + payload
+    acked = numbers.get(ends.reverse, 1) if flags & ACK else 0
+    return bytes_of(Look("tcp", payload, flags, sequence, acked), ends, number)

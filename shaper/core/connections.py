@@ -1,0 +1,190 @@
+"""Which connection and direction a packet belongs to, and what is known of it.
+
+A connection's *original* direction is that of its SYN, else of the first packet seen.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict, deque
+from typing import TYPE_CHECKING
+
+from shaper.units import s
+from shaper.wire.header import ACK, SYN, flow_key
+from shaper.wire.packet import Flow, Packet
+from shaper.wire.segment import Sender, classify_other
+
+if TYPE_CHECKING:
+    from shaper.core.instances import Seat
+
+IDLE = 120 * s
+"""A connection unseen for this long is forgotten."""
+MOST = 1 << 16
+"""Connections remembered at most, so that a flood from ever new addresses doesn't use up the memory."""
+LOOKS = 4
+"""So many of the connections remembered longest are looked at for each new one, so that forgetting never takes long."""
+
+
+class Connection:
+    """Both directions of one conversation.
+
+    Attributes:
+        identity: the same in every run for the how-manieth connection between these
+            addresses to this service, whatever port its client got.
+        keys: of its two flows.
+        seen: when its last packet came, in ns.
+        looked: the same, when it was last looked whether to forget it.
+    """
+
+    __slots__ = ("identity", "isn", "keys", "looked", "seats", "seen")
+
+    def __init__(self, identity: str, isn: int, keys: tuple[bytes, bytes], now: int) -> None:
+        self.identity = identity
+        self.isn = isn
+        self.keys = keys
+        self.seen = self.looked = now
+        self.seats: dict[int, Seat] = {}
+
+
+class Track:
+    """One direction of a connection: its sender's state, and the seats of its policies.
+
+    `seats` are the pipeline's: per stage the policy object that these packets meet.
+    """
+
+    __slots__ = ("connection", "direction", "seats", "segment", "sender")
+
+    def __init__(self, connection: Connection, direction: str, protocol: str) -> None:
+        self.connection = connection
+        self.direction = direction
+        self.sender = Sender() if protocol == "tcp" else None
+        # Where the flow key, by its ports, says all about the class.
+        self.segment = "udp" if protocol == "udp" else None
+        self.seats: list[Seat] | None = None
+
+
+class Connections:
+    """The table of all connections seen lately.
+
+    What a forgotten one's policies hold, and their wakes, come at their times all the same; only its next packet
+    counts as another connection's.
+
+    Args:
+        idle: a connection unseen for so long (ns) is forgotten.
+    """
+
+    def __init__(self, idle: int = IDLE) -> None:
+        self._idle = idle
+        self._tracks: dict[bytes, Track] = {}
+        self._ring: deque[Connection] = deque()
+        self._counts: OrderedDict[tuple[str, str, str, int], int] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._tracks)
+
+    def unseat(self) -> None:
+        """Forget the policies' objects."""
+        for track in self._tracks.values():
+            track.seats = None
+            track.connection.seats = {}
+
+    def classify(self, packet: Packet, now: int) -> Track:
+        """Fill in the packet's class and direction, and return its track."""
+        key = flow_key(packet.raw)
+        track = self._tracks.get(key)
+        if track is None:
+            track = self._open(key, packet, now)
+        if track.segment is not None:
+            packet.segment = track.segment
+        elif track.sender is not None and (tcp := packet.tcp) is not None:
+            if tcp.flags & (SYN | ACK) == SYN and self._is_another(track, tcp.seq):
+                track = self._open(key, packet, now)
+            packet.segment = track.sender.classify(tcp) if track.sender is not None else "other"
+        else:
+            packet.segment = classify_other(packet.ip)
+        packet.direction = track.direction
+        packet.track = track
+        track.connection.seen = now
+        return track
+
+    def known(self, flow: Flow) -> Track | None:
+        """The track of a flow; None if no packet of its connection was seen lately."""
+        return self._tracks.get(flow.key)
+
+    def find(self, packet: Packet, now: int) -> Track:
+        """The track of a packet that a policy made; its sender's state stays as it is."""
+        if packet.track is not None:
+            return packet.track
+        key = flow_key(packet.raw)
+        track = self._tracks.get(key) or self._open(key, packet, now)
+        tcp = packet.tcp
+        packet.segment = Sender().classify(tcp) if tcp is not None else classify_other(packet.ip)
+        packet.direction = track.direction
+        packet.track = track
+        return track
+
+    @staticmethod
+    def _is_another(track: Track, isn: int) -> bool:
+        """A SYN that starts another connection with the ports of an earlier one, and is no repeat."""
+        connection = track.connection
+        if connection.isn < 0 and track.sender is not None and track.sender.next < 0:
+            connection.isn = isn
+        return isn != connection.isn
+
+    def _open(self, key: bytes, packet: Packet, now: int) -> Track:
+        flow, tcp = packet.flow, packet.tcp
+        reverse = _reverse(key, packet)
+        opened_by_other = tcp is not None and tcp.flags & (SYN | ACK) == SYN | ACK
+        source, destination, service = flow.source, flow.destination, flow.dport
+        if opened_by_other:
+            source, destination, service = destination, source, flow.sport
+        counted = (flow.protocol, source, destination, service)
+        isn = tcp.seq if tcp is not None and tcp.flags & (SYN | ACK) == SYN else -1
+        identity = f"{flow.protocol} {source} > {destination} {service} #{self._count(counted)}"
+        connection = Connection(identity, isn, (key, reverse), now)
+        kind = "tcp" if tcp is not None else "udp" if flow.protocol == "udp" and flow.dport + flow.sport else "other"
+        here = Track(connection, "reply" if opened_by_other else "original", kind)
+        there = Track(connection, "original" if opened_by_other else "reply", kind)
+        self._tracks[reverse] = there
+        self._tracks[key] = here
+        self._ring.append(connection)
+        self._forget_some(now)
+        return here
+
+    def _count(self, counted: tuple[str, str, str, int]) -> int:
+        """The how-manieth connection between these addresses to this service it is."""
+        nth = self._counts[counted] = self._counts.pop(counted, 0) + 1
+        if len(self._counts) > MOST:
+            self._counts.popitem(last=False)
+        return nth
+
+    def _forget_some(self, now: int) -> None:
+        """Forget connections unseen for long; if there are many, those unseen since they were last looked at.
+
+        The second-chance algorithm of page replacement: exact order would cost each packet, and
+        a sweep of the whole table would make all packets late.
+        """
+        ring = self._ring
+        for _ in range(LOOKS):
+            connection = ring[0]
+            if connection.seen > now - self._idle and len(ring) <= MOST:
+                if connection.seen > connection.looked:
+                    connection.looked = connection.seen
+                    ring.rotate(-1)
+                    continue
+                # While the ring goes round once for those in use, there must be room for new ones.
+                if len(ring) <= MOST * 3 // 4:
+                    return
+            self._forget(ring.popleft())
+
+    def _forget(self, connection: Connection) -> None:
+        for key in connection.keys:
+            # Another connection may have got these ports since.
+            if (track := self._tracks.get(key)) is not None and track.connection is connection:
+                del self._tracks[key]
+
+
+def _reverse(key: bytes, packet: Packet) -> bytes:
+    """The flow key of the other direction."""
+    size = len(packet.ip.source)
+    ends = key[1 + 2 * size :]
+    return key[:1] + packet.ip.destination + packet.ip.source + ends[2:] + ends[:2]

@@ -1,0 +1,164 @@
+"""The core: packets and time in, verdicts out. No I/O, no clock, no chance of its own.
+
+The same core runs live, with the kernel's packets and its clock, and in `replay`, with
+a capture's; the caller passes the time in:
+
+    core.receive(packet, now)       a packet was taken
+    core.signal(policy, event, now) something happened that a policy asked to be told of
+    core.next_deadline()            when to call due() at the latest
+    core.due(now)                   the verdicts that are to be given by now
+    core.close()                    all that is still held goes on
+
+Packets run through the pipeline: what one policy sends at t, the next receives at t.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from shaper.core.agenda import stands
+from shaper.core.connections import IDLE, Connections
+from shaper.core.failure import Failures, failure_of
+from shaper.core.pipeline import Pipeline
+from shaper.core.verdict import Verdict
+from shaper.policy.base import Policy
+from shaper.policy.signal import Kind, Signal
+from shaper.units import s
+from shaper.wire.packet import Packet
+
+MAX_HOLD = 10 * s
+
+
+class Core:
+    """A pipeline of policies at work.
+
+    Args:
+        pipeline: the prototypes, the first policy first (see `Policy.fresh`).
+        seed: decides all chance.
+        max_hold: the longest that any packet is held, in ns; a plan beyond it is cut short.
+
+    Attributes:
+        taken: packets received so far.
+        max_hold: as given.
+        needs_whole_packets: some policy looks beyond the headers.
+    """
+
+    def __init__(self, pipeline: Sequence[Policy], *, seed: int | str = 0, max_hold: int = MAX_HOLD) -> None:
+        self.taken = 0
+        self.max_hold = max_hold
+        self.needs_whole_packets = any(policy.needs == "packet" for policy in pipeline)
+        self._connections = Connections(max(IDLE, max_hold))
+        self._pipeline = Pipeline(pipeline, self._connections, seed, max_hold)
+        self._agenda = self._pipeline.agenda
+
+    def receive(self, packet: Packet, now: int) -> None:
+        """A packet was taken at `now`; a time before the last one counts as that one."""
+        pipeline = self._pipeline
+        if now > pipeline.now:
+            pipeline.advance(now)
+        self.taken += 1
+        pipeline.enter(packet, self._connections.classify(packet, pipeline.now))
+
+    def signal(self, policy: str, signal: Signal, now: int) -> None:
+        """Tell a policy, by the name of its stage, of something that it asked for.
+
+        Raises:
+            ValueError: there is no stage of this name.
+        """
+        pipeline = self._pipeline
+        if policy not in pipeline.names:
+            raise ValueError(f"there is no stage '{policy}'; there is {', '.join(pipeline.names)}")
+        if now > pipeline.now:
+            pipeline.advance(now)
+        track = self._connections.known(signal.flow)
+        if track is None or not track.seats:
+            return
+        seat = track.seats[pipeline.names.index(policy)]
+        if not seat.is_failed:
+            pipeline.wake(seat, signal._replace(direction=track.direction))
+
+    def next_deadline(self) -> int | None:
+        """When `due` has something to do next, in ns; None while nothing is planned."""
+        while entry := self._agenda.first():
+            if stands(entry):
+                return entry[0]
+            self._agenda.pop()
+        return None
+
+    def due(self, now: int) -> list[Verdict]:
+        """All verdicts planned up to `now` and not yet returned, in order."""
+        pipeline = self._pipeline
+        if now >= pipeline.now:
+            pipeline.advance(now)
+        verdicts, pipeline.verdicts = pipeline.verdicts, []
+        return verdicts
+
+    def close(self) -> list[Verdict]:
+        """Verdicts for all packets still held: they go on, in order of arrival. What comes later passes at once."""
+        pipeline, waiting = self._pipeline, []
+        while len(self._agenda):
+            entry = self._agenda.pop()
+            _, _, seat, packet = entry
+            if packet is not None and stands(entry):
+                seat.let_go(packet.root, pipeline.now)
+                waiting.append(packet)
+        pipeline.retire()
+        self._connections.unseat()
+        for packet in sorted(waiting, key=Packet.order):
+            pipeline.conclude(packet, "sent")
+        return self.due(pipeline.now)
+
+    def give_up(self, error: Exception) -> list[Verdict]:
+        """All policies are at fault together: what `close` returns, and a failure of each for this reason."""
+        verdicts = self.close()
+        for policy, name in zip(self._pipeline.prototypes, self._pipeline.names, strict=True):
+            self.failures.append(failure_of(type(policy), name, error, "on_packet"))
+        return verdicts
+
+    def listeners(self, kind: Kind) -> list[str]:
+        """The names of the stages whose policies ask for signals of this kind."""
+        policies = zip(self._pipeline.names, self._pipeline.prototypes, strict=True)
+        return [name for name, policy in policies if kind in policy.signals]
+
+    # What has happened so far.
+
+    @property
+    def sent(self) -> int:
+        """Packets that went on."""
+        return self._pipeline.sent
+
+    @property
+    def dropped(self) -> int:
+        """Packets that did not, those beyond a policy's `limit` included."""
+        return self._pipeline.dropped
+
+    @property
+    def injected(self) -> int:
+        """Packets that policies made: duplicates and new ones."""
+        return self._pipeline.injected
+
+    @property
+    def overflowed(self) -> int:
+        """Packets dropped because of a policy's `limit`."""
+        return self._pipeline.overflowed
+
+    @property
+    def cut_short(self) -> int:
+        """Packets sent earlier than planned, because of `max_hold`."""
+        return self._pipeline.cut_short
+
+    @property
+    def held(self) -> int:
+        """Packets that await their verdict."""
+        return self.taken - self._pipeline.sent - self._pipeline.dropped
+
+    @property
+    def counters(self) -> dict[str, dict[str, int]]:
+        """What the policies have counted themselves, by their names (see `Policy.count`)."""
+        policies = zip(self._pipeline.names, self._pipeline.prototypes, strict=True)
+        return {name: policy.counters for name, policy in policies if policy.counters}
+
+    @property
+    def failures(self) -> Failures:
+        """The first failures of each policy, the first first."""
+        return self._pipeline.failures

@@ -1,0 +1,124 @@
+"""What shaper needs of a machine, what is there, and the command that mends what isn't.
+
+Everything is tried in a network namespace of its own, so the machine's own is not touched.
+"""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Literal
+
+from shaper.doctor import trial
+from shaper.linux import namespace
+from shaper.linux.capabilities import CAP_NET_ADMIN, CAP_NET_RAW, can
+from shaper.linux.programs import find
+
+Status = Literal["ok", "missing", "unknown"]
+
+ENOUGH_BUFFER = 16 * 2**20
+"""Bytes; a queue's socket with as much lost nothing of a burst of 60 000 small packets."""
+TRACEFS = Path("/sys/kernel/tracing")
+NOT_TRIED = "needs a network namespace and iptables to try it"
+
+
+@dataclass(frozen=True)
+class Requirement:
+    """One thing that shaper needs.
+
+    Attributes:
+        name: what.
+        needed_by: the command or option that can't do without; "start" stands for every live command.
+        status: unknown where it could not be tried.
+        found: what is there, or what is wrong.
+        mend: the command that mends it, or what to do.
+    """
+
+    name: str
+    needed_by: str
+    status: Status
+    found: str
+    mend: str = ""
+
+
+def requirements() -> Iterator[Requirement]:
+    """All of them, as this process finds them."""
+    outcomes = trial.in_child(trial.kernel)
+    root = can(CAP_NET_ADMIN)
+    yield _of("Python", "start", True, platform.python_version())
+    yield _python_package("NetfilterQueue", "start")
+    yield _iptables("iptables", "start")
+    yield _iptables("ip6tables", "start")
+    yield _tried(
+        "kernel queue", "start", outcomes, "queue", "sudo modprobe -a nfnetlink_queue xt_NFQUEUE xt_comment xt_mark"
+    )
+    for name, capability in (("CAP_NET_ADMIN", CAP_NET_ADMIN), ("CAP_NET_RAW", CAP_NET_RAW)):
+        there = can(capability)
+        yield _of(name, "start", there, "held" if there else "not held", "run as root; `shaper run` needs no root")
+    yield _user_namespaces()
+    yield _socket_buffer(root)
+    yield _tried("xt_bpf", "--filter", outcomes, "bpf", "sudo modprobe xt_bpf")
+    yield _program("tcpdump", "--filter", "tcpdump")
+    yield _tracefs()
+    yield _program("tc", "compare", "iproute2")
+    yield _tried("netem", "compare", outcomes, "netem", "sudo modprobe sch_netem")
+
+
+def _of(name: str, needed_by: str, there: bool, found: str, mend: str = "") -> Requirement:
+    return Requirement(name, needed_by, "ok" if there else "missing", found, "" if there else mend)
+
+
+def _tried(name: str, needed_by: str, outcomes: trial.Outcomes, what: str, mend: str) -> Requirement:
+    if what not in outcomes:
+        return Requirement(name, needed_by, "unknown", NOT_TRIED, "sudo shaper doctor")
+    return _of(name, needed_by, not outcomes[what], outcomes[what] or "works", mend)
+
+
+def _python_package(name: str, needed_by: str) -> Requirement:
+    try:
+        return _of(name, needed_by, True, version(name))
+    except PackageNotFoundError:
+        return _of(name, needed_by, False, "not installed", f"pip install {name}")
+
+
+def _iptables(command: str, needed_by: str) -> Requirement:
+    """Which backend it is; both of its tools that we call must be there."""
+    if not all(find(f"{command}-{verb}") for verb in ("save", "restore")):
+        return _of(command, needed_by, False, "not installed", "sudo apt install iptables")
+    said = subprocess.run([str(find(command)), "--version"], capture_output=True, text=True).stdout
+    return _of(command, needed_by, True, said.strip().removeprefix(f"{command} "))
+
+
+def _program(name: str, needed_by: str, package: str) -> Requirement:
+    path = find(name)
+    return _of(name, needed_by, path is not None, path or "not installed", f"sudo apt install {package}")
+
+
+def _user_namespaces() -> Requirement:
+    mend = namespace.forbidding()
+    fault = "switched off" if mend else trial.in_child(trial.user_namespace)["namespace"]
+    return _of("user namespaces", "run", not fault, fault or "allowed", mend or "run as root")
+
+
+def _socket_buffer(root: bool) -> Requirement:
+    limit = int(Path("/proc/sys/net/core/rmem_max").read_text())
+    found = f"{limit} bytes at most" + (", root may exceed it" if root else "")
+    return _of(
+        "socket buffer", "run", root or limit >= ENOUGH_BUFFER, found, f"sudo sysctl net.core.rmem_max={ENOUGH_BUFFER}"
+    )
+
+
+def _tracefs() -> Requirement:
+    if "tracefs" not in Path("/proc/filesystems").read_text().split():
+        return _of("tracefs", "trace", False, "not in this kernel", "use a kernel with CONFIG_FTRACE")
+    try:
+        there = (TRACEFS / "trace").exists()
+    except PermissionError:
+        return Requirement("tracefs", "trace", "unknown", "only root may look", "sudo shaper doctor")
+    return _of(
+        "tracefs", "trace", there, str(TRACEFS) if there else "not mounted", f"sudo mount -t tracefs nodev {TRACEFS}"
+    )

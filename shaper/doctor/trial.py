@@ -1,0 +1,92 @@
+"""What the kernel really does, tried in a child process with a network namespace of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+from collections.abc import Callable
+
+from shaper.errors import ShaperError
+from shaper.linux import namespace
+from shaper.linux.libc import CLONE_NEWUSER, unshare
+from shaper.linux.programs import find
+from shaper.live.rules import iptables
+from shaper.live.rules.rules import Match, Rules
+
+NUMBER = 0
+PORT = 9
+WHOLE_PACKET = "1,6 0 0 65535"
+"""Byte code that matches every packet."""
+
+
+Outcomes = dict[str, str]
+"""What was tried: "" where it worked, else why not. What could not be tried is not in it."""
+
+
+def in_child(trial: Callable[[], Outcomes]) -> Outcomes:
+    """The outcomes of a trial that runs in a child process, so that nothing of it stays."""
+    results, sink = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            os.write(sink, json.dumps(trial()).encode())
+        finally:
+            os._exit(0)
+    os.close(sink)
+    with open(results) as file:
+        found = file.read()
+    os.waitpid(pid, 0)
+    return dict(json.loads(found or "{}"))
+
+
+def kernel() -> Outcomes:
+    """Whether a namespace can be made, and in there a queue, xt_bpf and netem, so far as the programs are there."""
+    outcomes = {"namespace": _outcome(namespace.enter)}
+    if not outcomes["namespace"]:
+        if find("iptables-restore"):
+            outcomes |= {"queue": _outcome(_queue), "bpf": _outcome(_bpf)}
+        if find("tc"):
+            outcomes["netem"] = _outcome(_netem)
+    return outcomes
+
+
+def user_namespace() -> Outcomes:
+    """Whether a user namespace can be made."""
+    return {"namespace": _outcome(lambda: unshare(CLONE_NEWUSER))}
+
+
+def _outcome(attempt: Callable[[], object]) -> str:
+    try:
+        attempt()
+    except (ShaperError, ImportError) as error:
+        return str(error)
+    except OSError as error:
+        return error.strerror or str(error)
+    return ""
+
+
+def _queue() -> None:
+    """A packet goes through rule and queue."""
+    # In here, so that the doctor can still speak where NetfilterQueue is broken.
+    from shaper.live.nfqueue.queue import HEADERS, Queue
+
+    Rules(Match(protocol="udp"), NUMBER).install()
+    queue = Queue(NUMBER, copy_range=HEADERS, length=10, buffer=2**16)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+        sender.sendto(b"", ("127.0.0.1", PORT))
+    if len(queue.take()) != 1:
+        raise ShaperError("a packet that a rule queued did not arrive")
+
+
+def _bpf() -> None:
+    iptables.restore("ipv4", f'*mangle\n-A INPUT -m bpf --bytecode "{WHOLE_PACKET}" -j ACCEPT\nCOMMIT\n')
+
+
+def _netem() -> None:
+    done = subprocess.run(
+        [str(find("tc")), "qdisc", "add", "dev", "lo", "root", "netem"], capture_output=True, text=True
+    )
+    if done.returncode:
+        raise ShaperError(done.stderr.strip().removeprefix("Error: ").rstrip("."))

@@ -1,0 +1,86 @@
+"""What this process may do: its capabilities, see capabilities(7), and how it gives up what it doesn't need.
+
+An engine runs other people's policies on other people's packets. Once it is set up, all that
+shaping needs is CAP_NET_ADMIN: the kernel asks for it with every verdict. Sockets and files
+are open by then, and the guardian, which runs no policy, sees to the rules.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from contextlib import suppress
+from pathlib import Path
+
+from shaper.linux.libc import capset, prctl
+
+# linux/capability.h
+CAP_NET_ADMIN = 12
+CAP_NET_RAW = 13
+CAP_SYS_ADMIN = 21
+
+# linux/prctl.h
+PR_SET_KEEPCAPS, PR_CAPBSET_DROP, PR_SET_NO_NEW_PRIVS, PR_CAP_AMBIENT = 8, 24, 38, 47
+PR_CAP_AMBIENT_RAISE = 2
+
+NOBODY = 65534
+
+
+def can(capability: int) -> bool:
+    """Whether this process has the capability, in its own user namespace."""
+    return bool(int(_status("CapEff"), 16) >> capability & 1)
+
+
+def confine() -> None:
+    """Keep CAP_NET_ADMIN and nothing else, as an ordinary user where that is possible, for good.
+
+    The user is the one who called sudo(8), else nobody. It must be able to read Python's own files, for some
+    are imported when they are needed; where it can't, and in a user namespace with one user, the user stays.
+    No program that this process starts may do more. For the main thread, while it is the only one.
+
+    Raises:
+        OSError: this process lacks CAP_NET_ADMIN.
+    """
+    if len(os.listdir("/proc/self/task")) > 1:
+        raise RuntimeError("a process with several threads can't be confined: each has capabilities of its own")
+    prctl(PR_SET_NO_NEW_PRIVS, 1)
+    for capability in range(int(Path("/proc/sys/kernel/cap_last_cap").read_text()) + 1):
+        if capability != CAP_NET_ADMIN:
+            with suppress(PermissionError):  # there is nothing to give up
+                prctl(PR_CAPBSET_DROP, capability)
+    if os.getuid() == 0:
+        prctl(PR_SET_KEEPCAPS, 1)
+        _become_ordinary()
+    capset(1 << CAP_NET_ADMIN)
+    # So that a guardian that follows one that died can go on.
+    prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, CAP_NET_ADMIN)
+
+
+def _become_ordinary() -> None:
+    """Be an ordinary user and group from now on, if that user can read what this process may still need."""
+    user, group = (int(os.environ.get(name, NOBODY)) for name in ("SUDO_UID", "SUDO_GID"))
+    needed = [sys.prefix, sys.base_prefix, str(Path(__file__).parents[1])]
+    groups = os.getgroups()
+    try:
+        os.setgroups([])
+        os.setegid(group)
+        os.seteuid(user)
+    except OSError:
+        return  # a user namespace without such a user
+    can_read = all(os.access(path, os.R_OK | os.X_OK, effective_ids=True) for path in needed)
+    os.seteuid(0)
+    os.setegid(0)
+    if can_read:
+        os.setresgid(group, group, group)
+        os.setresuid(user, user, user)
+    else:
+        os.setgroups(groups)
+
+
+def _status(field: str) -> str:
+    """A field of /proc/self/status, see proc(5)."""
+    for line in Path("/proc/self/status").read_text().splitlines():
+        name, _, value = line.partition(":")
+        if name == field:
+            return value.strip()
+    raise KeyError(field)

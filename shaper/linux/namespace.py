@@ -1,0 +1,129 @@
+"""A network namespace of one's own, whose lo is up and can be shaped without root.
+
+An ordinary user gets it together with a user namespace, in which shaper is root over that
+network and over nothing else: see user_namespaces(7). A command started inside runs in a
+second, inner user namespace that gives it back the caller's user and group: programs such
+as postgres refuse to be root.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import socket
+import struct
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from shaper.errors import ShaperError, UsageError
+from shaper.linux.capabilities import CAP_SYS_ADMIN, can
+from shaper.linux.command import Command
+from shaper.linux.libc import CLONE_NEWNET, CLONE_NEWUSER, unshare
+
+MTU = 1500
+SMALLEST_MTU = 68  # RFC 791; IPv6 needs 1280, RFC 8200
+LARGEST_MTU = 65536  # what lo has by default
+
+# linux/sockios.h, net/if.h
+SIOCSIFFLAGS = 0x8914
+SIOCSIFMTU = 0x8922
+IFF_UP = 1
+
+# What may forbid user namespaces, the value that does, and what allows them.
+SWITCHES = (
+    ("kernel.apparmor_restrict_unprivileged_userns", "1", "0"),
+    ("kernel.unprivileged_userns_clone", "0", "1"),
+    ("user.max_user_namespaces", "0", "10000"),
+)
+
+
+@dataclass(frozen=True)
+class Private:
+    """The namespace that this process has entered.
+
+    Attributes:
+        uid: the caller's user.
+        gid: the caller's group.
+        mapped: there is a user namespace around it, in which the caller is root.
+    """
+
+    uid: int
+    gid: int
+    mapped: bool
+
+    def spawn_inside(self, command: list[str], *, stdout: int | None = None) -> Command:
+        """A command inside, as the caller's user; it waits until `Command.release`.
+
+        Args:
+            command: the program and its arguments.
+            stdout: a descriptor for its output, if not this process's own.
+
+        Raises:
+            UsageError: there is no such program.
+        """
+        return Command(command, prepare=self._become_caller if self.mapped else None, stdout=stdout)
+
+    def _become_caller(self) -> None:
+        unshare(CLONE_NEWUSER)
+        _map(inside=(self.uid, self.gid), outside=(0, 0))
+
+
+def enter(mtu: int = MTU) -> Private:
+    """Move this process into a network namespace of its own. It must have one thread only: before trio starts.
+
+    Args:
+        mtu: of lo, in bytes, so that packets look like a network's.
+
+    Raises:
+        ShaperError: user namespaces are switched off here; the message names the setting.
+        UsageError: no IP packet fits into such an MTU, or none is so large.
+    """
+    if not SMALLEST_MTU <= mtu <= LARGEST_MTU:
+        raise UsageError(f"an MTU of {mtu} bytes carries no IP packets; give one from {SMALLEST_MTU} to {LARGEST_MTU}")
+    if len(os.listdir("/proc/self/task")) > 1:
+        raise RuntimeError("a process with several threads can't enter a user namespace, see unshare(2)")
+    caller = os.geteuid(), os.getegid()
+    mapped = not can(CAP_SYS_ADMIN)
+    try:
+        unshare(CLONE_NEWNET | (CLONE_NEWUSER if mapped else 0))
+        if mapped:
+            _map(inside=(0, 0), outside=caller)
+    except OSError as error:
+        raise ShaperError(_why_not(error)) from None
+    _bring_up("lo", mtu)
+    # As distributions set it for the first namespace, so that ping needs no privilege in here either.
+    gid = 0 if mapped else 2**31 - 1
+    with suppress(OSError):  # in somebody else's user namespace not all groups are known
+        Path("/proc/sys/net/ipv4/ping_group_range").write_text(f"0 {gid}")
+    return Private(*caller, mapped)
+
+
+def forbidding() -> str | None:
+    """The command that allows user namespaces where a setting forbids them."""
+    for name, off, on in SWITCHES:
+        path = Path("/proc/sys", *name.split("."))
+        if path.exists() and path.read_text().strip() == off:
+            return f"sudo sysctl {name}={on}"
+    return None
+
+
+def _map(inside: tuple[int, int], outside: tuple[int, int]) -> None:
+    """Let one user and one group of the parent namespace appear as others in this one."""
+    # Without this the kernel refuses the group: see user_namespaces(7), "Interaction with system calls".
+    Path("/proc/self/setgroups").write_text("deny")
+    Path("/proc/self/uid_map").write_text(f"{inside[0]} {outside[0]} 1")
+    Path("/proc/self/gid_map").write_text(f"{inside[1]} {outside[1]} 1")
+
+
+def _bring_up(interface: str, mtu: int) -> None:
+    name = interface.encode()
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as control:
+        fcntl.ioctl(control, SIOCSIFMTU, struct.pack("16si20x", name, mtu))
+        fcntl.ioctl(control, SIOCSIFFLAGS, struct.pack("16sH22x", name, IFF_UP))
+
+
+def _why_not(error: OSError) -> str:
+    if (mend := forbidding()) is not None:
+        return f"user namespaces are switched off here; switch them on with `{mend}`, or run as root"
+    return f"can't make a namespace ({error.strerror}): the container or a security module forbids it; run as root"

@@ -1,0 +1,33 @@
+"""A tcpdump filter as byte code for the kernel's xt_bpf match, see iptables-extensions(8), "bpf"."""
+
+import subprocess
+
+from shaper.errors import ShaperError, UsageError
+from shaper.linux.programs import find
+
+# XT_BPF_MAX_NUM_INSTR, linux/netfilter/xt_bpf.h
+MAX_INSTRUCTIONS = 64
+
+
+def bytecode(expression: str) -> str:
+    """What `iptables -m bpf --bytecode` takes for a tcpdump expression; the same for IPv4 and IPv6.
+
+    Raises:
+        UsageError: no valid expression, one about the link layer, or too long a one.
+        ShaperError: tcpdump is missing.
+    """
+    tcpdump = find("tcpdump")
+    if tcpdump is None:
+        raise ShaperError("--filter needs tcpdump to translate the expression: apt install tcpdump")
+    # RAW: the match sees the packet from its IP header on.
+    done = subprocess.run([tcpdump, "-y", "RAW", "-ddd", "--", expression], capture_output=True, text=True)
+    if done.returncode:
+        reason = done.stderr.strip().splitlines()[-1].removeprefix("tcpdump: ")
+        raise UsageError(f"filter '{expression}': {reason} (packets are matched from their IP header on)")
+    count, *instructions = done.stdout.splitlines()
+    if int(count) > MAX_INSTRUCTIONS:
+        raise UsageError(
+            f"filter '{expression}': {count} instructions, the kernel takes {MAX_INSTRUCTIONS}; "
+            "say ip or ip6 in it, or use --protocol, --port, --source, --destination for a part of it"
+        )
+    return ",".join([count, *instructions])

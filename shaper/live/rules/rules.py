@@ -1,0 +1,167 @@
+"""The rules that bring packets to the queue: which ones, written for iptables.
+
+A rule set is a chain of our own in the mangle table, and a rule that jumps to it from the
+hook. What the rules look like is in the files of iptables/.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from importlib.resources import files
+from ipaddress import ip_network
+from string import Template
+from typing import Literal
+
+from shaper.errors import UsageError
+from shaper.live.rules import iptables, ssh
+from shaper.live.rules.bpf import bytecode
+from shaper.live.rules.iptables import Family
+from shaper.live.rules.owner import Owner
+from shaper.live.rules.ruleset import RuleSet
+
+# A packet that a policy made carries this bit, so that it is not queued again.
+INJECT_MARK = 0x1000_0000
+# Neighbour and router discovery, RFC 4861: without it nothing reaches an IPv6 neighbour.
+NEIGHBOUR_DISCOVERY = range(133, 138)
+
+Hook = Literal["input", "output", "forward"]
+Protocol = Literal["tcp", "udp", "icmp", "all"]
+
+
+@dataclass(frozen=True)
+class Match:
+    """Which packets are shaped.
+
+    Attributes:
+        interface: where they pass.
+        hook: on their way into this machine, out of it, or through it.
+        protocol: icmp is ICMPv6 too.
+        ports: TCP and UDP, at either end; none means all.
+        source: an address or a network, which decides the family.
+        destination: the same.
+        filter: an expression as tcpdump takes it, see pcap-filter(7).
+    """
+
+    interface: str = "lo"
+    hook: Hook = "input"
+    protocol: Protocol = "all"
+    ports: tuple[int, ...] = ()
+    source: str | None = None
+    destination: str | None = None
+    filter: str | None = None
+
+    @property
+    def takes_all(self) -> bool:
+        """All traffic of a real interface, so that a mistake cuts a remote user off: ask first."""
+        narrowed = self.protocol != "all" or self.ports or self.source or self.destination or self.filter
+        return self.interface != "lo" and not narrowed
+
+    def check(self) -> None:
+        """Make sure that a packet could match.
+
+        Raises:
+            UsageError: none ever could; there is no such interface.
+        """
+        names = [name for _, name in socket.if_nameindex()]
+        if self.interface not in names:
+            raise UsageError(f"there is no interface '{self.interface}'; there are {', '.join(names)}")
+        if self.hook == "forward" and self.interface == "lo":
+            raise UsageError("packets on lo are never forwarded; name another --interface")
+        if self.ports and self.protocol == "icmp":
+            raise UsageError("ICMP has no ports; leave --port or --protocol icmp away")
+        for port in self.ports:
+            if not 0 < port < 65536:
+                raise UsageError(f"{port} is not a port; ports are 1 to 65535")
+        if not _families(self):
+            raise UsageError(f"{self.source} and {self.destination} are addresses of different families")
+
+
+class Rules(RuleSet):
+    """The rules for one queue, or for several in a row.
+
+    Of several the kernel chooses by a hash of both addresses, whichever is the sender's, and for IPv4 the protocol,
+    so that a connection has one queue. See hash_v4() and hash_v6() in include/net/netfilter/nf_queue.h.
+
+    Args:
+        match: which packets are shaped.
+        queue: the number of the first queue that they go to.
+        queues: how many there are.
+
+    Raises:
+        UsageError: there is no such interface, no such filter, or no packet could ever match.
+        ShaperError: tcpdump, which translates filters, is missing.
+    """
+
+    def __init__(self, match: Match, queue: int, queues: int = 1) -> None:
+        match.check()
+        super().__init__(Owner.here(queue), {})
+        template = files("shaper.iptables").joinpath(f"{match.hook}.rules").read_text()
+        filter = f' -m bpf --bytecode "{bytecode(match.filter)}"' if match.filter else ""
+        for family in iptables.families():
+            if family not in _families(match):
+                continue
+            values = {
+                "chain": self.owner.chain,
+                "injected": f"{INJECT_MARK:#x}/{INJECT_MARK:#x}",
+                "owner": str(self.owner),
+                "queues": f"--queue-num {queue}" if queues == 1 else f"--queue-balance {queue}:{queue + queues - 1}",
+                "interface": match.interface,
+            }
+            matches = [part + filter for part in _matches(match, family)]
+            self._text[family] = _fill(template, values, list(_exceptions(match, family)), matches)
+
+
+def _families(match: Match) -> set[Family]:
+    """The families to which both addresses belong."""
+    families: set[Family] = {"ipv4", "ipv6"}
+    for address in (match.source, match.destination):
+        if address is None:
+            continue
+        try:
+            version = ip_network(address, strict=False).version
+        except ValueError:
+            raise UsageError(f"'{address}' is not an IP address or network, such as 10.0.0.0/8 or ::1") from None
+        families &= {"ipv4"} if version == 4 else {"ipv6"}
+    return families
+
+
+def _matches(match: Match, family: Family) -> Iterator[str]:
+    """What the queueing rules match, one by one."""
+    ends = "".join(
+        f" {flag} {ip_network(address, strict=False)}"
+        for flag, address in (("-s", match.source), ("-d", match.destination))
+        if address
+    )
+    if match.ports:
+        for protocol in ("tcp", "udp") if match.protocol == "all" else (match.protocol,):
+            for port in match.ports:
+                for side in ("--dport", "--sport"):
+                    yield f"{ends} -p {protocol} -m {protocol} {side} {port}"
+    elif match.protocol == "all":
+        yield ends
+    else:
+        protocol = "ipv6-icmp" if (match.protocol, family) == ("icmp", "ipv6") else match.protocol
+        yield f"{ends} -p {protocol}"
+
+
+def _exceptions(match: Match, family: Family) -> Iterator[str]:
+    """What is never queued, whatever the match."""
+    if family == "ipv6":
+        for kind in NEIGHBOUR_DISCOVERY:
+            yield f" -p ipv6-icmp -m icmp6 --icmpv6-type {kind}"
+    yield from ssh.exceptions(match.ports, family)
+
+
+def _fill(template: str, values: dict[str, str], exceptions: Iterable[str], matches: Iterable[str]) -> str:
+    """The template with its values; a line with $exception or $match is repeated for each of them."""
+    lines = []
+    for line in template.splitlines():
+        if " $exception" in line:
+            lines += [line.replace(" $exception", exception) for exception in exceptions]
+        elif " $match" in line:
+            lines += [line.replace(" $match", match) for match in matches]
+        else:
+            lines.append(line)
+    return Template("\n".join(lines) + "\n").substitute(values)

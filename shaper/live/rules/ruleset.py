@@ -1,0 +1,104 @@
+"""A set of rules in the kernel: put there, looked at, removed without a trace."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import ExitStack
+from typing import NamedTuple
+
+from shaper.live.rules import chain, iptables, leftovers
+from shaper.live.rules.iptables import Family
+from shaper.live.rules.owner import Owner
+
+
+class Look(NamedTuple):
+    """What a look at the rules showed.
+
+    Attributes:
+        packets: how many they sent to the queue, or past it when it was full or nobody listened.
+        whole: all of them are there.
+    """
+
+    packets: int
+    whole: bool
+
+
+class RuleSet:
+    """One shaper's rules of both families.
+
+    Args:
+        owner: whose they are, as they say themselves.
+        text: what iptables-restore(8) is given, by family.
+    """
+
+    def __init__(self, owner: Owner, text: Mapping[Family, str]) -> None:
+        self.owner = owner
+        self._text = dict(text)
+
+    def text(self) -> dict[Family, str]:
+        """What iptables-restore(8) and ip6tables-restore are given, by family."""
+        return self._text
+
+    def install(self) -> None:
+        """Set the rules of both families, or none.
+
+        Rules that a dead shaper left are removed, for packets that they match would never come to ours: a
+        queue that nobody listens to lets them pass by all that follows in the table.
+
+        Raises:
+            RulesError: iptables is missing, not permitted, or the kernel lacks what a rule needs.
+        """
+        for others in leftovers.installed():
+            if others.dead:
+                others.remove()
+        with ExitStack() as undo:
+            for family, text in self._text.items():
+                iptables.restore(family, text)
+                undo.callback(chain.remove, family, self.owner)
+            undo.pop_all()
+
+    def restore(self) -> None:
+        """Set them anew where somebody removed some of them; their counters begin anew too.
+
+        Raises:
+            RulesError: see `install`.
+        """
+        self.remove()
+        self.install()
+
+    def detach(self) -> None:
+        """Bring no more packets to the queue; the rules' counters stay to be read.
+
+        Raises:
+            RulesError: iptables is missing, or not permitted.
+        """
+        for family in self._text:
+            chain.remove(family, self.owner, keep_counters=True)
+
+    def remove(self) -> None:
+        """Remove what is there of our rules; none is left, and nothing else is touched.
+
+        Raises:
+            RulesError: iptables is missing, or not permitted.
+        """
+        for family in self._text:
+            chain.remove(family, self.owner)
+
+    def look(self) -> Look:
+        """What the rules counted, and whether they are all there.
+
+        Raises:
+            RulesError: iptables is missing, or not permitted.
+        """
+        packets, whole = 0, True
+        for family, text in self._text.items():
+            # Each rule of ours is in our chain or leads to it.
+            ours = [line for line in iptables.save(family, counters=True) if self.owner.chain in line.split()]
+            rules = [line for line in ours if line.startswith("[")]
+            whole = whole and len(rules) == sum(1 for line in text.splitlines() if line.startswith("-A"))
+            packets += sum(int(line[1 : line.index(":")]) for line in rules if " -j NFQUEUE " in line)
+        return Look(packets, whole)
+
+    def packets(self) -> int:
+        """How many packets the rules sent to the queue, or past it when it was full or nobody listened."""
+        return self.look().packets

@@ -1,0 +1,86 @@
+"""What the workers of one run came to, told by each of them and added up."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from shaper.core.failure import Failure, Failures
+from shaper.live.lateness import Holds
+from shaper.live.summary import Summary
+
+ADDED = (
+    "taken",
+    "sent",
+    "dropped",
+    "overflowed",
+    "injected",
+    "not_injected",
+    "bypassed",
+    "cut_short",
+    "lost_queue_full",
+    "lost_buffer_full",
+    "lost_to_reload",
+)
+"""The counts of a summary of which all are the sum of the workers'."""
+
+Tally = Mapping[str, Any]
+"""One worker's summary and holds, as JSON has them."""
+
+
+def tally(summary: Summary, holds: Holds) -> Tally:
+    """What a worker came to."""
+    return {
+        "counts": {name: getattr(summary, name) for name in ADDED},
+        "counters": summary.counters,
+        "failures": list(summary.failures),
+        "failed": summary.failures.total,
+        "holds": holds.to_json(),
+    }
+
+
+def come(tallies: Sequence[Tally]) -> int:
+    """Packets that the queues got, those included that they had to drop."""
+    names = ("taken", "lost_queue_full", "lost_buffer_full")
+    return sum(each["counts"][name] or 0 for each in tallies for name in names)
+
+
+def joined(tallies: Sequence[Tally], *, bypassed: int | None, rules_lost: int, duration: int, allow: bool) -> Summary:
+    """The one summary of all workers.
+
+    Args:
+        tallies: theirs.
+        bypassed: what the rules counted beyond what came; None where they are somebody else's.
+        rules_lost: how often another program removed some of the rules.
+        duration: of the run, in ns.
+        allow: bypassed packets are no failure.
+    """
+    counts: dict[str, Any] = {name: _sum([each["counts"][name] for each in tallies]) for name in ADDED}
+    # What the workers tell of it is what they saw in the kernel's numbering.
+    counts["bypassed"] = None if bypassed is None else max(bypassed, counts["bypassed"] or 0)
+    holds = Holds.joined(each["holds"] for each in tallies)
+    counters: dict[str, Counter[str]] = {}
+    failures = Failures()
+    for each in tallies:
+        for policy, counted in each["counters"].items():
+            counters.setdefault(policy, Counter()).update(counted)
+        for failure in each["failures"]:
+            failures.append(Failure(*failure))
+    failures.total = sum(each["failed"] for each in tallies)
+    return Summary(
+        **counts,
+        rules_lost=rules_lost,
+        wanted=holds.wanted,
+        actual=holds.actual,
+        late=holds.late,
+        failures=failures,
+        duration=duration,
+        counters=counters,
+        allow_bypass=allow,
+    )
+
+
+def _sum(values: Sequence[int | None]) -> int | None:
+    known = [value for value in values if value is not None]
+    return sum(known) if len(known) == len(values) else None

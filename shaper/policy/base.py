@@ -1,0 +1,152 @@
+"""Policy: the base class of all policies, and the options every one of them has."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Iterable
+from copy import copy
+from inspect import get_annotations
+from random import Random
+from typing import Annotated, Any, ClassVar, Literal, Self
+
+from shaper.policy.action import Action
+from shaper.policy.signal import Kind, Signal
+from shaper.units import Bound, Limit, Share, Unit
+from shaper.wire.packet import Packet
+from shaper.wire.segment import CLASSES
+
+Answer = Action | Iterable[Action] | None
+
+
+def parse_classes(text: str) -> frozenset[str]:
+    """The segment classes in "syn+synack"; "all" is every class.
+
+    Raises:
+        ValueError: a name that is no class.
+    """
+    if text == "all":
+        return frozenset(CLASSES)
+    names = text.split("+")
+    for name in names:
+        if name not in CLASSES:
+            raise ValueError(f"'{name}' is no segment class ({', '.join(CLASSES)})")
+    return frozenset(names)
+
+
+def format_classes(classes: frozenset[str]) -> str:
+    return "all" if len(classes) == len(CLASSES) else "+".join(name for name in CLASSES if name in classes)
+
+
+Classes = Annotated[frozenset[str], Unit("segment classes", "data+fin", parse_classes, format_classes)]
+
+
+class Policy:
+    """Turns packets and time into actions; does no I/O and reads no clock.
+
+    A packet it says nothing about goes on at once. An object given to the core is a
+    prototype: the core makes a `fresh` one for each flow (or as `scope` says).
+
+    Raises:
+        TypeError: an option this policy doesn't have.
+    """
+
+    needs: ClassVar[Literal["headers", "packet"]] = "packet"
+    """How much of each packet the kernel copies: its headers, or all of it."""
+    shorthand: ClassVar[str | None] = None
+    """The option that can be given without `name=`."""
+    holds: ClassVar[bool] = True
+    """Whether it keeps packets; those that don't have no `limit`."""
+
+    only: Classes = frozenset(CLASSES)
+    """Shape these classes alone; others pass untouched."""
+    direction: Literal["original", "reply", "both"] = "both"
+    """Shape packets from the connection's opener, to it, or both."""
+    scope: Literal["flow", "connection", "queue"] = "flow"
+    """One object per direction of a connection, per connection, or for all packets, like a link."""
+    connections: Share = 1.0
+    """Shape this share of the connections alone, chosen by chance; others pass untouched."""
+    limit: Bound = Limit()
+    """The most one object may hold; packets beyond it are dropped."""
+
+    def __init__(self, **options: Any) -> None:
+        known = self.option_names()
+        for name, value in options.items():
+            if name not in known:
+                raise TypeError(f"{type(self).__name__} has no option '{name}' (it has {', '.join(known)})")
+            setattr(self, name, value)
+        self.__counters: Counter[str] = Counter()
+
+    def start(self) -> None:
+        """Set up the state of a new object."""
+
+    def on_packet(self, packet: Packet, now: int) -> Answer:
+        """A packet has arrived; `now` is its arrival, or when the policy before sent it (ns)."""
+        return None
+
+    def on_wake(self, now: int) -> Answer:
+        """The time of a Wake has come (ns)."""
+        return None
+
+    @property
+    def signals(self) -> Collection[Kind]:
+        """The kinds of signals that it asks for; none, for most policies."""
+        return ()
+
+    def on_signal(self, signal: Signal, now: int) -> Answer:
+        """Something that it asked for has happened outside the packets (ns)."""
+        return None
+
+    @property
+    def name(self) -> str:
+        """The name of its file, by which it is asked for: "spread_burst"."""
+        return type(self).__module__.rpartition(".")[2]
+
+    @property
+    def random(self) -> Random:
+        """A generator of this object's own: the same fates for the same seed and the same connections."""
+        try:
+            return self.__random
+        except AttributeError:
+            # A string seeds by its SHA-512, on every platform and in every run alike.
+            self.__random: Random = Random(self.__identity)
+            return self.__random
+
+    def tally(self, name: str, number: int = 1) -> None:
+        """Add to a counter that all objects of this policy share; the summary shows it."""
+        self.__counters[name] += number
+
+    @property
+    def counters(self) -> dict[str, int]:
+        """What `tally` came to so far, in all objects made from the same prototype."""
+        return dict(self.__counters)
+
+    def prototype(self) -> Self:
+        """Another prototype with the same options, whose counters begin at zero."""
+        new = copy(self)
+        new.__counters = Counter()
+        return new
+
+    def fresh(self, identity: str) -> Self:
+        """A new object with this one's options, started.
+
+        Args:
+            identity: what tells this object's chances from another's: seed, stage, connection, direction.
+        """
+        new = copy(self)
+        new.__identity = identity
+        new.start()
+        return new
+
+    __identity: str = ""
+
+    @classmethod
+    def option_names(cls) -> list[str]:
+        """The policy's own options first, then those that every policy has."""
+        names: dict[str, None] = {}
+        for base in cls.__mro__:
+            for name, hint in get_annotations(base).items():
+                if not name.startswith("_") and "ClassVar" not in str(hint):
+                    names[name] = None
+        if not cls.holds:
+            names.pop("limit", None)
+        return list(names)

@@ -1,0 +1,99 @@
+"""Conditions: what a path does to its packets, under a name.
+
+NAME=SPEC | SPEC …      a pipeline of policies
+none                    nothing
+netem:"delay 100ms"     the kernel's own netem, with these arguments of tc-netem(8)
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from dataclasses import dataclass, replace
+
+from shaper.errors import UsageError
+from shaper.spec.load import load_pipeline
+
+NAMED = re.compile(r"([\w+. -]+?)\s*=\s*(.*)", re.DOTALL)
+NETEM = re.compile(r"netem:\"?([^\"]*)\"?")
+DELAY = re.compile(r"delay (\d+(?:\.\d+)?(?:us|ms|s))")
+
+
+@dataclass(frozen=True)
+class Condition:
+    """What happens to packets between the two ends.
+
+    Attributes:
+        name: the head of its column.
+        policies: SPECs; none if not shaped by us.
+        netem: arguments of tc's netem; "" if it is not asked for.
+        note: what the reader must know: that something stands in for netem.
+    """
+
+    name: str
+    policies: tuple[str, ...] = ()
+    netem: str = ""
+    note: str = ""
+
+    def __str__(self) -> str:
+        told = f"netem {self.netem}" if self.netem else " | ".join(self.policies) or "not shaped"
+        return f"{told} ({self.note})" if self.note else told
+
+
+def parse(text: str) -> Condition:
+    """The condition in "spread=delay:time=100ms | spread_burst:gap=100ms"; without a name it is its own.
+
+    Raises:
+        UsageError: a policy that can't be used.
+    """
+    named = NAMED.fullmatch(text)
+    name, what = (named[1], named[2]) if named else (text, text)
+    what = what.strip()
+    if what == "none":
+        return Condition(name)
+    if netem := NETEM.fullmatch(what):
+        return Condition("netem" if named is None else name, netem=netem[1].strip())
+    specs = tuple(part.strip() for part in split_at_bars(what))
+    load_pipeline(specs)
+    return Condition(name, specs)
+
+
+def split_at_bars(text: str) -> list[str]:
+    """The parts between bars that are not in double quotes."""
+    return re.findall(r'(?:[^|"]|"[^"]*")+', text)
+
+
+DEFAULT = (
+    "none",
+    'netem:"delay 100ms"',
+    "delay=delay:time=100ms",
+    "spread=delay:time=100ms | spread_burst:gap=100ms",
+    "held ACK=delay:time=100ms | hold_acks:time=100ms,handshake=yes",
+    "SYN-ACK=delay:time=100ms,only=synack",
+)
+
+
+def prepare(condition: Condition) -> Condition:
+    """Set netem up on lo of this network namespace where it is asked for; else, what stands in for it.
+
+    Raises:
+        UsageError: tc doesn't understand the arguments; or there is no netem, and nothing to stand in for it.
+    """
+    if not condition.netem:
+        return condition
+    try:
+        command = ["tc", "qdisc", "add", "dev", "lo", "root", "netem", *condition.netem.split()]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        missing = "no tc here"
+    else:
+        if done.returncode == 0:
+            return condition
+        if "unknown" not in done.stderr:
+            raise UsageError(f"netem {condition.netem}: {done.stderr.strip().splitlines()[0]}")
+        missing = "this kernel has no netem"
+    delay = DELAY.fullmatch(condition.netem)
+    if delay is None:
+        raise UsageError(f"{missing}, and only `delay TIME` has a stand-in, not '{condition.netem}'")
+    stand_in = f"delay:time={delay[1]}"
+    return replace(condition, policies=(stand_in,), note=f"{missing}; {stand_in} stands in")

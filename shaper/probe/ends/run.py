@@ -1,0 +1,134 @@
+"""One run of a workload, over a path that is shaped or not."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
+
+import trio
+
+from shaper.core.core import MAX_HOLD
+from shaper.core.failure import Failure, PoliciesFailed
+from shaper.journal import Record, read_journal
+from shaper.probe.ends.account import Account, Call
+from shaper.probe.ends.ends import Process, fork, play
+from shaper.probe.ends.play import Script
+from shaper.probe.ends.urgent import be_urgent
+from shaper.spec.load import load_pipeline
+from shaper.units import s
+
+if TYPE_CHECKING:
+    from shaper.trace.report import Report as Trace
+
+EPILOGUE = 1 * s
+"""How long packets that are still held when both ends are done are waited for."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """What happened once.
+
+    Attributes:
+        accounts: of the server and the client.
+        records: the journal of all packets; empty if nothing shaped them.
+        trace: what the kernel's tracer saw of both ends; None if it was not asked.
+    """
+
+    accounts: tuple[Account, ...]
+    records: tuple[Record, ...] = ()
+    trace: Trace | None = None
+
+    @property
+    def began(self) -> int:
+        """When the client made its first call, in ns; the server's first if there is no client."""
+        accounts = sorted(self.accounts, key=lambda account: account.role)
+        return next((account.calls[0].start for account in accounts if account.calls), 0)
+
+    def calls(self, role: str) -> tuple[Call, ...]:
+        """All calls of one end, in order."""
+        return next((account.calls for account in self.accounts if account.role == role), ())
+
+
+def probe(
+    script: Script,
+    policies: Sequence[str] = (),
+    *,
+    repeat: int = 1,
+    seed: str = "0",
+    max_hold: int = MAX_HOLD,
+    traced: bool = False,
+) -> list[Run]:
+    """Play the workload so many times, with the packets on lo of this network namespace shaped by these policies.
+
+    Raises:
+        LoadError: a policy that can't be used.
+        ShaperError: this namespace can't be shaped, or, if that is asked, the ends can't be traced.
+    """
+    be_urgent()
+    play_once = partial(_run, policies=policies, seed=seed, max_hold=max_hold)
+    runs = [fork(script) for _ in range(repeat)]
+    return [_trace(play_once, ends) if traced else trio.run(play_once, ends) for ends in runs]
+
+
+def _trace(play_once: Callable[[Sequence[Process]], Awaitable[Run]], ends: Sequence[Process]) -> Run:
+    """Play once, with both ends traced by the kernel."""
+    from shaper.trace.read.source import read_trace
+    from shaper.trace.record.recorder import Recorder
+    from shaper.trace.report import report
+
+    pids = [end.pid for end in ends]
+    with TemporaryDirectory(prefix="shaper-trace-") as directory:
+        with Recorder(Path(directory), pids):
+            run = trio.run(play_once, ends)
+        return replace(run, trace=report(read_trace(Path(directory)), run.records, pids=pids))
+
+
+async def _run(ends: Sequence[Process], policies: Sequence[str], seed: str, max_hold: int) -> Run:
+    if not policies:
+        return Run(tuple(await play(ends)))
+    from shaper.live.nursery import ungrouped
+    from shaper.live.rules.rules import Match
+    from shaper.live.session import Settings, Started, shape
+
+    accounts: list[Account] = []
+    with TemporaryDirectory(prefix="shaper-probe-") as directory:
+        journal = Path(directory, "journal.jsonl")
+        settings = Settings(
+            policies=load_pipeline(policies, max_hold),
+            match=Match("lo"),
+            specs=tuple(policies),
+            seed=seed,
+            max_hold=max_hold,
+            journal=journal,
+            one_verdict_per_write=True,
+        )
+        ready, over = trio.Event(), trio.Event()
+        failures: list[Failure] = []
+        under_way: list[Started] = []
+
+        def started(run: Started) -> None:
+            under_way.append(run)
+            ready.set()
+
+        async def play_then_stop() -> None:
+            await ready.wait()
+            accounts.extend(await play(ends))
+            # The last ACKs are part of the story; `close` would cut their holds short.
+            with trio.move_on_after(EPILOGUE / s):
+                while under_way[0].core.held:
+                    await trio.sleep(EPILOGUE / s / 100)
+            over.set()
+
+        with ungrouped():
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(play_then_stop)
+                await shape(settings, started=started, failed=failures.append, stop=over)
+                nursery.cancel_scope.cancel()
+        if failures:
+            raise PoliciesFailed(failures)
+        _, records = read_journal(journal)
+    return Run(tuple(accounts), tuple(records))

@@ -1,0 +1,116 @@
+"""Causes: why each packet was sent.
+
+The kernel answered a delivery, a call wrote it, or a timer ran out. A packet was sent by
+the call that wrote its first byte, unless it came later than that call, when an ACK or a
+timer let it out; and that call was made because of what its process had read last.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterable
+
+from shaper.journal import Record
+from shaper.probe.ends.account import Account, Call
+from shaper.probe.explain.chain import Cause
+from shaper.probe.explain.needs import Needs
+from shaper.report.traffic import Traffic
+from shaper.units import ms
+from shaper.wire.packet import Flow
+
+AT_ONCE = 2 * ms
+"""The kernel answers a delivery within this time, or a timer was at work: a delayed ACK takes 40 ms at least."""
+AFTER_CALL = 5 * ms
+"""A packet may be seen this long after the return of its call: the FIN of close(2) leaves after it."""
+REPLIES = frozenset({"synack", "handshake-ack", "pure-ack", "dup-ack", "window-update", "rst", "icmp", "other"})
+
+
+class Sender:
+    """One end as the source of packets: what it wrote on each connection, and what it had read before.
+
+    Attributes:
+        needs: what its calls waited for.
+    """
+
+    def __init__(self, account: Account, traffic: Traffic) -> None:
+        self.role = account.role
+        self.needs = Needs(account.calls, traffic)
+        self._flows = {str(call.flow).removesuffix(" > "): call.flow for call in account.calls if call.flow is not None}
+        self._wakes = [(call.end, need.last) for call, need in self.needs.of if need.last is not None]
+        self._calls: dict[Flow | None, list[Call]] = {}
+        for call in account.calls:
+            if call.flow is not None and (not call.error or call.error == "EINPROGRESS"):
+                self._calls.setdefault(call.flow, []).append(call)
+
+    def flow_of(self, record: Record) -> Flow | None:
+        """The connection on which this end sent the packet; None if it did not."""
+        return self._flows.get(record.flow) or self._flows.get(record.flow.partition(" > ")[0])
+
+    def call_for(self, record: Record, byte: int) -> Call | None:
+        """The call that had this packet sent; one of data by the place of its first byte."""
+        calls = self._calls.get(self.flow_of(record), [])
+        if record.segment == "syn":
+            return next((call for call in calls if call.syscall == "connect"), None)
+        if record.segment == "fin":
+            return next((call for call in calls if call.syscall in ("shutdown", "close")), None)
+        if record.segment == "udp":
+            before = [call for call in calls if call.syscall == "sendto" and call.start <= record.arrived]
+            return before[-1] if before else None
+        written = 0
+        for call in calls:
+            if call.syscall != "sendto":
+                continue
+            written += call.bytes or 0
+            if byte < written:
+                return call
+        return None
+
+    def last_read(self, at: int) -> Record | None:
+        """The packet that the process had learned of last before this time."""
+        index = bisect_right(self._wakes, at, key=lambda wake: wake[0])
+        return self._wakes[index - 1][1] if index else None
+
+    def reads_at(self, record: Record) -> bool:
+        """Whether the process was just reading on the connection when this packet was sent there."""
+        reads = (call for call in self._calls.get(self.flow_of(record), []) if call.syscall == "recvfrom")
+        return any(call.start <= record.arrived <= call.end + AFTER_CALL for call in reads)
+
+
+class Causes:
+    """The reasons of all packets in one run of a workload."""
+
+    def __init__(self, accounts: Iterable[Account], records: Iterable[Record]) -> None:
+        self.traffic = Traffic(records)
+        self.senders = [Sender(account, self.traffic) for account in accounts]
+
+    def of(self, record: Record) -> Cause:
+        """Why this packet was sent."""
+        own, incoming = self.traffic.along(record), self.traffic.against(record)
+        delivery = incoming.last_before(record.arrived)
+        answered = delivery is not None and record.arrived - delivery.begin < AT_ONCE
+        earlier = own.earlier_copy(record)
+        if earlier is not None:
+            fast = answered and record.segment not in ("syn", "fin")
+            return Cause("kernel", delivery) if fast else Cause("timer", earlier, repeats=True)
+        sender = next((sender for sender in self.senders if sender.flow_of(record) is not None), None)
+        if record.segment not in REPLIES:
+            return self._written(sender, record, delivery)
+        if delivery is None or answered:
+            return Cause("kernel", delivery)
+        reads = sender is not None and sender.reads_at(record)
+        return Cause("task" if reads else "timer", delivery)
+
+    def _written(self, sender: Sender | None, record: Record, delivery: Record | None) -> Cause:
+        """The cause of a packet that takes a call: SYN, data, FIN, a datagram."""
+        if sender is None:
+            return Cause("client" if record.segment == "syn" else "task")
+        byte = self.traffic.along(record).stream.offset(record) if record.segment == "data" else 0
+        call = sender.call_for(record, byte)
+        if call is not None and delivery is not None and delivery.begin > call.start:
+            # It had to wait in the send buffer, for an ACK or for its turn by TCP's pacing.
+            return Cause("kernel" if record.arrived - delivery.begin < AT_ONCE else "timer", delivery)
+        learned = sender.last_read(call.start if call is not None else record.arrived)
+        if call is not None and record.arrived - call.start > AT_ONCE:
+            return Cause("timer", learned)
+        # Before its first packet is the time before the client began.
+        return Cause("client" if learned is None and sender.role == "client" else "task", learned)

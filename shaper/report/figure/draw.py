@@ -1,0 +1,177 @@
+"""Draws the panels of a figure with matplotlib."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import matplotlib as mpl
+from matplotlib.collections import LineCollection
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+
+from shaper.report.figure.layout import CHARACTER, FONT, GAP, MANY, SPACE, TALL, Frame, length, widest
+from shaper.report.figure.write import COLOURS, HIDDEN, NAMES, Arrow, Bar, Panel, Theme
+
+if TYPE_CHECKING:
+    from matplotlib.artist import Artist
+    from matplotlib.axes import Axes
+    from matplotlib.transforms import Transform
+
+WIDTH = 11.0  # inches, as all that isn't in rows
+ROW = 0.22
+MARGIN = 1.1  # to the left, at least
+STROKES = 2000  # packets that are still strokes of their own in a file
+
+
+def draw(panels: Sequence[Panel], title: str, origin: str, theme: Theme) -> Figure:
+    """The whole figure; the axis of time says what it begins at."""
+    starts = [bar.start for panel in panels for bar in panel.bars]
+    starts += [arrow.sent for panel in panels for arrow in panel.arrows]
+    ends = [bar.end for panel in panels for bar in panel.bars]
+    ends += [arrow.delivered for panel in panels for arrow in panel.arrows]
+    first, last = min(starts, default=0.0), max(ends, default=1.0)
+    left, right = first - 0.02 * (last - first), last + 0.06 * (last - first)
+    longest = max((len(name) for panel in panels for side in panel.lanes for name in side), default=0)
+    margin = max(MARGIN, 0.4 + longest * CHARACTER)
+    scale = (right - left) / (WIDTH - margin - 0.3)  # ms per inch
+    frames = [Frame(panel, scale) for panel in panels]
+    top, bottom = 0.95 if panels[0].title or panels[0].note else 0.75, 0.55
+    size = sum(frame.height for frame in frames) * ROW + top + bottom + 0.42 * (len(panels) - 1)
+    with mpl.rc_context({"font.size": FONT, "font.family": "DejaVu Sans"}):
+        figure = Figure(figsize=(WIDTH, size), facecolor=theme.paper)
+        y = size - top
+        for frame in frames:
+            y -= frame.height * ROW
+            box = margin / WIDTH, y / size, 1 - (margin + 0.3) / WIDTH, frame.height * ROW / size
+            axes = figure.add_axes(box)
+            axes.set_xlim(left, right)
+            axes.set_ylim(0, frame.height)
+            _panel(axes, frame, scale, theme)
+            _axis(axes, theme, origin if frame is frames[-1] else "")
+            y -= 0.42
+        figure.text(0.3 / WIDTH, 1 - 0.3 / size, title, color=theme.ink, fontsize=FONT + 4, weight="bold", va="center")
+        _legend(figure, panels, theme, size)
+    return figure
+
+
+def _panel(axes: Axes, frame: Frame, scale: float, theme: Theme) -> None:
+    panel, (upper, lower) = frame.panel, frame.edges
+    axes.set_facecolor(theme.paper)
+    names = {lane: y + TALL / 2 for lane, y in frame.lanes.items()}
+    if upper > lower:
+        names["shaper"] = (upper + lower) / 2
+    for y in frame.lanes.values():
+        axes.axhspan(y, y + TALL, color=theme.lane, linewidth=0, zorder=0)
+    for name, y in names.items():
+        axes.text(-0.01, y, name, transform=_beside(axes), ha="right", va="center", color=theme.ink)
+    axes.text(0, 1.02, panel.title, transform=axes.transAxes, color=theme.ink, weight="bold", va="bottom")
+    if panel.note:
+        axes.text(1, 1.02, panel.note, transform=axes.transAxes, color=theme.muted, va="bottom", ha="right")
+    if not panel.arrows and upper > lower:
+        why = "packets not seen" if panel.note else "not shaped"
+        axes.text(0.5, names["shaper"], why, color=theme.muted, ha="center", va="center", transform=_beside(axes))
+    for lane, y in frame.lanes.items():
+        bars = [bar for bar in panel.bars if bar.lane == lane]
+        for index, bar in enumerate(bars):
+            free = bars[index + 1].start if index + 1 < len(bars) else axes.get_xlim()[1]
+            free = free if len(bars) <= MANY else bar.end
+            _bar(axes, bar, y, free, scale, theme)
+    if frame.rows is None:
+        _threads(axes, frame)
+        return
+    for arrow, row in zip(panel.arrows, frame.rows, strict=True):
+        _arrow(axes, arrow, upper - GAP - (row + 0.5), frame, scale, theme)
+
+
+def _threads(axes: Axes, frame: Frame) -> None:
+    """Many packets: slanted lines from end to end, so that rounds and the growing window show."""
+    arrows, (upper, lower) = frame.panel.arrows, frame.edges
+    lines = [
+        ((arrow.sent, upper), (arrow.delivered, lower))
+        if arrow.sender == "client"
+        else ((arrow.sent, lower), (arrow.delivered, upper))
+        for arrow in arrows
+    ]
+    colours = [COLOURS[arrow.kind] for arrow in arrows]
+    # A file of so many strokes would be large: they are a picture in it.
+    axes.add_collection(
+        LineCollection(lines, colors=colours, linewidths=0.8, alpha=0.7, zorder=1, rasterized=len(lines) > STROKES),
+        autolim=False,
+    )
+
+
+def _bar(axes: Axes, bar: Bar, y: float, free: float, scale: float, theme: Theme) -> None:
+    """A blocked call; its label, or its name, stands in it, or after it if there is room, or is left away."""
+    width, colour = bar.end - bar.start, HIDDEN if bar.hidden else theme.blocked
+    axes.broken_barh(
+        [(bar.start, width)], (y + 0.14, TALL - 0.28), facecolor=colour, zorder=3,
+        # The edge sets calls apart that follow each other; it would cover a bar that is hardly wider.
+        **({"edgecolor": theme.lane, "linewidth": 1.5} if width > SPACE * scale else {"edgecolor": colour}),
+    )  # fmt: skip
+    middle = y + TALL / 2
+    for text in (bar.label, bar.label.rsplit(" ", 2)[0]):
+        if width >= length(text, scale):
+            inside = "#ffffff" if bar.hidden else theme.ink
+            axes.text((bar.start + bar.end) / 2, middle, text, color=inside, ha="center", va="center", zorder=4)
+            return
+    if free - bar.end >= length(bar.label, scale):
+        axes.text(bar.end + SPACE * scale, middle, bar.label, color=theme.ink, ha="left", va="center", zorder=4)
+
+
+def _arrow(axes: Axes, arrow: Arrow, y: float, frame: Frame, scale: float, theme: Theme) -> None:
+    """A packet: down or up to the shaper, its hold, and on to the other side."""
+    colour, width = COLOURS[arrow.kind], arrow.delivered - arrow.sent
+    downwards = arrow.sender == "client"
+    origin, target = frame.edges if downwards else frame.edges[::-1]
+    axes.plot([arrow.sent] * 2, [origin, y], color=colour, linewidth=1.1, zorder=1, solid_capstyle="butt")
+    if arrow.dropped:
+        axes.plot([arrow.delivered], [y], marker="x", color=theme.ink, markersize=6, markeredgewidth=1.6, zorder=5)
+    else:
+        tip = target + (0.16 if downwards else -0.16)
+        axes.plot([arrow.delivered] * 2, [y, tip], color=colour, linewidth=1.1, zorder=1, solid_capstyle="butt")
+        axes.plot([arrow.delivered], [tip], marker="v" if downwards else "^", color=colour, markersize=4.5, zorder=2)
+    axes.broken_barh([(arrow.sent, width)], (y - 0.4, 0.8), facecolor=colour, linewidth=0, zorder=3)
+    for step in arrow.steps:
+        axes.plot([step] * 2, [y - 0.4, y + 0.4], color=theme.paper, linewidth=1.2, zorder=4)
+    # In the widest part, so that no line runs through it.
+    since, until = widest(arrow)
+    for text in (f"{arrow.label} {width:.0f} ms", arrow.label):
+        if until - since >= length(text, scale):
+            on = "#ffffff" if arrow.kind in ("handshake", "other") else "#000000"
+            axes.text((since + until) / 2, y, text, color=on, ha="center", va="center", zorder=5)
+            return
+    axes.text(
+        arrow.delivered + SPACE * scale, y, arrow.label, color=theme.ink, ha="left", va="center", zorder=5,
+        # Over the arrows of other packets.
+        bbox={"facecolor": theme.paper, "edgecolor": "none", "pad": 0.8},
+    )  # fmt: skip
+
+
+def _beside(axes: Axes) -> Transform:
+    """x as a share of the axes' width, y in rows."""
+    return axes.get_yaxis_transform()
+
+
+def _axis(axes: Axes, theme: Theme, origin: str) -> None:
+    axes.set_yticks([])
+    axes.xaxis.grid(visible=True, color=theme.lane, linewidth=1, zorder=-1)
+    axes.set_axisbelow(True)
+    axes.tick_params(axis="x", colors=theme.muted, length=3, labelbottom=bool(origin))
+    for name, spine in axes.spines.items():
+        spine.set_visible(name == "bottom")
+        spine.set_color(theme.muted)
+    if origin:
+        axes.set_xlabel(f"ms since {origin}", color=theme.ink)
+
+
+def _legend(figure: Figure, panels: Sequence[Panel], theme: Theme, size: float) -> None:
+    kinds = {arrow.kind for panel in panels for arrow in panel.arrows}
+    handles: list[Artist] = [Patch(facecolor=theme.blocked, label="blocked system call")]
+    if any(bar.hidden for panel in panels for bar in panel.bars):
+        handles.append(Patch(facecolor=HIDDEN, label="blocked here, not under netem"))
+    handles += [Patch(facecolor=COLOURS[kind], label=f"{NAMES[kind]}, held") for kind in COLOURS if kind in kinds]
+    figure.legend(
+        handles=handles, loc="upper left", bbox_to_anchor=(0.22 / WIDTH, 1 - 0.42 / size), ncols=len(handles),
+        frameon=False, labelcolor=theme.ink, handlelength=1.2, handleheight=0.9, columnspacing=1.4,
+    )  # fmt: skip

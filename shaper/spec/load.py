@@ -1,0 +1,240 @@
+"""A policy by its SPEC: a built-in's name, a file, module:Class, or an entry point.
+
+    SPEC = HEAD[:option=value,option="quoted, value"...]
+
+The HEAD ends at the first colon (module:Class keeps its own). A policy may name one
+option that needs no `option=`: `delay:100ms` is `delay:time=100ms`.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import os
+import stat
+import sys
+from collections.abc import Iterable
+from difflib import get_close_matches
+from importlib.metadata import entry_points
+from importlib.resources import files
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from shaper.core.core import MAX_HOLD
+from shaper.errors import UsageError
+from shaper.policy.base import Policy
+from shaper.policy.options import options_of
+from shaper.spec.lint import lint
+from shaper.spec.netem import expand
+
+GROUP = "shaper.policies"
+FILE_MODULES = "shaper_policy_file."
+"""Policy files have a name space of their own: one may be called like another, or like any module."""
+
+
+class LoadError(UsageError):
+    """A SPEC that can't be used; the message says what is wrong and what to do."""
+
+
+def load(spec: str) -> Policy:
+    """The policy that a SPEC names, as a prototype with its options set.
+
+    Raises:
+        LoadError: no such policy, a file at fault, an option or value that it doesn't have.
+    """
+    head, options = split_spec(spec)
+    policy = find(head)
+    known = options_of(policy)
+    values: dict[str, Any] = {}
+    for name, text in split_options(options, policy.shorthand, head):
+        if name not in known:
+            raise LoadError(f"{head} has no option '{name}'{suggest(name, known)}; it has {', '.join(known)}")
+        try:
+            values[name] = known[name].parse(text)
+        except ValueError as error:
+            raise LoadError(f"{head}: option {name}: {error}") from None
+    try:
+        return policy(**values)
+    except (TypeError, ValueError) as error:
+        raise LoadError(f"{head}: {error}") from None
+
+
+def load_pipeline(specs: Iterable[str], max_hold: int = MAX_HOLD) -> tuple[Policy, ...]:
+    """The policies that SPECs name, none of which plans to hold a packet longer than `max_hold` (ns).
+
+    Raises:
+        LoadError: see `load`; or an option of kind "duration" is above `max_hold`.
+        NetemError: a SPEC `netem:"…"` can't be read.
+    """
+    pipeline = tuple(load(spec) for spec in expand(specs))
+    for policy in pipeline:
+        for option in options_of(type(policy)).values():
+            value = getattr(policy, option.name)
+            if option.kind == "duration" and value > max_hold:
+                raise LoadError(
+                    f"{policy.name}: {option.name}={option.format(value)} is longer than any packet is held; "
+                    f"lower it, or raise --max-hold above {option.format(max_hold)}"
+                )
+    return pipeline
+
+
+def find(head: str) -> type[Policy]:
+    """The policy class that the HEAD of a SPEC names.
+
+    Raises:
+        LoadError: there is none, or its file is at fault.
+    """
+    if head.endswith(".py"):
+        return policy_in(load_file(Path(head)), head)
+    if head in builtin_names():
+        return policy_in(importlib.import_module(f"shaper.policies.{head}"), head)
+    if ":" in head:
+        return load_class(*head.split(":"))
+    for point in entry_points(group=GROUP):
+        if point.name == head:
+            return load_class(*point.value.partition(":")[::2])
+    raise LoadError(
+        f"there is no policy '{head}'{suggest(head, builtin_names())}; "
+        "see `shaper policies`, or give a file that ends in .py"
+    )
+
+
+def builtin_names() -> list[str]:
+    """The names of the policies that come with shaper."""
+    names = (entry.name for entry in files("shaper.policies").iterdir())
+    return sorted(name[:-3] for name in names if name.endswith(".py") and not name.startswith("_"))
+
+
+def split_spec(spec: str) -> tuple[str, str]:
+    """The HEAD of a SPEC and its options: ("module:Class", "gap=10ms")."""
+    head, _, rest = spec.partition(":")
+    if head.endswith(".py") or head in builtin_names():
+        return head, rest
+    name, _, options = rest.partition(":")
+    return (f"{head}:{name}", options) if name.isidentifier() else (head, rest)
+
+
+def split_options(text: str, shorthand: str | None, head: str) -> list[tuple[str, str]]:
+    """The options as (name, value) in the order given.
+
+    Raises:
+        LoadError: a quote without its end, or a value without a name where none can go without.
+    """
+    options = []
+    for part in split_at_commas(text, head):
+        name, equals, value = part.partition("=")
+        if not (equals and name.strip().isidentifier()):
+            if shorthand is None:
+                raise LoadError(f"{head}: '{part}' is not option=value")
+            name, value = shorthand, part
+        options.append((name.strip(), value.strip().strip('"')))
+    return options
+
+
+def split_at_commas(text: str, head: str) -> list[str]:
+    """The parts between commas that are not in double quotes."""
+    parts, quoted = [""], False
+    for character in text:
+        quoted ^= character == '"'
+        if character == "," and not quoted:
+            parts.append("")
+        else:
+            parts[-1] += character
+    if quoted:
+        raise LoadError(f"{head}: a quote is not closed in '{text}'")
+    return [part for part in parts if part.strip()]
+
+
+def load_file(path: Path) -> ModuleType:
+    """The module in a policy file.
+
+    Raises:
+        LoadError: the file is missing or fails to run.
+    """
+    if not path.is_file():
+        raise LoadError(f"there is no file {path}")
+    if os.geteuid() == 0 and _is_writable_by_all(path):
+        raise LoadError(
+            f"{path} or its directory is writable by everybody, so root runs no policy in it; "
+            f"mend it with `chmod o-w` or copy it elsewhere"
+        )
+    name = f"{FILE_MODULES}{path.resolve().parent}.{path.stem}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except SyntaxError as error:
+        raise LoadError(f"{error.filename}:{error.lineno}: {error.msg}") from error
+    except Exception as error:
+        raise LoadError(f"{path}: {type(error).__name__}: {error}") from error
+    return module
+
+
+def _is_writable_by_all(path: Path) -> bool:
+    """Anybody could change this file, or put another one in its place."""
+    file, folder = path.stat(), path.resolve().parent.stat()
+    return bool(file.st_mode & stat.S_IWOTH) or folder.st_mode & (stat.S_IWOTH | stat.S_ISVTX) == stat.S_IWOTH
+
+
+def load_class(module: str, name: str) -> type[Policy]:
+    """The policy module:name.
+
+    Raises:
+        LoadError: there is none.
+    """
+    if "" not in sys.path and "." not in sys.path:
+        sys.path.insert(0, "")
+    try:
+        found = importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        missing = f" ({error})" if error.name != module else ""
+        raise LoadError(
+            f"there is no policy or module '{module}'{missing}{suggest(module, builtin_names())}"
+        ) from error
+    except SyntaxError as error:
+        raise LoadError(f"{error.filename}:{error.lineno}: {error.msg}") from error
+    except Exception as error:
+        raise LoadError(f"module {module}: {type(error).__name__}: {error}") from error
+    if not hasattr(found, name):
+        raise LoadError(f"module {module} has no policy '{name}'{suggest(name, vars(found))}")
+    return check(getattr(found, name), f"{module}:{name}")
+
+
+def policy_in(module: ModuleType, head: str) -> type[Policy]:
+    """The one policy that a module defines itself.
+
+    Raises:
+        LoadError: it defines none or several.
+    """
+    own = [
+        value
+        for name, value in vars(module).items()
+        if isinstance(value, type)
+        and issubclass(value, Policy)
+        and value.__module__ == module.__name__
+        and value.__name__ == name
+        and not name.startswith("_")
+    ]
+    if len(own) != 1:
+        names = f"{len(own)}: {', '.join(value.__name__ for value in own)}" if own else "none"
+        raise LoadError(f"{head} must define one subclass of shaper.Policy, it defines {names}")
+    return check(own[0], head)
+
+
+def check(policy: object, head: str) -> type[Policy]:
+    """Raises LoadError unless this is a policy without the mistakes that can be seen before it runs."""
+    if not (isinstance(policy, type) and issubclass(policy, Policy)):
+        raise LoadError(f"{head} is not a subclass of shaper.Policy")
+    mistake = lint(policy)
+    if mistake:
+        raise LoadError(f"{head}: {mistake}")
+    return policy
+
+
+def suggest(word: str, known: Any) -> str:
+    close = get_close_matches(word, list(known), n=1)
+    return f" (did you mean '{close[0]}'?)" if close else ""

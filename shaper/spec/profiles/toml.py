@@ -1,0 +1,135 @@
+"""The text of a profile's file -> what it says, or what is wrong, with the line."""
+
+from __future__ import annotations
+
+import json
+import re
+import tomllib
+from ipaddress import ip_network
+from pathlib import Path
+from typing import Any, NoReturn
+
+from shaper.errors import UsageError
+from shaper.spec.load import load, suggest
+from shaper.spec.netem import expand
+from shaper.spec.profiles.profile import Profile
+
+CHOICES = {"hook": ("input", "output", "forward"), "protocol": ("tcp", "udp", "icmp", "all")}
+DATE = re.compile(r"\d{4}(-\d\d){0,2}")
+
+
+class ProfileError(UsageError):
+    """A profile that can't be used; the message says what is wrong, in which file and line."""
+
+
+def read(text: str, file: str) -> Profile:
+    """The profile in the text of a file.
+
+    Raises:
+        ProfileError: what is wrong, with the file and the line.
+    """
+    try:
+        content = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        message, _, where = str(error).partition(" (at ")
+        line = re.search(r"line (\d+)", where)
+        raise ProfileError(f"{file}:{line[1] if line else len(text.splitlines())}: {message}") from None
+    return Reader(text, file).profile(content)
+
+
+class Reader:
+    """Checks what TOML has read, and knows the lines that it stands in."""
+
+    def __init__(self, text: str, file: str) -> None:
+        self.lines = text.splitlines()
+        self.file = file
+
+    def profile(self, content: dict[str, Any]) -> Profile:
+        self._check_keys(content, ("about", "source", "date", "pipeline", "seed", "match"), "")
+        if "pipeline" not in content:
+            raise ProfileError(f'{self.file}:1: there is no pipeline; write pipeline = ["delay:20ms"]')
+        texts = {key: self._text(content, key) for key in ("about", "source", "date")}
+        if texts["date"] and not DATE.fullmatch(texts["date"]):
+            self._fail("date", f"'{texts['date']}' is no date, such as 2024-05-31, 2024-05 or 2024")
+        seed = content.get("seed")
+        if seed is not None and (isinstance(seed, bool) or not isinstance(seed, int | str)):
+            self._fail("seed", "a seed is a number or a text")
+        return Profile(
+            name=Path(self.file).stem,
+            pipeline=self._pipeline(content["pipeline"]),
+            **texts,
+            match=self._match(content.get("match", {})),
+            seed=None if seed is None else str(seed),
+        )
+
+    def _pipeline(self, specs: object) -> tuple[str, ...]:
+        if not isinstance(specs, list) or not specs or not all(isinstance(spec, str) for spec in specs):
+            self._fail("pipeline", 'a pipeline is a list of policies, such as ["delay:20ms", "loss:1%"]')
+        for spec in specs:
+            try:
+                for one in expand([spec]):
+                    load(one)
+            except UsageError as error:
+                raise ProfileError(f"{self.file}:{self._line_with(spec)}: {error}") from None
+        return tuple(specs)
+
+    def _match(self, match: object) -> dict[str, Any]:
+        if not isinstance(match, dict):
+            self._fail("match", "match is a table: [match]")
+        known = ("interface", "hook", "protocol", "port", "source", "destination", "filter")
+        self._check_keys(match, known, "match")
+        checked = {key: self._text(match, key, "match") for key in match if key != "port"}
+        for key, choices in CHOICES.items():
+            if key in checked and checked[key] not in choices:
+                self._fail(key, f"'{checked[key]}' is none of {', '.join(choices)}", "match")
+        for key in ("source", "destination"):
+            if key in checked:
+                try:
+                    ip_network(checked[key], strict=False)
+                except ValueError:
+                    self._fail(key, f"'{checked[key]}' is not an IP address or network", "match")
+        if "port" not in match:
+            return checked
+        ports = match["port"] if isinstance(match["port"], list) else [match["port"]]
+        if not all(type(port) is int and 0 < port < 65536 for port in ports):
+            self._fail("port", "a port is a number from 1 to 65535, or a list of such", "match")
+        return {**checked, "port": ports}
+
+    def _text(self, table: dict[str, Any], key: str, section: str = "") -> str:
+        value = table.get(key, "")
+        # TOML has dates of its own, which stand without quotes.
+        if key == "date" and hasattr(value, "isoformat"):
+            return str(value.isoformat())
+        if not isinstance(value, str):
+            self._fail(key, f"{key} is a text, in quotes", section)
+        return " ".join(value.split())
+
+    def _check_keys(self, table: dict[str, Any], known: tuple[str, ...], section: str) -> None:
+        for key in table:
+            if key not in known:
+                where = f"[{section}] has" if section else "a profile has"
+                self._fail(key, f"{where} no '{key}'{suggest(key, known)}; it has {', '.join(known)}", section)
+
+    def _fail(self, key: str, message: str, section: str = "") -> NoReturn:
+        raise ProfileError(f"{self.file}:{self._line_of(key, section)}: {message}")
+
+    def _line_of(self, key: str, section: str = "") -> int:
+        """The line in which a key of this table stands, or the table of this name begins."""
+        inside = ""
+        for number, line in enumerate(self.lines, 1):
+            header = re.match(r"\s*\[\s*(\w+)", line)
+            if header:
+                inside = header[1]
+            if (header and inside == key) or (inside == section and re.match(rf"\s*[\"']?{re.escape(key)}\b", line)):
+                return number
+        return 1
+
+    def _line_with(self, spec: str) -> int:
+        """The line of the pipeline in which a SPEC stands."""
+        begin = self._line_of("pipeline")
+        # As it is in single quotes, or with the escapes that double quotes need.
+        spellings = (spec, json.dumps(spec)[1:-1])
+        for number, line in enumerate(self.lines[begin - 1 :], begin):
+            if any(spelling in line for spelling in spellings):
+                return number
+        return begin

@@ -1,0 +1,250 @@
+"""Blocking analysis: from the scheduler's events to the intervals in which calls slept, and their wakers.
+
+Streaming: what is kept is the state of each task and a bounded part of its past, so
+that a trace of any length can be analysed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+
+from shaper.trace.analysis.context import ENTRIES, EXITS, Contexts
+from shaper.trace.analysis.files import Files
+from shaper.trace.analysis.tasks import RACE, Off, Task
+from shaper.trace.read.events import Event
+from shaper.trace.read.syscalls import OPENING
+
+Observer = Callable[[Event], object]
+
+
+class Analysis:
+    """Follows all tasks of a trace.
+
+    Attributes:
+        tasks: by tid; the latest where the kernel used a number again.
+        exited: tasks that are gone.
+        first, last: times of the first and the last event, in ns.
+        count: events so far.
+        lost: events that the recorder lost.
+        scheduler: the trace has the scheduler's events, so CPU times and critical paths are known.
+        files: what file descriptors mean.
+        contexts: what each CPU is doing.
+    """
+
+    def __init__(self) -> None:
+        self.tasks: dict[int, Task] = {}
+        self.exited: list[Task] = []
+        self.first = self.last = self.count = self.lost = 0
+        self.scheduler = True
+        self.files = Files()
+        self.contexts = Contexts()
+        self._over: tuple[Task, Off] | None = None
+        self._handlers: dict[str, Observer] = {
+            "sched_switch": self._switch,
+            "sched_waking": self._waking,
+            "sys_enter": self._enter,
+            "sys_exit": self._exit,
+            "sched_process_fork": self._fork,
+            "sched_process_exit": self._process_exit,
+            "inet_sock_set_state": self._state,
+            "net_dev_queue": self._queued,
+            "task": self._task_note,
+            "file": self.files.note,
+            "lost": self._lost,
+            "no_scheduler": self._no_scheduler,
+            **dict.fromkeys(ENTRIES, self.contexts.enter),
+            **dict.fromkeys(EXITS, self.contexts.leave),
+        }
+
+    def observe(self, name: str, observer: Observer) -> None:
+        """Have events of this name, which the analysis uses, seen by someone else too."""
+        mine = self._handlers[name]
+        self._handlers[name] = lambda event: (mine(event), observer(event))
+
+    def run(self, events: Iterable[Event]) -> Iterator[tuple[Task, Off]]:
+        """Each sleep, with its task, when it is over; at the end those that are not, with end -1."""
+        handlers = self._handlers
+        handler_of, count, last = handlers.get, 0, 0
+        # What is done for every event is kept short: most of the time goes here.
+        try:
+            for event in events:
+                handler = handler_of(event[4])
+                if handler is None:
+                    continue
+                if at := event[0]:
+                    if not count:
+                        self.first = at
+                    last = at
+                    count += 1
+                handler(event)
+                if self._over is not None:
+                    over, self._over = self._over, None
+                    self.last, self.count = last, count
+                    yield over
+        finally:
+            self.last, self.count = last, count
+        for task in self.tasks.values():
+            task.until = self.last
+            if task.running >= 0:
+                task.cpu += self.last - task.running
+                task.running = self.last
+            if task.off is not None and task.off.slept:
+                task.off.file = self.files.name(task.process, task.off.fd)
+                yield task, task.off
+
+    def find(self, tid: int, at: int) -> Task | None:
+        """Who had this number then."""
+        task = self.tasks.get(tid)
+        if task is not None and (task.since <= at or not self.exited):
+            return task
+        return next((old for old in reversed(self.exited) if old.tid == tid and old.since <= at), task)
+
+    def leader(self, task: Task) -> Task:
+        """The main thread of its process, which stands for the process."""
+        return self.tasks.get(task.process, task)
+
+    def task(self, event: Event) -> Task:
+        """The task in whose context this event came."""
+        at, _, tid, comm, _, fields = event
+        task = self.tasks.get(tid)
+        if task is None:
+            task = self.tasks[tid] = Task(tid, comm, at)
+            task.process = tid
+        if comm:
+            # A source that says the name may say the process, too.
+            task.comm = comm
+            task.process = fields.get("tgid", task.process)
+        return task
+
+    def _switch(self, event: Event) -> None:
+        at, fields = event.at, event.fields
+        self.contexts.reset(event.cpu)
+        task = self.task(event)
+        if task.running >= 0:
+            task.cpu += at - task.running
+        task.running = -1
+        if (state := fields["prev_state"]) in ("X", "Z"):
+            self._gone(task, at)
+        elif event.tid:
+            left = task.off = Off(at, at if state == "R" else -1, -1, state, task.syscall, task.fd)
+            if left.slept and task.early is not None and at - task.early[0] <= RACE:
+                left.woken, left.waker, left.by = at, task.early[1], task.early[2]
+            task.early = None
+        if not (next_tid := fields["next_pid"]):
+            return
+        following = self.tasks.get(next_tid)
+        if following is None:
+            following = self.tasks[next_tid] = Task(next_tid, "", at)
+            following.process = next_tid
+        following.comm = fields["next_comm"]
+        if following.off is None and not following.past and not following.cpu:
+            following.since = at  # whatever it did before was not recorded
+        self._runs(following, at)
+
+    def _runs(self, task: Task, at: int) -> None:
+        """A task is on a CPU from now on; its sleep, if it slept, is over."""
+        task.running = at
+        off, task.off, task.early = task.off, None, None
+        if off is not None:
+            off.end = at
+            off.woken = at if off.woken < 0 else off.woken
+            off.file = self.files.name(task.process, off.fd)
+            task.remember(off)
+            if off.state != "R":
+                self._over = task, off
+
+    def _waking(self, event: Event) -> None:
+        woken = self.tasks.get(event.fields["pid"])
+        if woken is None:
+            return
+        waker = self.contexts.waker(event)
+        if waker is None:
+            waker = self.contexts.of_task(self.task(event))
+        off = woken.off
+        if off is None:
+            woken.early = event.at, waker, event.tid
+        elif off.slept and (off.waker is None or off.woken == off.start):
+            off.woken, off.waker, off.by = event.at, waker, event.tid
+            if waker.kind == "softirq" and waker.name == "NET_RX":
+                sender = self.tasks.get(event.tid)
+                off.sent_by = sender is not None and bool(sender.syscall) and sender.sent >= sender.entered
+
+    def _enter(self, event: Event) -> None:
+        task, fields = self.task(event), event[5]
+        call = task.syscall = fields["syscall"]
+        task.fd, task.entered = fields.get("fd"), event[0]
+        if call in OPENING:
+            self.files.enter(event)
+            if call.startswith("accept"):
+                task.role = "server"
+            elif "peer" in fields:
+                task.role = task.role or "client"
+
+    def _exit(self, event: Event) -> None:
+        task = self.task(event)
+        if task.off is not None:
+            self._runs(task, event[0])  # the kernel's filter by process now and then drops a switch from idle
+        if task.syscall in OPENING:
+            self.files.leave(event, task)
+        task.syscall, task.fd = "", None
+
+    def _state(self, event: Event) -> None:
+        """A TCP socket changes its state; in the task that asked for it only when it opens."""
+        if event.fields["newstate"] == "TCP_SYN_SENT" and event.tid:
+            task = self.task(event)
+            task.role = task.role or "client"
+
+    def _queued(self, event: Event) -> None:
+        if self.contexts.waker(event) is None and event.tid:
+            self.task(event).sent = event.at
+
+    def _fork(self, event: Event) -> None:
+        fields, parent = event.fields, self.task(event)
+        tid = fields["child_pid"]
+        old = self.tasks.pop(tid, None)
+        if old is not None and old.cpu:
+            # The kernel has used the number again; the exit of its last owner was not seen.
+            self._gone(old, event.at)
+        child = self.tasks[tid] = Task(tid, fields["child_comm"], event.at)
+        child.forked_by = parent
+        # It waits for a CPU, until it runs for the first time.
+        child.off = Off(event.at, event.at, -1, "R")
+        if fields.get("thread"):
+            child.process, child.parent = parent.process, parent.parent
+        else:
+            child.process, child.parent = tid, parent.process
+            self.files.fork(parent.process, tid)
+
+    def _process_exit(self, event: Event) -> None:
+        task = self.tasks.get(event.fields.get("pid", event.tid))
+        if task is not None:
+            task.syscall, task.fd, task.until, task.exited = "exit", None, event.at, True
+
+    def _gone(self, task: Task, at: int) -> None:
+        task.until = task.until or at
+        task.exited, task.off = True, None
+        self.exited.append(task)
+        if self.tasks.get(task.tid) is task:
+            del self.tasks[task.tid]
+        if task.process == task.tid:
+            self.files.forget(task.tid)
+
+    def _task_note(self, event: Event) -> None:
+        """A snapshot says who this is."""
+        fields = event.fields
+        task = self.tasks.get(fields["pid"])
+        if task is None:
+            task = self.tasks[fields["pid"]] = Task(fields["pid"], fields["comm"], event.at)
+        task.comm, task.process, task.parent = fields["comm"], fields["of"], fields["parent"]
+        if fields.get("files") is not None:
+            self.files.note_task(task.process, fields["files"])
+
+    def _no_scheduler(self, _: Event) -> None:
+        self.scheduler = False
+
+    def _lost(self, event: Event) -> None:
+        """Nothing that is under way can be trusted across a gap."""
+        self.lost += event.fields["count"]
+        self.contexts.forget()
+        for task in self.tasks.values():
+            task.off, task.running, task.early, task.syscall, task.fd = None, -1, None, "", None

@@ -1,0 +1,167 @@
+"""The critical path: what a task waited for, back through other tasks and held packets.
+
+From the end of an interval backwards: a running task is followed back to its last
+waking; from there to what woke it, be it a task (and what that did before) or a packet
+(its holds, then the delivery or the task that had it sent). The steps join without
+gap or overlap, so they add up to the interval.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator
+from typing import Literal, NamedTuple
+
+from shaper.journal import Record
+from shaper.trace.analysis.analysis import Analysis
+from shaper.trace.analysis.packets import Packets
+from shaper.trace.analysis.tasks import Off, Task
+
+Kind = Literal["running", "cpu", "hold", "timer", "disk", "network", "interrupt", "task", "before client", "unknown"]
+
+
+class Hold(NamedTuple):
+    """How long one policy held a packet: from start to end, in ns."""
+
+    start: int
+    end: int
+    packet: Record
+    policy: str
+
+
+class Step(NamedTuple):
+    """A part of the path.
+
+    Attributes:
+        start, end: in ns.
+        kind: what it was spent on; "cpu" is waiting for a CPU, "task" a task of which nothing more is known.
+        task: whose time this is; None for packets and what is unknown.
+        hold: the whole hold that this is a part of.
+    """
+
+    start: int
+    end: int
+    kind: Kind
+    task: Task | None = None
+    hold: Hold | None = None
+
+    @property
+    def duration(self) -> int:
+        return self.end - self.start
+
+
+class Path:
+    """Finds critical paths in what an analysis knows so far."""
+
+    def __init__(self, analysis: Analysis, packets: Packets) -> None:
+        self._analysis = analysis
+        self._packets = packets
+
+    def of(self, task: Task, since: int, until: int, *, past_client: bool = True) -> list[Step]:
+        """The path of the task between these times, the last step first.
+
+        Args:
+            past_client: follow the client beyond the opening of its connection; else all that is "before client".
+        """
+        steps = []
+        at = until
+        for step in self._back(task, until, past_client):
+            if step.end < at:
+                # Times of two sources may overlap or leave a gap.
+                steps.append(Step(max(step.end, since), at, "unknown"))
+                at = step.end
+            if at <= since:
+                return steps
+            start = max(step.start, since)
+            if start < at:
+                steps.append(step._replace(start=start, end=at))
+                at = start
+            if at <= since:
+                return steps
+        if at > since:
+            steps.append(Step(since, at, "unknown"))
+        return steps
+
+    def _back(self, task: Task, at: int, past_client: bool) -> Iterator[Step]:
+        """The steps before this time, in which the task ran, or was about to."""
+        while True:
+            off = task.last_off(at)
+            if off is None:
+                yield Step(min(task.since, at), at, "running", task)
+                if task.forked_by is None:
+                    yield Step(0, min(task.since, at), "task", task)
+                    return
+                task, at = task.forked_by, min(task.since, at)
+                continue
+            yield Step(off.end, at, "running", task)
+            yield Step(off.woken, off.end, "cpu", task)
+            if not off.slept:
+                at = off.start
+                continue
+            packets = self._packets.woke(off.by, off.woken, off.waker)
+            if packets:
+                if len(packets) > 1:
+                    return
+                origin = yield from self._through(packets[0], past_client)
+                if origin is None:
+                    return
+                task, at = origin
+                continue
+            by = self._analysis.find(off.by, off.woken) if off.by_task else None
+            if by is None:
+                yield Step(off.start, off.woken, waited_for(off), task)
+                at = off.start
+            elif by is task:
+                return
+            else:
+                task, at = by, off.woken
+
+    def _through(self, record: Record, past_client: bool) -> Generator[Step, None, tuple[Task, int] | None]:
+        """Back over the holds of a packet and of those that led to it; returns the task that sent the first."""
+        while True:
+            for hold in holds(record):
+                yield Step(hold.start, hold.end, "hold", None, hold)
+            sent = self._packets.sender(record)
+            if sent is None:
+                return None
+            cause = self._packets.delivered(sent.tid, sent.at)
+            if len(cause) > 1:
+                return None
+            if cause and cause[0].begin < record.begin:
+                record = cause[0]
+                continue
+            if sent.context is not None:
+                if sent.context.name == "TIMER":
+                    yield Step(0, sent.at, "timer")
+                return None
+            if record.segment == "syn" and not past_client:
+                yield Step(0, sent.at, "before client")
+            task = self._analysis.find(sent.tid, sent.at)
+            return None if task is None else (task, sent.at)
+
+
+def holds(record: Record) -> Iterator[Hold]:
+    """The holds of a packet, the last first; how late its verdict came counts to the last."""
+    start, end = record.arrived + sum(held.ns for held in record.held), record.begin
+    for held in reversed(record.held):
+        start -= held.ns
+        yield Hold(start, end, record, held.policy)
+        end = start
+
+
+def waited_for(off: Off) -> Kind:
+    """What the waker says that the task slept for."""
+    waker = off.waker
+    if waker is None:
+        return "unknown"
+    if waker.kind == "softirq":
+        return SOFTIRQS.get(waker.name, "interrupt")
+    if waker.kind == "irq":
+        # Who reads a disk sleeps uninterruptibly.
+        return "disk" if off.state == "D" else "interrupt"
+    return KINDS[waker.kind]
+
+
+SOFTIRQS: dict[str, Kind] = {
+    "NET_RX": "network", "NET_TX": "network", "TIMER": "timer", "HRTIMER": "timer", "BLOCK": "disk",
+}  # fmt: skip
+KINDS: dict[str, Kind] = {"hrtimer": "timer", "task": "task", "packet": "network"}

@@ -1,0 +1,148 @@
+"""From the fields of the kernel's events, as recorded in binary, to those of the event model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from shaper.trace.read.events import SOFTIRQS
+from shaper.trace.read.ring import REMEMBERED, Decode, Field, Fields, reader, text
+from shaper.trace.read.syscalls import fields_of
+
+CLONE_THREAD = 0x10000
+ETHERNET = 14
+# include/linux/sched.h: the bits of a task's state that sched_switch reports, as ps(1) has them; the rest means
+# that it could have run on.
+STATES = {1: "S", 2: "D", 4: "T", 8: "t", 16: "X", 32: "Z", 64: "P", 128: "I"}
+# include/net/tcp_states.h
+SYN_SENT = 2
+
+Format = Mapping[str, Field]
+
+
+def decoders(
+    formats: Mapping[str, tuple[int, Format]], calls: Mapping[int, str], functions: Mapping[int, str]
+) -> dict[int, tuple[str, Decode]]:
+    """What `ring.read_page` needs for the recorded events.
+
+    Args:
+        formats: by the event's name, its number and fields.
+        calls: the names of system calls by number.
+        functions: the names of timer functions by address.
+    """
+    makers: dict[str, Callable[[Format], Decode]] = {
+        "sched_switch": _switch,
+        "sched_waking": _waking,
+        "task_newtask": _newtask,
+        "sched_process_exit": _exit_of,
+        "sys_enter": lambda fields: _enter(fields, calls),
+        "sys_exit": lambda fields: _exit(fields, calls),
+        "softirq_entry": _softirq,
+        "softirq_exit": _softirq,
+        "irq_handler_entry": _irq,
+        "irq_handler_exit": lambda fields: lambda page, at: {},
+        "hrtimer_expire_entry": lambda fields: _hrtimer(fields, functions),
+        "hrtimer_expire_exit": lambda fields: lambda page, at: {},
+        "net_dev_queue": _queued,
+        "inet_sock_set_state": _state,
+    }
+    renamed = {"task_newtask": "sched_process_fork"}
+    return {
+        number: (renamed.get(name, name), makers[name](fields))
+        for name, (number, fields) in formats.items()
+        if name in makers
+    }
+
+
+def _switch(fields: Format) -> Decode:
+    read, comm, names = reader(fields, "prev_state", "next_pid"), text(fields["next_comm"]), _states()
+
+    def decode(page: bytes, at: int) -> Fields:
+        state, pid = read(page, at)
+        return {"prev_state": names[state & 0xFF], "next_pid": pid, "next_comm": comm(page, at)}
+
+    return decode
+
+
+def _states() -> list[str]:
+    """The name for each combination of bits: the lowest one's."""
+    return ["R", *(STATES[bits & -bits] for bits in range(1, 256))]
+
+
+def _waking(fields: Format) -> Decode:
+    read, comm = reader(fields, "pid"), text(fields["comm"])
+    return lambda page, at: {"pid": read(page, at)[0], "comm": comm(page, at)}
+
+
+def _newtask(fields: Format) -> Decode:
+    read, comm = reader(fields, "pid", "clone_flags"), text(fields["comm"])
+
+    def decode(page: bytes, at: int) -> Fields:
+        pid, flags = read(page, at)
+        return {"child_pid": pid, "child_comm": comm(page, at), "thread": int(bool(flags & CLONE_THREAD))}
+
+    return decode
+
+
+def _exit_of(fields: Format) -> Decode:
+    read = reader(fields, "pid")
+    return lambda page, at: {"pid": read(page, at)[0]}
+
+
+def _enter(fields: Format, calls: Mapping[int, str]) -> Decode:
+    # Of the six arguments the first, which may be a file descriptor.
+    first = fields["args"]._replace(size=8, kind="int", signed=False)
+    read = reader({"id": fields["id"], "first": first}, "id", "first")
+
+    known: dict[tuple[int, ...], Fields] = {}
+
+    def decode(page: bytes, at: int) -> Fields:
+        # The same few calls come again and again. Nobody changes these fields: a call is made in no interrupt.
+        key = read(page, at)
+        fields = known.get(key)
+        if fields is None:
+            if len(known) >= REMEMBERED:
+                known.clear()
+            fields = known[key] = fields_of(calls, *key)
+        return fields
+
+    return decode
+
+
+def _exit(fields: Format, calls: Mapping[int, str]) -> Decode:
+    read, name = reader(fields, "id", "ret"), calls.get
+
+    def decode(page: bytes, at: int) -> Fields:
+        number, result = read(page, at)
+        return {"syscall": name(number, ""), "ret": result}
+
+    return decode
+
+
+def _softirq(fields: Format) -> Decode:
+    read = reader(fields, "vec")
+
+    def decode(page: bytes, at: int) -> Fields:
+        (vector,) = read(page, at)
+        return {"vec": SOFTIRQS[vector] if vector < len(SOFTIRQS) else str(vector)}
+
+    return decode
+
+
+def _irq(fields: Format) -> Decode:
+    read, name = reader(fields, "irq"), text(fields["name"])
+    return lambda page, at: {"irq": f"{read(page, at)[0]} {name(page, at)}"}
+
+
+def _hrtimer(fields: Format, functions: Mapping[int, str]) -> Decode:
+    read = reader(fields, "function")
+    return lambda page, at: {"function": functions.get(read(page, at)[0], "")}
+
+
+def _queued(fields: Format) -> Decode:
+    read = reader(fields, "len")
+    return lambda page, at: {"len": read(page, at)[0] - ETHERNET}
+
+
+def _state(fields: Format) -> Decode:
+    read = reader(fields, "newstate")
+    return lambda page, at: {"newstate": "TCP_SYN_SENT" if read(page, at)[0] == SYN_SENT else ""}

@@ -1,0 +1,105 @@
+"""A recording of `shaper trace`: a directory with the raw buffers and what is needed to read them.
+
+| file               | what                                                                  |
+|--------------------|-----------------------------------------------------------------------|
+| recording.json     | version, machine, page size, formats of the events, names, timers      |
+| tasks/cpuN.raw     | pages of the instance that follows the traced tasks                    |
+| kernel/cpuN.raw    | pages of the instance that has interrupts, softirqs, timers of all     |
+| snapshots.jsonl    | tasks and open files as /proc had them, as events of the model         |
+"""
+
+from __future__ import annotations
+
+import json
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import chain
+from operator import itemgetter
+from pathlib import Path
+from typing import Any
+
+from shaper.trace.read.decode import decoders
+from shaper.trace.read.events import Event, TraceError
+from shaper.trace.read.ring import Decode, Field, read_page
+from shaper.trace.read.syscalls import numbers_of
+
+VERSION = 1
+DESCRIPTION = "recording.json"
+SNAPSHOTS = "snapshots.jsonl"
+
+
+def is_recording(path: Path) -> bool:
+    return (path / DESCRIPTION).is_file()
+
+
+def read_recording(path: Path) -> Iterator[Event]:
+    """The events of a recording, in order of time.
+
+    Raises:
+        TraceError: it is of another version, damaged, or cut off.
+    """
+    try:
+        description = json.loads((path / DESCRIPTION).read_text())
+    except ValueError:
+        raise TraceError(f"{path}: {DESCRIPTION} is damaged; was the recorder killed?") from None
+    if description["v"] != VERSION:
+        raise TraceError(f"{path}: version {description['v']} of a recording; this shaper reads {VERSION}")
+    formats = {
+        name: (number, {field: Field(*place) for field, place in fields.items()})
+        for name, (number, fields) in description["formats"].items()
+    }
+    functions = {int(address): name for address, name in description["functions"].items()}
+    kinds = decoders(formats, numbers_of(description["machine"]), functions)
+    size = description["page_size"]
+    # Where times are equal, what surrounds a waking comes before it.
+    streams = [
+        _pages(file, int(file.stem[3:]), size, kinds)
+        for folder in ("kernel", "tasks")
+        for file in sorted((path / folder).glob("cpu*.raw"))
+    ]
+    return chain(_names(description["names"]), in_order([_snapshots(path / SNAPSHOTS), *streams]))
+
+
+def in_order(streams: Iterable[Iterator[list[Event]]]) -> Iterator[Event]:
+    """The events of several streams, each in order and in pages, as one stream in order.
+
+    A page at a time is sorted among the others, which for runs in order is far quicker
+    than comparing event with event.
+    """
+    pages: list[tuple[list[Event], Iterator[list[Event]]]] = [([], stream) for stream in streams]
+    while True:
+        # Only when all that is ready was given is the next page asked for, which may be cut off.
+        pages = [(page or next(filter(None, stream), []), stream) for page, stream in pages]
+        pages = [(page, stream) for page, stream in pages if page]
+        if not pages:
+            return
+        # Up to here no page that is still to come has anything to add.
+        horizon = min(page[-1].at for page, _ in pages)
+        ends = [bisect_right(page, horizon, key=itemgetter(0)) for page, _ in pages]
+        ready = [event for (page, _), end in zip(pages, ends, strict=True) for event in page[:end]]
+        ready.sort(key=itemgetter(0))
+        yield from ready
+        pages = [(page[end:], stream) for (page, stream), end in zip(pages, ends, strict=True)]
+
+
+def _pages(file: Path, cpu: int, size: int, kinds: Mapping[int, tuple[str, Decode]]) -> Iterator[list[Event]]:
+    with file.open("rb") as pages:
+        while page := pages.read(size):
+            if len(page) < size:
+                raise TraceError(f"{file}: cut off in the middle of a page")
+            yield read_page(page, cpu, kinds)
+
+
+def _names(names: Mapping[str, str]) -> Iterator[Event]:
+    """Tasks that are only seen waking others."""
+    for tid, comm in names.items():
+        yield Event(0, 0, 0, "", "task", {"pid": int(tid), "of": int(tid), "comm": comm, "parent": 0})
+
+
+def _snapshots(file: Path) -> Iterator[list[Event]]:
+    if not file.exists():
+        return
+    with file.open() as lines:
+        for line in lines:
+            entry: dict[str, Any] = json.loads(line)
+            yield [Event(entry.pop("at"), 0, 0, "", entry.pop("event"), entry)]

@@ -1,0 +1,40 @@
+"""Which reader a trace needs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+
+from shaper.trace.read.events import Event, TraceError
+from shaper.trace.read.lttng import read_lttng
+from shaper.trace.read.recording import is_recording, read_recording
+from shaper.trace.read.strace import is_strace, read_strace
+from shaper.trace.read.text import is_text, read_text
+
+LINES = 200
+
+
+def read_trace(path: Path) -> Iterator[Event]:
+    """The events of a trace of any kind that is known, in order.
+
+    Raises:
+        TraceError: nothing here, of no known kind, or cut off; events before a cut were yielded.
+    """
+    if path.is_dir():
+        if is_recording(path):
+            return read_recording(path)
+        if any(path.rglob("metadata")):
+            return read_lttng(path)
+        raise TraceError(f"{path}: neither a recording of `shaper trace` nor an LTTng trace (no file `metadata` in it)")
+    if not path.exists():
+        raise TraceError(f"{path}: no such trace")
+    with path.open(encoding="utf-8", errors="replace") as file:
+        beginning = list(islice(file, LINES))
+    if is_strace(beginning):
+        return read_strace(path)
+    if is_text(beginning):
+        return read_text(path)
+    raise TraceError(
+        f"{path}: no trace that is known; of perf.data, trace.dat give what `perf script`, `trace-cmd report` print"
+    )

@@ -1,0 +1,131 @@
+"""strace logs, made with `strace -f -ttt -T -yy -o FILE COMMAND`: the poor man's trace.
+
+strace knows no scheduler, so how long a call took stands for how long it slept, and
+nobody knows the waker. What is shorter than SHORTEST may as well have run all the time.
+Times are CLOCK_REALTIME, in ns.
+
+Source: strace(1).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from decimal import Decimal
+from heapq import heappop, heappush
+from pathlib import Path
+from typing import Any
+
+from shaper.trace.read.events import Event
+from shaper.units import ms, s
+
+SHORTEST = 1 * ms
+ALONE = 1  # the number of a process that the log doesn't number
+
+LINE = re.compile(r"(?:\[pid\s+(\d+)\] |(\d+)\s+)?(\d{6,}\.\d+) (.*)")
+CALL = re.compile(r"(\w+)\((.*)")
+RESUMED = re.compile(r"<\.\.\. (\w+) resumed>(.*)")
+RESULT = re.compile(r".*\)\s+= (-?\d+|0x[0-9a-f]+|\?).*?(?:<(\d+\.\d+)>)?$")
+FD = re.compile(r"(\d+)(?:<(.*?)>)?[,)]")
+POLLED = re.compile(r"\[\{fd=(\d+)(?:<(.*?)>)?,")
+SELECTED = re.compile(r"\[(\d+)(?:<([^\]]*?)>)?\]")
+POLLS = ("poll", "ppoll")
+SELECTS = ("select", "pselect6")
+FORKS = ("clone", "clone3", "fork", "vfork")
+# An empty fd in the decoded sense: calls whose first number is something else.
+NO_FD = frozenset({"wait4", "waitid", "kill", "tgkill", "futex", "exit_group", "exit", "nanosleep", "clock_nanosleep"})
+
+
+def is_strace(lines: Sequence[str]) -> bool:
+    """At least one line is a call with its time."""
+    return any((match := LINE.match(line)) and CALL.match(match[4]) for line in lines)
+
+
+def read_strace(path: Path) -> Iterator[Event]:
+    """The calls of a log as events, with a sleep as long as each call that is not short."""
+    with path.open(encoding="utf-8", errors="replace") as file:
+        yield Event(0, 0, 0, "", "no_scheduler", {})
+        yield from _in_order(_events(file))
+
+
+def _in_order(events: Iterator[tuple[int, Event]]) -> Iterator[Event]:
+    """A line has the time of the call's beginning, but says when it ended as well."""
+    ready: list[tuple[int, int, Event]] = []
+    for number, (seen, event) in enumerate(events):
+        heappush(ready, (event.at, number, event))
+        while ready and ready[0][0] < seen:
+            yield heappop(ready)[2]
+    while ready:
+        yield heappop(ready)[2]
+
+
+def _events(lines: Iterator[str]) -> Iterator[tuple[int, Event]]:
+    """Events, each with the time up to which no earlier one can follow."""
+    begun: dict[int, tuple[int, str, str]] = {}
+    names: dict[int, str] = {}
+    for line in lines:
+        match = LINE.match(line.rstrip("\n"))
+        if match is None:
+            continue
+        tid, at, text = int(match[1] or match[2] or ALONE), int(Decimal(match[3]) * s), match[4]
+        since = min((start for start, _, _ in begun.values()), default=at)
+        if text.startswith("+++"):
+            yield min(at, since), Event(at, tid, tid, names.get(tid, ""), "sched_process_exit", {"pid": tid})
+            continue
+        resumed = RESUMED.match(text)
+        if resumed is not None:
+            if tid not in begun:
+                continue
+            start, call, arguments = begun.pop(tid)
+            arguments += resumed[2]
+        else:
+            called = CALL.match(text)
+            if called is None:
+                continue
+            start, call, arguments = at, called[1], called[2]
+            if arguments.endswith("<unfinished ...>"):
+                begun[tid] = start, call, arguments.removesuffix("<unfinished ...>")
+                continue
+        result = RESULT.match(arguments)
+        if result is None:
+            continue
+        took = int(Decimal(result[2]) * s) if result[2] else 0
+        value = 0 if result[1] == "?" else int(result[1], 0)
+        if call == "execve" and value == 0 and (program := re.match(r'"([^"]*)"', arguments)):
+            names[tid] = program[1].rpartition("/")[2][:15]
+        for event in _call(tid, names.get(tid, ""), call, arguments, start, took, value):
+            yield min(start, since), event
+        if call in FORKS and value > 0:
+            child = {"child_pid": value, "child_comm": names.get(tid, ""), "thread": int("CLONE_THREAD" in arguments)}
+            names.setdefault(value, names.get(tid, ""))
+            yield min(start, since), Event(start, tid, tid, names.get(tid, ""), "sched_process_fork", child)
+    for tid, (start, call, arguments) in begun.items():
+        # Still in the call when the log ended.
+        comm = names.get(tid, "")
+        yield start, Event(start, tid, tid, comm, "sys_enter", {"syscall": call, **_about(call, arguments)[0]})
+        yield start, Event(start, tid, tid, comm, "sched_switch", {"prev_state": "S", "next_pid": 0, "next_comm": ""})
+
+
+def _call(tid: int, comm: str, call: str, arguments: str, start: int, took: int, value: int) -> Iterator[Event]:
+    about, file = _about(call, arguments)
+    if file and "fd" in about:
+        yield Event(start, tid, tid, comm, "file", {"pid": tid, "fd": about["fd"], "file": file})
+    yield Event(start, tid, tid, comm, "sys_enter", {"syscall": call, **about})
+    if took >= SHORTEST:
+        yield Event(start, tid, tid, comm, "sched_switch", {"prev_state": "S", "next_pid": 0, "next_comm": ""})
+        back = {"prev_state": "R", "next_pid": tid, "next_comm": comm}
+        yield Event(start + took, tid, 0, "", "sched_switch", back)
+    yield Event(start + took, tid, tid, comm, "sys_exit", {"syscall": call, "ret": value})
+
+
+def _about(call: str, arguments: str) -> tuple[dict[str, Any], str]:
+    """The file descriptor that the call is about, and what -y or -yy says of it."""
+    if call in POLLS:
+        match = POLLED.match(arguments)
+    elif call in SELECTS:
+        match = SELECTED.search(arguments)
+    elif call in NO_FD:
+        match = None
+    else:
+        match = FD.match(arguments)
+    return ({}, "") if match is None else ({"fd": int(match[1])}, (match[2] or "").replace("->", " > "))

@@ -1,0 +1,124 @@
+"""The recorder: the kernel's events of some processes, from tracefs to a directory.
+
+Two instances of its own: one follows the processes (scheduler, system calls); the other
+has what surrounds a waking, on all CPUs and whoever runs there (interrupts, softirqs,
+timers, packets queued), since a filter by process would hide what happens while idle.
+
+A process of its own empties the buffers (see `copier`), so that a shaper that runs in
+this one is not disturbed; and it cleans up if this one is killed.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from types import TracebackType
+
+from shaper.trace.read.events import TraceError
+from shaper.trace.record.snapshot import threads
+from shaper.trace.record.tracefs import Instance, Tracefs
+
+OF_TASKS = (
+    "sched/sched_switch", "sched/sched_waking", "sched/sched_process_exit", "task/task_newtask",
+    "raw_syscalls/sys_enter", "raw_syscalls/sys_exit",
+)  # fmt: skip
+OF_KERNEL = (
+    "irq/irq_handler_entry", "irq/irq_handler_exit", "irq/softirq_entry", "irq/softirq_exit",
+    "timer/hrtimer_expire_entry", "timer/hrtimer_expire_exit", "net/net_dev_queue", "sock/inet_sock_set_state",
+)  # fmt: skip
+NEEDED = ("sched/sched_switch", "sched/sched_waking", "raw_syscalls/sys_enter", "raw_syscalls/sys_exit")
+# For each CPU and instance.
+BUFFER_KB = 8192
+
+
+class Recorder:
+    """Records while it is entered; what is under tracefs is gone when it is left, however.
+
+    Args:
+        directory: where to; it exists and is empty.
+        pids: the processes, with all threads and descendants, present and future.
+
+    Attributes:
+        missing: events that this kernel lacks.
+
+    Raises:
+        TraceError: tracing is not possible here; one line says why.
+    """
+
+    def __init__(self, directory: Path, pids: Iterable[int]) -> None:
+        self.missing: list[str] = []
+        self._directory = directory
+        self._pids = tuple(pids)
+        self._instances: dict[str, Instance] = {}
+
+    def __enter__(self) -> Recorder:
+        self._tracefs = Tracefs()
+        try:
+            self._tracefs.remove_leftovers()
+            tasks, kernel = self._make("tasks"), self._make("kernel")
+            tasks.follow(threads(self._pids))
+            enabled = {}
+            for name, instance, wanted in (("tasks", tasks, OF_TASKS), ("kernel", kernel, OF_KERNEL)):
+                missing = instance.enable(wanted)
+                self.missing += missing
+                enabled[name] = [event for event in wanted if event not in missing]
+            lacking = [event for event in NEEDED if event in self.missing]
+            if lacking:
+                raise TraceError(f"this kernel can't trace {', '.join(lacking)}, which the analysis of blockings needs")
+            for instance in (tasks, kernel):
+                instance.write("tracing_on", "1")
+            self._copier = self._start_copier(enabled)
+            # Without it nobody would look at open files; that it has started it says with a line.
+            assert self._copier.stdout is not None
+            self._copier.stdout.readline()
+        except BaseException:
+            self._clean_up()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
+    ) -> None:
+        try:
+            # The end of its input tells it to finish.
+            _, said = self._copier.communicate()
+        finally:
+            self._clean_up()
+        if self._copier.returncode and error is None:
+            reason = said.decode(errors="replace").strip().splitlines()
+            raise TraceError(f"the recording failed: {reason[-1] if reason else self._copier.returncode}")
+
+    def _make(self, name: str) -> Instance:
+        instance = self._instances[name] = self._tracefs.instance(name)
+        instance.write("tracing_on", "0")
+        instance.write("trace_clock", "mono")
+        instance.write("buffer_size_kb", str(BUFFER_KB))
+        return instance
+
+    def _start_copier(self, enabled: dict[str, list[str]]) -> subprocess.Popen[bytes]:
+        order = {
+            "tracefs": str(self._tracefs.path),
+            "instances": {name: str(instance.path) for name, instance in self._instances.items()},
+            "events": enabled,
+            "directory": str(self._directory.absolute()),
+            "pids": self._pids,
+        }
+        mount = self._tracefs.descriptor
+        # In a session of its own, since Ctrl-C must not reach it before it has finished; -P, since as root
+        # nothing may be imported from the working directory.
+        return subprocess.Popen(
+            [sys.executable, "-P", "-m", "shaper.trace.record.copier", json.dumps(order)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
+            pass_fds=() if mount is None else (mount,),
+        )
+
+    def _clean_up(self) -> None:
+        for instance in self._instances.values():
+            instance.remove()
+        self._tracefs.close()

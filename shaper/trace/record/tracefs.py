@@ -1,0 +1,170 @@
+"""tracefs: an instance of one's own, with its own buffers, events and process filter.
+
+What others trace is not touched. The file system need not be mounted: a detached mount
+of one's own, seen through /proc/self/fd, does (fsmount(2)).
+
+Source: Documentation/trace/ftrace.rst, "Instances".
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from shaper.trace.read.events import TraceError
+
+# The same numbers on all architectures; include/uapi/linux/mount.h.
+FSOPEN, FSCONFIG, FSMOUNT = 430, 431, 432
+FSCONFIG_CMD_CREATE = 6
+PREFIX = "shaper-"
+
+_syscall = ctypes.CDLL(None, use_errno=True).syscall
+
+
+class Tracefs:
+    """The file system, mounted or not.
+
+    Raises:
+        TraceError: the kernel has none, or this user may not use it; one line says which.
+    """
+
+    def __init__(self) -> None:
+        self._mount = -1
+        mounted = _mounted()
+        if mounted is None:
+            self._mount = _mount()
+            mounted = Path(f"/proc/self/fd/{self._mount}")
+        self.path = mounted
+        if not os.access(self.path / "instances", os.W_OK):
+            raise TraceError("tracing needs root: this user may not make an instance under tracefs")
+
+    @property
+    def descriptor(self) -> int | None:
+        """Of the mount, to be passed on to a process that is to see `path` as well; None if it sees it anyway."""
+        return self._mount if self._mount >= 0 else None
+
+    def instance(self, name: str) -> Instance:
+        """A new one.
+
+        Raises:
+            TraceError: it can't be made.
+        """
+        instance = Instance(self.path / "instances" / f"{PREFIX}{os.getpid()}-{name}")
+        try:
+            instance.path.mkdir()
+        except OSError as error:
+            raise TraceError(f"tracefs: can't make the instance {instance.path.name} ({error.strerror})") from None
+        return instance
+
+    def remove_leftovers(self) -> int:
+        """Remove the instances of recorders that are gone; how many there were."""
+        count = 0
+        for path in (self.path / "instances").glob(f"{PREFIX}*-*"):
+            pid = path.name.removeprefix(PREFIX).partition("-")[0]
+            if pid.isdecimal() and not Path("/proc", pid).exists():
+                with suppress(OSError):
+                    path.rmdir()
+                    count += 1
+        return count
+
+    def close(self) -> None:
+        if self._mount >= 0:
+            os.close(self._mount)
+            self._mount = -1
+
+
+class Instance:
+    """A directory under tracefs instances/."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def write(self, file: str, value: str) -> None:
+        """Write a setting.
+
+        Raises:
+            TraceError: the kernel refuses it or has no such file.
+        """
+        try:
+            (self.path / file).write_text(value)
+        except OSError as error:
+            raise TraceError(f"tracefs: can't write '{value}' to {file} ({error.strerror})") from None
+
+    def follow(self, tids: Iterable[int]) -> None:
+        """Record only events of these threads, and of all that they start."""
+        self.write("options/event-fork", "1")
+        self.write("set_event_pid", " ".join(map(str, tids)))
+
+    def enable(self, events: Sequence[str]) -> list[str]:
+        """Switch these events on; returns those that this kernel lacks."""
+        missing = [event for event in events if not (self.path / "events" / event).exists()]
+        for event in events:
+            if event not in missing:
+                self.write(f"events/{event}/enable", "1")
+        return missing
+
+    def format(self, event: str) -> str:
+        return (self.path / "events" / event / "format").read_text()
+
+    def cpus(self) -> list[int]:
+        return sorted(int(path.name[3:]) for path in (self.path / "per_cpu").iterdir())
+
+    def open_pipe(self, cpu: int) -> int:
+        """A descriptor that gives the CPU's buffer, page by page, and EAGAIN where there is nothing."""
+        return os.open(self.path / f"per_cpu/cpu{cpu}/trace_pipe_raw", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+
+    def remove(self) -> None:
+        """Remove it, unless that has been done; everything that reads it must be closed."""
+        with suppress(FileNotFoundError):
+            self.path.rmdir()
+
+
+def obstacle() -> str | None:
+    """Why this process can't trace; None if it can."""
+    try:
+        Tracefs().close()
+    except TraceError as error:
+        return str(error)
+    return None
+
+
+def open_marker() -> int:
+    """A descriptor of trace_marker; what is written there, every tracer of the machine sees.
+
+    Raises:
+        TraceError: it can't be opened.
+    """
+    tracefs = Tracefs()
+    try:
+        return os.open(tracefs.path / "trace_marker", os.O_WRONLY | os.O_CLOEXEC)
+    except OSError as error:
+        raise TraceError(f"can't write marks to tracefs: trace_marker: {error.strerror}") from None
+    finally:
+        tracefs.close()
+
+
+def _mounted() -> Path | None:
+    mounts = [line.split() for line in Path("/proc/self/mounts").read_text().splitlines()]
+    return next((Path(fields[1]) for fields in mounts if fields[2] == "tracefs"), None)
+
+
+def _mount() -> int:
+    """A descriptor of a mount that is attached nowhere."""
+    context = _syscall(FSOPEN, b"tracefs", 1)
+    if context < 0:
+        error = ctypes.get_errno()
+        if error == 19:  # ENODEV
+            raise TraceError("this kernel has no tracefs (CONFIG_TRACING)")
+        raise TraceError(f"tracing needs root: can't mount tracefs ({os.strerror(error)})")
+    try:
+        if _syscall(FSCONFIG, context, FSCONFIG_CMD_CREATE, None, None, 0) < 0:
+            raise TraceError(f"tracing needs root: can't mount tracefs ({os.strerror(ctypes.get_errno())})")
+        mount: int = _syscall(FSMOUNT, context, 1, 0)
+    finally:
+        os.close(context)
+    if mount < 0:
+        raise TraceError(f"tracing needs root: can't mount tracefs ({os.strerror(ctypes.get_errno())})")
+    return mount

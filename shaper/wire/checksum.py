@@ -1,0 +1,40 @@
+"""The Internet checksum (RFC 1071), put right in a packet whose bytes were changed."""
+
+from struct import pack_into
+
+from shaper.wire.header import ICMP, ICMPV6, TCP, UDP, read_ip
+
+# Where the checksum stands in each transport header.
+OFFSETS = {ICMP: 2, TCP: 16, UDP: 6, ICMPV6: 2}
+
+
+def checksum(data: bytes) -> int:
+    if len(data) % 2:
+        data += b"\0"
+    # Ones' complement addition is addition modulo 65535 (RFC 1071, section 2).
+    return 0xFFFF - (int.from_bytes(data) % 0xFFFF or (0xFFFF if any(data) else 0))
+
+
+def put_right(raw: bytes) -> bytes:
+    """The packet with its lengths (IPv4 total, IPv6 payload, UDP) and checksums as its bytes require."""
+    fixed = bytearray(raw)
+    ip = read_ip(raw)
+    if ip.version == 4:
+        header = (raw[0] & 15) * 4
+        pack_into("!H", fixed, 2, len(raw))
+        pack_into("!H", fixed, 10, 0)
+        pack_into("!H", fixed, 10, checksum(bytes(fixed[:header])))
+    elif ip.version == 6:
+        pack_into("!H", fixed, 4, len(raw) - 40)
+    at = OFFSETS.get(ip.protocol, 0) + ip.transport
+    if ip.protocol not in OFFSETS or ip.transport < 0 or ip.fragment or at + 2 > len(raw):
+        return bytes(fixed)
+    length = len(raw) - ip.transport
+    if ip.protocol == UDP:
+        pack_into("!H", fixed, ip.transport + 4, length)
+    pseudo = b"" if ip.protocol == ICMP else ip.source + ip.destination + length.to_bytes(4) + ip.protocol.to_bytes(4)
+    pack_into("!H", fixed, at, 0)
+    value = checksum(pseudo + bytes(fixed[ip.transport :]))
+    # A UDP checksum that comes out as zero is sent as all ones (RFC 768).
+    pack_into("!H", fixed, at, 0xFFFF if ip.protocol == UDP and value == 0 else value)
+    return bytes(fixed)

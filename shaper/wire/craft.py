@@ -1,0 +1,82 @@
+"""Packets of a policy's own making: what a host or router on the way would send, and TCP's options.
+
+Sources: RFC 9293, section 3.5.2 (reset generation); RFC 5961 (a reset counts only with
+exactly the next sequence number); RFC 792 and RFC 1191 (fragmentation needed);
+RFC 4443, section 3.2 (packet too big).
+"""
+
+from __future__ import annotations
+
+from struct import pack
+
+from shaper.wire.checksum import put_right
+from shaper.wire.header import ACK, FIN, ICMP, ICMPV6, RST, SYN, TCP
+from shaper.wire.packet import Packet
+
+WRAP = 1 << 32
+HOPS = 64
+
+
+def reset_receiver(packet: Packet) -> Packet | None:
+    """A RST in place of this TCP packet, to its receiver; None for other packets."""
+    tcp, ip = packet.tcp, packet.ip
+    if tcp is None:
+        return None
+    segment = _segment(tcp.sport, tcp.dport, tcp.seq, tcp.ack, RST | tcp.flags & ACK)
+    return _packet(ip.version, ip.source, ip.destination, TCP, segment)
+
+
+def reset_sender(packet: Packet) -> Packet | None:
+    """A RST that answers this TCP packet, to its sender; None for other packets and for a RST."""
+    tcp, ip = packet.tcp, packet.ip
+    if tcp is None or tcp.flags & RST:
+        return None
+    after = tcp.seq + tcp.payload + bool(tcp.flags & SYN) + bool(tcp.flags & FIN)
+    segment = _segment(tcp.dport, tcp.sport, tcp.ack if tcp.flags & ACK else 0, after % WRAP, RST | ACK)
+    return _packet(ip.version, ip.destination, ip.source, TCP, segment)
+
+
+def too_big(packet: Packet, mtu: int) -> Packet | None:
+    """The ICMP message that tells the sender the path's MTU; None for what is no IP packet.
+
+    It comes from the packet's destination, since no router's address is known, and holds as
+    much of the packet as the standards ask for and was copied.
+    """
+    ip = packet.ip
+    if ip.version == 4:
+        message = pack("!BBHHH", 3, 4, 0, 0, min(mtu, 65535)) + packet.raw[: 576 - 28]
+        return _packet(4, ip.destination, ip.source, ICMP, message)
+    if ip.version == 6:
+        message = pack("!BBHI", 2, 0, 0, mtu) + packet.raw[: 1280 - 48]
+        return _packet(6, ip.destination, ip.source, ICMPV6, message)
+    return None
+
+
+def tcp_options(packet: Packet) -> dict[int, slice]:
+    """Where the values of its TCP options are in `packet.raw`, by kind; of a repeated option the last."""
+    found: dict[int, slice] = {}
+    if packet.tcp is None:
+        return found
+    raw, at = packet.raw, packet.ip.transport + 20
+    end = min(packet.ip.transport + (raw[packet.ip.transport + 12] >> 4) * 4, len(raw))
+    while at < end and raw[at] != 0:
+        if raw[at] == 1:
+            at += 1
+            continue
+        if at + 1 >= end or raw[at + 1] < 2 or at + raw[at + 1] > end:
+            break
+        found[raw[at]] = slice(at + 2, at + raw[at + 1])
+        at += raw[at + 1]
+    return found
+
+
+def _segment(sport: int, dport: int, seq: int, ack: int, flags: int) -> bytes:
+    return pack("!HHIIBBHHH", sport, dport, seq, ack if flags & ACK else 0, 5 << 4, flags, 0, 0, 0)
+
+
+def _packet(version: int, source: bytes, destination: bytes, protocol: int, content: bytes) -> Packet:
+    if version == 4:
+        header = pack("!BBHHHBBH", 0x45, 0, 20 + len(content), 0, 0x4000, HOPS, protocol, 0)
+    else:
+        header = pack("!IHBB", 6 << 28, len(content), protocol, HOPS)
+    return Packet(put_right(header + source + destination + content))

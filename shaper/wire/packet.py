@@ -1,0 +1,230 @@
+"""Packet: a lazy view over the bytes of one IP packet; Flow: whose packet it is."""
+
+from __future__ import annotations
+
+import re
+from ipaddress import ip_address
+from typing import TYPE_CHECKING, NamedTuple
+
+from shaper.wire.checksum import put_right
+from shaper.wire.header import IP, PROTOCOLS, TCPHeader, read_ip, read_ports, read_tcp
+
+if TYPE_CHECKING:
+    from scapy.packet import Packet as Layers
+
+    from shaper.core.connections import Track
+    from shaper.core.instances import Seat
+
+
+FLOW = re.compile(r"(\S+) (\S+) > (\S+)")
+NO_TCP = TCPHeader(0, 0, 0, 0, 0, 0, 0, False)
+"""Stands for a TCP header that was looked for and isn't there."""
+END = re.compile(r"(?:\[(.+)\]|([^:]+)):(\d+)")
+
+
+class TruncatedPacket(ValueError):
+    """The kernel gave only the beginning of this packet, so it can't be rewritten or copied."""
+
+
+class Flow(NamedTuple):
+    """A 5-tuple: the packets of one direction. Ports are 0 where there are none."""
+
+    protocol: str
+    source: str
+    sport: int
+    destination: str
+    dport: int
+
+    @classmethod
+    def of(cls, raw: bytes) -> Flow:
+        ip = read_ip(raw)
+        if not ip.version:
+            return cls("other", "", 0, "", 0)
+        sport, dport = read_ports(raw, ip)
+        protocol = PROTOCOLS.get(ip.protocol, str(ip.protocol))
+        return cls(protocol, str(ip_address(ip.source)), sport, str(ip_address(ip.destination)), dport)
+
+    @classmethod
+    def parse(cls, text: str) -> Flow:
+        """A flow as `str` writes it: "tcp 127.0.0.1:40000 > [::1]:8765".
+
+        Raises:
+            ValueError: not such a text.
+        """
+        match = FLOW.fullmatch(text)
+        if match is None:
+            raise ValueError(f"'{text}' is no flow, such as tcp 127.0.0.1:40000 > 127.0.0.1:8765")
+        return cls(match[1], *_parse_end(match[2]), *_parse_end(match[3]))
+
+    @property
+    def key(self) -> bytes:
+        """The `flow_key` of its packets."""
+        number = next((number for number, name in PROTOCOLS.items() if name == self.protocol), None)
+        key = bytes((int(self.protocol) if number is None else number,))
+        key += ip_address(self.source).packed + ip_address(self.destination).packed
+        return key + self.sport.to_bytes(2) + self.dport.to_bytes(2) if self.sport or self.dport else key
+
+    def __str__(self) -> str:
+        return f"{self.protocol} {_end(self.source, self.sport)} > {_end(self.destination, self.dport)}"
+
+
+def _end(address: str, port: int) -> str:
+    if not port:
+        return address
+    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
+
+
+def _parse_end(text: str) -> tuple[str, int]:
+    match = END.fullmatch(text)
+    return (match[1] or match[2], int(match[3])) if match else (text, 0)
+
+
+class Packet:
+    """One IP packet on its way.
+
+    Attributes:
+        raw: its bytes from the IP header on; the beginning only if `truncated`.
+        id: the number under which it was taken, in order of arrival; 0 if a policy made it.
+        arrived: when it came, in ns on the policy's clock.
+        taken: when it was read from the queue; the same as `arrived` where that is all that is known.
+        segment: its class, such as "syn" or "pure-ack" (see `shaper.wire.segment`).
+        direction: "original" (from the sender of the SYN, else of the first packet seen) or "reply".
+        by: the policy that made or dropped it; empty for others.
+    """
+
+    # Defaults of the class cost nothing for packets that keep them, and most keep most of them.
+    segment = ""
+    direction = "original"
+    by = ""
+    # What follows is the core's: the packet as taken, if this is a rewritten one; its flow's state; who holds
+    # it, since when, and which entry of the agenda lets it go; the holds that are over.
+    origin: Packet | None = None
+    track: Track | None = None
+    holder: Seat | None = None
+    since = 0
+    plan = 0
+    cut_short = False
+    noted: tuple[tuple[str, int], ...] = ()
+    # What its bytes say, once someone has asked.
+    _ip: IP | None = None
+    _tcp: TCPHeader | None = None
+    _flow: Flow | None = None
+
+    def __init__(self, raw: bytes, id: int = 0, arrived: int = 0) -> None:
+        self.raw = raw
+        self.id = id
+        self.arrived = self.taken = arrived
+
+    def __repr__(self) -> str:
+        return f"<packet {self.id or 'new'} {self.segment or 'unclassified'} {self.flow}>"
+
+    @property
+    def root(self) -> Packet:
+        """The packet as taken, of which this is a rewritten one; itself, if it is none."""
+        return self.origin or self
+
+    @property
+    def ip(self) -> IP:
+        """The IP header; version 0 where the bytes are no IP packet."""
+        ip = self._ip
+        if ip is None:
+            ip = self._ip = read_ip(self.raw)
+        return ip
+
+    @property
+    def tcp(self) -> TCPHeader | None:
+        """The TCP header; None where there is none to read."""
+        tcp = self._tcp
+        if tcp is None:
+            tcp = self._tcp = read_tcp(self.raw) or NO_TCP
+        return None if tcp is NO_TCP else tcp
+
+    @property
+    def flow(self) -> Flow:
+        """The 5-tuple that its bytes say."""
+        if self._flow is None:
+            self._flow = Flow.of(self.raw)
+        return self._flow
+
+    @property
+    def length(self) -> int:
+        """Bytes of the whole packet, the IP header included."""
+        return self.ip.length
+
+    @property
+    def truncated(self) -> bool:
+        """Only the beginning of the packet is in `raw`."""
+        return len(self.raw) < self.ip.length
+
+    @property
+    def holds(self) -> tuple[tuple[str, int], ...]:
+        """How long each policy has held it so far, as (policy, ns)."""
+        return self.root.noted
+
+    def order(self) -> tuple[int, int]:
+        """Sorts packets by arrival."""
+        return self.root.arrived, self.root.id
+
+    def note_hold(self, policy: str, duration: int) -> None:
+        """Count a hold that has ended; one policy's holds in a row are one."""
+        holds = self.noted
+        if holds and holds[-1][0] == policy:
+            duration += holds[-1][1]
+            holds = holds[:-1]
+        self.noted = (*holds, (policy, duration))
+
+    def scapy(self) -> Layers:
+        """The packet's layers, dissected by scapy; a new object on each call. What is no IP packet is Raw."""
+        # Importing scapy takes most of a second, so only those who ask for it pay.
+        from scapy.layers import inet, inet6
+        from scapy.packet import Raw
+
+        kind = {4: inet.IP, 6: inet6.IPv6}.get(self.ip.version, Raw)
+        return kind(self.raw)
+
+    def with_raw(self, raw: bytes, *, fix: bool = True) -> Packet:
+        """This packet with other bytes.
+
+        Args:
+            raw: the whole packet from the IP header on.
+            fix: put lengths and checksums right; without, the bytes go out as they are.
+
+        Raises:
+            TruncatedPacket: the kernel gave only the beginning of this packet.
+        """
+        self._need_whole("rewritten")
+        changed = Packet(put_right(raw) if fix else raw, self.id, self.arrived)
+        changed.taken, changed.segment, changed.direction = self.taken, self.segment, self.direction
+        changed.origin, changed.track = self.root, self.track
+        return changed
+
+    def with_scapy(self, layers: Layers) -> Packet:
+        """This packet with the bytes of these layers; lengths and checksums are put right.
+
+        Raises:
+            TruncatedPacket: the kernel gave only the beginning of this packet.
+        """
+        layers = layers.copy()
+        for layer in layers.iterpayloads():
+            # Header lengths that scapy dissected are stale when options were added.
+            for field in {"ihl", "dataofs"} & set(layer.fields):
+                delattr(layer, field)
+        return self.with_raw(bytes(layers))
+
+    def copy(self) -> Packet:
+        """A new packet with the same bytes, to be sent beside this one.
+
+        Raises:
+            TruncatedPacket: the kernel gave only the beginning of this packet.
+        """
+        self._need_whole("copied")
+        twin = Packet(self.raw)
+        twin.segment, twin.direction, twin.track = self.segment, self.direction, self.track
+        return twin
+
+    def _need_whole(self, what: str) -> None:
+        if self.truncated:
+            raise TruncatedPacket(
+                f"packet {self.id} has {self.length} bytes and {len(self.raw)} were copied, so it can't be {what}: "
+                'set needs = "packet" in the policy to have them all'
+            )

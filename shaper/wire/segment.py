@@ -1,0 +1,94 @@
+"""The class of each packet, known once, before the pipeline.
+
+| class         | meaning |
+|---------------|---------|
+| syn, synack   | opens a connection, answers that |
+| handshake-ack | the opener's first ACK without payload, its sequence number the SYN's plus one; and its repeats |
+| pure-ack      | no payload, acknowledges something new |
+| dup-ack       | no payload, acknowledges the same again with the same window (RFC 5681, section 2) |
+| window-update | no payload, acknowledges the same with another window |
+| data, fin, rst | carries payload; ends its sender's direction; aborts |
+| udp, icmp     | the protocols (ICMPv6 included) |
+| other         | everything else: fragments, keep-alive probes, ACKs that were overtaken, other protocols, junk |
+
+A FIN or RST with payload is a fin or rst. Each direction is classified from its own
+packets alone, so the classes are the same when only one direction is queued.
+"""
+
+from shaper.wire.header import ACK, FIN, ICMP, ICMPV6, IP, RST, SYN, UDP, TCPHeader
+
+CLASSES = (
+    "syn", "synack", "handshake-ack", "pure-ack", "dup-ack", "window-update",
+    "data", "fin", "rst", "udp", "icmp", "other",
+)  # fmt: skip
+WRAP = 1 << 32
+HALF = 1 << 31
+
+
+class Sender:
+    """What one direction of a TCP connection has sent so far."""
+
+    __slots__ = ("ack", "handshake_ack", "isn", "next", "window")
+
+    def __init__(self) -> None:
+        self.isn = -1  # of its SYN without ACK; -1 if that wasn't seen
+        self.next = -1  # the sequence number after the highest sent
+        self.ack = -1
+        self.window = -1
+        self.handshake_ack = -1
+
+    def classify(self, tcp: TCPHeader) -> str:
+        """The class of its next segment."""
+        _, _, seq, ack, flags, window, payload, _ = tcp
+        if payload and not flags & (RST | SYN | FIN):
+            name, after = "data", (seq + payload) % WRAP
+        else:
+            name = self._class(tcp)
+            after = (seq + payload + bool(flags & SYN) + bool(flags & FIN)) % WRAP
+        if self.next < 0 or (after - self.next) % WRAP < HALF or name in ("syn", "synack"):
+            self.next = after
+        if flags & ACK and (self.ack < 0 or (ack - self.ack) % WRAP < HALF):
+            self.ack, self.window = ack, window
+        return name
+
+    def _is_up_to_date(self, tcp: TCPHeader) -> bool:
+        """It was not overtaken by a segment that acknowledges more."""
+        return self.ack < 0 or (tcp.ack - self.ack) % WRAP < HALF
+
+    def _class(self, tcp: TCPHeader) -> str:
+        if tcp.flags & RST:
+            return "rst"
+        if tcp.flags & SYN:
+            if tcp.flags & ACK:
+                return "synack"
+            self.isn, self.ack, self.handshake_ack = tcp.seq, -1, -1
+            return "syn"
+        if tcp.flags & FIN:
+            return "fin"
+        if not tcp.flags & ACK:
+            return "other"
+        if self._completes_handshake(tcp):
+            self.handshake_ack = tcp.ack
+            return "handshake-ack"
+        if not self._is_up_to_date(tcp):
+            return "other"
+        if tcp.ack != self.ack:
+            return "pure-ack"
+        if tcp.seq != self.next:
+            return "other"
+        return "dup-ack" if tcp.window == self.window or tcp.sack else "window-update"
+
+    def _completes_handshake(self, tcp: TCPHeader) -> bool:
+        first = (self.isn + 1) % WRAP
+        if self.isn < 0 or tcp.seq != first or self.next != first:
+            return False
+        return self.handshake_ack in (-1, tcp.ack)
+
+
+def classify_other(ip: IP) -> str:
+    """The class of a packet without a TCP header that could be read."""
+    if ip.fragment or ip.transport < 0:
+        return "other"
+    if ip.protocol == UDP:
+        return "udp"
+    return "icmp" if ip.protocol in (ICMP, ICMPV6) else "other"
