@@ -11,8 +11,8 @@ from setuptools import Extension, setup
 
 MODULES = (
     "wire/header", "wire/packet", "wire/segment",
-    "core/agenda", "core/connections", "core/core", "core/instances", "core/pipeline", "core/verdict",
-    "live/engine", "live/lateness", "live/nfqueue/answers", "live/nfqueue/layout", "live/nfqueue/netlink",
+    "core/agenda", "core/connections", "core/core", "core/counts", "core/instances", "core/pipeline", "core/verdict",
+    "live/engine", "live/lateness", "live/nfqueue/verdict_batches", "live/nfqueue/layout", "live/nfqueue/netlink",
     "live/nfqueue/queue",
 )  # fmt: skip
 # pip runs this several times; what it asks for before the build has no modules in it.

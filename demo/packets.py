@@ -11,14 +11,14 @@ from shaper.units import ms
 
 header, records = read_journal(Path(sys.argv[1]))
 first = min(record.arrived for record in records)
-client = next(record.flow for record in records if record.segment == "syn")
+client = next(record.flow for record in records if record.kind == "syn")
 rows = []
 for record in sorted(records, key=lambda record: record.arrived):
     sender = "client" if record.flow == client else "server"
     held = sum(hold.ns for hold in record.held) / ms
     by = record.by or " + ".join(hold.policy for hold in record.held) or "-"
     went = (record.end - first) / ms if record.fate != "dropped" else "dropped"
-    rows.append(((record.arrived - first) / ms, sender, record.segment, record.length, held, by, went))
+    rows.append(((record.arrived - first) / ms, sender, record.kind, record.length, held, by, went))
 
 # 80 columns, however wide the terminal: the table is meant to be pasted.
 console = Console(width=80, highlight=False)

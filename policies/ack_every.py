@@ -58,4 +58,4 @@ class AckEvery(Policy):
 
 def is_pure(packet: Packet) -> bool:
     """Nothing is lost with it when a newer one goes on."""
-    return packet.segment == "pure-ack" and packet.tcp is not None and packet.tcp.is_bare_ack
+    return packet.kind == "pure-ack" and packet.tcp is not None and packet.tcp.is_bare_ack

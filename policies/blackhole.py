@@ -23,7 +23,7 @@ class Blackhole(Policy):
 
     needs = "headers"
     shorthand = "duration"
-    holds = False
+    can_hold = False
 
     after: Time = 1 * s
     """When it begins, counted from the first packet."""

@@ -20,7 +20,7 @@ class Corrupt(Policy):
     """
 
     shorthand = "probability"
-    holds = False
+    can_hold = False
 
     scope: Literal["flow", "connection", "queue"] = "queue"
     """One object for the link, as netem's; `flow` gives each flow a chance of its own."""
@@ -50,6 +50,6 @@ class Corrupt(Policy):
 def payload_of(packet: Packet) -> int:
     """Where the payload of TCP, UDP or ICMP begins; -1 where that isn't known."""
     at = packet.ip.transport
-    if at < 0 or packet.segment == "other":
+    if at < 0 or packet.kind == "other":
         return -1
     return packet.length - packet.tcp.payload if packet.tcp is not None else at + 8

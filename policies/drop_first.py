@@ -25,7 +25,7 @@ class DropFirst(Policy):
 
     needs = "headers"
     shorthand = "nth"
-    holds = False
+    can_hold = False
 
     only: Classes = frozenset({"data"})
     """Count these classes alone; others pass untouched."""

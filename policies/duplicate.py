@@ -17,7 +17,7 @@ class Duplicate(Policy):
     """
 
     shorthand = "probability"
-    holds = False
+    can_hold = False
 
     scope: Literal["flow", "connection", "queue"] = "queue"
     """One object for the link, as netem's; `flow` gives each flow a chance of its own."""

@@ -33,5 +33,5 @@ class Handshake(Policy):
         self._times = {"syn": self.syn, "synack": self.synack, "handshake-ack": self.ack}
 
     def on_packet(self, packet: Packet, now: int) -> Send | None:
-        self._until = max(self._until, now + self._times.get(packet.segment, 0))
+        self._until = max(self._until, now + self._times.get(packet.kind, 0))
         return Send(packet, at=self._until) if self._until > now else None

@@ -60,7 +60,7 @@ class HoldAcks(Policy):
         return self._release(self._held if over and self.mode != "delay" else over)
 
     def _is_pure(self, packet: Packet) -> bool:
-        if packet.segment != "pure-ack" and not (self.handshake and packet.segment == "handshake-ack"):
+        if packet.kind != "pure-ack" and not (self.handshake and packet.kind == "handshake-ack"):
             return False
         return packet.tcp is not None and packet.tcp.is_bare_ack
 

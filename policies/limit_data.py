@@ -21,7 +21,7 @@ class LimitData(Policy):
 
     needs = "headers"
     shorthand = "bytes"
-    holds = False
+    can_hold = False
 
     bytes: Size = 65536
     """How many bytes of payload pass."""
@@ -38,7 +38,7 @@ class LimitData(Policy):
         tcp = packet.tcp
         if tcp is not None:
             self._passed += tcp.payload
-        elif packet.segment == "udp":
+        elif packet.kind == "udp":
             self._passed += packet.length - packet.ip.transport - UDP_HEADER
         if self._passed <= self.bytes:
             return None

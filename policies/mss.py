@@ -19,13 +19,13 @@ class MSSClamp(Policy):
     """
 
     shorthand = "size"
-    holds = False
+    can_hold = False
 
     size: Count = 536
     """The largest segment size announced, in bytes of payload."""
 
     def on_packet(self, packet: Packet, now: int) -> Send | None:
-        if packet.segment not in ("syn", "synack") or packet.truncated:
+        if packet.kind not in ("syn", "synack") or packet.truncated:
             return None
         where = tcp_options(packet).get(MSS)
         if where is None or where.stop - where.start != 2:

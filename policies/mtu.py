@@ -18,7 +18,7 @@ class MTU(Policy):
 
     needs = "headers"
     shorthand = "size"
-    holds = False
+    can_hold = False
 
     size: Size = 1280
     """The largest packet that passes, its IP header included."""

@@ -14,7 +14,7 @@ class PassThrough(Policy):
     """
 
     needs = "headers"
-    holds: ClassVar[bool] = False
+    can_hold: ClassVar[bool] = False
 
     scope: Literal["flow", "connection", "queue"] = "queue"
     """One object for all packets, which costs least."""

@@ -78,14 +78,14 @@ class Prequeue(Policy):
             return None
         receiver = self._receivers[packet.direction]
         # Nobody can sleep in recv on a connection that is not yet established; it is where segments wait.
-        if packet.segment in ("syn", "synack", "handshake-ack") and not receiver.is_waiting:
+        if packet.kind in ("syn", "synack", "handshake-ack") and not receiver.is_waiting:
             return None
         if not self.lets_data_pass:
             released = receiver.segment(packet, now)
             return [Hold(packet), *self._go_on(released)] if receiver.has(packet) else self._go_on(released)
         # Where this packet comes from.
         sender = self._receivers["reply" if packet.direction == "original" else "original"]
-        if packet.segment == "pure-ack" and sender.is_waiting:
+        if packet.kind == "pure-ack" and sender.is_waiting:
             sender.keep(packet)
             return [Hold(packet), *self._go_on([])]
         # What acknowledges as much, and is not held, would make the ACKs before it stale.

@@ -22,7 +22,7 @@ class Reset(Policy):
 
     needs = "headers"
     shorthand = "nth"
-    holds = False
+    can_hold = False
 
     only: Classes = frozenset({"data"})
     """Count these classes alone; others pass untouched."""

@@ -41,11 +41,11 @@ class Stall(Policy):
 
     def _begins(self, packet: Packet) -> bool:
         tcp, begin = packet.tcp, packet.ip.transport
-        if packet.segment in self.segment:
+        if packet.kind in self.segment:
             return True
         if tcp is not None:
-            if self._first is None or packet.segment in ("syn", "synack"):
-                self._first = tcp.seq + (packet.segment in ("syn", "synack"))
+            if self._first is None or packet.kind in ("syn", "synack"):
+                self._first = tcp.seq + (packet.kind in ("syn", "synack"))
             # Where this segment ends in the stream; sequence numbers wrap (RFC 9293, section 3.4).
             position = (tcp.seq - self._first) % (1 << 32)
             end = position + tcp.payload if position < 1 << 31 else 0

@@ -21,7 +21,7 @@ class Window(Policy):
     """
 
     shorthand = "size"
-    holds = False
+    can_hold = False
 
     size: Size = 4096
     """The most that is advertised."""
@@ -38,9 +38,9 @@ class Window(Policy):
         tcp = packet.tcp
         if self._begin is None:
             self._begin = now + self.after
-        if tcp is None or packet.segment in RESETS or packet.truncated:
+        if tcp is None or packet.kind in RESETS or packet.truncated:
             return None
-        if packet.segment in ("syn", "synack"):
+        if packet.kind in ("syn", "synack"):
             # A SYN's own window is never scaled (RFC 7323, section 2.2).
             self._learn_scale(packet)
             scale = 0

@@ -8,11 +8,11 @@ from collections.abc import Iterable, Iterator
 from shaper.capture import CaptureError
 from shaper.core.core import Core
 from shaper.core.verdict import Verdict
-from shaper.policy.signal import Given
+from shaper.policy.signal import SignalRecord
 from shaper.wire.packet import Packet
 
 
-def replay(packets: Iterable[Packet], core: Core, signals: Iterable[Given] = ()) -> Iterator[Verdict]:
+def replay(packets: Iterable[Packet], core: Core, signals: Iterable[SignalRecord] = ()) -> Iterator[Verdict]:
     """What becomes of these packets, in order of time, until none is held any more.
 
     Each is taken when it was captured; one captured before its predecessor counts as
@@ -29,7 +29,7 @@ def replay(packets: Iterable[Packet], core: Core, signals: Iterable[Given] = ())
     now, error, ahead = 0, None, deque(signals)
     try:
         for packet in packets:
-            while ahead and ahead[0].taken <= core.taken:
+            while ahead and ahead[0].taken <= core.counts.taken:
                 now = _give(core, ahead.popleft(), now)
                 yield from core.due(now)
             now = max(now, packet.arrived)
@@ -49,7 +49,7 @@ def replay(packets: Iterable[Packet], core: Core, signals: Iterable[Given] = ())
         raise error
 
 
-def _give(core: Core, given: Given, now: int) -> int:
+def _give(core: Core, given: SignalRecord, now: int) -> int:
     """Tell the core of a signal; the time at which it is told."""
     now = max(now, given.at)
     core.signal(given.policy, given.signal, now)

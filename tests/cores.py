@@ -7,10 +7,10 @@ from typing import Any
 
 from shaper import Answer, Hold, Packet, Policy, Send, Wake, ms
 from shaper.core.core import Core
-from shaper.timeline.look import Ends, Look, bytes_of
+from shaper.timeline.packet_spec import Ends, PacketSpec, bytes_of
 
 ENDS = Ends("192.0.2.1", 40000, "192.0.2.9", 80)
-UDP = Look("udp", 10)
+UDP = PacketSpec("udp", 10)
 Said = list[tuple[int, str, int]]
 # What a policy without type checks may say.
 HALF: Any = 0.5

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from random import Random
 from struct import pack, pack_into
 
-from shaper.timeline.look import Ends, Look, bytes_of
+from shaper.timeline.packet_spec import Ends, PacketSpec, bytes_of
 from shaper.wire.header import ACK, SYN
 
 V4, V6 = ("127.0.0.1", "127.0.0.2"), ("::1", "::1")
@@ -21,7 +21,7 @@ def sound(random: Random, version: int) -> bytes:
     source, destination = V4 if version == 4 else V6
     kind = random.choice(("tcp", "tcp", "udp", "icmp", "other", "fragment"))
     ends = Ends(source, random.randint(1, 65535), destination, random.randint(1, 65535))
-    look = Look(kind, random.choice((0, 1, 40, 1400)), random.choice((0, SYN, ACK, 0xFF)))
+    look = PacketSpec(kind, random.choice((0, 1, 40, 1400)), random.choice((0, SYN, ACK, 0xFF)))
     if kind == "tcp":
         look = look._replace(seq=random.getrandbits(32), ack=random.getrandbits(32), options=4 * random.randint(0, 10))
     return bytes_of(look, ends, random.randint(1, 65535))
@@ -55,7 +55,7 @@ def lying(random: Random, version: int) -> bytes:
 def with_options(random: Random, version: int) -> bytes:
     """IPv4 options, or TCP options behind IPv6, of random bytes."""
     if version == 6:
-        raw = bytearray(bytes_of(Look("tcp", 0, ACK, options=40), Ends(V6[0], 1, V6[1], 2), 1))
+        raw = bytearray(bytes_of(PacketSpec("tcp", 0, ACK, options=40), Ends(V6[0], 1, V6[1], 2), 1))
         raw[60:] = random.randbytes(40)
         return bytes(raw)
     words = random.randint(1, 10)
@@ -69,10 +69,10 @@ def overlapping(random: Random, version: int) -> bytes:
     offset, more = random.randint(0, 3), random.getrandbits(1)
     payload = random.randbytes(8 * random.randint(0, 4))
     if version == 4:
-        raw = bytearray(bytes_of(Look("fragment", 0), Ends(V4[0], 0, V4[1], 0), 7))
+        raw = bytearray(bytes_of(PacketSpec("fragment", 0), Ends(V4[0], 0, V4[1], 0), 7))
         pack_into("!H", raw, 6, more << 13 | offset)
         return bytes(raw) + payload
-    raw = bytearray(bytes_of(Look("fragment", 0), Ends(V6[0], 0, V6[1], 0), 7))
+    raw = bytearray(bytes_of(PacketSpec("fragment", 0), Ends(V6[0], 0, V6[1], 0), 7))
     pack_into("!H", raw, 42, offset << 3 | more)
     pack_into("!H", raw, 4, 8 + len(payload))
     return bytes(raw) + payload
@@ -112,11 +112,11 @@ def noise(random: Random, version: int) -> bytes:
 def _around(content: bytes, protocol: int, version: int) -> bytes:
     """An IP header before this content."""
     if version == 4:
-        raw = bytearray(bytes_of(Look("other", 0), Ends(V4[0], 0, V4[1], 0), 9))
+        raw = bytearray(bytes_of(PacketSpec("other", 0), Ends(V4[0], 0, V4[1], 0), 9))
         raw[9] = protocol
         pack_into("!H", raw, 2, (20 + len(content)) % 65536)
     else:
-        raw = bytearray(bytes_of(Look("other", 0), Ends(V6[0], 0, V6[1], 0), 9))
+        raw = bytearray(bytes_of(PacketSpec("other", 0), Ends(V6[0], 0, V6[1], 0), 9))
         raw[6] = protocol
         pack_into("!H", raw, 4, len(content) % 65536)
     return bytes(raw) + content

@@ -4,15 +4,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shaper.core.agenda import Agenda
-from shaper.core.instances import Seat
+from shaper.core.instances import PolicyInstance
 from shaper.policy.base import Policy
 
-SEAT = Seat(Policy(), "x", 0)
+INSTANCE = PolicyInstance(Policy(), "x", 0)
 plans = st.lists(st.tuples(st.integers(0, 20), st.booleans()))
 
 
 def add(agenda: Agenda, at: int, far: bool) -> int:
-    return agenda.add_far(at, SEAT, None) if far else agenda.add(at, SEAT, None)
+    return agenda.add_far(at, INSTANCE, None) if far else agenda.add(at, INSTANCE, None)
 
 
 @given(plans)

@@ -81,10 +81,10 @@ def test_fragments_keep_their_transport_checksum() -> None:
 def test_rewriting_keeps_what_the_core_knows_of_a_packet() -> None:
     raw = bytes(PACKETS["tcp v4"] / Raw(b"before"))
     packet = Packet(raw, id=3, arrived=5)
-    packet.taken, packet.segment = 6, "data"
+    packet.taken, packet.kind = 6, "data"
     changed = packet.with_raw(raw.replace(b"before", b"after!"))
     assert changed.raw == bytes(PACKETS["tcp v4"] / Raw(b"after!"))
-    assert (changed.id, changed.arrived, changed.taken, changed.segment) == (3, 5, 6, "data")
+    assert (changed.id, changed.arrived, changed.taken, changed.kind) == (3, 5, 6, "data")
     assert changed.root is packet
     assert packet.with_raw(b"anything", fix=False).raw == b"anything"
 

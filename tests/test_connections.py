@@ -3,8 +3,8 @@
 import pytest
 
 from shaper.core import connections
-from shaper.core.connections import IDLE, LOOKS, Connections, Track
-from shaper.timeline.look import Ends, Look, bytes_of
+from shaper.core.connections import IDLE, LOOKS, Connections, FlowState
+from shaper.timeline.packet_spec import Ends, PacketSpec, bytes_of
 from shaper.units import s
 from shaper.wire.header import ACK, FIN, RST, SYN
 from shaper.wire.packet import Packet
@@ -21,21 +21,21 @@ class Wire:
         self.connections = Connections()
         self.number = 0
 
-    def see(self, look: Look, ends: Ends = HERE, now: int = 0) -> Track:
+    def see(self, look: PacketSpec, ends: Ends = HERE, now: int = 0) -> FlowState:
         self.number += 1
         return self.connections.classify(Packet(bytes_of(look, ends, self.number), self.number, now), now)
 
 
-def syn(isn: int = 100) -> Look:
-    return Look("tcp", 0, SYN, isn)
+def syn(isn: int = 100) -> PacketSpec:
+    return PacketSpec("tcp", 0, SYN, isn)
 
 
-def synack(isn: int = 500, ack: int = 101) -> Look:
-    return Look("tcp", 0, SYN | ACK, isn, ack)
+def synack(isn: int = 500, ack: int = 101) -> PacketSpec:
+    return PacketSpec("tcp", 0, SYN | ACK, isn, ack)
 
 
-DATA = Look("tcp", 10, ACK, 101, 501)
-UDP = Look("udp", 10)
+DATA = PacketSpec("tcp", 10, ACK, 101, 501)
+UDP = PacketSpec("udp", 10)
 
 
 def test_both_directions_are_one_connection() -> None:
@@ -81,7 +81,7 @@ def test_a_new_syn_with_the_same_ports_is_another_connection() -> None:
     wire = Wire()
     first = wire.see(syn())
     wire.see(synack(), HERE.reverse)
-    wire.see(Look("tcp", 0, FIN | ACK, 101, 501))
+    wire.see(PacketSpec("tcp", 0, FIN | ACK, 101, 501))
     second = wire.see(syn(isn=70_000))
     assert second.connection is not first.connection
     assert second.connection.identity.endswith("#2")
@@ -110,23 +110,30 @@ def test_a_syn_that_comes_after_its_synack_is_no_other() -> None:
 def test_a_reset_connection_can_be_opened_again() -> None:
     wire = Wire()
     wire.see(syn())
-    wire.see(Look("tcp", 0, RST | ACK, 0, 101), HERE.reverse)
+    wire.see(PacketSpec("tcp", 0, RST | ACK, 0, 101), HERE.reverse)
     assert wire.see(syn(isn=5)).connection.identity.endswith("#2")
 
 
 def test_protocols_and_families_are_apart() -> None:
     wire = Wire()
     v6 = Ends("2001:db8::1", 40000, "2001:db8::9", 80)
-    looks = [(syn(), HERE), (UDP, HERE), (Look("icmp", 8), HERE), (syn(), v6), (UDP, v6), (Look("icmp", 8), v6)]
-    tracks = [wire.see(look, ends) for look, ends in looks]
-    assert len({track.connection for track in tracks}) == len(looks)
+    looks = [
+        (syn(), HERE),
+        (UDP, HERE),
+        (PacketSpec("icmp", 8), HERE),
+        (syn(), v6),
+        (UDP, v6),
+        (PacketSpec("icmp", 8), v6),
+    ]
+    states = [wire.see(look, ends) for look, ends in looks]
+    assert len({state.connection for state in states}) == len(looks)
 
 
 def test_junk_is_a_connection_of_its_own() -> None:
     connections = Connections()
     packet = Packet(b"junk", 1)
     assert connections.classify(packet, 0).direction == "original"
-    assert packet.segment == "other"
+    assert packet.kind == "other"
 
 
 def test_idle_connections_are_forgotten_and_busy_ones_kept() -> None:
@@ -143,13 +150,13 @@ def test_idle_connections_are_forgotten_and_busy_ones_kept() -> None:
 
 def test_a_packet_that_a_policy_made_joins_its_flow_and_leaves_the_sender_as_it_is() -> None:
     wire = Wire()
-    track = wire.see(syn())
-    made = Packet(bytes_of(Look("tcp", 10, ACK, 101, 501), HERE, 1))
-    assert wire.connections.find(made, 0) is track
-    assert (made.segment, made.direction) == ("data", "original")
-    handshake = Packet(bytes_of(Look("tcp", 0, ACK, 101, 501), HERE, 2), 2)
+    state = wire.see(syn())
+    made = Packet(bytes_of(PacketSpec("tcp", 10, ACK, 101, 501), HERE, 1))
+    assert wire.connections.find(made, 0) is state
+    assert (made.kind, made.direction) == ("data", "original")
+    handshake = Packet(bytes_of(PacketSpec("tcp", 0, ACK, 101, 501), HERE, 2), 2)
     wire.connections.classify(handshake, 0)
-    assert handshake.segment == "handshake-ack"
+    assert handshake.kind == "handshake-ack"
 
 
 def test_a_flood_from_ever_new_addresses_does_not_use_up_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from shaper import Drop, Policy, ms
 from shaper.core.core import Core
-from shaper.core.seating import stage_names
+from shaper.core.instances import stage_names
 from tests.cores import ENDS, Keeps, answering, late, run, udp
 
 
@@ -12,7 +12,7 @@ def test_packets_say_who_held_them_and_who_dropped_them() -> None:
     core = Core([answering(late), answering(late)])
     core.receive(udp(1), 0)
     (verdict,) = core.due(20 * ms)
-    assert verdict.packet.holds == (("cores", 10 * ms), ("cores#2", 10 * ms))
+    assert verdict.packet.hold_times == (("cores", 10 * ms), ("cores#2", 10 * ms))
     core = Core([answering(lambda packet, now: Drop(packet))])
     core.receive(udp(1), 0)
     assert core.due(0)[0].packet.root.by == "cores"
@@ -20,15 +20,6 @@ def test_packets_say_who_held_them_and_who_dropped_them() -> None:
 
 def test_stages_of_one_policy_are_numbered() -> None:
     assert stage_names([Policy(), Keeps(), Policy(), Policy()]) == ("base", "cores", "base#2", "base#3")
-
-
-def test_a_pipeline_of_header_readers_needs_no_whole_packets() -> None:
-    class Reads(Policy):
-        needs = "headers"
-
-    assert not Core([Reads(), Reads()]).needs_whole_packets
-    assert Core([Reads(), Policy()]).needs_whole_packets
-    assert not Core([]).needs_whole_packets
 
 
 def test_the_deadline_is_the_next_thing_to_do() -> None:

@@ -6,7 +6,7 @@ from scapy.layers.inet6 import ICMPv6PacketTooBig, IPv6
 
 from shaper import Packet, reset_receiver, reset_sender, tcp_options, too_big
 from shaper.spec.load import load
-from shaper.timeline.look import Ends, Look, bytes_of
+from shaper.timeline.packet_spec import Ends, PacketSpec, bytes_of
 from shaper.wire.header import ACK, FIN, PSH, RST, SYN
 from tests.test_policies import play
 
@@ -15,7 +15,7 @@ V6 = Ends("2001:db8::1", 40000, "2001:db8::9", 80)
 
 
 def segment(flags: int, *, payload: int = 0, seq: int = 5, ack: int = 9, ends: Ends = V4, mss: int = 0) -> Packet:
-    return Packet(bytes_of(Look("tcp", payload, flags, seq, ack, mss=mss, options=4 * bool(mss)), ends, 1), id=1)
+    return Packet(bytes_of(PacketSpec("tcp", payload, flags, seq, ack, mss=mss, options=4 * bool(mss)), ends, 1), id=1)
 
 
 def checksums_are_right(packet: Packet) -> bool:
@@ -58,7 +58,7 @@ def test_a_reset_for_the_sender_answers(flags: int, payload: int, seq: int, expe
 
 def test_a_reset_is_not_answered_by_one() -> None:
     assert reset_sender(segment(RST)) is None
-    udp = Packet(bytes_of(Look("udp", 10), V4, 1))
+    udp = Packet(bytes_of(PacketSpec("udp", 10), V4, 1))
     assert reset_sender(udp) is None
     assert reset_receiver(udp) is None
 
@@ -94,7 +94,7 @@ def test_tcp_options_are_found() -> None:
     other = packet.with_scapy(layers)
     assert other.raw[tcp_options(other)[3]] == b"\7"
     assert other.raw[tcp_options(other)[2]] == (1400).to_bytes(2)
-    assert tcp_options(Packet(bytes_of(Look("udp", 10), V4, 1))) == {}
+    assert tcp_options(Packet(bytes_of(PacketSpec("udp", 10), V4, 1))) == {}
 
 
 @pytest.mark.parametrize("options", [b"\2\4\5", b"\2\0\0\0", b"\3\1\0\0", b"\2\x28\0\0", b"\2"])

@@ -12,7 +12,7 @@ import pytest
 from shaper import Answer, Drop, Hold, Packet, Policy, Send, Wake, ms
 from shaper.core.core import Core
 from shaper.core.failure import PoliciesFailed
-from shaper.timeline.look import Ends
+from shaper.timeline.packet_spec import Ends
 from tests import cores
 from tests.cores import ENDS, HALF, NOTHING, Keeps, answering, run, udp
 
@@ -83,7 +83,7 @@ def test_a_policy_that_fails_for_every_flow_fills_no_memory() -> None:
     core = Core([Never()])
     for number in range(1000):
         core.receive(udp(number + 1, 0, Ends("192.0.2.1", number + 1, "192.0.2.2", 80)), 0)
-    assert (core.sent, core.failures.total, len(core.failures)) == (1000, 1000, 10)
+    assert (core.counts.sent, core.failures.total, len(core.failures)) == (1000, 1000, 10)
     assert str(PoliciesFailed(core.failures)).endswith("(and 999 more failures)")
 
 

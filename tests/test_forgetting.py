@@ -30,4 +30,4 @@ def test_what_a_forgotten_connection_holds_goes_on_as_planned(monkeypatch: pytes
     core = Core([Holds()])
     said = run(core, udp(1), udp(2, ends=ENDS.reverse), *others)
     assert said[-2:] == [(1, "sent", 15 * ms), (2, "sent", 20 * ms)]
-    assert core.held == 0
+    assert core.counts.held == 0

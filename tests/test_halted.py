@@ -11,9 +11,9 @@ import time
 WATCH = """
 import os, socket, sys
 from shaper.live.rules.owner import Owner
-from shaper.live.guardian.rescue import Charge, watch
+from shaper.live.guardian.rescue import GuardianOrder, watch
 beats = socket.socket(fileno=int(sys.argv[1]))
-print(watch(beats, Charge(0, Owner.here(1), {}, 400_000_000, os.getppid())))
+print(watch(beats, GuardianOrder(0, Owner.here(1), {}, 400_000_000, os.getppid())))
 """
 
 

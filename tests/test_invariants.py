@@ -129,7 +129,7 @@ def play(pipeline: list[Puppet], packets: list[Packet], *, patient: bool = False
 
 def told(verdicts: list[Verdict]) -> list[tuple[int, bytes, str, int, tuple[tuple[str, int], ...]]]:
     return [
-        (verdict.packet.root.id, verdict.packet.raw, verdict.fate, verdict.planned, verdict.packet.holds)
+        (verdict.packet.root.id, verdict.packet.raw, verdict.fate, verdict.planned, verdict.packet.hold_times)
         for verdict in verdicts
     ]
 
@@ -140,8 +140,8 @@ def check(core: Core, packets: list[Packet], verdicts: list[Verdict]) -> None:
     fates = [verdict.fate for verdict in verdicts]
     taken = [verdict for verdict in verdicts if verdict.fate != "injected"]
     assert sorted(verdict.packet.root.id for verdict in taken) == [packet.id for packet in packets]
-    assert (core.taken, core.held) == (len(packets), 0)
-    assert (core.sent, core.dropped, core.injected) == (
+    assert (core.counts.taken, core.counts.held) == (len(packets), 0)
+    assert (core.counts.sent, core.counts.dropped, core.counts.injected) == (
         fates.count("sent"),
         fates.count("dropped"),
         fates.count("injected"),
@@ -151,7 +151,7 @@ def check(core: Core, packets: list[Packet], verdicts: list[Verdict]) -> None:
         wait = verdict.planned - verdict.packet.root.arrived
         assert 0 <= wait <= MAX_HOLD
         # All time that passes is somebody's hold, so what is told of a packet's delay adds up.
-        assert sum(duration for _, duration in verdict.packet.holds) == wait
+        assert sum(duration for _, duration in verdict.packet.hold_times) == wait
         assert (verdict.packet.root.id == 0) == (verdict.fate == "injected")
 
 
@@ -184,7 +184,7 @@ def test_close_lets_all_go_in_order_of_arrival(
     for packet in anew(packets[:last]):
         core.receive(packet, packet.arrived)
         before += core.due(packet.arrived)
-    waiting = core.held
+    waiting = core.counts.held
     closing = core.close()
     check(core, packets[:last], before + closing)
     assert [verdict.fate for verdict in closing].count("sent") == waiting
@@ -258,12 +258,12 @@ def test_a_limit_is_never_exceeded(puppet: Puppet, packets: list[Packet], limit:
         held[packet.id] = packet.length
         for verdict in core.due(packet.arrived):
             del held[verdict.packet.root.id]
-        assert len(held) == core.held
+        assert len(held) == core.counts.held
         assert limit.packets is None or len(held) <= limit.packets
         assert limit.bytes is None or sum(held.values()) <= limit.bytes
     core.close()
-    assert core.overflowed <= core.dropped
-    assert core.sent + core.dropped == len(packets)
+    assert core.counts.overflowed <= core.counts.dropped
+    assert core.counts.sent + core.counts.dropped == len(packets)
 
 
 @given(st.lists(st.builds(Policy, scope=st.sampled_from(("flow", "connection", "queue"))), max_size=3), traffic())

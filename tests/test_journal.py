@@ -52,7 +52,7 @@ def test_a_record_says_what_happened(tmp_path: Path) -> None:
         Record(
             id=3,
             flow="tcp 127.0.0.1:40000 > 127.0.0.1:8765",
-            segment="syn",
+            kind="syn",
             flags="S",
             seq=1000,
             ack=0,
@@ -79,7 +79,7 @@ def test_a_live_verdict_has_the_times_and_the_thread_of_its_write(tmp_path: Path
     assert header.paired
     assert header.clocks.realtime > header.clocks.monotonic > 0
     assert (record.planned, record.begin, record.end, record.tid) == (2_000, 2_100, 2_200, 42)
-    assert (record.segment, record.flags, record.seq, record.ack) == ("udp", "", None, None)
+    assert (record.kind, record.flags, record.seq, record.ack) == ("udp", "", None, None)
 
 
 @settings(deadline=None)

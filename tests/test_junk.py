@@ -11,7 +11,7 @@ import pytest
 from shaper.core.connections import Connections
 from shaper.core.core import Core
 from shaper.spec.load import load
-from shaper.timeline.look import look_at
+from shaper.timeline.packet_spec import spec_of
 from shaper.units import us
 from shaper.wire.header import read_ip
 from shaper.wire.packet import Packet
@@ -38,16 +38,16 @@ def test_through_parser_and_core(
             packet = verdict.packet
             assert verdict.fate == "sent"
             assert inside.pop(packet.root.id) == packet.raw
-            classes[packet.segment] += 1
+            classes[packet.kind] += 1
         if number % 1000 == 0:
             progress(number, total)
     for verdict in core.close():
         packet = verdict.packet
         assert inside.pop(packet.root.id) == packet.raw
-        classes[packet.segment] += 1
+        classes[packet.kind] += 1
     assert core.failures == []
     assert not inside
-    assert (core.taken, core.sent, core.dropped, core.injected) == (total, total, 0, 0)
+    assert (core.counts.taken, core.counts.sent, core.counts.dropped, core.counts.injected) == (total, total, 0, 0)
     assert set(classes) <= set(CLASSES)
     figure(
         "junk packets through parser and core",
@@ -63,12 +63,12 @@ def test_whatever_can_be_asked_of_it_is_answered(kind: Callable[[Random, int], b
         raw = kind(random, random.choice((4, 6)))
         packet = Packet(raw, number)
         connections.classify(packet, number)
-        assert packet.segment in CLASSES
+        assert packet.kind in CLASSES
         assert str(packet.flow)
         assert packet.length >= 0
         if packet.tcp is not None:
             assert packet.tcp.payload >= 0
-        assert look_at(raw).payload >= -48  # less than a header, where one is cut off
+        assert spec_of(raw).payload >= -48  # less than a header, where one is cut off
         if not packet.truncated:
             assert len(packet.with_raw(raw).raw) == len(raw)
             assert packet.with_raw(raw, fix=False).raw == raw
@@ -78,4 +78,4 @@ def test_what_is_not_ip_is_other() -> None:
     for raw in (b"", b"\x00", b"\x45", b"\x60" * 39, b"\xff" * 100, bytes(65535)):
         packet = Packet(raw, 1)
         Connections().classify(packet, 0)
-        assert (packet.segment, read_ip(raw).version) == ("other", 0)
+        assert (packet.kind, read_ip(raw).version) == ("other", 0)

@@ -192,6 +192,10 @@ FAULTS = {
         "from shaper import Policy\nclass A(Policy):\n    def on_close(self): pass",
         "A has no hook 'on_close'; the hooks are start, on_packet, on_wake",
     ),
+    "former name": (
+        "from shaper import Policy\nclass A(Policy):\n    holds = False",
+        "A.holds is called can_hold now; rename it",
+    ),
     "list": (
         "from shaper import Policy\nclass A(Policy):\n    held = []",
         "A.held is a list that all flows would share; set self.held in start() instead",

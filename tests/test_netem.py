@@ -15,17 +15,17 @@ import pytest
 from shaper import Packet, ms, s
 from shaper.core.verdict import Verdict
 from shaper.spec.load import load
-from shaper.timeline.look import Ends, Look, bytes_of
+from shaper.timeline.packet_spec import Ends, PacketSpec, bytes_of
 from tests.test_policies import play
 
 N = 100_000
-RAW = bytes_of(Look("udp", 100), Ends("192.0.2.1", 40000, "192.0.2.9", 80), 1)
+RAW = bytes_of(PacketSpec("udp", 100), Ends("192.0.2.1", 40000, "192.0.2.9", 80), 1)
 
 
 def through(spec: str, *, gap: int = 1 * ms, count: int = N) -> list[Verdict]:
     """The verdicts on so many packets, one each millisecond."""
     core, verdicts = play(load(spec), [Packet(RAW, id=number, arrived=number * gap) for number in range(1, count + 1)])
-    assert core.cut_short == 0
+    assert core.counts.cut_short == 0
     return verdicts
 
 
@@ -91,7 +91,7 @@ def test_four_states() -> None:
 
 
 def test_ecn_marks_as_many_as_would_be_lost() -> None:
-    raw = bytes_of(Look("udp", 100, ecn=2), Ends("192.0.2.1", 40000, "192.0.2.9", 80), 1)
+    raw = bytes_of(PacketSpec("udp", 100, ecn=2), Ends("192.0.2.1", 40000, "192.0.2.9", 80), 1)
     _, verdicts = play(load("loss:5%,ecn=yes"), [Packet(raw, id=number) for number in range(1, 10_001)])
     marked = sum(verdict.rewritten for verdict in verdicts)
     _, verdicts = play(load("loss:5%"), [Packet(raw, id=number) for number in range(1, 10_001)])

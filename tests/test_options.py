@@ -84,7 +84,7 @@ def test_a_default_may_be_changed_without_a_new_annotation() -> None:
 
 def test_a_policy_that_keeps_no_packets_has_no_limit() -> None:
     class Light(Policy):
-        holds: ClassVar[bool] = False
+        can_hold: ClassVar[bool] = False
 
     assert "limit" not in options_of(Light)
     with pytest.raises(TypeError, match="Light has no option 'limit' \\(it has only, direction, scope, connections\\)"):

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shaper import Duration, Packet, Policy, ms
+from shaper.core.connections import FlowState
 from shaper.core.core import Core
 from shaper.core.verdict import Verdict
 from shaper.policy.options import Option, options_of
@@ -66,7 +67,7 @@ def play(policy: Policy, packets: list[Packet], seed: int = 0) -> tuple[Core, li
     last = packets[-1].arrived if packets else 0
     while (deadline := core.next_deadline()) is not None and deadline <= last + 20_000 * ms:
         verdicts += core.due(deadline)
-    assert core.held == 0 or core.next_deadline() is not None
+    assert core.counts.held == 0 or core.next_deadline() is not None
     return core, verdicts + core.close()
 
 
@@ -110,7 +111,7 @@ def is_odd_opening(packet: Packet) -> bool:
 def test_classes_that_are_not_asked_for_pass_at_once(name: str, packets: list[Packet]) -> None:
     _, verdicts = play(load(f"{name}:only=icmp"), anew(packets))
     for verdict in verdicts:
-        if verdict.fate != "injected" and verdict.packet.segment != "icmp":
+        if verdict.fate != "injected" and verdict.packet.kind != "icmp":
             assert verdict.fate == "sent"
             assert verdict.planned == verdict.packet.root.arrived
             assert not verdict.rewritten
@@ -131,7 +132,7 @@ def test_order_is_kept(name: str, data: st.DataObject) -> None:
     for verdict in verdicts:
         if verdict.fate == "sent":
             # A SYN with another sequence number opens another connection with the same ports.
-            flows.setdefault(verdict.packet.track, []).append(verdict.packet.root.id)
+            flows.setdefault(verdict.packet.flow_state, []).append(verdict.packet.root.id)
     for sent in flows.values():
         assert sent == sorted(sent)
 
@@ -142,12 +143,12 @@ def test_order_is_kept(name: str, data: st.DataObject) -> None:
 @settings(max_examples=25, deadline=None)
 def test_spread_burst_keeps_the_gap(packets: list[Packet], gap: Duration, scope: str) -> None:
     core, verdicts = play(load(f"spread_burst:gap={gap}ns,scope={scope}"), anew(packets))
-    assert core.cut_short == 0
+    assert core.counts.cut_short == 0
     departures: dict[Any, list[int]] = {}
     for verdict in verdicts:
-        track = verdict.packet.track
-        assert track is not None
-        whose = {"flow": track, "connection": track.connection, "queue": None}[scope]
+        state = verdict.packet.flow_state
+        assert isinstance(state, FlowState)
+        whose = {"flow": state, "connection": state.connection, "queue": None}[scope]
         departures.setdefault(whose, []).append(verdict.planned)
     for times in departures.values():
         assert all(later - earlier >= gap for earlier, later in pairwise(times))
@@ -168,7 +169,7 @@ def test_thinning_drops_nothing_but_pure_acks(policy: str, packets: list[Packet]
     for verdict in verdicts:
         tcp = verdict.packet.tcp
         if verdict.fate == "dropped":
-            assert verdict.packet.segment == "pure-ack"
+            assert verdict.packet.kind == "pure-ack"
             assert tcp is not None
             assert not tcp.sack
             assert tcp.flag_names == "A"

@@ -5,7 +5,7 @@ import pytest
 from shaper.core.core import Core
 from shaper.spec.load import load
 from shaper.timeline import parse
-from shaper.timeline.look import Ends, Look, bytes_of
+from shaper.timeline.packet_spec import Ends, PacketSpec, bytes_of
 from shaper.timeline.run import run
 from shaper.units import s
 from shaper.wire.header import ACK, SYN
@@ -35,7 +35,7 @@ def test_a_late_handshake_does_not_overtake_what_waits() -> None:
     core = Core([load("prequeue:wake=5ms")])
     ends = Ends("192.0.2.9", 80, "192.0.2.1", 40001)
     for id, flags in enumerate((ACK, SYN | ACK), 1):
-        core.receive(Packet(bytes_of(Look("tcp", 10, flags), ends, id), id), 0)
+        core.receive(Packet(bytes_of(PacketSpec("tcp", 10, flags), ends, id), id), 0)
     assert core.due(0) == []
     assert [verdict.packet.id for verdict in core.due(9 * s)] == [1, 2]
 

@@ -17,7 +17,7 @@ from shaper.live.rules import rules
 from shaper.spec.load import load_pipeline
 from shaper.spec.profiles import ProfileError, find, names, read
 from shaper.spec.profiles.toml import CHOICES
-from shaper.timeline.look import Ends, Look, bytes_of
+from shaper.timeline.packet_spec import Ends, PacketSpec, bytes_of
 from tests.captures import EPOCH, UDP, pcap
 from tests.schema import schema
 
@@ -55,8 +55,8 @@ LIMITED = [(name, direction) for name, direction in DIRECTIONS if EXPECTED[name]
 def through(name: str, times: list[int], direction: int, size: int = SIZE) -> list[Verdict]:
     """The verdicts on packets of this size at these times; before them the client has opened the flow."""
     core = Core(load_pipeline(find(name).pipeline), seed=find(name).seed or 0)
-    opening = Packet(bytes_of(Look("udp", 0), CLIENT, 0), id=0, arrived=0)
-    raw = bytes_of(Look("udp", size - HEADERS), CLIENT.reverse if direction else CLIENT, 1)
+    opening = Packet(bytes_of(PacketSpec("udp", 0), CLIENT, 0), id=0, arrived=0)
+    raw = bytes_of(PacketSpec("udp", size - HEADERS), CLIENT.reverse if direction else CLIENT, 1)
     verdicts = []
     for packet in [opening, *(Packet(raw, id=number, arrived=10 * s + at) for number, at in enumerate(times, 1))]:
         core.receive(packet, packet.arrived)
@@ -64,7 +64,7 @@ def through(name: str, times: list[int], direction: int, size: int = SIZE) -> li
     while (deadline := core.next_deadline()) is not None:
         verdicts += core.due(deadline)
     assert core.failures == []
-    assert core.cut_short == 0
+    assert core.counts.cut_short == 0
     return sorted((verdict for verdict in verdicts if verdict.packet.root.id), key=lambda one: one.packet.root.id)
 
 

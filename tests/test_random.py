@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 from shaper import Answer, Drop, Packet, Policy
 from shaper.core.core import Core
-from shaper.timeline.look import Ends, Look, bytes_of
+from shaper.timeline.packet_spec import Ends, PacketSpec, bytes_of
 from shaper.wire.header import ACK, SYN
 
 
@@ -18,8 +18,8 @@ class Coin(Policy):
 def conversation(port: int, server: str = "192.0.2.9", service: int = 80) -> list[bytes]:
     """A SYN, its answer, and 30 segments either way: enough for two coins to be told apart."""
     there = Ends("192.0.2.1", port, server, service)
-    opening = [(Look("tcp", 0, SYN, port), there), (Look("tcp", 0, SYN | ACK, 500, 101), there.reverse)]
-    data = [(Look("tcp", 10, ACK, 101, 501), end) for _ in range(30) for end in (there, there.reverse)]
+    opening = [(PacketSpec("tcp", 0, SYN, port), there), (PacketSpec("tcp", 0, SYN | ACK, 500, 101), there.reverse)]
+    data = [(PacketSpec("tcp", 10, ACK, 101, 501), end) for _ in range(30) for end in (there, there.reverse)]
     return [bytes_of(look, ends, number) for number, (look, ends) in enumerate(opening + data, 1)]
 
 

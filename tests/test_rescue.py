@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from shaper.live.guardian import rescue
-from shaper.live.guardian.rescue import BEAT, GOODBYE, Charge, Scheduled, watch
+from shaper.live.guardian.rescue import BEAT, GOODBYE, GuardianOrder, Scheduled, watch
 from shaper.live.rules.owner import Owner
 from shaper.units import ms
 
@@ -24,8 +24,8 @@ def ends() -> Iterator[tuple[socket.socket, socket.socket]]:
         end.close()
 
 
-def charge() -> Charge:
-    return Charge(queue=0, owner=Owner.here(0), rules={}, watchdog=WATCHDOG, engine=os.getpid())
+def order() -> GuardianOrder:
+    return GuardianOrder(queue=0, owner=Owner.here(0), rules={}, watchdog=WATCHDOG, engine=os.getpid())
 
 
 def scheduled(monkeypatch: pytest.MonkeyPatch, *readings: tuple[int, int]) -> list[tuple[int, int]]:
@@ -38,18 +38,18 @@ def scheduled(monkeypatch: pytest.MonkeyPatch, *readings: tuple[int, int]) -> li
 def test_an_engine_that_says_goodbye_needs_no_rescue(ends: tuple[socket.socket, socket.socket]) -> None:
     ends[0].send(BEAT)
     ends[0].send(GOODBYE)
-    assert watch(ends[1], charge()) is None
+    assert watch(ends[1], order()) is None
 
 
 def test_an_engine_whose_end_is_closed_has_died(ends: tuple[socket.socket, socket.socket]) -> None:
     ends[0].close()
-    assert watch(ends[1], charge()) == "the engine has died"
+    assert watch(ends[1], order()) == "the engine has died"
 
 
 def test_one_that_died_before_it_read_an_answer_has_died(ends: tuple[socket.socket, socket.socket]) -> None:
     ends[1].send(b"answer")
     ends[0].close()
-    assert watch(ends[1], charge()) == "the engine has died"
+    assert watch(ends[1], order()) == "the engine has died"
 
 
 def test_one_that_starts_has_more_time(
@@ -57,7 +57,7 @@ def test_one_that_starts_has_more_time(
 ) -> None:
     to_come = scheduled(monkeypatch, (5, 5), (5, 5))
     begun = time.monotonic_ns()
-    assert watch(ends[1], charge()) == "the engine has given no sign of life for 20ms"
+    assert watch(ends[1], order()) == "the engine has given no sign of life for 20ms"
     assert time.monotonic_ns() - begun >= 10 * WATCHDOG
     assert not to_come
 
@@ -67,7 +67,7 @@ def test_one_that_sleeps_for_too_long_hangs(
 ) -> None:
     ends[0].send(BEAT)
     to_come = scheduled(monkeypatch, (5, 5), (5, 5), (5, 5))
-    assert watch(ends[1], charge()) == "the engine has given no sign of life for 20ms"
+    assert watch(ends[1], order()) == "the engine has given no sign of life for 20ms"
     assert not to_come
 
 
@@ -76,7 +76,7 @@ def test_one_that_is_not_let_run_gets_another_turn_until_it_has_had_its_time(
 ) -> None:
     ends[0].send(BEAT)
     to_come = scheduled(monkeypatch, (0, 0), (0, 0), (3, 17), (6, 34), (11, 51))
-    assert watch(ends[1], charge()) == "the engine has given no sign of life for 20ms"
+    assert watch(ends[1], order()) == "the engine has given no sign of life for 20ms"
     assert not to_come
 
 
@@ -85,5 +85,5 @@ def test_one_that_was_not_let_run_and_then_sleeps_hangs(
 ) -> None:
     ends[0].send(BEAT)
     to_come = scheduled(monkeypatch, (0, 0), (0, 0), (3, 17), (3, 18))
-    assert watch(ends[1], charge()) == "the engine has given no sign of life for 20ms"
+    assert watch(ends[1], order()) == "the engine has given no sign of life for 20ms"
     assert not to_come

@@ -8,7 +8,7 @@ import pytest
 
 from shaper import Answer, Drop, Limit, Packet, Policy, ms
 from shaper.core.core import Core
-from shaper.timeline.look import Ends, Look, bytes_of
+from shaper.timeline.packet_spec import Ends, PacketSpec, bytes_of
 from shaper.wire.header import ACK, SYN
 from tests.cores import ENDS, answering, late, run, udp
 
@@ -17,8 +17,8 @@ def test_only_these_classes_are_shaped() -> None:
     policy = answering(late)
     policy.only = frozenset({"syn"})
     core = Core([policy])
-    opening = Packet(bytes_of(Look("tcp", 0, SYN, 1), ENDS, 1), 1)
-    data = Packet(bytes_of(Look("tcp", 5, ACK, 2, 1), ENDS, 2), 2)
+    opening = Packet(bytes_of(PacketSpec("tcp", 0, SYN, 1), ENDS, 1), 1)
+    data = Packet(bytes_of(PacketSpec("tcp", 5, ACK, 2, 1), ENDS, 2), 2)
     assert run(core, opening, data) == [(2, "sent", 0), (1, "sent", 10 * ms)]
 
 
@@ -38,7 +38,7 @@ def test_beyond_its_limit_the_tail_is_dropped(limit: Limit, dropped: set[int]) -
     core = Core([policy])
     fates = run(core, udp(1), udp(2), udp(3), udp(4), udp(5, 20 * ms))
     assert {number for number, fate, _ in fates if fate == "dropped"} == dropped
-    assert (core.overflowed, core.dropped) == (len(dropped), len(dropped))
+    assert (core.counts.overflowed, core.counts.dropped) == (len(dropped), len(dropped))
 
 
 @pytest.mark.parametrize(("scope", "objects"), [("flow", 4), ("connection", 2), ("queue", 1)])
@@ -69,7 +69,7 @@ def test_state_is_an_objects_own() -> None:
 
     core = Core([Third()])
     run(core, *(udp(n, n, ENDS if n % 2 else ENDS.reverse) for n in range(1, 31)))
-    assert core.dropped == 10
+    assert core.counts.dropped == 10
     prototype = Third()
     run(Core([prototype]), udp(1))
     assert not hasattr(prototype, "_seen")

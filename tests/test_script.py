@@ -108,4 +108,4 @@ def test_flows_have_stories_of_their_own(policy: Script) -> None:
     for number, sport in enumerate((1000, 2000), 1):
         core.receive(Packet(udp(sport), number), 0)
     core.due(10 * ms)
-    assert core.held == 0
+    assert core.counts.held == 0

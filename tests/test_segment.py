@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from shaper.core.connections import Connections
 from shaper.wire.header import ACK, CWR, ECE, FIN, PSH, RST, SYN, TCPHeader
 from shaper.wire.packet import Packet
-from shaper.wire.segment import CLASSES, WRAP, Sender
+from shaper.wire.segment import CLASSES, WRAP, SenderState
 from tests.traffic import traffic
 
 FLAGS = {"S": SYN, "A": ACK, "P": PSH, "F": FIN, "R": RST, "E": ECE, "C": CWR}
@@ -134,14 +134,14 @@ def header(flags: str, seq: int, ack: int, payload: int) -> TCPHeader:
 
 @pytest.mark.parametrize("name", CONVERSATIONS)
 def test_one_direction_of_a_conversation(name: str) -> None:
-    sender = Sender()
+    sender = SenderState()
     said = [sender.classify(header(*segment[:4])) for segment in CONVERSATIONS[name]]
     assert said == [segment[4] for segment in CONVERSATIONS[name]]
 
 
 @given(st.integers(0, WRAP - 1), st.integers(0, WRAP - 1), st.sampled_from(sorted(CONVERSATIONS)))
 def test_where_the_numbers_start_makes_no_difference(seq_offset: int, ack_offset: int, name: str) -> None:
-    sender = Sender()
+    sender = SenderState()
     for flags, seq, ack, payload, expected in CONVERSATIONS[name]:
         moved = header(flags, (seq + seq_offset) % WRAP, (ack + ack_offset) % WRAP if "A" in flags else 0, payload)
         assert sender.classify(moved) == expected
@@ -151,10 +151,10 @@ def test_where_the_numbers_start_makes_no_difference(seq_offset: int, ack_offset
 def test_every_packet_has_a_class_and_a_direction(packets: list[Packet]) -> None:
     connections = Connections()
     for packet in packets:
-        track = connections.classify(packet, packet.arrived)
-        assert packet.segment in CLASSES
+        state = connections.classify(packet, packet.arrived)
+        assert packet.kind in CLASSES
         assert packet.direction in ("original", "reply")
-        assert packet.track is track
+        assert packet.flow_state is state
 
 
 @given(traffic())
@@ -165,7 +165,7 @@ def test_the_other_direction_makes_no_difference_to_the_class(packets: list[Pack
             if only_to is None or packet.flow.dport == only_to:
                 connections.classify(packet, packet.arrived)
                 if packet.flow.dport == 80:
-                    found.append(packet.segment)
+                    found.append(packet.kind)
         return found
 
     # A SYN after the other direction's segments may start another connection; the class of what comes is the same.

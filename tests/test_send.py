@@ -6,7 +6,7 @@ import pytest
 
 from shaper import Answer, Drop, Hold, Packet, Policy, Send, Wake, ms
 from shaper.core.core import Core
-from shaper.timeline.look import bytes_of
+from shaper.timeline.packet_spec import bytes_of
 from tests.cores import ENDS, UDP, Keeps, answering, run, udp
 
 
@@ -37,7 +37,7 @@ def test_a_planned_packet_cannot_be_recalled() -> None:
 def test_a_second_send_is_a_duplicate_counted_apart() -> None:
     core = Core([answering(lambda packet, now: [Send(packet), Send(packet, at=now + 3 * ms), Send(packet)])])
     assert run(core, udp(1)) == [(1, "sent", 0), (0, "injected", 0), (0, "injected", 3 * ms)]
-    assert (core.taken, core.sent, core.injected) == (1, 1, 2)
+    assert (core.counts.taken, core.counts.sent, core.counts.injected) == (1, 1, 2)
 
 
 def test_a_further_send_of_a_planned_packet_is_a_duplicate() -> None:
@@ -59,7 +59,7 @@ def test_a_further_send_of_a_planned_packet_is_a_duplicate() -> None:
 def test_hold_and_send_in_one_answer_is_no_duplicate() -> None:
     core = Core([answering(lambda packet, now: [Hold(packet), Send(packet, at=now + 2 * ms)])])
     assert run(core, udp(1)) == [(1, "sent", 2 * ms)]
-    assert (core.held, core.cut_short) == (0, 0)
+    assert (core.counts.held, core.counts.cut_short) == (0, 0)
 
 
 def test_actions_run_in_order_and_a_packet_not_mentioned_goes_first() -> None:
@@ -85,7 +85,7 @@ def test_a_new_packet_is_injected_and_passes_the_later_stages_alone() -> None:
 
     class Sees(Policy):
         def on_packet(self, packet: Packet, now: int) -> Answer:
-            seen.append(f"second {packet.segment}")
+            seen.append(f"second {packet.kind}")
             return None
 
     assert run(Core([Makes(), Sees()]), udp(1)) == [(1, "sent", 0), (0, "injected", ms)]
@@ -103,7 +103,7 @@ def test_a_packet_made_once_can_be_sent_again_and_again() -> None:
     core = Core([Beats()], max_hold=5 * ms)
     fates = run(core, udp(1), udp(2, 50 * ms))
     assert fates == [(1, "sent", 0), (0, "injected", ms), (2, "sent", 50 * ms), (0, "injected", 51 * ms)]
-    assert core.cut_short == 0
+    assert core.counts.cut_short == 0
 
 
 def test_a_rewritten_packet_is_the_same_packet() -> None:
@@ -124,7 +124,7 @@ def test_a_held_packet_rewritten_at_the_last_moment_is_rewritten() -> None:
     core.receive(udp(1), 0)
     verdicts = core.due(10 * ms) + core.due(100 * ms)
     assert [(verdict.planned, verdict.packet.raw[-4:]) for verdict in verdicts] == [(20 * ms, b"late")]
-    assert core.cut_short == 1
+    assert core.counts.cut_short == 1
 
 
 # Drop and Hold.
@@ -158,7 +158,7 @@ def test_what_another_stage_holds_cannot_be_touched() -> None:
     core = Core([Gives(), answering(lambda packet, now: Send(packet, at=now + 10 * ms))])
     assert run(core, udp(1), udp(2)) == [(1, "sent", 10 * ms), (2, "sent", 10 * ms)]
     assert "does not hold this packet" in str(core.failures[0])
-    assert core.dropped == 0
+    assert core.counts.dropped == 0
 
 
 def test_what_another_object_of_the_same_policy_holds_cannot_be_touched() -> None:

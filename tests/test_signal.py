@@ -12,17 +12,17 @@ from shaper.capture import CaptureWriter
 from shaper.cli import main
 from shaper.core.core import Core
 from shaper.journal import Clocks, Journal, read_journal, read_signals
-from shaper.policy.signal import Given
+from shaper.policy.signal import SignalRecord
 from shaper.replay import replay
 from shaper.spec.load import load
-from shaper.timeline.look import Ends, Look, bytes_of
+from shaper.timeline.packet_spec import Ends, PacketSpec, bytes_of
 from shaper.wire.header import ACK, PSH, flow_key
 from tests.cores import ENDS, run, udp
 from tests.schema import schema
 from tests.traffic import raws
 
-DATA = bytes_of(Look("tcp", 1000, ACK | PSH, 1, 1), ENDS, 1)
-ACKED = bytes_of(Look("tcp", 0, ACK, 1, 1001), ENDS.reverse, 2)
+DATA = bytes_of(PacketSpec("tcp", 1000, ACK | PSH, 1, 1), ENDS, 1)
+ACKED = bytes_of(PacketSpec("tcp", 0, ACK, 1, 1001), ENDS.reverse, 2)
 TO_RECEIVER = Packet(DATA).flow
 
 
@@ -123,7 +123,7 @@ def test_they_wait_no_longer_than_the_timer() -> None:
     assert run(core) == [(1, "sent", 0), (2, "sent", 150 * ms)]
 
 
-GIVEN = Given("prequeue", Signal("drained", TO_RECEIVER), 40 * ms, 2)
+GIVEN = SignalRecord("prequeue", Signal("drained", TO_RECEIVER), 40 * ms, 2)
 
 
 def test_the_journal_keeps_signals_apart_from_packets(tmp_path: Path) -> None:

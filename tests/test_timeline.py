@@ -6,9 +6,9 @@ from hypothesis import assume, given, settings
 from shaper import Packet, Policy, Send, ms
 from shaper.spec.load import LoadError, load
 from shaper.timeline import Story, StoryError, check, draw, parse, run, stories_of, write
-from shaper.timeline.look import Ends, Look, bytes_of, ends_of, look_at
+from shaper.timeline.dialogue import Dialogue
+from shaper.timeline.packet_spec import Ends, PacketSpec, bytes_of, ends_of, spec_of
 from shaper.timeline.story import offset
-from shaper.timeline.talk import Talk
 from shaper.wire.header import ACK, RST
 from tests.test_policies import play
 from tests.traffic import anew, traffic
@@ -83,7 +83,7 @@ def test_an_unknown_policy() -> None:
 
 def test_a_conversation_s_numbers_follow_by_themselves() -> None:
     packets = segments("+0 < s:syn sa:synack,reply k:ack d:data=6 e:reply,ack f:fin g:ack=8,reply")
-    assert [packet.segment for packet in packets] == [
+    assert [packet.kind for packet in packets] == [
         "syn",
         "synack",
         "handshake-ack",
@@ -98,8 +98,8 @@ def test_a_conversation_s_numbers_follow_by_themselves() -> None:
 
 def test_words_make_the_packets_they_name() -> None:
     udp, icmp, six, sack, window, told = segments("+0 < a:udp=50 b:icmp c:v6,data=10 d:sack e:win=500 f:text=hello,psh")
-    assert (udp.segment, udp.length) == ("udp", 78)
-    assert icmp.segment == "icmp"
+    assert (udp.kind, udp.length) == ("udp", 78)
+    assert icmp.kind == "icmp"
     assert (six.ip.version, six.length) == (6, 70)
     assert sack.tcp is not None
     assert sack.tcp.sack
@@ -135,9 +135,9 @@ class Rewrite(Policy):
             return None
         at = packet.ip.transport
         shrunk = packet.with_raw(packet.raw[: at + 14] + bytes(2) + packet.raw[at + 16 :])
-        if packet.segment != "fin":
+        if packet.kind != "fin":
             return [Send(shrunk)]
-        look = Look("tcp", 0, RST | ACK, seq=1, ack=1)
+        look = PacketSpec("tcp", 0, RST | ACK, seq=1, ack=1)
         return [Send(shrunk), Send(Packet(bytes_of(look, ends_of(packet.raw), 9)))]
 
 
@@ -175,7 +175,7 @@ def test_any_traffic_is_written_and_happens_again(packets: list[Packet]) -> None
     written = write([spec], whole, verdicts)
     again = story(str(written))
     assert check(again) is None
-    assert [packet.segment for packet in run(again).packets] == [packet.segment for packet in whole]
+    assert [packet.kind for packet in run(again).packets] == [packet.kind for packet in whole]
     assert [packet.length for packet in run(again).packets] == [packet.length for packet in whole]
 
 
@@ -188,10 +188,10 @@ def test_a_picture_of_any_traffic_fits(packets: list[Packet]) -> None:
 
 
 def test_numbers_of_a_capture_are_relative() -> None:
-    talk, ends = Talk(), Ends("192.0.2.1", 1, "192.0.2.2", 2)
+    dialogue, ends = Dialogue(), Ends("192.0.2.1", 1, "192.0.2.2", 2)
 
-    syn = bytes_of(Look("tcp", 0, 2, seq=4294967295), ends, 1)
-    data = bytes_of(Look("tcp", 10, 16, seq=0, ack=77), ends, 2)
-    assert talk.tell(syn, 1) == ["syn"]
-    assert talk.tell(data, 1) == ["data=10"]
-    assert look_at(data).seq == 0
+    syn = bytes_of(PacketSpec("tcp", 0, 2, seq=4294967295), ends, 1)
+    data = bytes_of(PacketSpec("tcp", 10, 16, seq=0, ack=77), ends, 2)
+    assert dialogue.tell(syn, 1) == ["syn"]
+    assert dialogue.tell(data, 1) == ["data=10"]
+    assert spec_of(data).seq == 0

@@ -8,14 +8,14 @@ from shaper import Answer, Hold, Packet, Policy, Send, Wake, ms
 from shaper.core import agenda
 from shaper.core.core import Core
 from shaper.core.instances import WAKES_IN_A_ROW
-from shaper.timeline.look import bytes_of
+from shaper.timeline.packet_spec import bytes_of
 from tests.cores import ENDS, UDP, Keeps, answering, run, udp
 
 
 def test_no_packet_is_held_longer_than_max_hold() -> None:
     core = Core([answering(lambda packet, now: Send(packet, at=now + 1000 * ms))], max_hold=30 * ms)
     assert run(core, udp(1), udp(2, ms)) == [(1, "sent", 30 * ms), (2, "sent", 31 * ms)]
-    assert core.cut_short == 2
+    assert core.counts.cut_short == 2
 
 
 def test_max_hold_covers_the_whole_pipeline() -> None:
@@ -24,7 +24,7 @@ def test_max_hold_covers_the_whole_pipeline() -> None:
 
     core = Core([answering(late), answering(late)], max_hold=30 * ms)
     assert run(core, udp(1)) == [(1, "sent", 30 * ms)]
-    assert core.cut_short == 1
+    assert core.counts.cut_short == 1
 
 
 def test_a_hold_without_end_is_cut_short_and_a_send_after_that_is_in_vain() -> None:
@@ -38,7 +38,7 @@ def test_a_hold_without_end_is_cut_short_and_a_send_after_that_is_in_vain() -> N
 
     core = Core([Forgets()], max_hold=30 * ms)
     assert run(core, udp(1), udp(2, ms)) == [(1, "sent", 30 * ms), (2, "sent", 31 * ms)]
-    assert (core.cut_short, core.failures) == (2, [])
+    assert (core.counts.cut_short, core.failures) == (2, [])
 
 
 def test_a_time_before_the_last_one_counts_as_that_one() -> None:
@@ -138,5 +138,5 @@ def test_wakes_and_holds_that_were_replaced_use_up_no_memory(monkeypatch: pytest
         core.receive(udp(number, number), number)
         core.due(number)
         assert len(core._agenda) < 250
-    assert (core.sent, core.held, core.failures) == (1999, 1, [])
+    assert (core.counts.sent, core.counts.held, core.failures) == (1999, 1, [])
     assert [verdict.packet.id for verdict in core.due(60_000 * ms)] == [2000]

@@ -6,7 +6,7 @@ from random import Random
 
 from hypothesis import strategies as st
 
-from shaper.timeline.look import Ends, Look, bytes_of
+from shaper.timeline.packet_spec import Ends, PacketSpec, bytes_of
 from shaper.units import ms
 from shaper.wire.header import ACK, FIN, PSH, RST, SYN
 from shaper.wire.packet import Packet
@@ -24,7 +24,7 @@ def _catalogue(random: Random) -> list[bytes]:
         if random.random() < 0.5:
             ends = ends.reverse
         kind = random.choice(("tcp", "tcp", "tcp", "udp", "icmp", "other", "fragment"))
-        look = Look(kind, random.choice((0, 0, 1, 100, 1448)))
+        look = PacketSpec(kind, random.choice((0, 0, 1, 100, 1448)))
         if kind == "tcp":
             sack = random.random() < 0.1
             look = look._replace(
@@ -56,7 +56,7 @@ def traffic(draw: st.DrawFn, *, size: int = 30) -> list[Packet]:
 
 def openings() -> list[Packet]:
     """One packet from each client, by which it is known who opened each connection."""
-    kinds = (Look("tcp", 0, SYN), Look("udp", 100))
+    kinds = (PacketSpec("tcp", 0, SYN), PacketSpec("udp", 100))
     flows = [Ends(client, port, server, 80) for client, server in ADDRESSES for port in range(40000, 40003)]
     raws = [bytes_of(look, ends, 1) for look in kinds for ends in flows]
     return [Packet(raw, id=number) for number, raw in enumerate(raws, 10_001)]

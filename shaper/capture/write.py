@@ -90,7 +90,7 @@ def comment(verdict: Verdict) -> str:
     parts = []
     if verdict.fate == "injected":
         parts.append(f"injected by {root.by}")
-    if held := [f"{ns / 1e6:.6f}".rstrip("0").rstrip(".") + f" ms by {policy}" for policy, ns in root.holds if ns]:
+    if held := [f"{ns / 1e6:.6f}".rstrip("0").rstrip(".") + f" ms by {policy}" for policy, ns in root.hold_times if ns]:
         parts.append("held " + ", ".join(held))
     if root.cut_short:
         parts.append("cut short")

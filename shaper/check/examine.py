@@ -17,7 +17,7 @@ from shaper.core.core import Core
 from shaper.policy.base import Policy
 from shaper.spec.load import load
 from shaper.timeline import StoryError, check, stories_of
-from shaper.timeline.look import Ends, Look, bytes_of
+from shaper.timeline.packet_spec import Ends, PacketSpec, bytes_of
 from shaper.units import ms, s
 from shaper.wire.header import ACK, FIN, PSH, RST, SYN
 from shaper.wire.packet import Packet
@@ -71,7 +71,7 @@ def examine(spec: str, packets: int = PACKETS) -> Findings:
     differs = next((number for number in first if first[number] != second.get(number)), None)
     failure = str(core.failures[0]) if core.failures else None
     impure = tuple(f"line {line} {what}" for line, what in sorted((witness.seen | impurities(type(policy))).items()))
-    return Findings(told, otherwise, packets, packets / took, core.cut_short, differs, failure, impure)
+    return Findings(told, otherwise, packets, packets / took, core.counts.cut_short, differs, failure, impure)
 
 
 def _stories(policy: type[Policy]) -> tuple[int, tuple[str, ...]]:
@@ -96,7 +96,7 @@ def _fates(policy: Policy, packets: int) -> tuple[Core, dict[int, Fate], float]:
             fates[verdict.packet.root.id] = (verdict.fate, verdict.planned, verdict.packet.raw)
     # Long enough for everything held to be let go or be cut short; a timer that never rests doesn't count.
     end = packet.arrived + 60 * s
-    while (deadline := core.next_deadline()) is not None and deadline <= end and core.held:
+    while (deadline := core.next_deadline()) is not None and deadline <= end and core.counts.held:
         for verdict in core.due(deadline):
             fates[verdict.packet.root.id] = (verdict.fate, verdict.planned, verdict.packet.raw)
     return core, fates, time.perf_counter() - begin
@@ -129,10 +129,10 @@ def _raw(random: Random, number: int, numbers: dict[Ends, int]) -> bytes:
         ends = ends.reverse
     kind = random.choices(("tcp", "udp", "icmp", "fragment", "other"), (80, 10, 4, 4, 2))[0]
     if kind != "tcp":
-        return bytes_of(Look(kind, random.randrange(1400)), ends, number)
+        return bytes_of(PacketSpec(kind, random.randrange(1400)), ends, number)
     flags = random.choices((ACK, ACK | PSH, SYN, SYN | ACK, FIN | ACK, RST), (60, 20, 5, 5, 5, 5))[0]
     payload = random.choice((0, 0, 1, 100, 1448)) if not flags & (SYN | RST) else 0
     sequence = numbers.get(ends, 1)
     numbers[ends] = sequence + payload
     acked = numbers.get(ends.reverse, 1) if flags & ACK else 0
-    return bytes_of(Look("tcp", payload, flags, sequence, acked), ends, number)
+    return bytes_of(PacketSpec("tcp", payload, flags, sequence, acked), ends, number)

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from shaper.core.failure import Failure
-    from shaper.live.session import Settings, Started
+    from shaper.live.session import Run, Settings
     from shaper.live.summary import Summary
     from shaper.live.workers.workers import Workers
 
@@ -40,7 +40,7 @@ def run(out: Console, settings: Settings, workers: int, cpus: Sequence[int]) -> 
             async with trio.open_nursery() as nursery:
                 await nursery.start(stop_on_signal, stop)
 
-                def started(run: Started | Workers) -> None:
+                def started(run: Run | Workers) -> None:
                     say_started(out, run)
                     if out.is_terminal:
                         nursery.start_soon(show_progress, out, run)

@@ -10,14 +10,14 @@ import typer
 from shaper.cli.options import FigureFile, Json, MaxHold, Seed, duration, policy_names
 from shaper.core.core import MAX_HOLD
 from shaper.errors import UsageError
-from shaper.probe.workloads import names
+from shaper.probe.ends.workload import names
 from shaper.units import ms, s
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from shaper.probe.ends.play import Script
-    from shaper.probe.ends.run import Run
+    from shaper.probe.ends.play import ProbePlan
+    from shaper.probe.ends.run import ProbeRun
 
 EXAMPLES = (
     "shaper probe --policy delay:time=100ms",
@@ -90,10 +90,10 @@ def probe(
     expressed in held packets: "accept 300.9 ms = SYN held 100.1 + SYN-ACK 100.1 + ACK 100.1 + 0.6 unexplained".
     """
     from shaper.probe.document import as_json
-    from shaper.probe.ends.play import Script
+    from shaper.probe.ends.play import ProbePlan
     from shaper.probe.ends.workload import load
     from shaper.probe.panel import panel
-    from shaper.probe.report import Report
+    from shaper.probe.report import ProbeReport
     from shaper.probe.show import show
     from shaper.report.figure.write import write
     from shaper.report.output import console, write_json
@@ -108,10 +108,10 @@ def probe(
         if specs:
             raise UsageError("with --server or --client, shape with `shaper start` on either machine")
         role, host = ("server", "0.0.0.0") if server else ("client", client or "")
-        runs = play_alone(Script(workload, host, port, timeout), role, repeat)
+        runs = play_alone(ProbePlan(workload, host, port, timeout), role, repeat)
     else:
-        runs = play_both(Script(workload, port=port, timeout=timeout), specs, repeat, seed, max_hold, mtu, trace)
-    report = Report(workload, specs, runs, threshold)
+        runs = play_both(ProbePlan(workload, port=port, timeout=timeout), specs, repeat, seed, max_hold, mtu, trace)
+    report = ProbeReport(workload, specs, runs, threshold)
     out = console(json)
     show(report, out)
     show_traces(runs, out)
@@ -124,7 +124,7 @@ def probe(
     return int(any(report.failures()))
 
 
-def show_traces(runs: Sequence[Run], out: Console) -> None:
+def show_traces(runs: Sequence[ProbeRun], out: Console) -> None:
     """What the kernel's tracer saw of each run, where it was asked."""
     from shaper.trace.show import show
 
@@ -135,8 +135,8 @@ def show_traces(runs: Sequence[Run], out: Console) -> None:
 
 
 def play_both(
-    script: Script, specs: tuple[str, ...], repeat: int, seed: str, max_hold: int, mtu: int, traced: bool
-) -> list[Run]:
+    script: ProbePlan, specs: tuple[str, ...], repeat: int, seed: str, max_hold: int, mtu: int, traced: bool
+) -> list[ProbeRun]:
     """Both ends, in a network namespace that this process enters for it."""
     from shaper.linux import namespace
     from shaper.probe.ends.run import probe as run
@@ -147,11 +147,11 @@ def play_both(
     return run(script, specs, repeat=repeat, seed=seed, max_hold=max_hold, traced=traced)
 
 
-def play_alone(script: Script, role: str, repeat: int) -> list[Run]:
+def play_alone(script: ProbePlan, role: str, repeat: int) -> list[ProbeRun]:
     """One end, in the network that this process is in."""
     import trio
 
     from shaper.probe.ends.ends import fork, play
-    from shaper.probe.ends.run import Run
+    from shaper.probe.ends.run import ProbeRun
 
-    return [Run(tuple(trio.run(play, ends))) for ends in [fork(script, (role,)) for _ in range(repeat)]]
+    return [ProbeRun(tuple(trio.run(play, ends))) for ends in [fork(script, (role,)) for _ in range(repeat)]]

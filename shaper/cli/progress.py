@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from shaper.live.session import Settings, Started
+    from shaper.live.session import Run, Settings
     from shaper.live.workers.workers import Workers
 
 
@@ -26,7 +26,7 @@ def show_plan(out: Console, settings: Settings, workers: int) -> None:
             out.out(f"\n# {family}\n{text}", end="", highlight=False)
 
 
-def say_started(out: Console, run: Started | Workers) -> None:
+def say_started(out: Console, run: Run | Workers) -> None:
     """What was set up."""
     match = run.settings.match
     what = f"{match.hook} packets of {match.interface}" if run.rules is not None else "what your rules bring"
@@ -35,7 +35,7 @@ def say_started(out: Console, run: Started | Workers) -> None:
         out.print(f"installed {' and '.join(run.rules.text())} rules; Ctrl-C stops and removes them")
 
 
-async def show_progress(out: Console, run: Started | Workers) -> None:
+async def show_progress(out: Console, run: Run | Workers) -> None:
     """A line that tells how it goes, on a terminal."""
     import trio
     from rich.live import Live

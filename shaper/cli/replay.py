@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from shaper.core.verdict import Verdict
-    from shaper.report.holds import Distribution
+    from shaper.report.quantiles import Quantiles
     from shaper.wire.packet import Packet
 
 EXAMPLES = (
@@ -70,11 +70,11 @@ def replay(
     from shaper.capture import CaptureError, CaptureWriter, read_capture
     from shaper.capture.filter import read_filtered
     from shaper.core.failure import PoliciesFailed
-    from shaper.core.seating import stage_names
+    from shaper.core.instances import stage_names
     from shaper.journal import Clocks, Journal, read_signals
     from shaper.replay import replay as run
-    from shaper.report.holds import Holds
     from shaper.report.output import console, write_json
+    from shaper.report.quantiles import HoldsByPolicy
     from shaper.spec.load import load_pipeline
     from shaper.timeline import write
 
@@ -90,7 +90,7 @@ def replay(
     names = stage_names(pipeline)
     if stranger := next((given.policy for given in told if given.policy not in names), None):
         raise UsageError(f"{signals} has signals for {stranger}, which is none of these policies: {', '.join(names)}")
-    holds = Holds(names)
+    holds = HoldsByPolicy(names)
     taken: list[Packet] = []
     verdicts: list[Verdict] = []
     cut = None
@@ -120,8 +120,8 @@ def replay(
         raise cut
     if core.failures:
         raise PoliciesFailed(core.failures)
-    if core.cut_short:
-        raise ShaperError(f"{core.cut_short} packets were sent early, a policy having planned beyond --max-hold")
+    if core.counts.cut_short:
+        raise ShaperError(f"{core.counts.cut_short} packets were sent early, a policy having planned beyond --max-hold")
     return 0
 
 
@@ -136,14 +136,14 @@ def kept(packets: Iterable[Packet], taken: list[Packet]) -> Iterator[Packet]:
         yield packet
 
 
-def show(out: Console, core: Core, holds: dict[str, Distribution]) -> None:
+def show(out: Console, core: Core, holds: dict[str, Quantiles]) -> None:
     """The summary for people."""
     from shaper.report.table import table
 
-    beyond = f" ({core.overflowed} beyond a limit)" if core.overflowed else ""
+    beyond = f" ({core.counts.overflowed} beyond a limit)" if core.counts.overflowed else ""
     out.print(
-        f"{core.taken} packets taken: {core.sent} sent, {core.dropped} dropped{beyond}; "
-        f"{core.injected} injected, {core.cut_short} cut short"
+        f"{core.counts.taken} packets taken: {core.counts.sent} sent, {core.counts.dropped} dropped{beyond}; "
+        f"{core.counts.injected} injected, {core.counts.cut_short} cut short"
     )
     for name, counted in core.counters.items():
         out.print(f"{name}: {', '.join(f'{counter} {number}' for counter, number in counted.items())}")
@@ -156,21 +156,19 @@ def show(out: Console, core: Core, holds: dict[str, Distribution]) -> None:
         out.print(table(("Policy", "Packets held", "p50 (ms)", "p99 (ms)", "max (ms)"), rows))
 
 
-def document(
-    capture: Path, policies: list[str], seed: str, core: Core, holds: dict[str, Distribution]
-) -> dict[str, Any]:
+def document(capture: Path, policies: list[str], seed: str, core: Core, holds: dict[str, Quantiles]) -> dict[str, Any]:
     """The summary as JSON, see schemas/replay.json."""
     return {
         "v": 1,
         "capture": str(capture),
         "policies": policies,
         "seed": seed,
-        "taken": core.taken,
-        "sent": core.sent,
-        "dropped": core.dropped,
-        "overflowed": core.overflowed,
-        "injected": core.injected,
-        "cut_short": core.cut_short,
+        "taken": core.counts.taken,
+        "sent": core.counts.sent,
+        "dropped": core.counts.dropped,
+        "overflowed": core.counts.overflowed,
+        "injected": core.counts.injected,
+        "cut_short": core.counts.cut_short,
         "held": [{"policy": name, **held.as_json()} for name, held in holds.items()],
         "counters": core.counters,
         "failures": [str(failure) for failure in core.failures],

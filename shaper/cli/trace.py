@@ -102,12 +102,12 @@ async def _watch(directory: Path, pids: Sequence[int], time: int | None) -> None
     """Record running processes until they end, time is over, or Ctrl-C."""
     import trio
 
-    from shaper.trace.record.recorder import Recorder
+    from shaper.trace.record.recorder import TraceRecorder
 
     for pid in pids:
         if not Path("/proc", str(pid)).exists():
             raise UsageError(f"there is no process {pid}")
-    with Recorder(directory, pids), trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as received:
+    with TraceRecorder(directory, pids), trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as received:
         with trio.move_on_after(float("inf") if time is None else time / s):
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(_await_ends, pids, nursery.cancel_scope)

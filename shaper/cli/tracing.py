@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from shaper.journal import Record
-    from shaper.trace.report import Report
+    from shaper.trace.report import TraceReport
     from shaper.trace.tracing import Tracing
 
 Longest = Annotated[int, typer.Option(metavar="N", min=1, help="How many blockings to list, the longest.")]
@@ -66,7 +66,7 @@ def tracing_of(command: list[str], directory: Path) -> Tracing:
 
 
 def give(
-    result: Report,
+    result: TraceReport,
     records: Sequence[Record],
     out: Console,
     *,

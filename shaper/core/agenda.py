@@ -3,10 +3,10 @@
 from collections import deque
 from heapq import heapify, heappop, heappush
 
-from shaper.core.instances import NEVER, Seat
+from shaper.core.instances import NEVER, PolicyInstance
 from shaper.wire.packet import Packet
 
-Entry = tuple[int, int, Seat, Packet | None]
+Entry = tuple[int, int, PolicyInstance, Packet | None]
 """When, the how-manieth plan, whose; the packet to be released, or None for a wake."""
 
 TOO_MANY_REPLACED = 1 << 16
@@ -36,22 +36,22 @@ class Agenda:
     def __len__(self) -> int:
         return len(self._fifo) + len(self._heap)
 
-    def add(self, at: int, seat: Seat, packet: Packet | None) -> int:
+    def add(self, at: int, instance: PolicyInstance, packet: Packet | None) -> int:
         """Plan something; returns its number."""
         self._order = order = self._order + 1
         if at >= self._last or not self._fifo:
             self._last = at
-            self._fifo.append((at, order, seat, packet))
+            self._fifo.append((at, order, instance, packet))
         else:
-            heappush(self._heap, (at, order, seat, packet))
+            heappush(self._heap, (at, order, instance, packet))
         if at < self.earliest:
             self.earliest = at
         return order
 
-    def add_far(self, at: int, seat: Seat, packet: Packet | None) -> int:
+    def add_far(self, at: int, instance: PolicyInstance, packet: Packet | None) -> int:
         """Plan something far off, such as a time-out, which would send all that comes before it to the heap."""
         self._order = order = self._order + 1
-        heappush(self._heap, (at, order, seat, packet))
+        heappush(self._heap, (at, order, instance, packet))
         if at < self.earliest:
             self.earliest = at
         return order
@@ -94,6 +94,22 @@ class Agenda:
             self.earliest = fifo[0][0] if fifo else NEVER
         return entry
 
+    def due(self, now: int) -> Entry | None:
+        """Take the earliest entry that stands, if its time has come by `now` (ns); those before it are given up."""
+        while self.earliest <= now:
+            entry = self.pop()
+            if stands(entry):
+                return entry
+        return None
+
+    def next_time(self) -> int | None:
+        """The time (ns) of the earliest entry that stands, None without one; those before it are given up."""
+        while entry := self.first():
+            if stands(entry):
+                return entry[0]
+            self.pop()
+        return None
+
     def _look(self) -> None:
         entry = self.first()
         self.earliest = entry[0] if entry else NEVER
@@ -101,5 +117,5 @@ class Agenda:
 
 def stands(entry: Entry) -> bool:
     """Whether an entry is still to happen: no later plan replaced it."""
-    at, number, seat, packet = entry
-    return seat.wake == at if packet is None else (packet.origin or packet).plan == number
+    at, number, instance, packet = entry
+    return instance.wake == at if packet is None else (packet.origin or packet).plan == number

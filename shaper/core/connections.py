@@ -6,15 +6,13 @@ A connection's *original* direction is that of its SYN, else of the first packet
 from __future__ import annotations
 
 from collections import OrderedDict, deque
-from typing import TYPE_CHECKING
+from typing import cast
 
+from shaper.core.instances import PolicyInstance
 from shaper.units import s
 from shaper.wire.header import ACK, SYN, flow_key
 from shaper.wire.packet import Flow, Packet
-from shaper.wire.segment import Sender, classify_other
-
-if TYPE_CHECKING:
-    from shaper.core.instances import Seat
+from shaper.wire.segment import SenderState, classify_other
 
 IDLE = 120 * s
 """A connection unseen for this long is forgotten."""
@@ -35,31 +33,31 @@ class Connection:
         looked: the same, when it was last looked whether to forget it.
     """
 
-    __slots__ = ("identity", "isn", "keys", "looked", "seats", "seen")
+    __slots__ = ("identity", "instances", "isn", "keys", "looked", "seen")
 
     def __init__(self, identity: str, isn: int, keys: tuple[bytes, bytes], now: int) -> None:
         self.identity = identity
         self.isn = isn
         self.keys = keys
         self.seen = self.looked = now
-        self.seats: dict[int, Seat] = {}
+        self.instances: dict[int, PolicyInstance] = {}
 
 
-class Track:
-    """One direction of a connection: its sender's state, and the seats of its policies.
+class FlowState:
+    """One direction of a connection: its sender's state, and the instances of its policies.
 
-    `seats` are the pipeline's: per stage the policy object that these packets meet.
+    `instances` are the pipeline's: per stage the policy object that these packets meet.
     """
 
-    __slots__ = ("connection", "direction", "seats", "segment", "sender")
+    __slots__ = ("connection", "direction", "instances", "kind", "sender")
 
     def __init__(self, connection: Connection, direction: str, protocol: str) -> None:
         self.connection = connection
         self.direction = direction
-        self.sender = Sender() if protocol == "tcp" else None
+        self.sender = SenderState() if protocol == "tcp" else None
         # Where the flow key, by its ports, says all about the class.
-        self.segment = "udp" if protocol == "udp" else None
-        self.seats: list[Seat] | None = None
+        self.kind = "udp" if protocol == "udp" else None
+        self.instances: list[PolicyInstance] | None = None
 
 
 class Connections:
@@ -74,63 +72,63 @@ class Connections:
 
     def __init__(self, idle: int = IDLE) -> None:
         self._idle = idle
-        self._tracks: dict[bytes, Track] = {}
+        self._flows: dict[bytes, FlowState] = {}
         self._ring: deque[Connection] = deque()
         self._counts: OrderedDict[tuple[str, str, str, int], int] = OrderedDict()
 
     def __len__(self) -> int:
-        return len(self._tracks)
+        return len(self._flows)
 
-    def unseat(self) -> None:
+    def forget_instances(self) -> None:
         """Forget the policies' objects."""
-        for track in self._tracks.values():
-            track.seats = None
-            track.connection.seats = {}
+        for state in self._flows.values():
+            state.instances = None
+            state.connection.instances = {}
 
-    def classify(self, packet: Packet, now: int) -> Track:
-        """Fill in the packet's class and direction, and return its track."""
+    def classify(self, packet: Packet, now: int) -> FlowState:
+        """Fill in the packet's class and direction, and return its state."""
         key = flow_key(packet.raw)
-        track = self._tracks.get(key)
-        if track is None:
-            track = self._open(key, packet, now)
-        if track.segment is not None:
-            packet.segment = track.segment
-        elif track.sender is not None and (tcp := packet.tcp) is not None:
-            if tcp.flags & (SYN | ACK) == SYN and self._is_another(track, tcp.seq):
-                track = self._open(key, packet, now)
-            packet.segment = track.sender.classify(tcp) if track.sender is not None else "other"
+        state = self._flows.get(key)
+        if state is None:
+            state = self._open(key, packet, now)
+        if state.kind is not None:
+            packet.kind = state.kind
+        elif state.sender is not None and (tcp := packet.tcp) is not None:
+            if tcp.flags & (SYN | ACK) == SYN and self._is_another(state, tcp.seq):
+                state = self._open(key, packet, now)
+            packet.kind = state.sender.classify(tcp) if state.sender is not None else "other"
         else:
-            packet.segment = classify_other(packet.ip)
-        packet.direction = track.direction
-        packet.track = track
-        track.connection.seen = now
-        return track
+            packet.kind = classify_other(packet.ip)
+        packet.direction = state.direction
+        packet.flow_state = state
+        state.connection.seen = now
+        return state
 
-    def known(self, flow: Flow) -> Track | None:
-        """The track of a flow; None if no packet of its connection was seen lately."""
-        return self._tracks.get(flow.key)
+    def known(self, flow: Flow) -> FlowState | None:
+        """The state of a flow; None if no packet of its connection was seen lately."""
+        return self._flows.get(flow.key)
 
-    def find(self, packet: Packet, now: int) -> Track:
-        """The track of a packet that a policy made; its sender's state stays as it is."""
-        if packet.track is not None:
-            return packet.track
+    def find(self, packet: Packet, now: int) -> FlowState:
+        """The state of a packet that a policy made; its sender's state stays as it is."""
+        if packet.flow_state is not None:
+            return cast(FlowState, packet.flow_state)
         key = flow_key(packet.raw)
-        track = self._tracks.get(key) or self._open(key, packet, now)
+        state = self._flows.get(key) or self._open(key, packet, now)
         tcp = packet.tcp
-        packet.segment = Sender().classify(tcp) if tcp is not None else classify_other(packet.ip)
-        packet.direction = track.direction
-        packet.track = track
-        return track
+        packet.kind = SenderState().classify(tcp) if tcp is not None else classify_other(packet.ip)
+        packet.direction = state.direction
+        packet.flow_state = state
+        return state
 
     @staticmethod
-    def _is_another(track: Track, isn: int) -> bool:
+    def _is_another(state: FlowState, isn: int) -> bool:
         """A SYN that starts another connection with the ports of an earlier one, and is no repeat."""
-        connection = track.connection
-        if connection.isn < 0 and track.sender is not None and track.sender.next < 0:
+        connection = state.connection
+        if connection.isn < 0 and state.sender is not None and state.sender.next < 0:
             connection.isn = isn
         return isn != connection.isn
 
-    def _open(self, key: bytes, packet: Packet, now: int) -> Track:
+    def _open(self, key: bytes, packet: Packet, now: int) -> FlowState:
         flow, tcp = packet.flow, packet.tcp
         reverse = _reverse(key, packet)
         opened_by_other = tcp is not None and tcp.flags & (SYN | ACK) == SYN | ACK
@@ -142,10 +140,10 @@ class Connections:
         identity = f"{flow.protocol} {source} > {destination} {service} #{self._count(counted)}"
         connection = Connection(identity, isn, (key, reverse), now)
         kind = "tcp" if tcp is not None else "udp" if flow.protocol == "udp" and flow.dport + flow.sport else "other"
-        here = Track(connection, "reply" if opened_by_other else "original", kind)
-        there = Track(connection, "original" if opened_by_other else "reply", kind)
-        self._tracks[reverse] = there
-        self._tracks[key] = here
+        here = FlowState(connection, "reply" if opened_by_other else "original", kind)
+        there = FlowState(connection, "original" if opened_by_other else "reply", kind)
+        self._flows[reverse] = there
+        self._flows[key] = here
         self._ring.append(connection)
         self._forget_some(now)
         return here
@@ -179,8 +177,8 @@ class Connections:
     def _forget(self, connection: Connection) -> None:
         for key in connection.keys:
             # Another connection may have got these ports since.
-            if (track := self._tracks.get(key)) is not None and track.connection is connection:
-                del self._tracks[key]
+            if (state := self._flows.get(key)) is not None and state.connection is connection:
+                del self._flows[key]
 
 
 def _reverse(key: bytes, packet: Packet) -> bytes:

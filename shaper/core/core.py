@@ -16,9 +16,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from shaper.core.agenda import stands
 from shaper.core.connections import IDLE, Connections
+from shaper.core.counts import Counts
 from shaper.core.failure import Failures, failure_of
+from shaper.core.instances import NEVER
 from shaper.core.pipeline import Pipeline
 from shaper.core.verdict import Verdict
 from shaper.policy.base import Policy
@@ -38,25 +39,25 @@ class Core:
         max_hold: the longest that any packet is held, in ns; a plan beyond it is cut short.
 
     Attributes:
-        taken: packets received so far.
+        counts: of packets, so far.
+        failures: the first failures of each policy, in the order in which they happened.
         max_hold: as given.
-        needs_whole_packets: some policy looks beyond the headers.
     """
 
     def __init__(self, pipeline: Sequence[Policy], *, seed: int | str = 0, max_hold: int = MAX_HOLD) -> None:
-        self.taken = 0
         self.max_hold = max_hold
-        self.needs_whole_packets = any(policy.needs == "packet" for policy in pipeline)
         self._connections = Connections(max(IDLE, max_hold))
         self._pipeline = Pipeline(pipeline, self._connections, seed, max_hold)
         self._agenda = self._pipeline.agenda
+        self.counts: Counts = self._pipeline.counts
+        self.failures: Failures = self._pipeline.failures
 
     def receive(self, packet: Packet, now: int) -> None:
         """A packet was taken at `now`; a time before the last one counts as that one."""
         pipeline = self._pipeline
         if now > pipeline.now:
             pipeline.advance(now)
-        self.taken += 1
+        self.counts.taken += 1
         pipeline.enter(packet, self._connections.classify(packet, pipeline.now))
 
     def signal(self, policy: str, signal: Signal, now: int) -> None:
@@ -70,20 +71,16 @@ class Core:
             raise ValueError(f"there is no stage '{policy}'; there is {', '.join(pipeline.names)}")
         if now > pipeline.now:
             pipeline.advance(now)
-        track = self._connections.known(signal.flow)
-        if track is None or not track.seats:
+        state = self._connections.known(signal.flow)
+        if state is None or not state.instances:
             return
-        seat = track.seats[pipeline.names.index(policy)]
-        if not seat.is_failed:
-            pipeline.wake(seat, signal._replace(direction=track.direction))
+        instance = state.instances[pipeline.names.index(policy)]
+        if not instance.is_failed:
+            pipeline.wake(instance, signal._replace(direction=state.direction))
 
     def next_deadline(self) -> int | None:
         """When `due` has something to do next, in ns; None while nothing is planned."""
-        while entry := self._agenda.first():
-            if stands(entry):
-                return entry[0]
-            self._agenda.pop()
-        return None
+        return self._agenda.next_time()
 
     def due(self, now: int) -> list[Verdict]:
         """All verdicts planned up to `now` and not yet returned, in order."""
@@ -96,14 +93,13 @@ class Core:
     def close(self) -> list[Verdict]:
         """Verdicts for all packets still held: they go on, in order of arrival. What comes later passes at once."""
         pipeline, waiting = self._pipeline, []
-        while len(self._agenda):
-            entry = self._agenda.pop()
-            _, _, seat, packet = entry
-            if packet is not None and stands(entry):
-                seat.let_go(packet.root, pipeline.now)
+        while (entry := self._agenda.due(NEVER - 1)) is not None:
+            _, _, instance, packet = entry
+            if packet is not None:
+                instance.let_go(packet.root, pipeline.now)
                 waiting.append(packet)
         pipeline.retire()
-        self._connections.unseat()
+        self._connections.forget_instances()
         for packet in sorted(waiting, key=Packet.order):
             pipeline.conclude(packet, "sent")
         return self.due(pipeline.now)
@@ -120,45 +116,8 @@ class Core:
         policies = zip(self._pipeline.names, self._pipeline.prototypes, strict=True)
         return [name for name, policy in policies if kind in policy.signals]
 
-    # What has happened so far.
-
-    @property
-    def sent(self) -> int:
-        """Packets that went on."""
-        return self._pipeline.sent
-
-    @property
-    def dropped(self) -> int:
-        """Packets that did not, those beyond a policy's `limit` included."""
-        return self._pipeline.dropped
-
-    @property
-    def injected(self) -> int:
-        """Packets that policies made: duplicates and new ones."""
-        return self._pipeline.injected
-
-    @property
-    def overflowed(self) -> int:
-        """Packets dropped because of a policy's `limit`."""
-        return self._pipeline.overflowed
-
-    @property
-    def cut_short(self) -> int:
-        """Packets sent earlier than planned, because of `max_hold`."""
-        return self._pipeline.cut_short
-
-    @property
-    def held(self) -> int:
-        """Packets that await their verdict."""
-        return self.taken - self._pipeline.sent - self._pipeline.dropped
-
     @property
     def counters(self) -> dict[str, dict[str, int]]:
         """What the policies have counted themselves, by their names (see `Policy.count`)."""
         policies = zip(self._pipeline.names, self._pipeline.prototypes, strict=True)
         return {name: policy.counters for name, policy in policies if policy.counters}
-
-    @property
-    def failures(self) -> Failures:
-        """The first failures of each policy, the first first."""
-        return self._pipeline.failures

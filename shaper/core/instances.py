@@ -1,10 +1,12 @@
-"""A seat: one policy object at its stage, with the packets it holds."""
+"""Instances: the policy objects that packets meet, one at each stage, with the packets they hold."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from random import Random
 from typing import Final
 
-from shaper.core.failure import Failure, PolicyError, failure_of
+from shaper.core.failure import FAULTS, Failure, Failures, PolicyError, failure_of
 from shaper.policy.base import Policy
 from shaper.wire.packet import Packet
 from shaper.wire.segment import CLASSES
@@ -17,7 +19,7 @@ AT_ONCE = 100
 """A wake so soon (ns) is one at once: no engine is that quick, so it would never come to anything else."""
 
 
-class Seat:
+class PolicyInstance:
     """Where packets meet one policy object.
 
     Attributes:
@@ -50,7 +52,7 @@ class Seat:
     def shapes(self, packet: Packet) -> bool:
         """Whether the policy is to see this packet; others pass by."""
         policy = self.policy
-        if self.is_failed or packet.segment not in policy.only:
+        if self.is_failed or packet.kind not in policy.only:
             return False
         return policy.direction in ("both", packet.direction)
 
@@ -111,3 +113,82 @@ class Seat:
         self.policy = Policy()
         self.on_packet = self.policy.on_packet
         return failure_of(kind, self.name, error, hook)
+
+
+class Instances:
+    """Makes policy objects as flows, connections or the queue need them, as `scope` says.
+
+    Args:
+        prototypes, names: the policies of the pipeline, and what they are called.
+        seed: decides all chance.
+        failures: where policies that can't start are told of.
+    """
+
+    def __init__(self, prototypes: Sequence[Policy], names: Sequence[str], seed: int | str, failures: Failures) -> None:
+        self._stages = list(enumerate(zip(prototypes, names, strict=True)))
+        self._seed = seed
+        self._failures = failures
+        self._of_queue: dict[int, PolicyInstance] = {}
+
+    def of(self, connection: str, direction: str, shared: dict[int, PolicyInstance]) -> list[PolicyInstance]:
+        """What the packets of one flow meet, stage by stage.
+
+        Args:
+            connection: its identity, see `Connection`.
+            direction: the flow's.
+            shared: the instances, by stage, that both directions of the connection share; new ones are added.
+        """
+        return [
+            self._instance(stage, policy, name, connection, direction, shared) for stage, (policy, name) in self._stages
+        ]
+
+    def close(self) -> None:
+        """Make no more objects, and forget those that all flows share."""
+        self._stages.clear()
+        self._of_queue.clear()
+
+    def _instance(
+        self,
+        stage: int,
+        policy: Policy,
+        name: str,
+        connection: str,
+        direction: str,
+        shared: dict[int, PolicyInstance],
+    ) -> PolicyInstance:
+        identity = f"{self._seed}|{stage}|{type(policy).__name__}"
+        if policy.connections < 1 and not is_chosen(f"{identity}|{connection}", policy.connections):
+            return PolicyInstance(Policy(only=frozenset()), name, stage)
+        instances = self._of_queue
+        if policy.scope != "queue":
+            identity += f"|{connection}"
+            instances = shared
+        if policy.scope == "flow":
+            identity += f"|{direction}"
+            instances = {}
+        if stage not in instances:
+            instances[stage] = self._start(policy, name, stage, identity)
+        return instances[stage]
+
+    def _start(self, prototype: Policy, name: str, stage: int, identity: str) -> PolicyInstance:
+        """An instance with a fresh object of this policy; out of service if that can't start."""
+        try:
+            return PolicyInstance(prototype.fresh(identity), name, stage)
+        except FAULTS as error:
+            instance = PolicyInstance(prototype, name, stage)
+            self._failures.append(instance.failed(error, "start"))
+            return instance
+
+
+def is_chosen(identity: str, share: float) -> bool:
+    """Whether this connection is among the share of them that a policy shapes; the same in both directions."""
+    return Random(f"{identity}|connections").random() < share
+
+
+def stage_names(pipeline: Sequence[Policy]) -> tuple[str, ...]:
+    """A name for each stage; the second `delay` is "delay#2"."""
+    names: list[str] = []
+    for policy in pipeline:
+        nth = 1 + sum(1 for name in names if name.split("#")[0] == policy.name)
+        names.append(f"{policy.name}#{nth}" if nth > 1 else policy.name)
+    return tuple(names)

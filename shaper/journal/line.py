@@ -47,7 +47,7 @@ class Record(NamedTuple):
     Attributes:
         id: the number under which it was taken; 0 for one that a policy made.
         flow: "tcp 127.0.0.1:40000 > 127.0.0.1:8765".
-        segment: its class (see `shaper.wire.segment`).
+        kind: its class (see `shaper.wire.segment`).
         flags: TCP flags, lowest bit first: "SA"; empty without a TCP header.
         seq, ack: as the TCP header has them; None without one.
         fate: "sent", "dropped" or "injected".
@@ -59,7 +59,7 @@ class Record(NamedTuple):
 
     id: int
     flow: str
-    segment: str
+    kind: str
     flags: str
     seq: int | None
     ack: int | None

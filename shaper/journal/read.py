@@ -9,7 +9,7 @@ from typing import Any, TextIO, TypeVar
 
 from shaper.errors import ShaperError
 from shaper.journal.line import VERSION, Clocks, Header, Held, Record
-from shaper.policy.signal import Given, Signal
+from shaper.policy.signal import Signal, SignalRecord
 from shaper.wire.packet import Flow
 
 T = TypeVar("T")
@@ -33,7 +33,7 @@ def read_journal(path: Path) -> tuple[Header, list[Record]]:
         return header, [_parse(path, number, line, _record) for number, line in lines if not _is_signal(line)]
 
 
-def read_signals(path: Path) -> list[Given]:
+def read_signals(path: Path) -> list[SignalRecord]:
     """The signals in a journal, as they were given; times are those of the capture made beside it.
 
     Raises:
@@ -79,7 +79,7 @@ def _record(line: Any) -> Record:
     return Record(
         id=line["id"],
         flow=line["flow"],
-        segment=line["class"],
+        kind=line["class"],
         flags=line["flags"],
         seq=line["seq"],
         ack=line["ack"],
@@ -96,6 +96,6 @@ def _record(line: Any) -> Record:
     )
 
 
-def _given(line: Any) -> Given:
+def _given(line: Any) -> SignalRecord:
     signal = Signal(line["signal"], Flow.parse(line["flow"]))
-    return Given(line["policy"], signal, line["at_ns"], line["taken"])
+    return SignalRecord(line["policy"], signal, line["at_ns"], line["taken"])

@@ -8,7 +8,7 @@ from typing import TextIO
 
 from shaper.core.verdict import Verdict
 from shaper.journal.line import VERSION, Clocks
-from shaper.policy.signal import Given
+from shaper.policy.signal import SignalRecord
 from shaper.wire.header import flow_key
 from shaper.wire.packet import Packet
 
@@ -60,17 +60,17 @@ class Journal:
             header = f'"flags":"{tcp.flag_names}","seq":{tcp.seq},"ack":{tcp.ack}'
         else:
             header = '"flags":"","seq":null,"ack":null'
-        held = ",".join([f'{{"policy":{self._name(policy)},"ns":{ns}}}' for policy, ns in root.holds])
+        held = ",".join([f'{{"policy":{self._name(policy)},"ns":{ns}}}' for policy, ns in root.hold_times])
         # Written out, since json.dumps would take three times as long, and this is done per packet.
         self._write(
-            f'{{"v":{VERSION},"id":{root.id},"flow":{self._flow(root)},"class":"{root.segment}",{header},'
+            f'{{"v":{VERSION},"id":{root.id},"flow":{self._flow(root)},"class":"{root.kind}",{header},'
             f'"len":{root.length},"arrived_ns":{root.arrived},"taken_ns":{root.taken or root.arrived},'
             f'"fate":"{verdict.fate}","planned_ns":{verdict.planned},"verdict_begin_ns":{begin or verdict.planned},'
             f'"verdict_end_ns":{end or verdict.planned},"tid":{tid},"held":[{held}],'
             f'"by":{self._name(root.by)}}}\n'
         )
 
-    def signalled(self, given: Given) -> None:
+    def signalled(self, given: SignalRecord) -> None:
         """Note a signal that the core was given."""
         line = {
             "v": VERSION,

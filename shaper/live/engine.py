@@ -17,13 +17,14 @@ import trio
 
 from shaper.core.core import Core
 from shaper.core.verdict import Verdict
+from shaper.linux.timerfd import wait_until
+from shaper.live.drain_watcher import DrainWatcher
 from shaper.live.inject import Injector
 from shaper.live.lateness import Holds
 from shaper.live.nfqueue.queue import BATCH, Queue
-from shaper.live.readers import Readers
-from shaper.live.record import Recorder
-from shaper.live.waiting import Timing, Waiting, exact_timers, wait_until
-from shaper.policy.signal import Given, Signal
+from shaper.live.record import PacketRecorder
+from shaper.live.waiting import Timing, Waiting, exact_timers
+from shaper.policy.signal import Signal, SignalRecord
 from shaper.units import ms, us
 from shaper.wire.packet import Packet
 
@@ -67,7 +68,7 @@ class Engine:
         queue: where the packets come from.
         injector: sends packets that policies make.
         recorder: is told of each packet, if given.
-        readers: watches the sockets that packets go to, if some policy asks for that.
+        drain_watcher: watches the sockets that packets go to, if some policy asks for that.
         one_by_one: write each verdict by itself, so that what it causes in the kernel can be told apart.
         timing: how much CPU time punctuality is worth.
 
@@ -83,8 +84,8 @@ class Engine:
         queue: Queue,
         injector: Injector,
         *,
-        recorder: Recorder | None,
-        readers: Readers | None = None,
+        recorder: PacketRecorder | None,
+        drain_watcher: DrainWatcher | None = None,
         one_by_one: bool,
         timing: Timing = "balanced",
     ) -> None:
@@ -95,9 +96,9 @@ class Engine:
         self.last_id = 0
         self._injected = 0
         self._recorder = recorder
-        self._readers = readers
+        self._drain_watcher = drain_watcher
         self._one_by_one = one_by_one
-        sockets = [queue.fileno()] if readers is None else [queue.fileno(), readers.fileno()]
+        sockets = [queue.fileno()] if drain_watcher is None else [queue.fileno(), drain_watcher.fileno()]
         self._waiting = Waiting(sockets, timing)
         self._answered = 0  # when some packet went on last
 
@@ -173,15 +174,15 @@ class Engine:
                 self._recorder.arrived(packet)
         for packet in packets:
             core.receive(packet, packet.arrived)
-        if self._readers is not None:
-            self._see_who_reads(self._readers)
+        if self._drain_watcher is not None:
+            self._see_who_reads(self._drain_watcher)
         return packets
 
-    def _see_who_reads(self, readers: Readers) -> None:
+    def _see_who_reads(self, drain_watcher: DrainWatcher) -> None:
         now = time.monotonic_ns()
-        for flow in readers.look(now):
+        for flow in drain_watcher.look(now):
             for policy in self._core.listeners("drained"):
-                given = Given(policy, Signal("drained", flow), now, self._core.taken)
+                given = SignalRecord(policy, Signal("drained", flow), now, self._core.counts.taken)
                 self._core.signal(given.policy, given.signal, given.at)
                 if self._recorder is not None:
                     self._recorder.signalled(given)
@@ -190,7 +191,7 @@ class Engine:
         """Carry the verdicts out, in their order, not before a time (ns)."""
         if not verdicts:
             return
-        injected, self._injected = self._injected, self._core.injected
+        injected, self._injected = self._injected, self._core.counts.injected
         if self._one_by_one or injected != self._injected:
             wait_until(at)
             for verdict in verdicts:
@@ -206,8 +207,8 @@ class Engine:
             self._queue.answer(verdicts, at)
         end = time.monotonic_ns()
         self.holds.add(verdicts, end)
-        if self._readers is not None:
-            self._readers.delivered(verdicts, end)
+        if self._drain_watcher is not None:
+            self._drain_watcher.delivered(verdicts, end)
         if self._recorder is not None:
             tid = threading.get_native_id()
             for verdict in verdicts:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Self
 
 from shaper.core.verdict import Verdict
-from shaper.report.holds import Distribution
+from shaper.report.quantiles import Quantiles
 
 MOST = 1 << 15
 """Samples kept; when there are more, every second one is given up, and half as many are taken."""
@@ -65,18 +65,18 @@ class Holds:
         return made
 
     @property
-    def wanted(self) -> Distribution:
+    def wanted(self) -> Quantiles:
         """Planned departure minus arrival."""
-        return Distribution.of([wanted for wanted, _ in self._samples])
+        return Quantiles.of([wanted for wanted, _ in self._samples])
 
     @property
-    def actual(self) -> Distribution:
+    def actual(self) -> Quantiles:
         """Departure minus arrival."""
-        return Distribution.of([actual for _, actual in self._samples])._replace(max=self._max_actual)
+        return Quantiles.of([actual for _, actual in self._samples])._replace(max=self._max_actual)
 
     @property
-    def late(self) -> Distribution:
+    def late(self) -> Quantiles:
         """Departure minus planned departure."""
-        return Distribution.of([actual - wanted for wanted, actual in self._samples])._replace(
+        return Quantiles.of([actual - wanted for wanted, actual in self._samples])._replace(
             max=max(self._max_late, self._worst)
         )

@@ -15,7 +15,7 @@ AT_ONCE = 1 << 30
 """Bytes that this process may get at all, beyond what it has when it begins."""
 
 
-class Allowance:
+class MemoryLimit:
     """From now on this process has so much memory and no more, for good."""
 
     def __init__(self) -> None:

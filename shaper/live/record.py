@@ -9,11 +9,11 @@ from shaper.capture import CaptureWriter
 from shaper.core.verdict import Verdict
 from shaper.journal import Clocks, Journal
 from shaper.live.marks import Marks
-from shaper.policy.signal import Given
+from shaper.policy.signal import SignalRecord
 from shaper.wire.packet import Packet
 
 
-class Recorder:
+class PacketRecorder:
     """Tells the journal, the capture and the trace, as far as they are wanted, of each packet.
 
     Args:
@@ -66,7 +66,7 @@ class Recorder:
         if self._marks is not None:
             self._marks.answered(verdict)
 
-    def signalled(self, given: Given) -> None:
+    def signalled(self, given: SignalRecord) -> None:
         """The core was given a signal."""
         if self._journal is not None:
             self._journal.signalled(given)

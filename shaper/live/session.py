@@ -16,28 +16,28 @@ from shaper.core.core import Core
 from shaper.core.failure import Failure
 from shaper.linux.capabilities import confine
 from shaper.linux.scheduling import scheduled
+from shaper.live.drain_watcher import DrainWatcher
 from shaper.live.engine import Engine
-from shaper.live.guardian.endless import breakable
+from shaper.live.guardian.endless import interruptible
 from shaper.live.guardian.guardian import Guardian
 from shaper.live.inject import Injector
-from shaper.live.memory import Allowance
+from shaper.live.memory import MemoryLimit
 from shaper.live.nfqueue.queue import open_queue
-from shaper.live.readers import Readers
-from shaper.live.record import Recorder
+from shaper.live.record import PacketRecorder
 from shaper.live.rules.owner import Owner
 from shaper.live.rules.rules import Rules
 from shaper.live.rules.ruleset import RuleSet
+from shaper.live.run import Run
 from shaper.live.settings import Settings
-from shaper.live.started import Started
 from shaper.live.summary import Summary
 
-__all__ = ["Settings", "Started", "shape"]
+__all__ = ["Run", "Settings", "shape"]
 
 
 async def shape(
     settings: Settings,
     *,
-    started: Callable[[Started], None] = lambda run: None,
+    started: Callable[[Run], None] = lambda run: None,
     failed: Callable[[Failure], None] = lambda failure: None,
     warned: Callable[[str], None] = lambda message: None,
     stop: trio.Event | None = None,
@@ -73,7 +73,7 @@ async def shape(
 
 def _open(
     settings: Settings, opened: ExitStack, failed: Callable[[Failure], None], warned: Callable[[str], None]
-) -> Started:
+) -> Run:
     """Bind the queue, then bring packets to it."""
     core = Core(settings.policies, seed=settings.seed, max_hold=settings.max_hold)
     queue = opened.enter_context(
@@ -90,7 +90,7 @@ def _open(
     )
     recorder = None
     if (settings.journal, settings.capture, settings.marks) != (None, None, None):
-        recorder = Recorder(
+        recorder = PacketRecorder(
             settings.journal,
             settings.capture,
             policies=settings.specs,
@@ -100,13 +100,13 @@ def _open(
         )
         opened.enter_context(closing(recorder))
     injector = opened.enter_context(closing(Injector()))
-    readers = opened.enter_context(closing(Readers())) if core.listeners("drained") else None
+    drain_watcher = opened.enter_context(closing(DrainWatcher())) if core.listeners("drained") else None
     engine = Engine(
         core,
         queue,
         injector,
         recorder=recorder,
-        readers=readers,
+        drain_watcher=drain_watcher,
         one_by_one=settings.one_verdict_per_write,
         timing=settings.timing,
     )
@@ -117,7 +117,7 @@ def _open(
         rules = shared.rules
     elif settings.install_rules:
         rules = Rules(settings.match, queue.number)
-    run = Started(settings, queue, rules, core, engine, failed, warned)
+    run = Run(settings, queue, rules, core, engine, failed, warned)
     if settings.watchdog is not None:
         owner, text = (rules.owner, rules.text()) if rules is not None else (Owner.here(queue.number), {})
         run.guardian = Guardian(
@@ -129,7 +129,7 @@ def _open(
             realtime=settings.realtime,
         )
         opened.callback(run.guardian.dismiss)
-        opened.enter_context(breakable())
+        opened.enter_context(interruptible())
     # The guardian sees to the rules, if there is one, for this process may be confined.
     run.keeper = rules and (run.guardian or rules)
     if shared is not None:
@@ -140,7 +140,7 @@ def _open(
     opened.enter_context(scheduled(cpu=settings.cpu, realtime=settings.realtime))
     if settings.confined:
         confine()
-        run.allowance = opened.enter_context(closing(Allowance()))
+        run.memory_limit = opened.enter_context(closing(MemoryLimit()))
     if run.guardian is not None:
         # It has started: from now on, before a policy sees the first packet, the watchdog's time is all there is.
         run.guardian.beat()

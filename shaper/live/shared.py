@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from shaper.live.guardian.guardian import Guardian
-from shaper.live.rules.ruleset import Look, RuleSet
+from shaper.live.rules.ruleset import RuleSet, RulesState
 
 
 @dataclass
@@ -28,9 +28,9 @@ class Shared:
     detached: bool = False
     orphaned: bool = False
 
-    def look(self) -> Look:
+    def look(self) -> RulesState:
         """Of the packets counted, nobody knows here which ones were for this worker's queue."""
-        return Look(0, whole=True)
+        return RulesState(0, whole=True)
 
     def detach(self) -> None:
         """See `RuleSet.detach`."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from shaper.core.failure import Failures
-from shaper.report.holds import Distribution
+from shaper.report.quantiles import Quantiles
 from shaper.units import ms
 
 if TYPE_CHECKING:
@@ -50,9 +50,9 @@ class Summary:
     lost_buffer_full: int | None
     lost_to_reload: int
     rules_lost: int
-    wanted: Distribution
-    actual: Distribution
-    late: Distribution
+    wanted: Quantiles
+    actual: Quantiles
+    late: Quantiles
     failures: Failures
     duration: int
     counters: Mapping[str, Mapping[str, int]]

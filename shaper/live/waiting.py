@@ -20,7 +20,7 @@ from ctypes import c_int, c_short, c_ulong
 from typing import Literal, NamedTuple
 
 from shaper.linux.libc import prctl
-from shaper.linux.timerfd import SECOND, Alarm, TimeSpec
+from shaper.linux.timerfd import SECOND, TimerFD, TimeSpec
 from shaper.units import us
 
 Timing = Literal["precise", "balanced", "thrifty"]
@@ -75,12 +75,6 @@ def exact_timers() -> Iterator[None]:
         prctl(PR_SET_TIMERSLACK, 0)  # the default
 
 
-def wait_until(at: int) -> None:
-    """Watch the clock (ns): nothing else is so punctual."""
-    while time.monotonic_ns() < at:
-        pass
-
-
 class _PollFD(ctypes.Structure):
     _fields_ = (("fd", c_int), ("events", c_short), ("revents", c_short))
 
@@ -108,11 +102,11 @@ class Waiting:
         self._all = len(sockets)
         polled = (_PollFD * self._all)(*(_PollFD(socket, select.POLLIN) for socket in sockets))
         self._arguments = (polled, self._watched, ctypes.byref(self._timeout), None)
-        self._alarm = Alarm()
+        self._timer = TimerFD()
         self._epoll = select.epoll()
         for socket in sockets:
             self._epoll.register(socket, select.EPOLLIN)
-        self._epoll.register(self._alarm.fileno(), select.EPOLLIN)
+        self._epoll.register(self._timer.fileno(), select.EPOLLIN)
 
     def fileno(self) -> int:
         """Readable when packets have come or what `set` was told is near."""
@@ -120,7 +114,7 @@ class Waiting:
 
     def set(self, deadline: int | None) -> None:
         """Let `fileno` become readable shortly before this time (ns)."""
-        self._alarm.set(None if deadline is None else deadline - self._round)
+        self._timer.set(None if deadline is None else deadline - self._round)
 
     def sleep(self, deadline: int | None, until: int, *, all_held: bool) -> Reason | None:
         """Wait for packets, or until shortly before the deadline; returns what came, None if neither did by `until`.
@@ -162,4 +156,4 @@ class Waiting:
 
     def close(self) -> None:
         self._epoll.close()
-        self._alarm.close()
+        self._timer.close()

@@ -54,7 +54,7 @@ class Policy:
     """How much of each packet the kernel copies: its headers, or all of it."""
     shorthand: ClassVar[str | None] = None
     """The option that can be given without `name=`."""
-    holds: ClassVar[bool] = True
+    can_hold: ClassVar[bool] = True
     """Whether it keeps packets; those that don't have no `limit`."""
 
     only: Classes = frozenset(CLASSES)
@@ -147,6 +147,6 @@ class Policy:
             for name, hint in get_annotations(base).items():
                 if not name.startswith("_") and "ClassVar" not in str(hint):
                     names[name] = None
-        if not cls.holds:
+        if not cls.can_hold:
             names.pop("limit", None)
         return list(names)

@@ -24,7 +24,7 @@ class Signal(NamedTuple):
     direction: str = "original"
 
 
-class Given(NamedTuple):
+class SignalRecord(NamedTuple):
     """A signal as it was given to the core, which the journal keeps and a replay gives again.
 
     Attributes:

@@ -8,7 +8,7 @@ from typing import Any
 from shaper.journal import Record
 from shaper.probe.ends.account import Call
 from shaper.probe.explain.milestones import as_json as milestones_as_json
-from shaper.probe.report import Report
+from shaper.probe.report import ProbeReport
 from shaper.report.blocking import as_json as blocking_as_json
 from shaper.report.statistic import Statistic
 from shaper.trace.show import as_json as trace_as_json
@@ -17,7 +17,7 @@ from shaper.units import ms
 VERSION = 1
 
 
-def as_json(report: Report) -> dict[str, Any]:
+def as_json(report: ProbeReport) -> dict[str, Any]:
     """The whole document; calls, blockings and packets carry the number of their run."""
     numbered = list(enumerate(report.runs, 1))
     return {
@@ -59,7 +59,7 @@ def _call(call: Call) -> dict[str, Any]:
 
 def _packet(record: Record) -> dict[str, Any]:
     return {
-        "id": record.id, "flow": record.flow, "class": record.segment, "arrived_ns": record.arrived,
+        "id": record.id, "flow": record.flow, "class": record.kind, "arrived_ns": record.arrived,
         "fate": record.fate, "verdict_begin_ns": record.begin,
         "held": [{"policy": hold.policy, "ms": hold.ns / ms} for hold in record.held],
     }  # fmt: skip

@@ -6,17 +6,17 @@ from collections import Counter
 from collections.abc import Collection
 
 from shaper.probe.compare.comparison import Comparison
-from shaper.probe.ends.run import Run
+from shaper.probe.ends.run import ProbeRun
 from shaper.probe.explain.blockings import blockings
 from shaper.probe.explain.milestones import milestones
 from shaper.report.arrows import arrows
 from shaper.report.blocking import Blocking, call_name
-from shaper.report.figure.write import Bar, Panel
+from shaper.report.figure.model import Bar, Panel
 from shaper.units import ms
 
 
 def panel(
-    title: str, run: Run, waited: Collection[Blocking], *, hidden: Collection[Blocking] = (), note: str = ""
+    title: str, run: ProbeRun, waited: Collection[Blocking], *, hidden: Collection[Blocking] = (), note: str = ""
 ) -> Panel:
     """The run's blockings and packets; times are ms since the client's first call.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from shaper.probe.ends.run import Run
+from shaper.probe.ends.run import ProbeRun
 from shaper.probe.explain.blockings import THRESHOLD, blockings
 from shaper.probe.explain.milestones import Milestones, middle, milestones
 from shaper.report.blocking import Blocking
@@ -13,7 +13,7 @@ from shaper.report.statistic import Statistic
 
 
 @dataclass
-class Report:
+class ProbeReport:
     """What the runs of one workload under one pipeline came to.
 
     Attributes:
@@ -23,7 +23,7 @@ class Report:
 
     workload: str
     policies: tuple[str, ...]
-    runs: Sequence[Run]
+    runs: Sequence[ProbeRun]
     threshold: int = THRESHOLD
 
     def __post_init__(self) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from shaper.probe.ends.ends import ROLES
 from shaper.probe.panel import panel
-from shaper.probe.report import Report
+from shaper.probe.report import ProbeReport
 from shaper.report.blocking import Blocking, because
 from shaper.report.ladder import ladder
 from shaper.report.statistic import statistics_table
@@ -23,7 +23,7 @@ LISTED = 20
 """More blockings of one end than these are in the JSON document only."""
 
 
-def show(report: Report, console: Console) -> None:
+def show(report: ProbeReport, console: Console) -> None:
     """Print the blockings of the typical run, and the summaries of all."""
     count, index = len(report.runs), report.typical
     played = [account.role for account in report.runs[index].accounts]
@@ -57,7 +57,7 @@ def show(report: Report, console: Console) -> None:
         console.print(f"warning: {failure}", markup=False)
 
 
-def _story(report: Report) -> str:
+def _story(report: ProbeReport) -> str:
     """The milestones in one or two lines."""
     reached = report.milestones
     parts = [

@@ -7,7 +7,7 @@ from itertools import accumulate
 
 from shaper.journal import Record
 from shaper.report.blocking import LABELS
-from shaper.report.figure.write import Arrow, Kind
+from shaper.report.figure.model import Arrow, Kind
 from shaper.report.traffic import Traffic
 from shaper.units import ms
 
@@ -28,7 +28,7 @@ def arrows(records: Iterable[Record], origin: int) -> list[Arrow]:
             (record.arrived - origin) / ms,
             (record.begin - origin) / ms,
             label(record, traffic),
-            KINDS.get(record.segment, "other"),
+            KINDS.get(record.kind, "other"),
             dropped=record.fate == "dropped",
             # How late its verdict came counts to the last hold.
             steps=tuple(
@@ -41,8 +41,8 @@ def arrows(records: Iterable[Record], origin: int) -> list[Arrow]:
 
 def label(record: Record, traffic: Traffic) -> str:
     """The packet by its flags and size: "SYN-ACK", "PSH 6 B"."""
-    if record.segment in ("data", "udp"):
+    if record.kind in ("data", "udp"):
         size = traffic.size(record)
-        word = "PSH" if "P" in record.flags else "UDP" if record.segment == "udp" else "data"
+        word = "PSH" if "P" in record.flags else "UDP" if record.kind == "udp" else "data"
         return word if size is None else f"{word} {size} B"
-    return LABELS.get(record.segment, record.segment)
+    return LABELS.get(record.kind, record.kind)

@@ -44,19 +44,19 @@ class Waker:
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
+class HoldPart:
     """The part of one packet's hold that lies inside a blocking, on the chain that caused it.
 
     Attributes:
         packet: its id in the journal.
-        segment: its class, such as "synack".
+        kind: its class, such as "synack".
         policy: who held it.
         duration: the part inside the blocking that no other part covers, in ns.
         hold: the whole hold, in ns.
     """
 
     packet: int
-    segment: str
+    kind: str
     policy: str
     duration: int
     hold: int
@@ -100,7 +100,7 @@ class Blocking:
     file: str = ""
     waited_for: str = ""
     waker: Waker | None = None
-    held: tuple[Held, ...] = ()
+    held: tuple[HoldPart, ...] = ()
     before_client: int = 0
     peer: int = 0
     cpu_wait: int = 0
@@ -129,7 +129,7 @@ def as_json(blocking: Blocking) -> dict[str, Any]:
         "waker": None if waker is None else {"kind": waker.kind, "name": waker.name},
         "held": [
             {
-                "packet": held.packet, "class": held.segment, "policy": held.policy,
+                "packet": held.packet, "class": held.kind, "policy": held.policy,
                 "ms": held.duration / ms, "hold_ms": held.hold / ms,
             }
             for held in blocking.held
@@ -173,7 +173,7 @@ def because(blocking: Blocking) -> str:
     if blocking.ambiguous:
         return "ambiguous: " + " or ".join(blocking.ambiguous)
     chain = []
-    for packet, parts in groupby(blocking.held, key=lambda held: (held.packet, held.segment)):
+    for packet, parts in groupby(blocking.held, key=lambda held: (held.packet, held.kind)):
         duration = sum(held.duration for held in parts)
         chain.append(f"← {LABELS.get(packet[1], packet[1])}({duration / ms:.1f})")
     rest = (

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from shaper.report.figure.write import Arrow, Bar, Panel
+from shaper.report.figure.model import Arrow, Bar, Panel
 
 WIDTH = 80
 TIME = 8  # columns for a time, at either side

@@ -1,4 +1,4 @@
-"""Stream: which packet's delivery made which byte readable.
+"""ByteStream: which packet's delivery made which byte readable.
 
 TCP numbers bytes (RFC 9293, section 3.4): a segment's place in the stream is its
 sequence number, and it ends where the next one begins; a FIN takes one number. So the
@@ -17,13 +17,13 @@ WRAP = END = 1 << 32
 OPENING = ("syn", "synack")
 
 
-class Stream:
+class ByteStream:
     """The packets of one direction of a TCP connection, as the receiver got them."""
 
     def __init__(self, records: Iterable[Record]) -> None:
         records = list(records)
-        self._first = next((r.seq + 1 for r in records if r.segment in OPENING and r.seq is not None), None)
-        carriers = [record for record in records if record.segment in ("data", "fin")]
+        self._first = next((r.seq + 1 for r in records if r.kind in OPENING and r.seq is not None), None)
+        carriers = [record for record in records if record.kind in ("data", "fin")]
         starts = sorted({self.offset(record) for record in carriers})
         self._ends = dict(pairwise([*starts, END]))
         self._readable: list[int] = []  # up to which byte, after each delivery that helped

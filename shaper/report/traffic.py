@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from functools import cached_property
 
 from shaper.journal import Record
-from shaper.report.stream import Stream
+from shaper.report.stream import ByteStream
 from shaper.wire.packet import Flow
 
 IPV4_UDP, IPV6_UDP = 28, 48
@@ -33,12 +33,12 @@ class Direction:
         self._begins = [record.begin for record in self.delivered]
 
     @cached_property
-    def stream(self) -> Stream:
-        return Stream(self.sent)
+    def stream(self) -> ByteStream:
+        return ByteStream(self.sent)
 
     def first(self, *, without: frozenset[str]) -> Record | None:
         """The packet delivered first whose class is none of these."""
-        return next((record for record in self.delivered if record.segment not in without), None)
+        return next((record for record in self.delivered if record.kind not in without), None)
 
     def last_before(self, at: int) -> Record | None:
         """The packet whose delivery began last up to this time (ns)."""
@@ -47,12 +47,12 @@ class Direction:
 
     def earlier_copy(self, record: Record) -> Record | None:
         """The packet sent last before this one, with the same bytes."""
-        same = (record.seq, record.segment in ("syn", "synack", "data", "fin"))
+        same = (record.seq, record.kind in ("syn", "synack", "data", "fin"))
         found = None
         for other in self.sent:
             if other is record:
                 return found
-            if same[1] and other.seq == same[0] and other.segment == record.segment:
+            if same[1] and other.seq == same[0] and other.kind == record.kind:
                 found = other
         return None
 
@@ -81,7 +81,7 @@ class Traffic:
             (each.sent[0] for each in (self.along(record), self.against(record)) if each.sent),
             key=lambda sent: sent.arrived,
         )
-        return (first.flow == record.flow) != (first.segment == "synack")
+        return (first.flow == record.flow) != (first.kind == "synack")
 
     def sent_to(self, flow: Flow) -> Direction:
         """What the end with this flow got; of all its peers, if the flow names none."""
@@ -93,7 +93,7 @@ class Traffic:
 
     def size(self, record: Record) -> int | None:
         """Bytes of its payload; None where the journal doesn't tell."""
-        if record.segment == "udp":
+        if record.kind == "udp":
             return record.length - (IPV6_UDP if "[" in record.flow else IPV4_UDP)
         direction = self._directions.get(record.flow)
         return None if direction is None else direction.stream.size(record)

@@ -18,7 +18,9 @@ def lint(policy: type[Policy]) -> str | None:
         if base is Policy:
             break
         for name, value in vars(base).items():
-            mistake = _mistyped_hook(policy, name, value) or _shared_state(policy, name, value)
+            mistake = (
+                _former_name(policy, name) or _mistyped_hook(policy, name, value) or _shared_state(policy, name, value)
+            )
             if mistake:
                 return mistake
     try:
@@ -28,6 +30,10 @@ def lint(policy: type[Policy]) -> str | None:
     except NameError as error:
         return f"an annotation in {policy.__name__} can't be read: {error}"
     return None
+
+
+def _former_name(policy: type[Policy], name: str) -> str | None:
+    return f"{policy.__name__}.holds is called can_hold now; rename it" if name == "holds" else None
 
 
 def _mistyped_hook(policy: type[Policy], name: str, value: Any) -> str | None:

@@ -53,13 +53,13 @@ def translate(line: str) -> list[str]:
     words = line.split()
     if "netem" in words:
         words = words[words.index("netem") + 1 :]
-    reader = Reader(words)
+    reader = LineReader(words)
     while reader.words:
         reader.option()
     return reader.specs()
 
 
-class Reader:
+class LineReader:
     """Reads the options, word by word, into the stages' options."""
 
     def __init__(self, words: list[str]) -> None:

@@ -9,9 +9,9 @@ from typing import NamedTuple
 from shaper.core.core import Core
 from shaper.core.failure import Failure
 from shaper.core.verdict import Verdict
-from shaper.timeline.look import bytes_of, ends_of
+from shaper.timeline.dialogue import Dialogue
+from shaper.timeline.packet_spec import bytes_of, ends_of
 from shaper.timeline.story import Event, Mention, Story, StoryError, in_order, lines_of, offset
-from shaper.timeline.talk import Talk
 from shaper.wire.checksum import put_right
 from shaper.wire.packet import Packet
 
@@ -40,7 +40,7 @@ def run(story: Story) -> Outcome:
         StoryError: a packet that arrives twice, a word that there isn't.
         LoadError: the story's policy can't be had.
     """
-    talk = Talk(story.flows)
+    dialogue = Dialogue(story.flows)
     arrivals: list[Event] = []
     expected: list[Event] = []
     packets: dict[str, Packet] = {}
@@ -51,18 +51,18 @@ def run(story: Story) -> Outcome:
             for mention in event.mentions:
                 if mention.name in packets:
                     raise StoryError(f"line {event.line}: packet {mention.name} arrives a second time; give it a name")
-                raw = bytes_of(*talk.understand(mention, event.line), number=len(packets) + 1)
+                raw = bytes_of(*dialogue.understand(mention, event.line), number=len(packets) + 1)
                 packets[mention.name] = Packet(raw, id=len(packets) + 1, arrived=event.at)
             continue
         expected.append(event)
         for mention in event.mentions:
             if mention.name not in packets and mention.name not in unknown:
-                look = talk.understand(mention, event.line, remember=False)
+                look = dialogue.understand(mention, event.line, remember=False)
                 unknown[mention.name] = bytes_of(*look, number=0)
     verdicts, failures = replay([(packet, packet.arrived) for packet in packets.values()], story)
-    names = Names(packets, talk, list(unknown))
+    names = Names(packets, dialogue, list(unknown))
     happened = [names.event(verdict) for verdict in verdicts]
-    new = {name: tuple(talk.tell(raw, remember=False)) for name, raw in unknown.items()}
+    new = {name: tuple(dialogue.tell(raw, remember=False)) for name, raw in unknown.items()}
     told = [
         event._replace(mentions=tuple(Mention(m.name, new.get(m.name, tuple(sorted(m.words)))) for m in event.mentions))
         for event in expected
@@ -96,14 +96,14 @@ class Names:
     def __init__(
         self,
         packets: dict[str, Packet],
-        talk: Talk,
+        dialogue: Dialogue,
         unknown: Iterable[str] = (),
         flows: Callable[[Packet], int | None] = lambda packet: None,
     ) -> None:
         self._names = {packet: name for name, packet in packets.items()}
         self._copies = {packet.raw: name for name, packet in packets.items()}
         self._unknown = list(unknown)
-        self._talk = talk
+        self._dialogue = dialogue
         self._flow = flows
 
     def event(self, verdict: Verdict) -> Event:
@@ -113,20 +113,20 @@ class Names:
         """The name of the packet as it arrived, with what was changed; a new one's name with all that it is."""
         name = self._names.get(packet.root)
         if name is not None:
-            return Mention(name, tuple(sorted(changes(packet.root, packet, self._talk))))
+            return Mention(name, tuple(sorted(changes(packet.root, packet, self._dialogue))))
         if packet.raw in self._copies:
             return Mention(self._copies[packet.raw])
         name = self._unknown.pop(0) if self._unknown else f"new{len(self._copies)}"
         self._copies[packet.raw] = name
         self._names[packet.root] = name
-        return Mention(name, tuple(self._talk.tell(packet.raw, self._flow(packet), remember=False)))
+        return Mention(name, tuple(self._dialogue.tell(packet.raw, self._flow(packet), remember=False)))
 
 
-def changes(before: Packet, after: Packet, talk: Talk) -> tuple[str, ...]:
+def changes(before: Packet, after: Packet, dialogue: Dialogue) -> tuple[str, ...]:
     """The words for what a policy did to a packet."""
     if before.raw == after.raw:
         return ()
-    words = talk.changes(before.raw, after.raw) if ends_of(before.raw) == ends_of(after.raw) else ["changed"]
+    words = dialogue.changes(before.raw, after.raw) if ends_of(before.raw) == ends_of(after.raw) else ["changed"]
     if put_right(before.raw) == before.raw and put_right(after.raw) != after.raw:
         words.append("badsum")
     return tuple(words)

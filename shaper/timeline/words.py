@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ipaddress import ip_address
 
-from shaper.timeline.look import Ends
+from shaper.timeline.packet_spec import Ends
 from shaper.timeline.story import Mention, StoryError
 from shaper.wire.header import ACK, CWR, ECE, FIN, PSH, RST, SYN, URG
 

@@ -6,13 +6,13 @@ from collections.abc import Iterable, Sequence
 
 from shaper.core.core import MAX_HOLD
 from shaper.core.verdict import Verdict
-from shaper.timeline.look import Ends, ends_of
+from shaper.timeline.dialogue import Dialogue
+from shaper.timeline.packet_spec import Ends, ends_of
 from shaper.timeline.run import Names
 from shaper.timeline.story import Event, Mention, Story, in_order
-from shaper.timeline.talk import Talk
 from shaper.units import format_duration
 from shaper.wire.packet import Packet
-from shaper.wire.segment import Sender
+from shaper.wire.segment import SenderState
 
 
 def write(
@@ -36,20 +36,20 @@ def write(
     flows = _Flows()
     for packet in packets:
         flows.meet(packet)
-    talk = Talk(flows.declared)
+    dialogue = Dialogue(flows.declared)
     events, named = [], {}
     now = begin
     for number, packet in enumerate(packets, 1):
         name = f"p{number}"
         named[name] = packet
-        words = tuple(talk.tell(packet.raw, flows.number(packet)))
+        words = tuple(dialogue.tell(packet.raw, flows.number(packet)))
         # The core takes a time before the last one as that one.
         now = max(now, packet.arrived)
-        events.append(Event(now - begin, "<", (Mention(name, words),), packet.segment or "packet"))
-    names = Names(named, talk, flows=flows.number)
+        events.append(Event(now - begin, "<", (Mention(name, words),), packet.kind or "packet"))
+    names = Names(named, dialogue, flows=flows.number)
     for verdict in verdicts:
         held = " + ".join(
-            f"{format_duration(duration)} by {policy}" for policy, duration in verdict.packet.holds if duration
+            f"{format_duration(duration)} by {policy}" for policy, duration in verdict.packet.hold_times if duration
         )
         event = names.event(verdict)
         events.append(event._replace(at=event.at - begin, comment=f"held {held}" if held else ""))
@@ -73,7 +73,7 @@ class _Flows:
             return
         number = len(self._declared) + 1
         tcp = packet.tcp
-        if tcp is not None and Sender().classify(tcp) == "synack":
+        if tcp is not None and SenderState().classify(tcp) == "synack":
             ends = ends.reverse
         self._numbers[self._key(packet, ends)] = self._numbers[self._key(packet, ends.reverse)] = number
         self._declared.append((number, _end(ends.source, ends.sport), _end(ends.destination, ends.dport)))

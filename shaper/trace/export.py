@@ -15,7 +15,7 @@ from typing import Any, TextIO
 from shaper.journal import Record
 from shaper.report.blocking import Blocking, because
 from shaper.trace.analysis.packets import label
-from shaper.trace.report import Report
+from shaper.trace.report import TraceReport
 from shaper.units import ms
 
 # The number of the process that stands for the network; no process of the system has it.
@@ -24,7 +24,7 @@ NETWORK = 0
 Entry = dict[str, Any]
 
 
-def write_chrome(report: Report, records: Iterable[Record], file: TextIO) -> None:
+def write_chrome(report: TraceReport, records: Iterable[Record], file: TextIO) -> None:
     """Write the JSON object form; times are µs since the trace's first event."""
     file.write('{"displayTimeUnit": "ms", "traceEvents": [\n')
     separator = ""
@@ -34,7 +34,7 @@ def write_chrome(report: Report, records: Iterable[Record], file: TextIO) -> Non
     file.write("\n]}\n")
 
 
-def entries(report: Report, records: Iterable[Record]) -> Iterator[Entry]:
+def entries(report: TraceReport, records: Iterable[Record]) -> Iterator[Entry]:
     """All events of the trace."""
     woken_by: dict[int, list[Blocking]] = {}
     named: set[int] = set()

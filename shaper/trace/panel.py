@@ -7,16 +7,16 @@ from collections.abc import Iterable, Sequence
 from shaper.journal import Record
 from shaper.report.arrows import arrows
 from shaper.report.blocking import Blocking, call_name
-from shaper.report.figure.write import Bar, Panel, Side
+from shaper.report.figure.model import Bar, Panel, Side
 from shaper.report.traffic import Traffic
-from shaper.trace.report import Report
+from shaper.trace.report import TraceReport
 from shaper.units import ms
 
 MOST = 10
 """Lanes; of more tasks those are drawn that slept longest."""
 
 
-def panel(report: Report, records: Iterable[Record]) -> Panel:
+def panel(report: TraceReport, records: Iterable[Record]) -> Panel:
     """The blockings that the report lists, and the packets of that time; times are ms since its first event.
 
     Without packets there are no sides.

@@ -14,13 +14,13 @@ from shaper.trace.analysis.attribution import Attribution
 from shaper.trace.analysis.path import Path, Step
 from shaper.trace.analysis.summary import CpuTime, cpu_times
 from shaper.trace.analysis.tasks import REMEMBERED, Off, Task
-from shaper.trace.read.events import Event, TraceError
+from shaper.trace.read.events import TraceError, TraceEvent
 
 LISTED = 100
 
 
 @dataclass(slots=True)
-class Report:
+class TraceReport:
     """What a trace says of the chosen tasks; times in ns on the trace's clock.
 
     Attributes:
@@ -49,13 +49,13 @@ class Report:
 
 
 def report(
-    events: Iterable[Event],
+    events: Iterable[TraceEvent],
     records: Iterable[Record] = (),
     *,
     pids: Collection[int] = (),
     names: Collection[str] = (),
     listed: int = LISTED,
-) -> Report:
+) -> TraceReport:
     """Analyse a trace.
 
     Args:
@@ -70,7 +70,7 @@ def report(
     """
     analysis = Analysis()
     attribution = Attribution(analysis, records)
-    result = Report()
+    result = TraceReport()
     choice, counts = _Choice(analysis, pids, names), _Counts(result)
     longest: list[tuple[int, int, Blocking]] = []
     try:
@@ -135,7 +135,7 @@ class _Choice:
 class _Counts:
     """Counts blockings by call and by file descriptor."""
 
-    def __init__(self, result: Report) -> None:
+    def __init__(self, result: TraceReport) -> None:
         self._by_syscall, self._by_fd = result.by_syscall, result.by_fd
         self._known: dict[tuple[Task, str, int | None, str], tuple[Statistic, Statistic]] = {}
 

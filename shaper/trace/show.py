@@ -8,7 +8,7 @@ from shaper.report.blocking import as_json as blocking_as_json
 from shaper.report.blocking import tables
 from shaper.report.statistic import statistics_table
 from shaper.trace.analysis.summary import cpu_table
-from shaper.trace.report import Report
+from shaper.trace.report import TraceReport
 from shaper.units import ms, s, us
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ VERSION = 1
 SHOWN = 1 * us  # shorter parts of a critical path are not printed
 
 
-def show(report: Report, console: Console) -> None:
+def show(report: TraceReport, console: Console) -> None:
     """Print the report; starts are in ms since the trace's first event."""
     span = (report.last - report.first) / s
     console.print(f"{report.events} events in {span:.3f} s, {report.lost} lost")
@@ -43,7 +43,7 @@ def show(report: Report, console: Console) -> None:
         console.print(cpu_table(report.cpu))
 
 
-def as_json(report: Report) -> dict[str, Any]:
+def as_json(report: TraceReport) -> dict[str, Any]:
     """The one document of `--json`."""
     return {
         "v": VERSION,

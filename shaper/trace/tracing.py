@@ -10,9 +10,9 @@ from pathlib import Path
 from shaper.journal import Record
 from shaper.trace.read.events import TraceError
 from shaper.trace.read.source import read_trace
-from shaper.trace.record.recorder import Recorder
+from shaper.trace.record.recorder import TraceRecorder
 from shaper.trace.record.tracefs import obstacle
-from shaper.trace.report import LISTED, Report, report
+from shaper.trace.report import LISTED, TraceReport, report
 
 
 class Tracing:
@@ -45,9 +45,9 @@ class Tracing:
 
     def of(self, pid: int) -> AbstractContextManager[object]:
         """Records while it is entered; the process must wait until then."""
-        return nullcontext() if self.why_strace is not None else Recorder(self.trace, [pid])
+        return nullcontext() if self.why_strace is not None else TraceRecorder(self.trace, [pid])
 
-    def report(self, records: Sequence[Record], pid: int, longest: int = LISTED) -> Report:
+    def report(self, records: Sequence[Record], pid: int, longest: int = LISTED) -> TraceReport:
         """What it says of the process and its descendants."""
         pids = [] if self.why_strace is not None else [pid]
         return report(read_trace(self.trace), records, pids=pids, listed=longest)

@@ -12,10 +12,6 @@ from shaper.wire.header import IP, PROTOCOLS, TCPHeader, read_ip, read_ports, re
 if TYPE_CHECKING:
     from scapy.packet import Packet as Layers
 
-    from shaper.core.connections import Track
-    from shaper.core.instances import Seat
-
-
 FLOW = re.compile(r"(\S+) (\S+) > (\S+)")
 NO_TCP = TCPHeader(0, 0, 0, 0, 0, 0, 0, False)
 """Stands for a TCP header that was looked for and isn't there."""
@@ -87,20 +83,20 @@ class Packet:
         id: the number under which it was taken, in order of arrival; 0 if a policy made it.
         arrived: when it came, in ns on the policy's clock.
         taken: when it was read from the queue; the same as `arrived` where that is all that is known.
-        segment: its class, such as "syn" or "pure-ack" (see `shaper.wire.segment`).
+        kind: its segment class, such as "syn" or "pure-ack" (see `shaper.wire.segment`).
         direction: "original" (from the sender of the SYN, else of the first packet seen) or "reply".
         by: the policy that made or dropped it; empty for others.
     """
 
     # Defaults of the class cost nothing for packets that keep them, and most keep most of them.
-    segment = ""
+    kind = ""
     direction = "original"
     by = ""
-    # What follows is the core's: the packet as taken, if this is a rewritten one; its flow's state; who holds
-    # it, since when, and which entry of the agenda lets it go; the holds that are over.
+    # What follows is the core's: the packet as taken, if this is a rewritten one; its FlowState; the PolicyInstance
+    # that holds it, since when, and which entry of the agenda lets it go; the holds that are over.
     origin: Packet | None = None
-    track: Track | None = None
-    holder: Seat | None = None
+    flow_state: object | None = None
+    holder: object | None = None
     since = 0
     plan = 0
     cut_short = False
@@ -116,7 +112,7 @@ class Packet:
         self.arrived = self.taken = arrived
 
     def __repr__(self) -> str:
-        return f"<packet {self.id or 'new'} {self.segment or 'unclassified'} {self.flow}>"
+        return f"<packet {self.id or 'new'} {self.kind or 'unclassified'} {self.flow}>"
 
     @property
     def root(self) -> Packet:
@@ -157,7 +153,12 @@ class Packet:
         return len(self.raw) < self.ip.length
 
     @property
-    def holds(self) -> tuple[tuple[str, int], ...]:
+    def segment(self) -> str:
+        """The name that `kind` had before; new policies use `kind`."""
+        return self.kind
+
+    @property
+    def hold_times(self) -> tuple[tuple[str, int], ...]:
         """How long each policy has held it so far, as (policy, ns)."""
         return self.root.noted
 
@@ -194,8 +195,8 @@ class Packet:
         """
         self._need_whole("rewritten")
         changed = Packet(put_right(raw) if fix else raw, self.id, self.arrived)
-        changed.taken, changed.segment, changed.direction = self.taken, self.segment, self.direction
-        changed.origin, changed.track = self.root, self.track
+        changed.taken, changed.kind, changed.direction = self.taken, self.kind, self.direction
+        changed.origin, changed.flow_state = self.root, self.flow_state
         return changed
 
     def with_scapy(self, layers: Layers) -> Packet:
@@ -219,7 +220,7 @@ class Packet:
         """
         self._need_whole("copied")
         twin = Packet(self.raw)
-        twin.segment, twin.direction, twin.track = self.segment, self.direction, self.track
+        twin.kind, twin.direction, twin.flow_state = self.kind, self.direction, self.flow_state
         return twin
 
     def _need_whole(self, what: str) -> None:

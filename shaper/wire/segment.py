@@ -25,7 +25,7 @@ WRAP = 1 << 32
 HALF = 1 << 31
 
 
-class Sender:
+class SenderState:
     """What one direction of a TCP connection has sent so far."""
 
     __slots__ = ("ack", "handshake_ack", "isn", "next", "window")

@@ -17,7 +17,7 @@ from shaper.live.guardian.guardian import Guardian
 from shaper.live.nfqueue.counters import QueueCounters
 from shaper.live.nfqueue.queue import HEADERS, Queue
 from shaper.live.rules.rules import Match, Rules
-from shaper.live.rules.ruleset import Look
+from shaper.live.rules.ruleset import RulesState
 from shaper.units import s
 
 SO_RCVBUFFORCE = 33  # asm-generic/socket.h
@@ -214,7 +214,7 @@ def test_a_stopped_one_answers_no_request(network: None, monkeypatch: pytest.Mon
         os.kill(first, signal.SIGSTOP)
         # As where the engine has become an ordinary user and the guardian is root's.
         monkeypatch.setattr(subprocess.Popen, "kill", refuse)
-        assert guardian.look() == Look(packets=0, whole=True)
+        assert guardian.look() == RulesState(packets=0, whole=True)
         assert guardian.pid != first
         os.kill(first, signal.SIGCONT)
         assert has_ended(first)

@@ -147,7 +147,7 @@ class DropFirst(Policy):
 
     def on_packet(self, packet, now):
         self.seen += 1
-        if self.seen == 1 and packet.segment == "syn":
+        if self.seen == 1 and packet.kind == "syn":
             return Drop(packet)
 """
 

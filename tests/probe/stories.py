@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from shaper.journal import Held, Record
 from shaper.probe.ends.account import Account, Call
 from shaper.probe.ends.calls import IN, OUT
-from shaper.probe.ends.run import Run
+from shaper.probe.ends.run import ProbeRun
 from shaper.units import ms
 from shaper.wire.packet import Flow
 
@@ -49,7 +49,7 @@ class Story:
         record = Record(
             id=len(self.records) + 1,
             flow=str(THERE if role == "client" else BACK),
-            segment=segment,
+            kind=segment,
             flags=FLAGS.get(segment, "A"),
             seq=ISN[role] + 1 + byte,
             ack=0,
@@ -90,9 +90,9 @@ class Story:
             )
         )
 
-    def run(self) -> Run:
+    def run(self) -> ProbeRun:
         accounts = tuple(Account(role, calls[0].pid, tuple(calls), None) for role, calls in self.calls.items() if calls)
-        return Run(accounts, tuple(self.records))
+        return ProbeRun(accounts, tuple(self.records))
 
 
 def handshake(story: Story, delay: float) -> None:

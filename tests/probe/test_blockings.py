@@ -2,17 +2,17 @@
 
 import pytest
 
-from shaper.probe.ends.run import Run
+from shaper.probe.ends.run import ProbeRun
 from shaper.probe.explain.blockings import blockings
 from shaper.probe.explain.milestones import milestones
 from shaper.report.blocking import Blocking, because
 from tests.probe.stories import Story, handshake, netcat, ns, request, spread
 
 
-def waits(run: Run) -> list[tuple[str, str, list[str]]]:
+def waits(run: ProbeRun) -> list[tuple[str, str, list[str]]]:
     """The end, what was waited for, and the chain of held packets, the last first."""
     return [
-        (each.role, f"{each.syscall}: {each.waited_for}", list(dict.fromkeys(held.segment for held in each.held)))
+        (each.role, f"{each.syscall}: {each.waited_for}", list(dict.fromkeys(held.kind for held in each.held)))
         for each in blockings(run)
     ]
 
@@ -51,7 +51,7 @@ def test_only_the_part_of_a_hold_inside_the_wait_counts() -> None:
     # Held from 200.35 to 400; the server asked at 300.5, when `delay` had already let go.
     assert [(held.policy, held.duration, held.hold) for held in data.held] == [("spread_burst", ns(99.5), ns(99.65))]
     end = the(spread(), "client", "poll")
-    assert [(held.segment, held.policy, held.duration) for held in end.held] == [
+    assert [(held.kind, held.policy, held.duration) for held in end.held] == [
         ("fin", "delay", ns(100)),
         ("fin", "spread_burst", ns(199.45)),
         ("fin", "delay", ns(99.85)),
@@ -90,7 +90,7 @@ def test_the_time_before_the_client_is_told_apart() -> None:
 
 def test_without_a_journal_it_is_told_as_well() -> None:
     story = netcat()
-    run = Run(story.run().accounts)
+    run = ProbeRun(story.run().accounts)
     accept = next(each for each in blockings(run) if each.syscall == "accept4")
     assert (accept.before_client, accept.held, accept.waker) == (ns(5), (), None)
     assert total(accept) == accept.duration
@@ -133,7 +133,7 @@ def test_a_write_waits_for_acks() -> None:
     story.packet("server", "pure-ack", 310.2, 410.2, byte=0)
     story.packet("client", "data", 410.3, 510.3, byte=1000)
     write = the(story, "client", "sendto")
-    assert (write.waited_for, [held.segment for held in write.held]) == ("space", ["pure-ack", "data"])
+    assert (write.waited_for, [held.kind for held in write.held]) == ("space", ["pure-ack", "data"])
     assert total(write) == write.duration
 
 

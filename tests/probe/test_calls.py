@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import pytest
 
 from shaper.probe.ends.account import Call, read_account
-from shaper.probe.ends.calls import IN, OUT, Recorder, Socket, TimeIsUp
+from shaper.probe.ends.calls import IN, OUT, CallRecorder, Socket, TimeIsUp
 
 
 class Output(io.StringIO):
@@ -29,7 +29,7 @@ def output() -> Output:
 def pair(output: Output) -> Iterator[tuple[Socket, socket.socket]]:
     """A recorded socket, and the other end."""
     one, other = socket.socketpair()
-    recorded = Socket.open(Recorder(output), socket.AF_UNIX, socket.SOCK_STREAM, one.detach())
+    recorded = Socket.open(CallRecorder(output), socket.AF_UNIX, socket.SOCK_STREAM, one.detach())
     yield recorded, other
     other.close()
     recorded.close()
@@ -78,7 +78,7 @@ def test_a_call_that_waits(pair: tuple[Socket, socket.socket], output: Output) -
 
 def test_errors_have_names(output: Output) -> None:
     with (
-        Socket.open(Recorder(output), socket.AF_INET, socket.SOCK_STREAM) as unconnected,
+        Socket.open(CallRecorder(output), socket.AF_INET, socket.SOCK_STREAM) as unconnected,
         pytest.raises(BrokenPipeError),
     ):
         unconnected.send(b"x")

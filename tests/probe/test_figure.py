@@ -13,7 +13,7 @@ from shaper.probe.explain.blockings import blockings
 from shaper.probe.panel import panel
 from shaper.report.figure import write
 from shaper.report.figure.draw import draw
-from shaper.report.figure.write import DARK, LIGHT, Arrow, Bar, Panel, Theme
+from shaper.report.figure.model import DARK, LIGHT, Arrow, Bar, Panel, Theme
 from shaper.report.ladder import ladder
 from tests.probe.stories import Story, netcat, request, spread
 

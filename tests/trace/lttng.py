@@ -5,7 +5,7 @@ import tarfile
 from pathlib import Path
 
 from shaper.journal import VERSION, Held, Record, read_journal
-from shaper.trace.read.events import Event
+from shaper.trace.read.events import TraceEvent
 from shaper.trace.read.lttng import read_lttng
 
 DATA = Path(__file__).parent / "data"
@@ -19,7 +19,7 @@ def unpack(name: str, where: Path) -> Path:
     return where / name
 
 
-def read(name: str, where: Path) -> list[Event]:
+def read(name: str, where: Path) -> list[TraceEvent]:
     return list(read_lttng(unpack(name, where)))
 
 

@@ -1,6 +1,6 @@
 """Traces told by hand: times in µs, one CPU unless said otherwise."""
 
-from shaper.trace.read.events import Event
+from shaper.trace.read.events import TraceEvent
 from shaper.units import us
 
 
@@ -8,10 +8,10 @@ class Story:
     """Collects events; `at` is in µs."""
 
     def __init__(self) -> None:
-        self.events: list[Event] = []
+        self.events: list[TraceEvent] = []
 
     def add(self, at: int, tid: int, name: str, cpu: int = 0, **fields: object) -> "Story":
-        self.events.append(Event(at * us, cpu, tid, "", name, dict(fields)))
+        self.events.append(TraceEvent(at * us, cpu, tid, "", name, dict(fields)))
         return self
 
     def switch(self, at: int, tid: int, state: str, following: int, cpu: int = 0) -> "Story":

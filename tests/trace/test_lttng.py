@@ -11,7 +11,7 @@ from shaper.cli import main
 from shaper.report.blocking import Blocking, Waker
 from shaper.trace.read.events import TraceError
 from shaper.trace.read.lttng import read_lttng
-from shaper.trace.report import Report, report
+from shaper.trace.report import TraceReport, report
 from tests.schema import schema
 from tests.trace.lttng import journal_of, unpack
 
@@ -26,13 +26,13 @@ FIGURES = {
 }  # fmt: skip
 
 
-def netcat(name: str, where: Path, *, journal: bool = False) -> Report:
+def netcat(name: str, where: Path, *, journal: bool = False) -> TraceReport:
     directory = unpack(name, where)
     records = journal_of(directory / "packets.jsonl", where / "journal.jsonl") if journal else []
     return report(read_lttng(directory), records, names=["nc"])
 
 
-def calls(result: Report) -> list[tuple[str, str, float]]:
+def calls(result: TraceReport) -> list[tuple[str, str, float]]:
     return sorted((row.role, row.syscall, round(row.duration / 1e6, 3)) for row in result.blockings)
 
 
@@ -79,7 +79,7 @@ def test_without_a_journal_the_network_stays_unexplained(tmp_path: Path) -> None
 def test_each_wakeup_is_tied_to_its_packet(tmp_path: Path) -> None:
     result = netcat("nfqueue", tmp_path, journal=True)
     chains = {
-        (row.role, row.syscall, str(row.waker)): [(part.segment, round(part.duration / 1e6)) for part in row.held]
+        (row.role, row.syscall, str(row.waker)): [(part.kind, round(part.duration / 1e6)) for part in row.held]
         for row in result.blockings
     }
     assert chains == {

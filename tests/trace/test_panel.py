@@ -2,9 +2,9 @@
 
 import pytest
 
-from shaper.report.blocking import Blocking, Held, Waker
+from shaper.report.blocking import Blocking, HoldPart, Waker
 from shaper.trace.panel import MOST, panel
-from shaper.trace.report import Report
+from shaper.trace.report import TraceReport
 from shaper.units import ms
 from tests.probe.stories import at, netcat, spread
 from tests.probe.test_figure import overlapping, texts
@@ -21,12 +21,12 @@ def asleep(tid: int, start: float, end: float, syscall: str = "recvfrom", *, rol
         duration=at(end) - at(start),
         role=role,
         waker=Waker("packet", f"data #{by}") if by else None,
-        held=(Held(by, "data", "delay", ms, ms),) if by else (),
+        held=(HoldPart(by, "data", "delay", ms, ms),) if by else (),
     )
 
 
-def traced(*blockings: Blocking) -> Report:
-    return Report(first=at(-5), last=at(2000), blockings=list(blockings), count=len(blockings))
+def traced(*blockings: Blocking) -> TraceReport:
+    return TraceReport(first=at(-5), last=at(2000), blockings=list(blockings), count=len(blockings))
 
 
 def test_tasks_stand_on_the_side_of_their_role_or_of_their_packets() -> None:
@@ -57,7 +57,7 @@ def test_of_many_tasks_those_that_slept_longest() -> None:
 
 def test_packets_of_other_times_are_not_drawn() -> None:
     records = netcat().records
-    report = Report(first=at(5000), last=at(6000))
+    report = TraceReport(first=at(5000), last=at(6000))
     assert not panel(report, records).arrows
 
 

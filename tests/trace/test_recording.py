@@ -6,12 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shaper.trace.read.events import Event, TraceError
+from shaper.trace.read.events import TraceError, TraceEvent
 from shaper.trace.read.recording import in_order
 
 
-def event(at: int, cpu: int = 0) -> Event:
-    return Event(at, cpu, 0, "", "switch", {})
+def event(at: int, cpu: int = 0) -> TraceEvent:
+    return TraceEvent(at, cpu, 0, "", "switch", {})
 
 
 @given(st.lists(st.lists(st.lists(st.integers(0, 30)))))
@@ -25,7 +25,7 @@ def test_all_events_in_order(times: list[list[list[int]]]) -> None:
 
 
 def test_what_comes_before_a_cut_is_given() -> None:
-    def cut() -> Iterator[list[Event]]:
+    def cut() -> Iterator[list[TraceEvent]]:
         yield [event(1), event(3)]
         raise TraceError("cut off")
 

@@ -8,7 +8,7 @@ from shaper.cli import main
 from shaper.report.blocking import Blocking, Waker
 from shaper.trace.read.events import TraceError
 from shaper.trace.read.source import read_trace
-from shaper.trace.report import Report, report
+from shaper.trace.report import TraceReport, report
 from shaper.units import ms, us
 
 TRACEFS = """\
@@ -64,7 +64,7 @@ STRACE = """\
 """
 
 
-def read(text: str, where: Path) -> Report:
+def read(text: str, where: Path) -> TraceReport:
     file = where / "trace.txt"
     file.write_text(text)
     return report(read_trace(file))

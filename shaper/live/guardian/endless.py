@@ -20,7 +20,7 @@ SIGNAL = signal.SIGXCPU
 
 
 @contextmanager
-def breakable() -> Iterator[None]:
+def interruptible() -> Iterator[None]:
     """In here, the guardian can end a hook that never returns. For the main thread."""
     before = signal.signal(SIGNAL, _break)
     try:

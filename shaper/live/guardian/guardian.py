@@ -19,10 +19,10 @@ from pathlib import Path
 from typing import Any
 
 from shaper.errors import ShaperError
-from shaper.live.guardian.rescue import BEAT, GOODBYE, Charge
+from shaper.live.guardian.rescue import BEAT, GOODBYE, GuardianOrder
 from shaper.live.rules.iptables import Family, RulesError
 from shaper.live.rules.owner import Owner
-from shaper.live.rules.ruleset import Look
+from shaper.live.rules.ruleset import RulesState
 
 RUN = (
     "import sys; sys.path.append(sys.argv[1]); "
@@ -66,7 +66,7 @@ class Guardian:
         realtime: bool = False,
     ) -> None:
         cpus = sorted(os.sched_getaffinity(0))
-        self._charge = Charge(queue, owner, dict(rules), watchdog, os.getpid(), number, cpus, realtime)
+        self._order = GuardianOrder(queue, owner, dict(rules), watchdog, os.getpid(), number, cpus, realtime)
         self._turn = threading.Lock()
         self._request = threading.Lock()
         self._deaths = 0
@@ -75,20 +75,20 @@ class Guardian:
     def _start(self) -> None:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         # Written before it starts, so that it knows all even if this process is killed meanwhile.
-        charge = os.memfd_create("charge")
-        os.write(charge, json.dumps(self._charge).encode())
+        order = os.memfd_create("order")
+        os.write(order, json.dumps(self._order).encode())
         # The guardian inherits the mask, so that none of these ends it, from its first instruction on.
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM, signal.SIGHUP))
         # By exec, never by a fork alone: a fork of a running trio would share its epoll and its threads' locks.
         self._process = subprocess.Popen(
-            [sys.executable, "-I", "-S", "-c", RUN, str(ROOT), str(theirs.fileno()), str(charge)],
-            pass_fds=(self._charge.queue, theirs.fileno(), charge),
+            [sys.executable, "-I", "-S", "-c", RUN, str(ROOT), str(theirs.fileno()), str(order)],
+            pass_fds=(self._order.queue, theirs.fileno(), order),
             stdin=subprocess.DEVNULL,
             start_new_session=True,
         )
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         theirs.close()
-        os.close(charge)
+        os.close(order)
         ours.setblocking(False)
         self._beats = ours
         self.pid = self._process.pid
@@ -103,9 +103,9 @@ class Guardian:
         self._replace_stopped()
         self._say(BEAT)
 
-    def look(self) -> Look:
+    def look(self) -> RulesState:
         """See `RuleSet.look`; takes as long as iptables does, so that it is for another thread. So for the others."""
-        return Look(*self._ask("look"))
+        return RulesState(*self._ask("look"))
 
     def detach(self) -> None:
         self._ask("detach")

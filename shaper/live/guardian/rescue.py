@@ -41,7 +41,7 @@ AT_ONCE = 1000
 """Messages read before what came meanwhile is accepted: a flood may come faster than it can be read."""
 
 
-class Charge(NamedTuple):
+class GuardianOrder(NamedTuple):
     """What the guardian is told: the queue's socket, whose the rules are and what they are, and the engine.
 
     `watchdog` is the longest time without a sign of life, in ns. `number` is the queue's, if not the one that
@@ -58,9 +58,9 @@ class Charge(NamedTuple):
     realtime: bool = False
 
     @classmethod
-    def read(cls, text: str) -> Charge:
-        charge = cls(*json.loads(text))
-        return charge._replace(owner=Owner(*charge.owner))
+    def read(cls, text: str) -> GuardianOrder:
+        order = cls(*json.loads(text))
+        return order._replace(owner=Owner(*order.owner))
 
 
 def accept_held(queue: int, number: int) -> bool:
@@ -84,19 +84,19 @@ def accept_held(queue: int, number: int) -> bool:
     return verdicts != [ACK_OF_NOTHING, ACK_OF_NOTHING]
 
 
-def rescue(charge: Charge) -> None:
+def rescue(order: GuardianOrder) -> None:
     """Empty the queue and remove the rules, while what still comes goes on at once, until the queue stays empty."""
-    number = charge.owner.queue if charge.number is None else charge.number
-    accept_held(charge.queue, number)
+    number = order.owner.queue if order.number is None else order.number
+    accept_held(order.queue, number)
     # It takes as long as iptables does, on a busy machine a tenth of a second.
-    removal = threading.Thread(target=_remove, args=(RuleSet(charge.owner, charge.rules),))
+    removal = threading.Thread(target=_remove, args=(RuleSet(order.owner, order.rules),))
     removal.start()
     poll = select.poll()
-    poll.register(charge.queue, select.POLLIN)
+    poll.register(order.queue, select.POLLIN)
     quiet = 0
     while removal.is_alive() or quiet < 3:
         poll.poll(10)
-        quiet = 0 if accept_held(charge.queue, number) else quiet + 1
+        quiet = 0 if accept_held(order.queue, number) else quiet + 1
 
 
 def _remove(rules: RuleSet) -> None:
@@ -104,26 +104,26 @@ def _remove(rules: RuleSet) -> None:
         rules.remove()
 
 
-def watch(beats: socket.socket, charge: Charge) -> str | None:
+def watch(beats: socket.socket, order: GuardianOrder) -> str | None:
     """Wait for the engine's end; why it has to be rescued, or None if it ended in order."""
     poll = select.poll()
     poll.register(beats, select.POLLIN)
-    watchdog = charge.watchdog
+    watchdog = order.watchdog
     turn = watchdog // 8
     silence, is_starting = 0, True
-    lately = alive = _scheduled(charge.engine)
+    lately = alive = _scheduled(order.engine)
     while True:
         before = time.monotonic_ns()
         if poll.poll(turn / ms):
             silence = 0
-            lately = alive = _scheduled(charge.engine)
+            lately = alive = _scheduled(order.engine)
             words = _words(beats)
             if words == GOODBYE:
                 return None
             if not words:
                 return "the engine has died"
             if words != BEAT:
-                serve(beats, words.decode(), RuleSet(charge.owner, charge.rules))
+                serve(beats, words.decode(), RuleSet(order.owner, order.rules))
             is_starting = False
             continue
         # When this process was halted too, with the machine or by its scheduler, that is no silence of the engine's.
@@ -131,11 +131,11 @@ def watch(beats: socket.socket, charge: Charge) -> str | None:
         if silence < (START * watchdog if is_starting else watchdog):
             continue
         silence = 0
-        now = _scheduled(charge.engine)
+        now = _scheduled(order.engine)
         # On a busy machine it may have had no time to tell; a loop without an end has had it.
         is_starved = now.waited - lately.waited > watchdog // 2 and now.ran - alive.ran < watchdog // 2
         lately = now
-        if not is_starved and not _is_debugged(charge.engine):
+        if not is_starved and not _is_debugged(order.engine):
             return f"the engine has given no sign of life for {format_duration(watchdog)}"
 
 
@@ -187,31 +187,31 @@ def main(beats_from: int, told_in: int) -> None:
 
     Args:
         beats_from: the descriptor of the socket through which it hears of the engine.
-        told_in: the descriptor of the file that says what it is in charge of.
+        told_in: the descriptor of the file that says what it is in order of.
     """
     beats = socket.socket(fileno=beats_from)
     with open(told_in) as file:
         file.seek(0)
-        charge = Charge.read(file.read())
+        order = GuardianOrder.read(file.read())
     with suppress(OSError):
         # When memory runs out, the kernel is to end the engine, not this one; see proc(5). Root may say so.
         Path("/proc/self/oom_score_adj").write_text("-1000")
     with suppress(OSError):
         # Not on the engine's CPU alone, which it inherits if it follows a guardian that has died.
-        os.sched_setaffinity(0, charge.cpus)
-    if charge.realtime:
+        os.sched_setaffinity(0, order.cpus)
+    if order.realtime:
         with suppress(ShaperError):  # such a one may not; the kernel keeps 5 % of the time for it, see sched(7)
             set_policy(0, FIFO, PRIORITY + 1)
-    reason = watch(beats, charge)
+    reason = watch(beats, order)
     if reason is None:
         return
-    if charge.realtime:
+    if order.realtime:
         with suppress(ShaperError, OSError):
             # If it runs on without an end, iptables is to get a CPU too.
-            set_policy(charge.engine, NORMAL, 0)
-    rescue(charge)
-    if os.getppid() == charge.engine:
-        os.kill(charge.engine, endless.SIGNAL)
+            set_policy(order.engine, NORMAL, 0)
+    rescue(order)
+    if os.getppid() == order.engine:
+        os.kill(order.engine, endless.SIGNAL)
     beats.close()
     with suppress(OSError):
         print(f"shaper: {reason}; its packets have gone on, its rules are removed", file=sys.stderr, flush=True)

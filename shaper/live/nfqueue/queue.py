@@ -20,10 +20,10 @@ from shaper.core.verdict import Verdict
 from shaper.errors import ShaperError
 from shaper.linux.capabilities import CAP_NET_ADMIN, can
 from shaper.linux.recvmmsg import Datagrams
+from shaper.linux.timerfd import wait_until
 from shaper.live.nfqueue import netlink
-from shaper.live.nfqueue.answers import Answers
 from shaper.live.nfqueue.layout import NO_PACKET, Layouts
-from shaper.live.waiting import wait_until
+from shaper.live.nfqueue.verdict_batches import VerdictBatches
 from shaper.wire.packet import Packet
 
 HEADERS = 128
@@ -79,7 +79,7 @@ class Queue:
         self._offset = time.time_ns() - time.monotonic_ns()
         self._layout = NO_PACKET
         self._layouts = Layouts()
-        self._answers = Answers(number)
+        self._answers = VerdictBatches(number)
         self._netfilter = _open()
         self._bind(length, copy_range, buffer)
         self._fd: int = self._netfilter.get_fd()

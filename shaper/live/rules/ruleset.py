@@ -11,7 +11,7 @@ from shaper.live.rules.iptables import Family
 from shaper.live.rules.owner import Owner
 
 
-class Look(NamedTuple):
+class RulesState(NamedTuple):
     """What a look at the rules showed.
 
     Attributes:
@@ -84,7 +84,7 @@ class RuleSet:
         for family in self._text:
             chain.remove(family, self.owner)
 
-    def look(self) -> Look:
+    def look(self) -> RulesState:
         """What the rules counted, and whether they are all there.
 
         Raises:
@@ -97,7 +97,7 @@ class RuleSet:
             rules = [line for line in ours if line.startswith("[")]
             whole = whole and len(rules) == sum(1 for line in text.splitlines() if line.startswith("-A"))
             packets += sum(int(line[1 : line.index(":")]) for line in rules if " -j NFQUEUE " in line)
-        return Look(packets, whole)
+        return RulesState(packets, whole)
 
     def packets(self) -> int:
         """How many packets the rules sent to the queue, or past it when it was full or nobody listened."""

@@ -18,7 +18,7 @@ from shaper.live.rules.iptables import Family
 ESTABLISHED = "01"
 
 
-class Connection(NamedTuple):
+class Socket(NamedTuple):
     """One end of an established TCP connection."""
 
     local: IPv4Address | IPv6Address
@@ -36,7 +36,7 @@ def exceptions(ports: Collection[int], family: Family) -> Iterator[str]:
             yield f" -s {local} -d {remote} -p tcp -m tcp --sport {local_port} --dport {remote_port}"
 
 
-def connections() -> list[Connection]:
+def connections() -> list[Socket]:
     """The established connections of all ssh servers in this network namespace that this process can see into."""
     inodes = set(_server_sockets())
     return [connection for connection, inode in _established() if inode in inodes] if inodes else []
@@ -57,7 +57,7 @@ def _server_sockets() -> Iterator[str]:
             continue  # it has ended meanwhile, or is not ours to look into
 
 
-def _established() -> Iterator[tuple[Connection, str]]:
+def _established() -> Iterator[tuple[Socket, str]]:
     """The established TCP connections of this network namespace, each with the inode of its socket."""
     for table in ("/proc/net/tcp", "/proc/net/tcp6"):
         try:
@@ -67,7 +67,7 @@ def _established() -> Iterator[tuple[Connection, str]]:
         for row in rows:
             _, local, remote, state, *rest = row.split()
             if state == ESTABLISHED:
-                yield Connection(*_end(local), *_end(remote)), rest[5]
+                yield Socket(*_end(local), *_end(remote)), rest[5]
 
 
 def _end(text: str) -> tuple[IPv4Address | IPv6Address, int]:

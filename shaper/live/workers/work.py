@@ -24,9 +24,9 @@ import trio
 
 from shaper.errors import ShaperError
 from shaper.live.nursery import ungrouped
+from shaper.live.run import Run
 from shaper.live.session import shape
 from shaper.live.settings import Settings
-from shaper.live.started import Started
 from shaper.live.workers.tally import tally
 from shaper.spec.load import load_pipeline
 from shaper.units import s
@@ -40,7 +40,7 @@ TELL = 1 * s
 """How often it says how it goes."""
 
 
-class Charge(NamedTuple):
+class WorkerOrder(NamedTuple):
     """What a worker is told: where modules are, and the settings but for the policies, which can't be handed over."""
 
     path: Sequence[str]
@@ -69,7 +69,7 @@ class Control:
 async def work(settings: Settings, control: Control) -> dict[str, Any]:
     """Shape until the parent says so, has died, or a signal comes; the tally."""
     stop = trio.Event()
-    run: Started | None = None
+    run: Run | None = None
 
     async def obey() -> None:
         while (word := await control.hear()) == COUNT:
@@ -90,12 +90,12 @@ async def work(settings: Settings, control: Control) -> dict[str, Any]:
             async for _ in signals:
                 stop.set()
 
-    async def tell(run: Started) -> None:
+    async def tell(run: Run) -> None:
         while True:
             control.say(progress=run.progress())
             await trio.sleep(TELL / s)
 
-    def started(given: Started) -> None:
+    def started(given: Run) -> None:
         nonlocal run
         run = given
         control.say(ready=True)
@@ -122,16 +122,16 @@ def main(control_by: int, told_in: int, tell_in: int) -> None:
 
     Args:
         control_by: the descriptor of its end of the socket.
-        told_in: the descriptor of the file that holds its charge.
+        told_in: the descriptor of the file that holds its order.
         tell_in: the descriptor of the file for its tally.
     """
     control = Control(socket.socket(fileno=control_by))
     with open(told_in, "rb") as file:
         file.seek(0)
-        charge: Charge = pickle.load(file)
-    sys.path[:] = charge.path
+        order: WorkerOrder = pickle.load(file)
+    sys.path[:] = order.path
     try:
-        settings = charge.settings
+        settings = order.settings
         settings = replace(settings, policies=load_pipeline(settings.specs, settings.max_hold))
         result = trio.run(work, settings, control)
     except (ShaperError, OSError) as error:

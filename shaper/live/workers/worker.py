@@ -20,7 +20,7 @@ from shaper.live.guardian.guardian import ROOT, TakenOver
 from shaper.live.progress import Progress
 from shaper.live.settings import Settings
 from shaper.live.workers.tally import Tally
-from shaper.live.workers.work import COUNT, STOP, Charge
+from shaper.live.workers.work import COUNT, STOP, WorkerOrder
 
 RUN = (
     "import sys; sys.path.append(sys.argv[1]); from shaper.live.workers.work import main; main(*map(int, sys.argv[2:]))"
@@ -58,11 +58,11 @@ class Worker:
         self._counted, self._come = trio.Event(), 0
         self._is_silent = self._is_killed = False
         self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        charge = os.memfd_create("charge")
+        order = os.memfd_create("order")
         self._result = os.memfd_create("tally")
-        with open(charge, "wb", closefd=False) as file:
-            pickle.dump(Charge(sys.path, settings), file)
-        passed = (theirs.fileno(), charge, self._result)
+        with open(order, "wb", closefd=False) as file:
+            pickle.dump(WorkerOrder(sys.path, settings), file)
+        passed = (theirs.fileno(), order, self._result)
         # By exec, as the guardian. Ctrl-C is for this process alone, so the worker has a process group of its own.
         self._process = subprocess.Popen(
             [sys.executable, "-P", "-c", RUN, str(ROOT), *map(str, passed)],
@@ -71,7 +71,7 @@ class Worker:
             process_group=0,
         )
         theirs.close()
-        os.close(charge)
+        os.close(order)
 
     async def listen(self) -> None:
         """Take in what it says until it has ended."""

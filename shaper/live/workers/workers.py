@@ -18,14 +18,14 @@ import trio
 
 from shaper.core.failure import Failure
 from shaper.live.nfqueue.numbers import first_number, numbered
+from shaper.live.notices import Notices
 from shaper.live.nursery import ungrouped
 from shaper.live.progress import Progress
 from shaper.live.rules.rules import Rules
+from shaper.live.run import LOOK_AT_RULES
 from shaper.live.settings import Settings
 from shaper.live.shared import Shared
-from shaper.live.started import LOOK_AT_RULES
 from shaper.live.summary import Summary
-from shaper.live.telling import Telling
 from shaper.live.workers.tally import Tally, come, joined
 from shaper.live.workers.worker import Worker
 from shaper.units import s
@@ -58,7 +58,7 @@ class Workers:
         self._begun = time.monotonic_ns()
         self._rules_lost = self._bypassed = 0
         self._passed = 0  # what the counters of rules that were lost stood for
-        self._telling = Telling(failed, warned)
+        self._notices = Notices(failed, warned)
         self._one_ended = trio.Event()
         told = replace(settings, policies=(), duration=None)
         if self.rules is not None:
@@ -135,7 +135,7 @@ class Workers:
             if self.settings.on_rules_lost == "stop" or not await self._restore(self.rules):
                 stop.set()
                 return
-            self._telling.rules_lost(self._rules_lost)
+            self._notices.rules_lost(self._rules_lost)
 
     async def _restore(self, rules: Rules) -> bool:
         """Set the rules anew, unless it was the guardian of a worker that hangs who removed them."""

@@ -17,10 +17,10 @@ from shaper.errors import UsageError
 from shaper.probe.compare.apart import apart
 from shaper.probe.compare.compare import Column, Wait
 from shaper.probe.compare.conditions import Condition, prepare
-from shaper.probe.ends.urgent import be_urgent
+from shaper.probe.ends.realtime import set_realtime
 from shaper.trace.analysis.analysis import Analysis
 from shaper.trace.analysis.tasks import Task
-from shaper.trace.read.events import Event
+from shaper.trace.read.events import TraceEvent
 from shaper.trace.read.source import read_trace
 from shaper.trace.tracing import Tracing
 from shaper.units import ms, s
@@ -56,7 +56,7 @@ def _measure(condition: Condition, command: tuple[str, ...], repeat: int, seed: 
 
     from shaper.linux import namespace
 
-    be_urgent()
+    set_realtime()
     inside = namespace.enter(mtu)
     condition = prepare(condition)
     waits, times_from = [], ""
@@ -143,10 +143,10 @@ def read_waits(trace: Path) -> list[Wait]:
     begun: dict[int, tuple[str, int]] = {}
     found: list[tuple[Task, str, int]] = []
 
-    def enter(event: Event) -> None:
+    def enter(event: TraceEvent) -> None:
         begun[event.tid] = event.fields["syscall"], event.at
 
-    def leave(event: Event) -> None:
+    def leave(event: TraceEvent) -> None:
         syscall, start = begun.pop(event.tid, ("", 0))
         if syscall in NETWORK:
             found.append((analysis.tasks[event.tid], syscall, event.at - start))

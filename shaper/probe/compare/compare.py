@@ -10,8 +10,8 @@ from typing import NamedTuple
 
 from shaper.probe.compare.apart import apart
 from shaper.probe.compare.conditions import Condition, prepare
-from shaper.probe.ends.play import Script
-from shaper.probe.ends.run import Run
+from shaper.probe.ends.play import ProbePlan
+from shaper.probe.ends.run import ProbeRun
 from shaper.probe.explain.blockings import blockings
 from shaper.units import ms
 
@@ -42,7 +42,7 @@ class Column:
 
     condition: Condition
     waits: Sequence[Sequence[Wait]]
-    runs: Sequence[Run] = ()
+    runs: Sequence[ProbeRun] = ()
     times_from: str = "the ends themselves, around each call"
 
 
@@ -76,12 +76,12 @@ class Row:
         return self.hidden and name in self.cells and self.cells[name].median >= threshold
 
 
-def measure(condition: Condition, script: Script, repeat: int, *, seed: str, mtu: int) -> Column:
+def measure(condition: Condition, script: ProbePlan, repeat: int, *, seed: str, mtu: int) -> Column:
     """Play the workload so many times under a condition, in a network namespace of its own."""
     return apart(partial(_measure, condition, script, repeat, seed, mtu))
 
 
-def _measure(condition: Condition, script: Script, repeat: int, seed: str, mtu: int) -> Column:
+def _measure(condition: Condition, script: ProbePlan, repeat: int, seed: str, mtu: int) -> Column:
     from shaper.linux import namespace
     from shaper.probe.ends.run import probe
 
@@ -91,7 +91,7 @@ def _measure(condition: Condition, script: Script, repeat: int, seed: str, mtu: 
     return Column(condition, [_waits(run) for run in runs], runs)
 
 
-def _waits(run: Run) -> list[Wait]:
+def _waits(run: ProbeRun) -> list[Wait]:
     return [
         Wait(each.role, each.task, each.syscall, each.waited_for, each.duration - each.before_client)
         for each in blockings(run, threshold=0)

@@ -29,7 +29,7 @@ class TimeIsUp(Exception):
     """The time of the whole workload is over; the call in progress was interrupted."""
 
 
-class Recorder:
+class CallRecorder:
     """Makes system calls for one end and writes each down."""
 
     def __init__(self, output: TextIO) -> None:
@@ -107,10 +107,10 @@ class Recorder:
 class Socket(socket.socket):
     """A blocking socket whose calls are recorded."""
 
-    recorder: Recorder
+    recorder: CallRecorder
 
     @classmethod
-    def open(cls, recorder: Recorder, family: int, kind: int, fileno: int | None = None) -> Socket:
+    def open(cls, recorder: CallRecorder, family: int, kind: int, fileno: int | None = None) -> Socket:
         made = cls(family, kind, 0, fileno)
         made.recorder = recorder
         made.settimeout(None)

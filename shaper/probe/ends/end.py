@@ -6,7 +6,7 @@ import socket
 from contextlib import suppress
 from typing import Any
 
-from shaper.probe.ends.calls import Recorder, Socket
+from shaper.probe.ends.calls import CallRecorder, Socket
 
 
 class End:
@@ -16,7 +16,7 @@ class End:
         address: the server's, as connect(2) and bind(2) take it.
     """
 
-    def __init__(self, recorder: Recorder, host: str, port: int) -> None:
+    def __init__(self, recorder: CallRecorder, host: str, port: int) -> None:
         self._recorder = recorder
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         self._family = found[0]

@@ -12,7 +12,7 @@ from fcntl import F_SETPIPE_SZ, fcntl
 import trio
 
 from shaper.probe.ends.account import Account, read_account
-from shaper.probe.ends.play import Script, main
+from shaper.probe.ends.play import ProbePlan, main
 from shaper.units import s
 
 ROLES = ("server", "client")
@@ -25,7 +25,7 @@ PIPE_SIZE = 1 << 20
 class Process:
     """One end. It is forked before trio starts, and waits until it is let go."""
 
-    def __init__(self, role: str, script: Script) -> None:
+    def __init__(self, role: str, script: ProbePlan) -> None:
         self.role = role
         self.script = script
         self.began = trio.Event()
@@ -71,7 +71,7 @@ class Process:
         return read_account(self.role, self.pid, self._output.decode(errors="replace").splitlines())
 
 
-def fork(script: Script, roles: Sequence[str] = ROLES) -> list[Process]:
+def fork(script: ProbePlan, roles: Sequence[str] = ROLES) -> list[Process]:
     """The ends of a run. This process must not have run trio yet: its threads would be lost in them."""
     return [Process(role, script) for role in roles]
 

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import NoReturn
 
 from shaper.errors import ShaperError
-from shaper.probe.ends.calls import Recorder, TimeIsUp
+from shaper.probe.ends.calls import CallRecorder, TimeIsUp
 from shaper.probe.ends.end import End
-from shaper.probe.ends.urgent import be_urgent
+from shaper.probe.ends.realtime import set_realtime
 from shaper.probe.ends.workload import load
 from shaper.units import s
 
@@ -24,7 +24,7 @@ HOST, PORT = "127.0.0.1", 8765
 
 
 @dataclass(frozen=True)
-class Script:
+class ProbePlan:
     """What the ends are to do.
 
     Attributes:
@@ -39,7 +39,7 @@ class Script:
     timeout: int = 10 * s
 
 
-def main(role: str, script: Script, source: int, target: int) -> NoReturn:
+def main(role: str, script: ProbePlan, source: int, target: int) -> NoReturn:
     """The life of an end after the fork; nothing of its parent may run on in here.
 
     Args:
@@ -51,11 +51,11 @@ def main(role: str, script: Script, source: int, target: int) -> NoReturn:
         os.dup2(target, 1)
         # The other ends' pipes too: they must close when their owners do.
         os.closerange(3, os.sysconf("SC_OPEN_MAX"))
-        be_urgent()
+        set_realtime()
         # The name that ps, strace and the kernel's tracer show for this process.
         Path("/proc/self/comm").write_text(role)
         with open(1, "w", closefd=False) as output:
-            recorder = Recorder(output)
+            recorder = CallRecorder(output)
             recorder.note(why=play(recorder, role, script))
         status = 0
     except Exception:
@@ -64,7 +64,7 @@ def main(role: str, script: Script, source: int, target: int) -> NoReturn:
         os._exit(status)
 
 
-def play(recorder: Recorder, role: str, script: Script) -> str | None:
+def play(recorder: CallRecorder, role: str, script: ProbePlan) -> str | None:
     """Play the role to its end; what went wrong, if something did."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     signal.signal(signal.SIGALRM, _time_is_up)

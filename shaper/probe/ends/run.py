@@ -16,20 +16,20 @@ from shaper.core.failure import Failure, PoliciesFailed
 from shaper.journal import Record, read_journal
 from shaper.probe.ends.account import Account, Call
 from shaper.probe.ends.ends import Process, fork, play
-from shaper.probe.ends.play import Script
-from shaper.probe.ends.urgent import be_urgent
+from shaper.probe.ends.play import ProbePlan
+from shaper.probe.ends.realtime import set_realtime
 from shaper.spec.load import load_pipeline
 from shaper.units import s
 
 if TYPE_CHECKING:
-    from shaper.trace.report import Report as Trace
+    from shaper.trace.report import TraceReport as Trace
 
 EPILOGUE = 1 * s
 """How long packets that are still held when both ends are done are waited for."""
 
 
 @dataclass(frozen=True)
-class Run:
+class ProbeRun:
     """What happened once.
 
     Attributes:
@@ -54,45 +54,45 @@ class Run:
 
 
 def probe(
-    script: Script,
+    script: ProbePlan,
     policies: Sequence[str] = (),
     *,
     repeat: int = 1,
     seed: str = "0",
     max_hold: int = MAX_HOLD,
     traced: bool = False,
-) -> list[Run]:
+) -> list[ProbeRun]:
     """Play the workload so many times, with the packets on lo of this network namespace shaped by these policies.
 
     Raises:
         LoadError: a policy that can't be used.
         ShaperError: this namespace can't be shaped, or, if that is asked, the ends can't be traced.
     """
-    be_urgent()
+    set_realtime()
     play_once = partial(_run, policies=policies, seed=seed, max_hold=max_hold)
     runs = [fork(script) for _ in range(repeat)]
     return [_trace(play_once, ends) if traced else trio.run(play_once, ends) for ends in runs]
 
 
-def _trace(play_once: Callable[[Sequence[Process]], Awaitable[Run]], ends: Sequence[Process]) -> Run:
+def _trace(play_once: Callable[[Sequence[Process]], Awaitable[ProbeRun]], ends: Sequence[Process]) -> ProbeRun:
     """Play once, with both ends traced by the kernel."""
     from shaper.trace.read.source import read_trace
-    from shaper.trace.record.recorder import Recorder
+    from shaper.trace.record.recorder import TraceRecorder
     from shaper.trace.report import report
 
     pids = [end.pid for end in ends]
     with TemporaryDirectory(prefix="shaper-trace-") as directory:
-        with Recorder(Path(directory), pids):
+        with TraceRecorder(Path(directory), pids):
             run = trio.run(play_once, ends)
         return replace(run, trace=report(read_trace(Path(directory)), run.records, pids=pids))
 
 
-async def _run(ends: Sequence[Process], policies: Sequence[str], seed: str, max_hold: int) -> Run:
+async def _run(ends: Sequence[Process], policies: Sequence[str], seed: str, max_hold: int) -> ProbeRun:
     if not policies:
-        return Run(tuple(await play(ends)))
+        return ProbeRun(tuple(await play(ends)))
     from shaper.live.nursery import ungrouped
     from shaper.live.rules.rules import Match
-    from shaper.live.session import Settings, Started, shape
+    from shaper.live.session import Run, Settings, shape
 
     accounts: list[Account] = []
     with TemporaryDirectory(prefix="shaper-probe-") as directory:
@@ -108,9 +108,9 @@ async def _run(ends: Sequence[Process], policies: Sequence[str], seed: str, max_
         )
         ready, over = trio.Event(), trio.Event()
         failures: list[Failure] = []
-        under_way: list[Started] = []
+        under_way: list[Run] = []
 
-        def started(run: Started) -> None:
+        def started(run: Run) -> None:
             under_way.append(run)
             ready.set()
 
@@ -119,7 +119,7 @@ async def _run(ends: Sequence[Process], policies: Sequence[str], seed: str, max_
             accounts.extend(await play(ends))
             # The last ACKs are part of the story; `close` would cut their holds short.
             with trio.move_on_after(EPILOGUE / s):
-                while under_way[0].core.held:
+                while under_way[0].core.counts.held:
                     await trio.sleep(EPILOGUE / s / 100)
             over.set()
 
@@ -131,4 +131,4 @@ async def _run(ends: Sequence[Process], policies: Sequence[str], seed: str, max_
         if failures:
             raise PoliciesFailed(failures)
         _, records = read_journal(journal)
-    return Run(tuple(accounts), tuple(records))
+    return ProbeRun(tuple(accounts), tuple(records))

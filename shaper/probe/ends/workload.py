@@ -14,17 +14,19 @@ class attributes, as in a policy.
 from __future__ import annotations
 
 import importlib
+from importlib.resources import files
 from inspect import get_annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from shaper.errors import UsageError
 from shaper.policy.options import options_of
-from shaper.probe.workloads import names
 from shaper.spec.load import load_file, split_options, suggest
 
 if TYPE_CHECKING:
     from shaper.probe.ends.end import End
+
+WORKLOADS = "shaper.probe.workloads"
 
 
 class Workload:
@@ -51,6 +53,11 @@ class Workload:
         return [name for base in cls.__mro__ for name in get_annotations(base) if not name.startswith("_")]
 
 
+def names() -> list[str]:
+    """All workloads that come with shaper."""
+    return sorted(file.name.removesuffix(".py") for file in files(WORKLOADS).iterdir() if file.name[0] not in "_.")
+
+
 def load(spec: str) -> Workload:
     """The workload that NAME[:option=value,…] or FILE.py[:option=value,…] names.
 
@@ -61,7 +68,7 @@ def load(spec: str) -> Workload:
     if head.endswith(".py"):
         module = load_file(Path(head))
     elif head in names():
-        module = importlib.import_module(f"shaper.probe.workloads.{head}")
+        module = importlib.import_module(f"{WORKLOADS}.{head}")
     else:
         raise UsageError(f"there is no workload '{head}'{suggest(head, names())}; there are {', '.join(names())}")
     own: list[type[Workload]] = [value for value in vars(module).values() if _is_own(value, module.__name__)]

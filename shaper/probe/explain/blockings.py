@@ -6,7 +6,7 @@ from typing import TypeGuard
 
 from shaper.journal import Record
 from shaper.probe.ends.account import Call
-from shaper.probe.ends.run import Run
+from shaper.probe.ends.run import ProbeRun
 from shaper.probe.explain.causes import Causes
 from shaper.probe.explain.chain import Explained, explain
 from shaper.probe.explain.needs import Need
@@ -16,7 +16,7 @@ from shaper.units import ms
 THRESHOLD = 1 * ms
 
 
-def blockings(run: Run, threshold: int = THRESHOLD) -> list[Blocking]:
+def blockings(run: ProbeRun, threshold: int = THRESHOLD) -> list[Blocking]:
     """All calls that waited longer than the threshold (ns), by their start."""
     causes = Causes(run.accounts, run.records)
     found = []
@@ -47,7 +47,7 @@ def _blocking(call: Call, need: Need, explained: Explained) -> Blocking:
     if need.what == "timeout":
         waker = Waker("hrtimer", "timeout")
     elif _woke(need.waker, call):
-        waker = Waker("packet", f"{LABELS.get(need.waker.segment, need.waker.segment)} #{need.waker.id}")
+        waker = Waker("packet", f"{LABELS.get(need.waker.kind, need.waker.kind)} #{need.waker.id}")
     return Blocking(
         task=call.role,
         role=call.role,

@@ -49,11 +49,11 @@ class Sender:
     def call_for(self, record: Record, byte: int) -> Call | None:
         """The call that had this packet sent; one of data by the place of its first byte."""
         calls = self._calls.get(self.flow_of(record), [])
-        if record.segment == "syn":
+        if record.kind == "syn":
             return next((call for call in calls if call.syscall == "connect"), None)
-        if record.segment == "fin":
+        if record.kind == "fin":
             return next((call for call in calls if call.syscall in ("shutdown", "close")), None)
-        if record.segment == "udp":
+        if record.kind == "udp":
             before = [call for call in calls if call.syscall == "sendto" and call.start <= record.arrived]
             return before[-1] if before else None
         written = 0
@@ -90,10 +90,10 @@ class Causes:
         answered = delivery is not None and record.arrived - delivery.begin < AT_ONCE
         earlier = own.earlier_copy(record)
         if earlier is not None:
-            fast = answered and record.segment not in ("syn", "fin")
+            fast = answered and record.kind not in ("syn", "fin")
             return Cause("kernel", delivery) if fast else Cause("timer", earlier, repeats=True)
         sender = next((sender for sender in self.senders if sender.flow_of(record) is not None), None)
-        if record.segment not in REPLIES:
+        if record.kind not in REPLIES:
             return self._written(sender, record, delivery)
         if delivery is None or answered:
             return Cause("kernel", delivery)
@@ -103,8 +103,8 @@ class Causes:
     def _written(self, sender: Sender | None, record: Record, delivery: Record | None) -> Cause:
         """The cause of a packet that takes a call: SYN, data, FIN, a datagram."""
         if sender is None:
-            return Cause("client" if record.segment == "syn" else "task")
-        byte = self.traffic.along(record).stream.offset(record) if record.segment == "data" else 0
+            return Cause("client" if record.kind == "syn" else "task")
+        byte = self.traffic.along(record).stream.offset(record) if record.kind == "data" else 0
         call = sender.call_for(record, byte)
         if call is not None and delivery is not None and delivery.begin > call.start:
             # It had to wait in the send buffer, for an ACK or for its turn by TCP's pacing.

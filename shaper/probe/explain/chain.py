@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from typing import Literal, NamedTuple
 
 from shaper.journal import Record
-from shaper.report.blocking import Held
+from shaper.report.blocking import HoldPart
 
 By = Literal["kernel", "task", "timer", "client"]
 
@@ -45,7 +45,7 @@ class Cause(NamedTuple):
 class Explained(NamedTuple):
     """What made up a duration, in ns; the parts and `unexplained` add up to it."""
 
-    held: tuple[Held, ...] = ()
+    held: tuple[HoldPart, ...] = ()
     before_client: int = 0
     peer: int = 0
     timer: int = 0
@@ -86,14 +86,14 @@ def way_back(waker: Record, cause_of: Callable[[Record], Cause]) -> Iterator[Spa
 
 def explain(start: int, end: int, waker: Record | None, cause_of: Callable[[Record], Cause]) -> Explained:
     """What made up the time from `start` to `end` (ns), which the waker's delivery ended."""
-    held: list[Held] = []
+    held: list[HoldPart] = []
     gaps: dict[By, int] = {"kernel": 0, "task": 0, "timer": 0, "client": 0}
     covered = end  # everything after it is accounted for
     for span in way_back(waker, cause_of) if waker is not None else ():
         duration = min(span.until, covered) - max(span.since, start)
         if duration > 0 and span.record is not None:
             record = span.record
-            held.append(Held(record.id, record.segment, span.policy, duration, span.until - span.since))
+            held.append(HoldPart(record.id, record.kind, span.policy, duration, span.until - span.since))
         elif duration > 0:
             gaps[span.by] += duration
         covered = min(covered, max(span.since, start))

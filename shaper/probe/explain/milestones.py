@@ -7,7 +7,7 @@ from statistics import median, mode
 from typing import Any, NamedTuple
 
 from shaper.probe.ends.account import Call
-from shaper.probe.ends.run import Run
+from shaper.probe.ends.run import ProbeRun
 from shaper.probe.explain.needs import Need, Needs
 from shaper.report.blocking import LABELS
 from shaper.report.traffic import Traffic
@@ -39,7 +39,7 @@ class Milestones(NamedTuple):
     completed_by: str | None
 
 
-def milestones(run: Run) -> Milestones:
+def milestones(run: ProbeRun) -> Milestones:
     entry = next((call.start for call in run.calls("client") if call.syscall == "connect"), None)
     if entry is None:
         return Milestones(None, None, None, None, None)
@@ -55,7 +55,7 @@ def milestones(run: Run) -> Milestones:
         accepted=first(server, lambda call, need: call.syscall == "accept4"),
         first_data=first(server, lambda call, need: call.syscall == "recvfrom" and need.what == "data"),
         closed=run.calls("client")[-1].end - entry,
-        completed_by=None if waker is None else LABELS.get(waker.segment, waker.segment),
+        completed_by=None if waker is None else LABELS.get(waker.kind, waker.kind),
     )
 
 

@@ -119,7 +119,7 @@ class Needs:
 
     def _end_of_file(self, flow: Flow) -> tuple[Record | None, Record | None]:
         direction = self._traffic.sent_to(flow)
-        record = direction.stream.finished() or next((r for r in direction.delivered if r.segment == "rst"), None)
+        record = direction.stream.finished() or next((r for r in direction.delivered if r.kind == "rst"), None)
         return record, record
 
     def _space(self, call: Call) -> Need:

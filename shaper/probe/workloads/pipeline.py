@@ -5,7 +5,7 @@ from shaper.probe.ends.workload import Workload
 from shaper.units import Size
 
 
-class Pipeline(Workload):
+class PipelinedRequests(Workload):
     requests: int = 4
     """How many requests are sent before the first response is read."""
     request: Size = 100

@@ -10,8 +10,8 @@ from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from shaper.report.figure.layout import CHARACTER, FONT, GAP, MANY, SPACE, TALL, Frame, length, widest
-from shaper.report.figure.write import COLOURS, HIDDEN, NAMES, Arrow, Bar, Panel, Theme
+from shaper.report.figure.layout import CHARACTER, FONT, GAP, MANY, SPACE, TALL, PanelLayout, length, widest
+from shaper.report.figure.model import COLOURS, HIDDEN, NAMES, Arrow, Bar, Panel, Theme
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
@@ -35,7 +35,7 @@ def draw(panels: Sequence[Panel], title: str, origin: str, theme: Theme) -> Figu
     longest = max((len(name) for panel in panels for side in panel.lanes for name in side), default=0)
     margin = max(MARGIN, 0.4 + longest * CHARACTER)
     scale = (right - left) / (WIDTH - margin - 0.3)  # ms per inch
-    frames = [Frame(panel, scale) for panel in panels]
+    frames = [PanelLayout(panel, scale) for panel in panels]
     top, bottom = 0.95 if panels[0].title or panels[0].note else 0.75, 0.55
     size = sum(frame.height for frame in frames) * ROW + top + bottom + 0.42 * (len(panels) - 1)
     with mpl.rc_context({"font.size": FONT, "font.family": "DejaVu Sans"}):
@@ -55,7 +55,7 @@ def draw(panels: Sequence[Panel], title: str, origin: str, theme: Theme) -> Figu
     return figure
 
 
-def _panel(axes: Axes, frame: Frame, scale: float, theme: Theme) -> None:
+def _panel(axes: Axes, frame: PanelLayout, scale: float, theme: Theme) -> None:
     panel, (upper, lower) = frame.panel, frame.edges
     axes.set_facecolor(theme.paper)
     names = {lane: y + TALL / 2 for lane, y in frame.lanes.items()}
@@ -84,7 +84,7 @@ def _panel(axes: Axes, frame: Frame, scale: float, theme: Theme) -> None:
         _arrow(axes, arrow, upper - GAP - (row + 0.5), frame, scale, theme)
 
 
-def _threads(axes: Axes, frame: Frame) -> None:
+def _threads(axes: Axes, frame: PanelLayout) -> None:
     """Many packets: slanted lines from end to end, so that rounds and the growing window show."""
     arrows, (upper, lower) = frame.panel.arrows, frame.edges
     lines = [
@@ -119,7 +119,7 @@ def _bar(axes: Axes, bar: Bar, y: float, free: float, scale: float, theme: Theme
         axes.text(bar.end + SPACE * scale, middle, bar.label, color=theme.ink, ha="left", va="center", zorder=4)
 
 
-def _arrow(axes: Axes, arrow: Arrow, y: float, frame: Frame, scale: float, theme: Theme) -> None:
+def _arrow(axes: Axes, arrow: Arrow, y: float, frame: PanelLayout, scale: float, theme: Theme) -> None:
     """A packet: down or up to the shaper, its hold, and on to the other side."""
     colour, width = COLOURS[arrow.kind], arrow.delivered - arrow.sent
     downwards = arrow.sender == "client"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import pairwise
 
-from shaper.report.figure.write import Arrow, Panel
+from shaper.report.figure.model import Arrow, Panel
 
 TALL = 1.25  # rows of a lane of calls
 BETWEEN = 0.15  # rows between lanes of one side
@@ -17,7 +17,7 @@ CHARACTER = 0.62 * FONT / 72
 SPACE = 0.05  # inches between what must not touch
 
 
-class Frame:
+class PanelLayout:
     """Where in a panel everything lies, in rows from below.
 
     Args:

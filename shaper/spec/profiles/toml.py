@@ -34,10 +34,10 @@ def read(text: str, file: str) -> Profile:
         message, _, where = str(error).partition(" (at ")
         line = re.search(r"line (\d+)", where)
         raise ProfileError(f"{file}:{line[1] if line else len(text.splitlines())}: {message}") from None
-    return Reader(text, file).profile(content)
+    return ProfileReader(text, file).profile(content)
 
 
-class Reader:
+class ProfileReader:
     """Checks what TOML has read, and knows the lines that it stands in."""
 
     def __init__(self, text: str, file: str) -> None:

@@ -11,10 +11,10 @@ from collections.abc import Callable, Iterable, Iterator
 from shaper.trace.analysis.context import ENTRIES, EXITS, Contexts
 from shaper.trace.analysis.files import Files
 from shaper.trace.analysis.tasks import RACE, Off, Task
-from shaper.trace.read.events import Event
+from shaper.trace.read.events import TraceEvent
 from shaper.trace.read.syscalls import OPENING
 
-Observer = Callable[[Event], object]
+Observer = Callable[[TraceEvent], object]
 
 
 class Analysis:
@@ -61,7 +61,7 @@ class Analysis:
         mine = self._handlers[name]
         self._handlers[name] = lambda event: (mine(event), observer(event))
 
-    def run(self, events: Iterable[Event]) -> Iterator[tuple[Task, Off]]:
+    def run(self, events: Iterable[TraceEvent]) -> Iterator[tuple[Task, Off]]:
         """Each sleep, with its task, when it is over; at the end those that are not, with end -1."""
         handlers = self._handlers
         handler_of, count, last = handlers.get, 0, 0
@@ -103,7 +103,7 @@ class Analysis:
         """The main thread of its process, which stands for the process."""
         return self.tasks.get(task.process, task)
 
-    def task(self, event: Event) -> Task:
+    def task(self, event: TraceEvent) -> Task:
         """The task in whose context this event came."""
         at, _, tid, comm, _, fields = event
         task = self.tasks.get(tid)
@@ -116,7 +116,7 @@ class Analysis:
             task.process = fields.get("tgid", task.process)
         return task
 
-    def _switch(self, event: Event) -> None:
+    def _switch(self, event: TraceEvent) -> None:
         at, fields = event.at, event.fields
         self.contexts.reset(event.cpu)
         task = self.task(event)
@@ -153,7 +153,7 @@ class Analysis:
             if off.state != "R":
                 self._over = task, off
 
-    def _waking(self, event: Event) -> None:
+    def _waking(self, event: TraceEvent) -> None:
         woken = self.tasks.get(event.fields["pid"])
         if woken is None:
             return
@@ -169,7 +169,7 @@ class Analysis:
                 sender = self.tasks.get(event.tid)
                 off.sent_by = sender is not None and bool(sender.syscall) and sender.sent >= sender.entered
 
-    def _enter(self, event: Event) -> None:
+    def _enter(self, event: TraceEvent) -> None:
         task, fields = self.task(event), event[5]
         call = task.syscall = fields["syscall"]
         task.fd, task.entered = fields.get("fd"), event[0]
@@ -180,7 +180,7 @@ class Analysis:
             elif "peer" in fields:
                 task.role = task.role or "client"
 
-    def _exit(self, event: Event) -> None:
+    def _exit(self, event: TraceEvent) -> None:
         task = self.task(event)
         if task.off is not None:
             self._runs(task, event[0])  # the kernel's filter by process now and then drops a switch from idle
@@ -188,17 +188,17 @@ class Analysis:
             self.files.leave(event, task)
         task.syscall, task.fd = "", None
 
-    def _state(self, event: Event) -> None:
+    def _state(self, event: TraceEvent) -> None:
         """A TCP socket changes its state; in the task that asked for it only when it opens."""
         if event.fields["newstate"] == "TCP_SYN_SENT" and event.tid:
             task = self.task(event)
             task.role = task.role or "client"
 
-    def _queued(self, event: Event) -> None:
+    def _queued(self, event: TraceEvent) -> None:
         if self.contexts.waker(event) is None and event.tid:
             self.task(event).sent = event.at
 
-    def _fork(self, event: Event) -> None:
+    def _fork(self, event: TraceEvent) -> None:
         fields, parent = event.fields, self.task(event)
         tid = fields["child_pid"]
         old = self.tasks.pop(tid, None)
@@ -215,7 +215,7 @@ class Analysis:
             child.process, child.parent = tid, parent.process
             self.files.fork(parent.process, tid)
 
-    def _process_exit(self, event: Event) -> None:
+    def _process_exit(self, event: TraceEvent) -> None:
         task = self.tasks.get(event.fields.get("pid", event.tid))
         if task is not None:
             task.syscall, task.fd, task.until, task.exited = "exit", None, event.at, True
@@ -229,7 +229,7 @@ class Analysis:
         if task.process == task.tid:
             self.files.forget(task.tid)
 
-    def _task_note(self, event: Event) -> None:
+    def _task_note(self, event: TraceEvent) -> None:
         """A snapshot says who this is."""
         fields = event.fields
         task = self.tasks.get(fields["pid"])
@@ -239,10 +239,10 @@ class Analysis:
         if fields.get("files") is not None:
             self.files.note_task(task.process, fields["files"])
 
-    def _no_scheduler(self, _: Event) -> None:
+    def _no_scheduler(self, _: TraceEvent) -> None:
         self.scheduler = False
 
-    def _lost(self, event: Event) -> None:
+    def _lost(self, event: TraceEvent) -> None:
         """Nothing that is under way can be trusted across a gap."""
         self.lost += event.fields["count"]
         self.contexts.forget()

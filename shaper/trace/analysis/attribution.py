@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from shaper.journal import Record
-from shaper.report.blocking import Blocking, Held, Waker
+from shaper.report.blocking import Blocking, HoldPart, Waker
 from shaper.trace.analysis.analysis import Analysis
 from shaper.trace.analysis.packets import Packets, label
 from shaper.trace.analysis.path import Path, Step, waited_for
@@ -64,7 +64,7 @@ class Attribution:
         )
 
 
-def _held(step: Step) -> Held:
+def _held(step: Step) -> HoldPart:
     hold = step.hold
     assert hold is not None
-    return Held(hold.packet.id, hold.packet.segment, hold.policy, step.duration, hold.end - hold.start)
+    return HoldPart(hold.packet.id, hold.packet.kind, hold.policy, step.duration, hold.end - hold.start)

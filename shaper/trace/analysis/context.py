@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from shaper.report.blocking import Kind, Waker
 from shaper.trace.analysis.tasks import REMEMBERED, Task
-from shaper.trace.read.events import Event
+from shaper.trace.read.events import TraceEvent
 
 ENTRIES: dict[str, tuple[Kind, str]] = {
     "softirq_entry": ("softirq", "vec"),
@@ -32,12 +32,12 @@ class Contexts:
         self._stacks: dict[int, list[Waker]] = {}
         self._tasks: dict[tuple[int, str], Waker] = {}
 
-    def enter(self, event: Event) -> None:
+    def enter(self, event: TraceEvent) -> None:
         kind, field = ENTRIES[event.name]
         name = event.fields[field]
         self._stacks.setdefault(event.cpu, []).append(Waker(kind, name if kind != "hrtimer" else _timer(name)))
 
-    def leave(self, event: Event) -> None:
+    def leave(self, event: TraceEvent) -> None:
         stack = self._stacks.get(event.cpu)
         kind = EXITS[event.name]
         while stack:
@@ -54,7 +54,7 @@ class Contexts:
         """Events were lost."""
         self._stacks.clear()
 
-    def waker(self, event: Event) -> Waker | None:
+    def waker(self, event: TraceEvent) -> Waker | None:
         """What wakes in this sched_waking event; None if the running task does."""
         stack = self._stacks.get(event.cpu)
         if stack:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from errno import EINPROGRESS
 
 from shaper.trace.analysis.tasks import Task
-from shaper.trace.read.events import Event
+from shaper.trace.read.events import TraceEvent
 
 
 class Files:
@@ -18,12 +18,12 @@ class Files:
     def __init__(self) -> None:
         self._of: dict[int, dict[int, str]] = {}
         self._shared: dict[int, dict[int, str]] = {}
-        self._called: dict[int, Event] = {}
+        self._called: dict[int, TraceEvent] = {}
 
     def name(self, process: int, fd: int | None) -> str:
         return "" if fd is None else self._of.get(process, {}).get(fd, "")
 
-    def note(self, event: Event) -> None:
+    def note(self, event: TraceEvent) -> None:
         """A snapshot's entry: of a process, or of a table that several tasks may share."""
         fields = event.fields
         if "files" in fields:
@@ -42,10 +42,10 @@ class Files:
     def forget(self, process: int) -> None:
         self._of.pop(process, None)
 
-    def enter(self, event: Event) -> None:
+    def enter(self, event: TraceEvent) -> None:
         self._called[event.tid] = event
 
-    def leave(self, event: Event, task: Task) -> None:
+    def leave(self, event: TraceEvent, task: Task) -> None:
         """A call is over that changes what file descriptors mean."""
         entry = self._called.pop(event.tid, None)
         result = event.fields["ret"]

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from shaper.journal import Record
 from shaper.report.blocking import LABELS, Waker
 from shaper.trace.analysis.context import Contexts
-from shaper.trace.read.events import Event
+from shaper.trace.read.events import TraceEvent
 from shaper.units import ms, us
 
 # How long before its arrival a packet may have been queued to its device: the engine may be late to read it.
@@ -65,7 +65,7 @@ class Packets:
         """The packets that can have caused a waking by this thread at that time."""
         return self.delivered(tid, at) if waker is None or waker.kind == "task" else []
 
-    def note(self, event: Event) -> None:
+    def note(self, event: TraceEvent) -> None:
         """A packet is queued to its device."""
         fields = event.fields
         sent = Sent(event.at, event.tid, self._contexts.waker(event))
@@ -91,4 +91,4 @@ class Packets:
 
 def label(record: Record) -> str:
     """The packet as people name it: "SYN-ACK #2"."""
-    return f"{LABELS.get(record.segment, record.segment)} #{record.id}"
+    return f"{LABELS.get(record.kind, record.kind)} #{record.id}"

@@ -19,7 +19,7 @@ from shaper.trace.analysis.tasks import Off, Task
 Kind = Literal["running", "cpu", "hold", "timer", "disk", "network", "interrupt", "task", "before client", "unknown"]
 
 
-class Hold(NamedTuple):
+class PacketHold(NamedTuple):
     """How long one policy held a packet: from start to end, in ns."""
 
     start: int
@@ -42,7 +42,7 @@ class Step(NamedTuple):
     end: int
     kind: Kind
     task: Task | None = None
-    hold: Hold | None = None
+    hold: PacketHold | None = None
 
     @property
     def duration(self) -> int:
@@ -133,18 +133,18 @@ class Path:
                 if sent.context.name == "TIMER":
                     yield Step(0, sent.at, "timer")
                 return None
-            if record.segment == "syn" and not past_client:
+            if record.kind == "syn" and not past_client:
                 yield Step(0, sent.at, "before client")
             task = self._analysis.find(sent.tid, sent.at)
             return None if task is None else (task, sent.at)
 
 
-def holds(record: Record) -> Iterator[Hold]:
+def holds(record: Record) -> Iterator[PacketHold]:
     """The holds of a packet, the last first; how late its verdict came counts to the last."""
     start, end = record.arrived + sum(held.ns for held in record.held), record.begin
     for held in reversed(record.held):
         start -= held.ns
-        yield Hold(start, end, record, held.policy)
+        yield PacketHold(start, end, record, held.policy)
         end = start
 
 

@@ -36,7 +36,7 @@ class TraceError(ShaperError):
     """A trace can't be recorded or read, or not to its end."""
 
 
-class Event(NamedTuple):
+class TraceEvent(NamedTuple):
     """One event of the kernel.
 
     Attributes:
@@ -56,5 +56,5 @@ class Event(NamedTuple):
     fields: dict[str, Any]
 
 
-Events = Iterator[Event]
+Events = Iterator[TraceEvent]
 SOFTIRQS = ("HI", "TIMER", "NET_TX", "NET_RX", "BLOCK", "IRQ_POLL", "TASKLET", "SCHED", "HRTIMER", "RCU")

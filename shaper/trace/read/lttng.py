@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryFile
 
-from shaper.trace.read.events import Event, TraceError
+from shaper.trace.read.events import TraceError, TraceEvent
 from shaper.trace.read.lttng_fields import FIELD, converter
 
 LINE = re.compile(r"\[0*(\d+)\] (?:\S+ )?(\w+): \{ cpu_id = (\d+) \}, \{ (.*) \}$")
@@ -32,7 +32,7 @@ RENAMED = {
 }
 
 
-def read_lttng(path: Path) -> Iterator[Event]:
+def read_lttng(path: Path) -> Iterator[TraceEvent]:
     """The events of an LTTng trace directory, in order; what was lost comes as `lost` at the end.
 
     Raises:
@@ -65,7 +65,7 @@ def read_lttng(path: Path) -> Iterator[Event]:
         raise TraceError(f"{path}: the LTTng trace is cut or damaged {where}: {_cause(said)}")
     lost = sum(int(count) for count, _ in DISCARDED.findall(said))
     if lost:
-        yield Event(last, 0, 0, "", "lost", {"count": lost})
+        yield TraceEvent(last, 0, 0, "", "lost", {"count": lost})
 
 
 def _cause(said: str) -> str:
@@ -74,7 +74,7 @@ def _cause(said: str) -> str:
     return causes[-1] if causes else "babeltrace2 failed"
 
 
-def read_lines(lines: Iterator[str]) -> Iterator[Event]:
+def read_lines(lines: Iterator[str]) -> Iterator[TraceEvent]:
     """The events in babeltrace2's text; those that no analysis uses are left out."""
     running: dict[int, tuple[int, str]] = {}
     for line in lines:
@@ -103,4 +103,4 @@ def read_lines(lines: Iterator[str]) -> Iterator[Event]:
             if name.startswith(prefix):
                 fields.setdefault("syscall", name[len(prefix) :])
                 name = "sys_enter" if prefix == "syscall_entry_" else "sys_exit"
-        yield Event(int(at), number, tid, comm, RENAMED.get(name, name), fields)
+        yield TraceEvent(int(at), number, tid, comm, RENAMED.get(name, name), fields)

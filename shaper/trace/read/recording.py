@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from shaper.trace.read.decode import decoders
-from shaper.trace.read.events import Event, TraceError
+from shaper.trace.read.events import TraceError, TraceEvent
 from shaper.trace.read.ring import Decode, Field, read_page
 from shaper.trace.read.syscalls import numbers_of
 
@@ -32,7 +32,7 @@ def is_recording(path: Path) -> bool:
     return (path / DESCRIPTION).is_file()
 
 
-def read_recording(path: Path) -> Iterator[Event]:
+def read_recording(path: Path) -> Iterator[TraceEvent]:
     """The events of a recording, in order of time.
 
     Raises:
@@ -60,13 +60,13 @@ def read_recording(path: Path) -> Iterator[Event]:
     return chain(_names(description["names"]), in_order([_snapshots(path / SNAPSHOTS), *streams]))
 
 
-def in_order(streams: Iterable[Iterator[list[Event]]]) -> Iterator[Event]:
+def in_order(streams: Iterable[Iterator[list[TraceEvent]]]) -> Iterator[TraceEvent]:
     """The events of several streams, each in order and in pages, as one stream in order.
 
     A page at a time is sorted among the others, which for runs in order is far quicker
     than comparing event with event.
     """
-    pages: list[tuple[list[Event], Iterator[list[Event]]]] = [([], stream) for stream in streams]
+    pages: list[tuple[list[TraceEvent], Iterator[list[TraceEvent]]]] = [([], stream) for stream in streams]
     while True:
         # Only when all that is ready was given is the next page asked for, which may be cut off.
         pages = [(page or next(filter(None, stream), []), stream) for page, stream in pages]
@@ -82,7 +82,7 @@ def in_order(streams: Iterable[Iterator[list[Event]]]) -> Iterator[Event]:
         pages = [(page[end:], stream) for (page, stream), end in zip(pages, ends, strict=True)]
 
 
-def _pages(file: Path, cpu: int, size: int, kinds: Mapping[int, tuple[str, Decode]]) -> Iterator[list[Event]]:
+def _pages(file: Path, cpu: int, size: int, kinds: Mapping[int, tuple[str, Decode]]) -> Iterator[list[TraceEvent]]:
     with file.open("rb") as pages:
         while page := pages.read(size):
             if len(page) < size:
@@ -90,16 +90,16 @@ def _pages(file: Path, cpu: int, size: int, kinds: Mapping[int, tuple[str, Decod
             yield read_page(page, cpu, kinds)
 
 
-def _names(names: Mapping[str, str]) -> Iterator[Event]:
+def _names(names: Mapping[str, str]) -> Iterator[TraceEvent]:
     """Tasks that are only seen waking others."""
     for tid, comm in names.items():
-        yield Event(0, 0, 0, "", "task", {"pid": int(tid), "of": int(tid), "comm": comm, "parent": 0})
+        yield TraceEvent(0, 0, 0, "", "task", {"pid": int(tid), "of": int(tid), "comm": comm, "parent": 0})
 
 
-def _snapshots(file: Path) -> Iterator[list[Event]]:
+def _snapshots(file: Path) -> Iterator[list[TraceEvent]]:
     if not file.exists():
         return
     with file.open() as lines:
         for line in lines:
             entry: dict[str, Any] = json.loads(line)
-            yield [Event(entry.pop("at"), 0, 0, "", entry.pop("event"), entry)]
+            yield [TraceEvent(entry.pop("at"), 0, 0, "", entry.pop("event"), entry)]

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from struct import Struct
 from typing import Any, NamedTuple
 
-from shaper.trace.read.events import Event
+from shaper.trace.read.events import TraceEvent
 
 # The low five bits of an event's header, where they are no length in words.
 PADDING, TIME_EXTEND, TIME_STAMP = 29, 30, 31
@@ -96,7 +96,7 @@ def text(field: Field) -> Callable[[bytes, int], str]:
     return read
 
 
-def read_page(page: bytes, cpu: int, kinds: Mapping[int, tuple[str, Decode]]) -> list[Event]:
+def read_page(page: bytes, cpu: int, kinds: Mapping[int, tuple[str, Decode]]) -> list[TraceEvent]:
     """The events of one page, in order.
 
     Args:
@@ -106,10 +106,10 @@ def read_page(page: bytes, cpu: int, kinds: Mapping[int, tuple[str, Decode]]) ->
     """
     at, count = _stamp.unpack_from(page)
     size = count & COUNT_MASK
-    events: list[Event] = []
+    events: list[TraceEvent] = []
     if count & LOST:
         lost = _long.unpack_from(page, 16 + size)[0] if count & COUNTED else 1
-        events.append(Event(at, cpu, 0, "", "lost", {"count": lost}))
+        events.append(TraceEvent(at, cpu, 0, "", "lost", {"count": lost}))
     position, end = 16, 16 + size
     unpack, new, add, get = _header.unpack_from, tuple.__new__, events.append, kinds.get
     # The last event may be shorter than what is unpacked here at once.
@@ -145,5 +145,5 @@ def read_page(page: bytes, cpu: int, kinds: Mapping[int, tuple[str, Decode]]) ->
             fields = decode(page, body)
             if flags & IN_INTERRUPT:
                 fields["context"] = "h" if flags & HARDIRQ else "s"
-            add(new(Event, (at, cpu, tid, "", name, fields)))
+            add(new(TraceEvent, (at, cpu, tid, "", name, fields)))
     return events

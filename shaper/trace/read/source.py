@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 
-from shaper.trace.read.events import Event, TraceError
+from shaper.trace.read.events import TraceError, TraceEvent
 from shaper.trace.read.lttng import read_lttng
 from shaper.trace.read.recording import is_recording, read_recording
 from shaper.trace.read.strace import is_strace, read_strace
@@ -15,7 +15,7 @@ from shaper.trace.read.text import is_text, read_text
 LINES = 200
 
 
-def read_trace(path: Path) -> Iterator[Event]:
+def read_trace(path: Path) -> Iterator[TraceEvent]:
     """The events of a trace of any kind that is known, in order.
 
     Raises:

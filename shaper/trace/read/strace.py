@@ -16,7 +16,7 @@ from heapq import heappop, heappush
 from pathlib import Path
 from typing import Any
 
-from shaper.trace.read.events import Event
+from shaper.trace.read.events import TraceEvent
 from shaper.units import ms, s
 
 SHORTEST = 1 * ms
@@ -41,16 +41,16 @@ def is_strace(lines: Sequence[str]) -> bool:
     return any((match := LINE.match(line)) and CALL.match(match[4]) for line in lines)
 
 
-def read_strace(path: Path) -> Iterator[Event]:
+def read_strace(path: Path) -> Iterator[TraceEvent]:
     """The calls of a log as events, with a sleep as long as each call that is not short."""
     with path.open(encoding="utf-8", errors="replace") as file:
-        yield Event(0, 0, 0, "", "no_scheduler", {})
+        yield TraceEvent(0, 0, 0, "", "no_scheduler", {})
         yield from _in_order(_events(file))
 
 
-def _in_order(events: Iterator[tuple[int, Event]]) -> Iterator[Event]:
+def _in_order(events: Iterator[tuple[int, TraceEvent]]) -> Iterator[TraceEvent]:
     """A line has the time of the call's beginning, but says when it ended as well."""
-    ready: list[tuple[int, int, Event]] = []
+    ready: list[tuple[int, int, TraceEvent]] = []
     for number, (seen, event) in enumerate(events):
         heappush(ready, (event.at, number, event))
         while ready and ready[0][0] < seen:
@@ -59,7 +59,7 @@ def _in_order(events: Iterator[tuple[int, Event]]) -> Iterator[Event]:
         yield heappop(ready)[2]
 
 
-def _events(lines: Iterator[str]) -> Iterator[tuple[int, Event]]:
+def _events(lines: Iterator[str]) -> Iterator[tuple[int, TraceEvent]]:
     """Events, each with the time up to which no earlier one can follow."""
     begun: dict[int, tuple[int, str, str]] = {}
     names: dict[int, str] = {}
@@ -70,7 +70,7 @@ def _events(lines: Iterator[str]) -> Iterator[tuple[int, Event]]:
         tid, at, text = int(match[1] or match[2] or ALONE), int(Decimal(match[3]) * s), match[4]
         since = min((start for start, _, _ in begun.values()), default=at)
         if text.startswith("+++"):
-            yield min(at, since), Event(at, tid, tid, names.get(tid, ""), "sched_process_exit", {"pid": tid})
+            yield min(at, since), TraceEvent(at, tid, tid, names.get(tid, ""), "sched_process_exit", {"pid": tid})
             continue
         resumed = RESUMED.match(text)
         if resumed is not None:
@@ -98,24 +98,27 @@ def _events(lines: Iterator[str]) -> Iterator[tuple[int, Event]]:
         if call in FORKS and value > 0:
             child = {"child_pid": value, "child_comm": names.get(tid, ""), "thread": int("CLONE_THREAD" in arguments)}
             names.setdefault(value, names.get(tid, ""))
-            yield min(start, since), Event(start, tid, tid, names.get(tid, ""), "sched_process_fork", child)
+            yield min(start, since), TraceEvent(start, tid, tid, names.get(tid, ""), "sched_process_fork", child)
     for tid, (start, call, arguments) in begun.items():
         # Still in the call when the log ended.
         comm = names.get(tid, "")
-        yield start, Event(start, tid, tid, comm, "sys_enter", {"syscall": call, **_about(call, arguments)[0]})
-        yield start, Event(start, tid, tid, comm, "sched_switch", {"prev_state": "S", "next_pid": 0, "next_comm": ""})
+        yield start, TraceEvent(start, tid, tid, comm, "sys_enter", {"syscall": call, **_about(call, arguments)[0]})
+        yield (
+            start,
+            TraceEvent(start, tid, tid, comm, "sched_switch", {"prev_state": "S", "next_pid": 0, "next_comm": ""}),
+        )
 
 
-def _call(tid: int, comm: str, call: str, arguments: str, start: int, took: int, value: int) -> Iterator[Event]:
+def _call(tid: int, comm: str, call: str, arguments: str, start: int, took: int, value: int) -> Iterator[TraceEvent]:
     about, file = _about(call, arguments)
     if file and "fd" in about:
-        yield Event(start, tid, tid, comm, "file", {"pid": tid, "fd": about["fd"], "file": file})
-    yield Event(start, tid, tid, comm, "sys_enter", {"syscall": call, **about})
+        yield TraceEvent(start, tid, tid, comm, "file", {"pid": tid, "fd": about["fd"], "file": file})
+    yield TraceEvent(start, tid, tid, comm, "sys_enter", {"syscall": call, **about})
     if took >= SHORTEST:
-        yield Event(start, tid, tid, comm, "sched_switch", {"prev_state": "S", "next_pid": 0, "next_comm": ""})
+        yield TraceEvent(start, tid, tid, comm, "sched_switch", {"prev_state": "S", "next_pid": 0, "next_comm": ""})
         back = {"prev_state": "R", "next_pid": tid, "next_comm": comm}
-        yield Event(start + took, tid, 0, "", "sched_switch", back)
-    yield Event(start + took, tid, tid, comm, "sys_exit", {"syscall": call, "ret": value})
+        yield TraceEvent(start + took, tid, 0, "", "sched_switch", back)
+    yield TraceEvent(start + took, tid, tid, comm, "sys_exit", {"syscall": call, "ret": value})
 
 
 def _about(call: str, arguments: str) -> tuple[dict[str, Any], str]:

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from shaper.trace.read.events import Event
+from shaper.trace.read.events import TraceEvent
 from shaper.trace.read.syscalls import BY_NUMBER, fields_of
 
 LINE = re.compile(
@@ -52,20 +52,20 @@ def is_text(lines: Sequence[str]) -> bool:
     return any(LINE.match(line) for line in lines)
 
 
-def read_text(path: Path) -> Iterator[Event]:
+def read_text(path: Path) -> Iterator[TraceEvent]:
     """The events of a text file, in its order; a line that is none is passed over."""
     with path.open(encoding="utf-8", errors="replace") as file:
         yield from read_lines(file)
 
 
-def read_lines(lines: Iterable[str]) -> Iterator[Event]:
+def read_lines(lines: Iterable[str]) -> Iterator[TraceEvent]:
     at = 0
     for line in lines:
         match = LINE.match(line)
         if match is None:
             lost = LOST.search(line)
             if lost:
-                yield Event(at, int(lost[1]), 0, "", "lost", {"count": int(lost[2] or lost[3])})
+                yield TraceEvent(at, int(lost[1]), 0, "", "lost", {"count": int(lost[2] or lost[3])})
             continue
         comm, tid, cpu, flags, seconds, fraction, name, rest = match.groups()
         at = int(seconds) * 1_000_000_000 + int(fraction.ljust(9, "0")[:9])
@@ -84,7 +84,7 @@ def read_lines(lines: Iterable[str]) -> Iterator[Event]:
             fields["context"] = CONTEXTS[flags[2:3]]
         if name == "task_newtask":
             name = "sched_process_fork"
-        yield Event(at, int(cpu), int(tid), comm, name, fields)
+        yield TraceEvent(at, int(cpu), int(tid), comm, name, fields)
 
 
 def _named(name: str, rest: str) -> Fields | None:

@@ -34,7 +34,7 @@ NEEDED = ("sched/sched_switch", "sched/sched_waking", "raw_syscalls/sys_enter", 
 BUFFER_KB = 8192
 
 
-class Recorder:
+class TraceRecorder:
     """Records while it is entered; what is under tracefs is gone when it is left, however.
 
     Args:
@@ -54,7 +54,7 @@ class Recorder:
         self._pids = tuple(pids)
         self._instances: dict[str, Instance] = {}
 
-    def __enter__(self) -> Recorder:
+    def __enter__(self) -> TraceRecorder:
         self._tracefs = Tracefs()
         try:
             self._tracefs.remove_leftovers()

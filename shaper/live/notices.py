@@ -7,7 +7,7 @@ from collections.abc import Callable
 from shaper.core.failure import Failure, Failures
 
 
-class Telling:
+class Notices:
     """Remembers what was told.
 
     Args:

@@ -2,7 +2,7 @@
 
 The kernel tells how many bytes wait in a socket when it is asked (sock_diag(7), as ss(8) does
 it), in some 15 us. There is no event for the moment at which they are read, so it is looked
-again and again: soon at first, since most readers are quick, then less and less often.
+again and again: soon at first, since most drain_watcher are quick, then less and less often.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from struct import Struct
 
 from shaper.core.verdict import Verdict
 from shaper.errors import ShaperError
-from shaper.linux.timerfd import Alarm
+from shaper.linux.timerfd import TimerFD
 from shaper.units import ms, us
 from shaper.wire.header import TCP
 from shaper.wire.packet import Flow
@@ -40,7 +40,7 @@ _answer = Struct("=16xBB54xI")  # family, state, bytes that wait
 _kind = Struct("=4xH")
 
 
-class Readers:
+class DrainWatcher:
     """The sockets that data was delivered to and, as far as is known, is still in.
 
     Raises:
@@ -49,7 +49,7 @@ class Readers:
 
     def __init__(self) -> None:
         self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_SOCK_DIAG)
-        self._alarm = Alarm()
+        self._timer = TimerFD()
         self._since: dict[Flow, int] = {}
         self._next: int | None = None
         if not self._is_answered():
@@ -60,7 +60,7 @@ class Readers:
 
     def fileno(self) -> int:
         """Readable when it is time for a `look`."""
-        return self._alarm.fileno()
+        return self._timer.fileno()
 
     def delivered(self, verdicts: Sequence[Verdict], now: int) -> None:
         """These verdicts were carried out: watch where payload went."""
@@ -100,11 +100,11 @@ class Readers:
 
     def close(self) -> None:
         self._socket.close()
-        self._alarm.close()
+        self._timer.close()
 
     def _look_at(self, at: int | None) -> None:
         self._next = at
-        self._alarm.set(at)
+        self._timer.set(at)
 
     def _is_answered(self) -> bool:
         """Whether the kernel tells of a socket that is there."""

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from shaper.core.verdict import Verdict
 from shaper.live.nfqueue import netlink
-from shaper.live.nfqueue.answers import Answers
+from shaper.live.nfqueue.verdict_batches import VerdictBatches
 from shaper.wire.packet import Packet
 
 QUEUE = 7
@@ -60,7 +60,7 @@ fates = st.sampled_from(["sent", "sent", "sent", "dropped", "rewritten"])
     st.sampled_from([1, (1 << 32) - 20]),
 )
 def test_whatever_the_order_each_packet_gets_its_verdict(turns: list[Turn], at: int) -> None:
-    answers, kernel = Answers(QUEUE), Kernel()
+    answers, kernel = VerdictBatches(QUEUE), Kernel()
     said: list[tuple[int, str]] = []
     waiting: list[int] = []
     for arriving, verdicts in turns:
@@ -78,7 +78,7 @@ def test_whatever_the_order_each_packet_gets_its_verdict(turns: list[Turn], at: 
 
 
 def test_packets_that_go_on_in_their_order_need_one_message() -> None:
-    answers, kernel = Answers(QUEUE), Kernel()
+    answers, kernel = VerdictBatches(QUEUE), Kernel()
     kernel.held = list(range(1, 1001))
     answers.expect(kernel.held)
     (data,) = answers.messages([verdict(id, "sent") for id in range(1, 901)])
@@ -88,7 +88,7 @@ def test_packets_that_go_on_in_their_order_need_one_message() -> None:
 
 def test_packets_never_told_of_go_on_with_their_neighbours() -> None:
     """A message that can't be read is about a packet that waits, too."""
-    answers, kernel = Answers(QUEUE), Kernel()
+    answers, kernel = VerdictBatches(QUEUE), Kernel()
     kernel.held = [1, 2, 3]
     answers.expect([1, 3])
     for data in answers.messages([verdict(1, "sent"), verdict(3, "sent")]):
@@ -97,7 +97,7 @@ def test_packets_never_told_of_go_on_with_their_neighbours() -> None:
 
 
 def test_one_that_waits_long_makes_room_for_those_that_go_on() -> None:
-    answers = Answers(QUEUE)
+    answers = VerdictBatches(QUEUE)
     answers.expect([1])
     for id in range(2, 300_000):
         answers.expect([id])
@@ -108,7 +108,7 @@ def test_one_that_waits_long_makes_room_for_those_that_go_on() -> None:
 
 
 def test_many_answers_are_written_bit_by_bit() -> None:
-    answers, kernel = Answers(QUEUE), Kernel()
+    answers, kernel = VerdictBatches(QUEUE), Kernel()
     kernel.held = list(range(1000))
     answers.expect(kernel.held)
     written = list(answers.messages([verdict(id, "dropped") for id in range(1000)]))

@@ -17,7 +17,7 @@ BYTES_AT_ONCE = 64 * 1024
 MESSAGES_AT_ONCE = 256
 
 
-class Answers:
+class VerdictBatches:
     """Builds the answers about the packets of one queue, and knows which of them are still to come.
 
     Args:

@@ -13,17 +13,17 @@ from shaper.core.failure import Failure
 from shaper.core.verdict import Verdict
 from shaper.live.engine import Engine
 from shaper.live.guardian.guardian import Guardian
-from shaper.live.memory import GATHERED, Allowance
+from shaper.live.memory import GATHERED, MemoryLimit
 from shaper.live.nfqueue.counters import QueueCounters
 from shaper.live.nfqueue.losses import Losses
 from shaper.live.nfqueue.queue import Queue
+from shaper.live.notices import Notices
 from shaper.live.nursery import ungrouped
 from shaper.live.progress import Progress
 from shaper.live.rules.ruleset import RuleSet
 from shaper.live.settings import Settings
 from shaper.live.shared import Keeper
 from shaper.live.summary import Summary
-from shaper.live.telling import Telling
 from shaper.units import ms, s
 
 LOOK = 50 * ms
@@ -38,7 +38,7 @@ PATIENCE = 1 * s
 """How long packets that someone else's rules bring are waited for at the end."""
 
 
-class Started:
+class Run:
     """A run under way.
 
     Attributes:
@@ -51,12 +51,12 @@ class Started:
         bypassed: packets that our rules matched and that were never taken, as far as was seen.
         keeper: sees to the rules: the guardian, if there is one; None with `install_rules` off.
         guardian: sees to the packets when this process can't; None with `watchdog` off.
-        allowance: how much memory the policies may gather; None if as much as there is.
+        memory_limit: how much memory the policies may gather; None if as much as there is.
     """
 
     keeper: Keeper | None = None
     guardian: Guardian | None = None
-    allowance: Allowance | None = None
+    memory_limit: MemoryLimit | None = None
 
     def __init__(
         self,
@@ -76,7 +76,7 @@ class Started:
         self.bypassed = self.rules_lost = 0
         self._losses = Losses()
         self._passed = 0  # what the counters of rules that were lost stood for
-        self._telling = Telling(failed, warned)
+        self._notices = Notices(failed, warned)
         self._begun = time.monotonic_ns()
         self._counters = QueueCounters(queue.number)
 
@@ -107,7 +107,7 @@ class Started:
         while True:
             self._look_for_losses()
             self._look_at_memory()
-            self._telling.failures(self.core.failures)
+            self._notices.failures(self.core.failures)
             if self.core.failures and self.settings.on_error == "stop":
                 stop.set()
             await trio.sleep(LOOK / s)
@@ -123,7 +123,7 @@ class Started:
                 stop.set()
                 return
             await self._restore(self.keeper)
-            self._telling.rules_lost(self.rules_lost)
+            self._notices.rules_lost(self.rules_lost)
 
     async def _restore(self, keeper: Keeper) -> None:
         """Set the rules anew, and their counters with them: nothing may come while these are made up for."""
@@ -136,16 +136,16 @@ class Started:
 
     def _look_for_losses(self) -> None:
         """See whether the kernel still has all packets that the core holds."""
-        counters, held, taken = self._counters.read(), self.core.held, self.core.taken
+        counters, held, taken = self._counters.read(), self.core.counts.held, self.core.counts.taken
         waiting = counters.held if counters else held
         if self._losses.see(held, waiting) and not self.engine.work():
-            self._losses.settle(held, waiting, self.core.taken - taken)
-        self._telling.held(waiting, length=self.settings.length, fail_open=self.settings.fail_open)
+            self._losses.settle(held, waiting, self.core.counts.taken - taken)
+        self._notices.held(waiting, length=self.settings.length, fail_open=self.settings.fail_open)
 
     def _look_at_memory(self) -> None:
         """Let the policies go before they have gathered so much that the engine gets no memory any more."""
-        if self.allowance is not None and self.allowance.is_used_up():
-            self.allowance = None
+        if self.memory_limit is not None and self.memory_limit.is_used_up():
+            self.memory_limit = None
             self._answer(self.core.give_up(MemoryError(f"more than {GATHERED >> 20} MB were gathered")))
 
     async def look_at_rules(self) -> bool:
@@ -165,17 +165,17 @@ class Started:
         if counters is None and not self.settings.fail_open:
             return 0  # they were dropped
         dropped = counters.lost_buffer_full if counters else 0
-        return (self.engine.last_id - self.core.taken - dropped) % (1 << 32)
+        return (self.engine.last_id - self.core.counts.taken - dropped) % (1 << 32)
 
     def come(self) -> int:
         """Packets that the queue got, those included that it had to drop."""
         counters = self._counters.read()
-        return self.core.taken + (counters.lost_queue_full + counters.lost_buffer_full if counters else 0)
+        return self.core.counts.taken + (counters.lost_queue_full + counters.lost_buffer_full if counters else 0)
 
     async def finish(self) -> None:
         """Send on all that is held, let pass what still comes, and leave nothing behind."""
         self._look_for_losses()
-        self._telling.failures(self.core.failures)
+        self._notices.failures(self.core.failures)
         self._beat()
         self._answer(self.core.close())
         with ungrouped():
@@ -205,8 +205,8 @@ class Started:
         # With someone else's rules they may never cease.
         with trio.move_on_after(inf if self.rules is not None else PATIENCE / s):
             before = -1
-            while self.core.taken != before:
-                before = self.core.taken
+            while self.core.counts.taken != before:
+                before = self.core.counts.taken
                 await trio.sleep(QUIET / s)
                 while self.engine.work():
                     await trio.lowlevel.checkpoint()
@@ -218,21 +218,21 @@ class Started:
 
     def progress(self) -> Progress:
         """How it goes."""
-        core = self.core
-        return Progress(core.taken, core.held, core.dropped, self.bypassed, self.engine.holds.worst_lately())
+        counts = self.core.counts
+        return Progress(counts.taken, counts.held, counts.dropped, self.bypassed, self.engine.holds.worst_lately())
 
     def summary(self) -> Summary:
         """What it came to so far."""
         core, holds, counters = self.core, self.engine.holds, self._counters.read()
         return Summary(
-            taken=core.taken,
-            sent=core.sent,
-            dropped=core.dropped,
-            overflowed=core.overflowed,
-            injected=core.injected,
+            taken=core.counts.taken,
+            sent=core.counts.sent,
+            dropped=core.counts.dropped,
+            overflowed=core.counts.overflowed,
+            injected=core.counts.injected,
             not_injected=self.engine.injector.failed,
             bypassed=None if self.rules is None else self.bypassed,
-            cut_short=core.cut_short,
+            cut_short=core.counts.cut_short,
             lost_queue_full=counters and counters.lost_queue_full,
             lost_buffer_full=counters and counters.lost_buffer_full,
             lost_to_reload=self._losses.count,

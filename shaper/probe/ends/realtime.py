@@ -6,7 +6,7 @@ import os
 from contextlib import suppress
 
 
-def be_urgent() -> None:
+def set_realtime() -> None:
     """Run before all ordinary tasks, where this process may (root; sched(7)); its children don't inherit it.
 
     On a busy machine a wakeup is otherwise late by several ms, at every one of a chain's steps.

@@ -1,6 +1,6 @@
 """What a story says of a packet's bytes, and those bytes again.
 
-A `Look` is all that the notation tells of a packet: enough for policies to treat the
+A `PacketSpec` is all that the notation tells of a packet: enough for policies to treat the
 packet that `bytes_of` makes from it as they treat the one that it was read from.
 """
 
@@ -34,7 +34,7 @@ class Ends(NamedTuple):
         return Ends(self.destination, self.dport, self.source, self.sport)
 
 
-class Look(NamedTuple):
+class PacketSpec(NamedTuple):
     """What can be said of a packet.
 
     Attributes:
@@ -58,25 +58,27 @@ class Look(NamedTuple):
     text: str = ""
 
 
-def look_at(raw: bytes) -> Look:
+def spec_of(raw: bytes) -> PacketSpec:
     """Read a packet's look from its bytes."""
     ip = read_ip(raw)
     ecn = (raw[1] & 3 if ip.version == 4 else raw[1] >> 4 & 3) if ip.version else 0
     if ip.fragment:
-        return Look("fragment", ip.length - (20 if ip.version == 4 else 48), ecn=ecn)
+        return PacketSpec("fragment", ip.length - (20 if ip.version == 4 else 48), ecn=ecn)
     tcp = read_tcp(raw)
     if tcp is not None:
         end = ip.transport + (raw[ip.transport + 12] >> 4) * 4
         options = end - ip.transport - 20
         mss = mss_in(raw[ip.transport + 20 : end])
         text = text_in(raw[end : end + tcp.payload])
-        return Look("tcp", tcp.payload, tcp.flags, tcp.seq, tcp.ack, tcp.window, tcp.sack, mss, options, ecn, text)
+        return PacketSpec(
+            "tcp", tcp.payload, tcp.flags, tcp.seq, tcp.ack, tcp.window, tcp.sack, mss, options, ecn, text
+        )
     at = ip.transport if ip.transport >= 0 else {4: 20, 6: 40}.get(ip.version, 0)
     if ip.protocol == UDP:
-        return Look("udp", max(0, ip.length - at - 8), ecn=ecn, text=text_in(raw[at + 8 :]))
+        return PacketSpec("udp", max(0, ip.length - at - 8), ecn=ecn, text=text_in(raw[at + 8 :]))
     if ip.protocol in (ICMP, ICMPV6):
-        return Look("icmp", max(0, ip.length - at - 8), ecn=ecn)
-    return Look("other", max(0, ip.length - at), ecn=ecn)
+        return PacketSpec("icmp", max(0, ip.length - at - 8), ecn=ecn)
+    return PacketSpec("other", max(0, ip.length - at), ecn=ecn)
 
 
 def ends_of(raw: bytes) -> Ends:
@@ -87,7 +89,7 @@ def ends_of(raw: bytes) -> Ends:
     return Ends(str(ip_address(ip.source)), sport, str(ip_address(ip.destination)), dport)
 
 
-def bytes_of(look: Look, ends: Ends, number: int) -> bytes:
+def bytes_of(look: PacketSpec, ends: Ends, number: int) -> bytes:
     """A packet that looks so, with right lengths and checksums.
 
     Args:
@@ -110,7 +112,7 @@ def bytes_of(look: Look, ends: Ends, number: int) -> bytes:
     return put_right(header + source.packed + destination.packed + content)
 
 
-def _content(look: Look, ends: Ends, version: int) -> tuple[int, bytes]:
+def _content(look: PacketSpec, ends: Ends, version: int) -> tuple[int, bytes]:
     """The protocol and the bytes behind the IP header."""
     payload = look.text.encode() if look.text else (FILLER * (look.payload // len(FILLER) + 1))[: look.payload]
     if look.kind == "tcp":
@@ -125,7 +127,7 @@ def _content(look: Look, ends: Ends, version: int) -> tuple[int, bytes]:
     return (UDP if look.kind == "fragment" else GRE), payload
 
 
-def _options(look: Look) -> bytes:
+def _options(look: PacketSpec) -> bytes:
     options = b""
     if look.mss:
         options += pack("!BBH", 2, 4, look.mss)
@@ -158,15 +160,15 @@ def mss_in(options: bytes) -> int:
     return 0
 
 
-def least_options(look: Look) -> int:
+def least_options(look: PacketSpec) -> int:
     """Bytes of the options that a look names itself, which then needn't be told."""
     return 4 * bool(look.mss) + 12 * look.sack
 
 
-def end_of(look: Look) -> int:
+def end_of(look: PacketSpec) -> int:
     """The sequence number after this segment."""
     return (look.seq + look.payload + bool(look.flags & SYN) + (look.flags & 1)) % WRAP
 
 
-def is_bare_ack(look: Look) -> bool:
+def is_bare_ack(look: PacketSpec) -> bool:
     return look.kind == "tcp" and look.flags == ACK and not look.payload

@@ -10,7 +10,7 @@ from shaper.core.verdict import Verdict
 from shaper.units import ms
 
 
-class Distribution(NamedTuple):
+class Quantiles(NamedTuple):
     """Durations in ns: how many, the median, the 99th percentile (by nearest rank) and the longest."""
 
     packets: int
@@ -19,7 +19,7 @@ class Distribution(NamedTuple):
     max: int
 
     @classmethod
-    def of(cls, durations: Sequence[int]) -> Distribution:
+    def of(cls, durations: Sequence[int]) -> Quantiles:
         if not durations:
             return cls(0, 0, 0, 0)
         ordered = sorted(durations)
@@ -31,7 +31,7 @@ class Distribution(NamedTuple):
         return {"packets": self.packets, "p50_ms": self.p50 / ms, "p99_ms": self.p99 / ms, "max_ms": self.max / ms}
 
 
-class Holds:
+class HoldsByPolicy:
     """Collects, per policy, how long each packet was held; eight bytes a hold.
 
     Args:
@@ -42,9 +42,9 @@ class Holds:
         self._durations = {name: array("q") for name in policies}
 
     def note(self, verdict: Verdict) -> None:
-        for policy, duration in verdict.packet.holds:
+        for policy, duration in verdict.packet.hold_times:
             self._durations[policy].append(duration)
 
-    def by_policy(self) -> dict[str, Distribution]:
+    def by_policy(self) -> dict[str, Quantiles]:
         """Per policy, in the pipeline's order."""
-        return {name: Distribution.of(durations) for name, durations in self._durations.items()}
+        return {name: Quantiles.of(durations) for name, durations in self._durations.items()}

@@ -9,7 +9,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from shaper.timeline.look import WINDOW, WRAP, Ends, Look, end_of, ends_of, is_bare_ack, least_options, look_at
+from shaper.timeline.packet_spec import (
+    WINDOW,
+    WRAP,
+    Ends,
+    PacketSpec,
+    end_of,
+    ends_of,
+    is_bare_ack,
+    least_options,
+    spec_of,
+)
 from shaper.timeline.story import Mention
 from shaper.timeline.words import CARRIERS, ECN, FLAGS, PAYLOAD, ends, read
 from shaper.wire.header import ACK, FIN, PSH, RST, SYN
@@ -31,7 +41,7 @@ class Sides:
     sides: tuple[Side, Side] = field(default_factory=lambda: (Side(), Side()))
 
 
-class Talk:
+class Dialogue:
     """What has been said so far in a story: where its flows lead and where their numbers stand."""
 
     def __init__(self, flows: tuple[tuple[int, str, str], ...] = ()) -> None:
@@ -41,7 +51,7 @@ class Talk:
 
     # Words -> look.
 
-    def understand(self, mention: Mention, line: int = 0, *, remember: bool = True) -> tuple[Look, Ends]:
+    def understand(self, mention: Mention, line: int = 0, *, remember: bool = True) -> tuple[PacketSpec, Ends]:
         """What a packet looks like, of which these words are said.
 
         Raises:
@@ -65,13 +75,13 @@ class Talk:
             return Ends(f"2001:db8::{flow:x}", 40000 + flow, "2001:db8:1::1", 80)
         return Ends(f"192.0.2.{flow}", 40000 + flow, "198.51.100.1", 80)
 
-    def _look(self, said: dict[str, int], mention: Mention, ends: Ends) -> Look:
+    def _look(self, said: dict[str, int], mention: Mention, ends: Ends) -> PacketSpec:
         text = next((word.removeprefix("text=") for word in mention.words if word.startswith("text=")), "")
         ecn = next((bits for word, bits in ECN.items() if word in said), 0)
         for kind in CARRIERS:
             if kind in said:
                 payload = len(text) or (PAYLOAD if said[kind] < 0 else said[kind])
-                return Look(kind, payload, ecn=ecn, text=text)
+                return PacketSpec(kind, payload, ecn=ecn, text=text)
         mine, peers = self._pair(ends)
         flags = 0 if "noack" in said or "syn" in said else ACK
         for word, bits in FLAGS.items():
@@ -90,11 +100,13 @@ class Talk:
         ack = 0
         if flags & ACK:
             ack = (peers.isn or 0) + said["ack"] if said.get("ack", -1) >= 0 else peers.next
-        look = Look("tcp", payload, flags, seq % WRAP, ack % WRAP, said.get("win", WINDOW), "sack" in said, text=text)
+        look = PacketSpec(
+            "tcp", payload, flags, seq % WRAP, ack % WRAP, said.get("win", WINDOW), "sack" in said, text=text
+        )
         look = look._replace(mss=said.get("mss", 0), ecn=ecn)
         return look._replace(options=said.get("options", least_options(look)))
 
-    # Look -> words.
+    # PacketSpec -> words.
 
     def tell(self, raw: bytes, number: int | None = None, *, remember: bool = True) -> list[str]:
         """The words that say what this packet looks like; as few as will do.
@@ -104,7 +116,7 @@ class Talk:
             number: its flow's; None: that of which it was said to be.
             remember: whether the next packet's numbers follow on this one's.
         """
-        look, ends = look_at(raw), ends_of(raw)
+        look, ends = spec_of(raw), ends_of(raw)
         is_reply = False
         if number is None:
             number, is_reply = self._find(ends)
@@ -138,7 +150,7 @@ class Talk:
         """The words for what a policy changed in a packet; none where the bytes are the same."""
         if before == after:
             return []
-        old, new = look_at(before), look_at(after)
+        old, new = spec_of(before), spec_of(after)
         mine, peers = self._pair(ends_of(after))
         words = []
         if new.kind != old.kind:
@@ -161,7 +173,7 @@ class Talk:
             words.append(next((name for name, bits in ECN.items() if bits == new.ecn), "noecn"))
         return words or ["changed"]
 
-    def _tcp_words(self, look: Look, ends: Ends) -> list[str]:
+    def _tcp_words(self, look: PacketSpec, ends: Ends) -> list[str]:
         mine, peers = self._pair(ends)
         words = []
         flags = look.flags
@@ -206,7 +218,7 @@ class Talk:
         first, second = both.sides
         return (first, second) if both.ends == ends else (second, first)
 
-    def _meet(self, look: Look, ends: Ends) -> None:
+    def _meet(self, look: PacketSpec, ends: Ends) -> None:
         """Take the first sequence numbers of both sides from the first packet that shows them."""
         mine, peers = self._pair(ends)
         if mine.isn is None:
@@ -216,7 +228,7 @@ class Talk:
             peers.isn = (look.ack - 1) % WRAP
             peers.next = look.ack
 
-    def _advance(self, look: Look, ends: Ends) -> None:
+    def _advance(self, look: PacketSpec, ends: Ends) -> None:
         if look.kind != "tcp":
             return
         mine, _ = self._pair(ends)
