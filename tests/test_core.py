@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from shaper import Drop, Policy, ms
+import pytest
+
+from shaper import Answer, Drop, Hold, Packet, Policy, Send, ms
 from shaper.core.core import Core
 from shaper.core.instances import stage_names
 from tests.cores import ENDS, Keeps, answering, late, run, udp
@@ -45,3 +47,68 @@ def test_a_closed_core_makes_no_more_policy_objects() -> None:
     core.close()
     assert run(core, udp(2, at=1, ends=ENDS._replace(sport=40001))) == [(2, "sent", 1)]
     assert len(begun) == 1
+
+
+def test_close_sends_packets_in_order_of_arrival_whatever_was_planned() -> None:
+    delays = {1: 40 * ms, 2: 30 * ms, 3: 20 * ms, 4: 10 * ms}
+    core = Core([answering(lambda packet, now: Send(packet, at=now + delays[packet.id]))])
+    for number in delays:
+        core.receive(udp(number, at=number), number)
+    assert [verdict.packet.id for verdict in core.close()] == [1, 2, 3, 4]
+
+
+def test_a_policy_that_fails_releases_packets_in_order_of_arrival() -> None:
+    class HoldsUntilItFails(Policy):
+        scope = "queue"
+
+        def on_packet(self, packet: Packet, now: int) -> Answer:
+            if packet.id == len(packets):
+                raise ValueError("enough")
+            return Hold(packet)
+
+    # Arrival, and so what each is called, is the reverse of where the packets are in memory.
+    packets = sorted((udp(0) for _ in range(20)), key=id, reverse=True)
+    core = Core([HoldsUntilItFails()])
+    for number, packet in enumerate(packets, 1):
+        packet.id = packet.arrived = number
+        core.receive(packet, number)
+    assert [verdict.packet.id for verdict in core.due(len(packets))] == list(range(1, len(packets) + 1))
+
+
+class Draws(Policy):
+    """Notes the first draw of each of its objects."""
+
+    drawn: list[float]
+
+    def start(self) -> None:
+        self.drawn.append(self.random.random())
+
+
+def first_draws(scope: str, seed: int) -> list[float]:
+    drawn: list[float] = []
+    pipeline = [Draws(scope=scope) for _ in range(3)]
+    for policy in pipeline:
+        policy.drawn = drawn
+    core = Core(pipeline, seed=seed)
+    core.receive(udp(1), 0)
+    return drawn
+
+
+@pytest.mark.parametrize("scope", ["flow", "connection", "queue"])
+def test_stages_of_one_policy_have_fates_of_their_own(scope: str) -> None:
+    assert len(set(first_draws(scope, seed=1))) == 3
+    assert first_draws(scope, seed=1) == first_draws(scope, seed=1)
+    assert not set(first_draws(scope, seed=1)) & set(first_draws(scope, seed=2))
+
+
+def test_stages_of_one_policy_choose_their_connections_each_for_itself() -> None:
+    class Counts(Policy):
+        def on_packet(self, packet: Packet, now: int) -> Answer:
+            chosen[packet.id].append(self)
+            return None
+
+    chosen: dict[int, list[Policy]] = {number: [] for number in range(1, 201)}
+    core = Core([Counts(connections=0.5), Counts(connections=0.5)])
+    for number in chosen:
+        core.receive(udp(number, ends=ENDS._replace(sport=number)), 0)
+    assert {len(stages) for stages in chosen.values()} == {0, 1, 2}

@@ -55,7 +55,17 @@ def test_io_is_found_wherever_it_is_done(tmp_path: Path) -> None:
 
 def test_state_that_outlives_a_run_is_found(tmp_path: Path) -> None:
     body = "    def on_packet(self, packet, now):\n        ids.append(0)\n        return Send(packet, now + len(ids))\n"
-    assert examine(write(tmp_path, f"{body}\nids = []\n"), 100).differs is not None
+    found = examine(write(tmp_path, f"{body}\nids = []\n"), 100)
+    assert found.differs is not None
+    assert (found.otherwise, found.forgotten, found.failure, found.impure) == ((), 0, None, ())
+    assert not found.ok
+
+
+def test_a_difference_in_the_first_packet_alone_is_found(tmp_path: Path) -> None:
+    body = "    def start(self):\n        begun.append(0)\n\n    def on_packet(self, packet, now):\n"
+    body += "        return Send(packet, now + len(begun)) if packet.id == 1 else None\n"
+    found = examine(write(tmp_path, f"{body}\nbegun = []\n"), 100)
+    assert (found.differs, found.ok) == (1, False)
 
 
 def test_scapy_is_no_io_and_takes_whatever_comes(tmp_path: Path) -> None:

@@ -54,7 +54,7 @@ class Findings(NamedTuple):
 
     @property
     def ok(self) -> bool:
-        return not (self.otherwise or self.forgotten or self.differs or self.failure or self.impure)
+        return self.differs is None and not (self.otherwise or self.forgotten or self.failure or self.impure)
 
 
 def examine(spec: str, packets: int = PACKETS) -> Findings:

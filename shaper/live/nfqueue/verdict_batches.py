@@ -33,7 +33,7 @@ class VerdictBatches:
 
     def __len__(self) -> int:
         """Ids remembered."""
-        return len(self._outstanding)
+        return len(self._outstanding) + len(self._early)
 
     def expect(self, ids: Sequence[int]) -> None:
         """These packets were taken, in this order."""
