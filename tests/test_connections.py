@@ -114,6 +114,28 @@ def test_a_reset_connection_can_be_opened_again() -> None:
     assert wire.see(syn(isn=5)).connection.identity.endswith("#2")
 
 
+def test_both_ends_of_a_simultaneous_open_are_one_connection() -> None:
+    wire = Wire()
+    first = wire.see(syn(isn=100))
+    assert wire.see(syn(isn=700), HERE.reverse).connection is first.connection
+    assert wire.see(syn(isn=700), HERE.reverse).connection is first.connection
+
+
+def test_a_syn_from_the_other_end_is_no_repeat_because_it_has_the_same_number() -> None:
+    wire = Wire()
+    first = wire.see(syn(isn=100))
+    wire.see(DATA, HERE.reverse)
+    assert wire.see(syn(isn=100), HERE.reverse).connection is not first.connection
+
+
+def test_a_connection_whose_first_segment_cannot_be_read_is_classified_all_the_same() -> None:
+    connections = Connections()
+    cut = Packet(bytes_of(DATA, HERE, 1)[:30], 1)
+    whole = Packet(bytes_of(DATA, HERE, 2), 2)
+    assert connections.classify(cut, 0) is connections.classify(whole, 0)
+    assert (cut.kind, whole.kind) == ("other", "data")
+
+
 def test_protocols_and_families_are_apart() -> None:
     wire = Wire()
     v6 = Ends("2001:db8::1", 40000, "2001:db8::9", 80)

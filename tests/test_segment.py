@@ -37,6 +37,21 @@ CONVERSATIONS: dict[str, Sequence[Segment]] = {
         ("PA", 501, 111, 100, "data"),
         ("FA", 601, 112, 0, "fin"),
     ],
+    "a reset with numbers of no connection": [
+        ("S", 100, 0, 0, "syn"),
+        ("A", 101, 501, 0, "handshake-ack"),
+        ("RA", 9000, 9000, 100, "rst"),
+        ("A", 101, 551, 0, "pure-ack"),
+        ("A", 101, 551, 0, "dup-ack"),
+    ],
+    "the server of two connections with the same ports, the second with smaller numbers": [
+        ("SA", 500, 9001, 0, "synack"),
+        ("A", 501, 9111, 0, "pure-ack"),
+        ("SA", 300, 101, 0, "synack"),
+        ("A", 301, 111, 0, "pure-ack"),
+        ("SA", 300, 101, 0, "synack"),
+        ("A", 301, 111, 0, "dup-ack"),
+    ],
     "the ACK only came with data": [
         ("S", 100, 0, 0, "syn"),
         ("PA", 101, 501, 10, "data"),

@@ -11,44 +11,62 @@ from shaper.units import ms
 from shaper.wire.header import ACK, FIN, PSH, RST, SYN
 from shaper.wire.packet import Packet
 
-FLAGS = (ACK, ACK, ACK, ACK | PSH, SYN, SYN | ACK, FIN | ACK, RST, RST | ACK, 0)
 ADDRESSES = (("192.0.2.1", "192.0.2.9"), ("2001:db8::1", "2001:db8::9"))
+CLIENTS = [Ends(client, port, server, 80) for client, server in ADDRESSES for port in range(40000, 40003)]
+KINDS = ("tcp",) * 14 + ("udp",) * 3 + ("icmp", "other", "fragment", "junk")
+FLAGS = (ACK, ACK, ACK, ACK, ACK | PSH, ACK | PSH, SYN, SYN | ACK, FIN | ACK, RST, RST | ACK, 0)
+SIZE = 60
 
 
-def _catalogue(random: Random) -> list[bytes]:
-    """Packets to choose from: one draw for each packet keeps hypothesis quick."""
-    raws = []
-    for number in range(1, 3001):
-        client, server = random.choice(ADDRESSES)
-        ends = Ends(client, random.randint(40000, 40002), server, 80)
-        if random.random() < 0.5:
-            ends = ends.reverse
-        kind = random.choice(("tcp", "tcp", "tcp", "udp", "icmp", "other", "fragment"))
-        look = PacketSpec(kind, random.choice((0, 0, 1, 100, 1448)))
+def _catalogue(random: Random, client: Ends) -> list[bytes]:
+    """Packets between these two ends, both ways, to choose from: one draw for each packet keeps hypothesis quick."""
+    found = []
+    for number in range(1, 301):
+        ends = client if random.random() < 0.5 else client.reverse
+        kind = random.choice(KINDS)
+        if kind == "junk":
+            found.append(random.randbytes(random.randint(0, 60)))
+            continue
+        spec = PacketSpec(kind, random.choice((0, 1, 100, 1448)))
         if kind == "tcp":
-            sack = random.random() < 0.1
-            look = look._replace(
-                flags=random.choice(FLAGS),
-                seq=random.choice((0, 1, 101, 4294967295)),
-                ack=random.choice((0, 1, 1001, 2001, 4294967290)),
-                window=random.choice((0, 500, 65535)),
-                sack=sack,
-                options=12 * sack,
-            )
-        raw = bytes_of(look, ends, number)
-        raws.append(raw[: random.randint(0, 70)] if random.random() < 0.1 else raw)
-    return raws + [random.randbytes(random.randint(0, 60)) for _ in range(100)]
+            spec = _segment(random, number)
+        raw = bytes_of(spec, ends, number)
+        found.append(raw[: random.randint(0, 70)] if random.random() < 0.03 else raw)
+    return found
 
 
-raws = st.sampled_from(_catalogue(Random("made-up traffic")))
+def _segment(random: Random, number: int) -> PacketSpec:
+    """One of few that a sender might send, so that those of one example often continue or repeat each other."""
+    flags = random.choice(FLAGS)
+    seq, payload = (0, 0) if flags & SYN else (random.choice((1, 1, 101, 201)), random.choice((0, 0, 100)))
+    if number % 20 == 0:
+        seq, payload = random.choice((4294967295, 5000)), random.choice((1, 1448))
+    sack = not payload and random.random() < 0.1
+    return PacketSpec(
+        "tcp",
+        payload,
+        flags,
+        seq,
+        random.choice((1, 1, 101, 201, 4294967290)) if flags & ACK else 0,
+        random.choice((500, 65535, 65535, 65535)),
+        sack=sack,
+        options=12 * sack,
+    )
+
+
+CATALOGUES = [_catalogue(Random(f"made-up traffic {nth}"), client) for nth, client in enumerate(CLIENTS)]
+raws = st.sampled_from([raw for catalogue in CATALOGUES for raw in catalogue])
 gaps = st.sampled_from((0, 0, 1, 1 * ms, 7 * ms, 50 * ms))
 
 
 @st.composite
-def traffic(draw: st.DrawFn, *, size: int = 30) -> list[Packet]:
-    """Packets in order of arrival."""
+def traffic(draw: st.DrawFn, *, size: int = SIZE) -> list[Packet]:
+    """Packets in order of arrival, between one or two pairs of ends, so that most flows have several."""
+    chosen = draw(st.lists(st.sampled_from(CATALOGUES), min_size=1, max_size=2))
+    packet = st.tuples(st.sampled_from([raw for catalogue in chosen for raw in catalogue]), gaps)
+    count = draw(st.integers(0, size))
     now, packets = 0, []
-    for number, (raw, gap) in enumerate(draw(st.lists(st.tuples(raws, gaps), max_size=size)), 1):
+    for number, (raw, gap) in enumerate(draw(st.lists(packet, min_size=count, max_size=count)), 1):
         now += gap
         packets.append(Packet(raw, id=number, arrived=now))
     return packets
@@ -57,8 +75,7 @@ def traffic(draw: st.DrawFn, *, size: int = 30) -> list[Packet]:
 def openings() -> list[Packet]:
     """One packet from each client, by which it is known who opened each connection."""
     kinds = (PacketSpec("tcp", 0, SYN), PacketSpec("udp", 100))
-    flows = [Ends(client, port, server, 80) for client, server in ADDRESSES for port in range(40000, 40003)]
-    raws = [bytes_of(look, ends, 1) for look in kinds for ends in flows]
+    raws = [bytes_of(spec, client, 1) for spec in kinds for client in CLIENTS]
     return [Packet(raw, id=number) for number, raw in enumerate(raws, 10_001)]
 
 

@@ -33,11 +33,10 @@ class Connection:
         looked: the same, when it was last looked whether to forget it.
     """
 
-    __slots__ = ("identity", "instances", "isn", "keys", "looked", "seen")
+    __slots__ = ("identity", "instances", "keys", "looked", "seen")
 
-    def __init__(self, identity: str, isn: int, keys: tuple[bytes, bytes], now: int) -> None:
+    def __init__(self, identity: str, keys: tuple[bytes, bytes], now: int) -> None:
         self.identity = identity
-        self.isn = isn
         self.keys = keys
         self.seen = self.looked = now
         self.instances: dict[int, PolicyInstance] = {}
@@ -94,7 +93,7 @@ class Connections:
         if state.kind is not None:
             packet.kind = state.kind
         elif state.sender is not None and (tcp := packet.tcp) is not None:
-            if tcp.flags & (SYN | ACK) == SYN and self._is_another(state, tcp.seq):
+            if tcp.flags & (SYN | ACK) == SYN and opens_another(state.sender, tcp.seq):
                 state = self._open(key, packet, now)
             packet.kind = state.sender.classify(tcp) if state.sender is not None else "other"
         else:
@@ -120,14 +119,6 @@ class Connections:
         packet.flow_state = state
         return state
 
-    @staticmethod
-    def _is_another(state: FlowState, isn: int) -> bool:
-        """A SYN that starts another connection with the ports of an earlier one, and is no repeat."""
-        connection = state.connection
-        if connection.isn < 0 and state.sender is not None and state.sender.next < 0:
-            connection.isn = isn
-        return isn != connection.isn
-
     def _open(self, key: bytes, packet: Packet, now: int) -> FlowState:
         flow, tcp = packet.flow, packet.tcp
         reverse = _reverse(key, packet)
@@ -136,12 +127,16 @@ class Connections:
         if opened_by_other:
             source, destination, service = destination, source, flow.sport
         counted = (flow.protocol, source, destination, service)
-        isn = tcp.seq if tcp is not None and tcp.flags & (SYN | ACK) == SYN else -1
         identity = f"{flow.protocol} {source} > {destination} {service} #{self._count(counted)}"
-        connection = Connection(identity, isn, (key, reverse), now)
-        kind = "tcp" if tcp is not None else "udp" if flow.protocol == "udp" and flow.dport + flow.sport else "other"
+        connection = Connection(identity, (key, reverse), now)
+        kind = flow.protocol if flow.protocol in ("tcp", "udp") and flow.dport + flow.sport else "other"
         here = FlowState(connection, "reply" if opened_by_other else "original", kind)
         there = FlowState(connection, "original" if opened_by_other else "reply", kind)
+        before = self._flows.get(reverse)
+        if before is not None and there.sender is not None and before.sender is not None:
+            # A SYN opened another connection with these ports. The other end's segments are classified by what it
+            # sent itself, as if this direction weren't queued.
+            there.sender = before.sender
         self._flows[reverse] = there
         self._flows[key] = here
         self._ring.append(connection)
@@ -179,6 +174,19 @@ class Connections:
             # Another connection may have got these ports since.
             if (state := self._flows.get(key)) is not None and state.connection is connection:
                 del self._flows[key]
+
+
+def opens_another(sender: SenderState, isn: int) -> bool:
+    """Whether a SYN starts another connection with the ports of an earlier one.
+
+    It doesn't if it repeats its sender's SYN, or if its sender has sent nothing yet: the other end's SYN-ACK was seen
+    first, or both ends send a SYN (simultaneous open, RFC 9293, section 3.5).
+
+    Args:
+        sender: who sends it, as known before.
+        isn: its sequence number.
+    """
+    return sender.next >= 0 and sender.isn != isn
 
 
 def _reverse(key: bytes, packet: Packet) -> bytes:

@@ -229,7 +229,8 @@ class Dialogue:
             peers.next = look.ack
 
     def _advance(self, look: PacketSpec, ends: Ends) -> None:
-        if look.kind != "tcp":
+        # As for its sender's state (see `shaper.wire.segment`), a reset says nothing about what follows.
+        if look.kind != "tcp" or look.flags & RST:
             return
         mine, _ = self._pair(ends)
         end = end_of(look)

@@ -28,10 +28,11 @@ HALF = 1 << 31
 class SenderState:
     """What one direction of a TCP connection has sent so far."""
 
-    __slots__ = ("ack", "handshake_ack", "isn", "next", "window")
+    __slots__ = ("ack", "handshake_ack", "isn", "next", "synack_isn", "window")
 
     def __init__(self) -> None:
         self.isn = -1  # of its SYN without ACK; -1 if that wasn't seen
+        self.synack_isn = -1  # the same, of its SYN-ACK
         self.next = -1  # the sequence number after the highest sent
         self.ack = -1
         self.window = -1
@@ -40,7 +41,10 @@ class SenderState:
     def classify(self, tcp: TCPHeader) -> str:
         """The class of its next segment."""
         _, _, seq, ack, flags, window, payload, _ = tcp
-        if payload and not flags & (RST | SYN | FIN):
+        if flags & RST:
+            # It may carry a number of no connection (RFC 9293, section 3.5.2), so it says nothing about what follows.
+            return "rst"
+        if payload and not flags & (SYN | FIN):
             name, after = "data", (seq + payload) % WRAP
         else:
             name = self._class(tcp)
@@ -56,12 +60,13 @@ class SenderState:
         return self.ack < 0 or (tcp.ack - self.ack) % WRAP < HALF
 
     def _class(self, tcp: TCPHeader) -> str:
-        if tcp.flags & RST:
-            return "rst"
         if tcp.flags & SYN:
             if tcp.flags & ACK:
+                if tcp.seq != self.synack_isn:
+                    # The answer to another connection's SYN: what this end acknowledged before counts no longer.
+                    self.synack_isn, self.ack = tcp.seq, -1
                 return "synack"
-            self.isn, self.ack, self.handshake_ack = tcp.seq, -1, -1
+            self.isn, self.synack_isn, self.ack, self.handshake_ack = tcp.seq, -1, -1, -1
             return "syn"
         if tcp.flags & FIN:
             return "fin"
