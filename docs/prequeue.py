@@ -1,7 +1,7 @@
 """Makes the figures and the picture of docs/prequeue.md, in a minute or two: python -m docs.prequeue
 
-Each measurement runs in a private network: `shaper run -- python -m docs.prequeue bulk`, or
-`urgent`, in which a process receives from one that it forks.
+Each measurement runs in a private network: `shaper run -- python -m docs.prequeue bulk`, or `urgent`. In it, a process
+receives from one that it forks.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ ROUNDS = 5
 
 
 class Condition(NamedTuple):
-    """What the figures are of: what it is called, its policy, its colour in the picture."""
+    """One row of the figures: what it is called, its policy, its colour in the picture."""
 
     name: str
     spec: str
@@ -45,7 +45,7 @@ CONDITIONS = (
 
 
 def measure(condition: Condition) -> dict[str, Any]:
-    """Both workloads once, with what the journal has of the first one's packets."""
+    """Run both workloads once, and count the ACKs in the journal of the first."""
     with TemporaryDirectory() as folder:
         journal = Path(folder) / "journal"
         found = shaped("bulk", condition, "--policy", LINK, "--journal", str(journal))
@@ -55,7 +55,7 @@ def measure(condition: Condition) -> dict[str, Any]:
 
 
 def shaped(workload: str, condition: Condition, *before: str) -> dict[str, Any]:
-    """What a workload found out, behind the condition's policy."""
+    """What a workload measured, behind the condition's policy."""
     command = [sys.executable, "-m", "shaper", "run", *before, "--policy", condition.spec]
     done = subprocess.run(
         [*command, "--", sys.executable, "-m", "docs.prequeue", workload],
@@ -79,7 +79,7 @@ def connection(sender: Callable[[socket.socket], None]) -> socket.socket:
 
 
 def bulk() -> dict[str, Any]:
-    """One sends much, the other sleeps in recv: rate, wake-ups, and how much was read by when (ms, bytes)."""
+    """One sends much, the other sleeps in recv: rate, wakeups, and how much was read by when (ms, bytes)."""
 
     def send(own: socket.socket) -> None:
         own.sendall(bytes(BULK))
@@ -95,7 +95,7 @@ def bulk() -> dict[str, Any]:
 
 
 def urgent() -> dict[str, Any]:
-    """Small messages, each of which is answered: how long until the answer is there (ms)."""
+    """Small messages, each of which is answered: how long until the answer comes (ms)."""
 
     def send(own: socket.socket) -> None:
         while message := own.recv(100):
@@ -114,7 +114,7 @@ def urgent() -> dict[str, Any]:
 
 def table(figures: dict[str, list[dict[str, Any]]]) -> str:
     rows = [
-        "| the reader … | Mbit/s | wake-ups | context switches | kB each | ACKs | urgent: answer after (ms) |",
+        "| the reader … | Mbit/s | wakeups | context switches | kB each | ACKs | urgent: answer after (ms) |",
         "|---|---|---|---|---|---|---|",
     ]
     for condition in CONDITIONS:
@@ -132,7 +132,7 @@ def table(figures: dict[str, list[dict[str, Any]]]) -> str:
 
 
 def picture(figures: dict[str, list[dict[str, Any]]]) -> None:
-    """How much was read by when, once the connection is at its rate; and the answers' times."""
+    """Draw how much had been read by when, and how long the answers took."""
     import matplotlib as mpl
     from matplotlib.figure import Figure
 
@@ -143,7 +143,7 @@ def picture(figures: dict[str, list[dict[str, Any]]]) -> None:
             times, sizes = zip(*figures[condition.name][0]["steps"], strict=True)
             left.step(times, [size / 1e6 for size in sizes], where="post", color=condition.colour, label=condition.name)
         left.set(xlim=(0, 400), xlabel="ms since the connection stood", ylabel="MB read")
-        left.set_title("bulk: each step is one wake-up of the reader", loc="left")
+        left.set_title("bulk: each step is one wakeup of the reader", loc="left")
         left.legend(title="the reader …", frameon=False, loc="upper right")
         answers = [median(one["answer_ms"] for one in figures[condition.name]) for condition in CONDITIONS]
         bars = right.barh([c.name for c in CONDITIONS], answers, color=[c.colour for c in CONDITIONS])
