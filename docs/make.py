@@ -1,4 +1,4 @@
-"""Makes docs/policies.md from the policies themselves and the table of docs/features.md: python -m docs.make"""
+"""Makes docs/policies.md from the policies and the tables of docs/features.md: python -m docs.make"""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ HERE = Path(__file__).parent
 FEATURES = HERE / "features.md"
 POLICIES = HERE / "policies.md"
 OURS = "Only here"
-"""The section of features.md about what no other program has."""
+"""The section of features.md with what no other program has."""
 UNCOVERED = ("not yet:", "out of scope:")
 
 HEAD = """\
 # The policies
 
-Made from the policies themselves: `python -m docs.make` writes this file anew. `shaper policies NAME` shows the same
-in a terminal. How to write one of your own: [policies-guide.md](policies-guide.md). What other programs have, feature
-by feature: [features.md](features.md).
+`shaper policies NAME` shows one of these policies in a terminal. To write your own, read
+[policies-guide.md](policies-guide.md). If you know netem, toxiproxy, clumsy or Mahimahi, [features.md](features.md) says
+which policy does the same. This file is made from the policies: `python -m docs.make` writes it again.
 
-Every policy has these options; where one has its own default for `scope` or `only`, its table says so. Policies that
-hold nothing have no `limit`.
+Every policy has the options below. Where a policy has another default for `scope` or `only`, its table says so. Policies
+that hold nothing have no `limit`.
 
 """
 
@@ -36,7 +36,7 @@ class Feature(NamedTuple):
     """A row of features.md.
 
     Attributes:
-        program: whose feature it is.
+        program: the one that has the feature.
         name, cover, proof: the cells.
     """
 
@@ -51,12 +51,12 @@ class Feature(NamedTuple):
 
     @property
     def means(self) -> list[str]:
-        """The SPECs, options and commands that cover it."""
+        """The SPECs, options and commands that do the same."""
         return spans(self.cover) if self.is_covered else []
 
 
 def spans(cell: str) -> list[str]:
-    """What stands in backticks."""
+    """The texts in backticks."""
     return re.findall(r"`([^`]+)`", cell)
 
 
@@ -81,7 +81,7 @@ def policies() -> str:
 
 
 def section(entry: Entry) -> str:
-    """All about one policy."""
+    """The section about one policy."""
     own = [option for option in entry.options if not option.common]
     stories = stories_of(entry.policy)
     parts = [f"## {entry.head}", *entry.paragraphs]

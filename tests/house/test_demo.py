@@ -28,6 +28,6 @@ def test_the_demo_spreads_the_burst_of_a_netcat(tmp_path: Path) -> None:
         went.setdefault(packet, float(time))
     assert went["data"] - went["handshake-ack"] > 95
     assert went["fin"] - went["data"] > 95
-    # It ends with the comparison, and its picture.
+    # It ends with the comparison and its picture.
     assert done.stdout.count("hidden by netem: server poll") == 2
     assert (tmp_path / "compare.svg").read_text().startswith("<?xml")

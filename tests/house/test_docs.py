@@ -1,8 +1,8 @@
-"""What the documents tell people to type works, and prints what they say.
+"""The commands in the documents work, and print what the documents say; the links lead somewhere.
 
-A fenced block "```LANGUAGE FILE" is written to that file; then the blocks "```console run" are run in order: one
-directory per document, a network namespace per command. In a console block, lines from "$ " on are commands; the lines
-below one are what it prints, "…" standing for anything.
+A fenced block "```LANGUAGE FILE" is written to that file. Then the blocks "```console run" are run in their order, with
+one directory for each document and one network namespace for each command. In a console block, a line that begins with
+"$ " is a command. The lines below it are its output, in which "…" stands for anything.
 """
 
 import os
@@ -22,7 +22,7 @@ FENCE = re.compile(r"^```(\w+) ([\w./]+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
 class Block(NamedTuple):
-    """A marked block of a document: what follows the language, and its text."""
+    """A marked block of a document: the word after the language, and the text."""
 
     mark: str
     text: str
@@ -33,14 +33,14 @@ def blocks(document: Path) -> list[Block]:
 
 
 def commands(text: str) -> Iterator[tuple[str, str]]:
-    """Each command of a console block with what it is said to print."""
+    """Each command of a console block, with the output that the document shows."""
     for part in re.split(r"^\$ ", text, flags=re.MULTILINE)[1:]:
         command, _, output = part.partition("\n")
         yield command, output
 
 
 def matches(printed: str, said: str) -> bool:
-    """Whether this is what was said, line ends and trailing spaces aside."""
+    """Whether the output is the one shown; line ends and trailing spaces make no difference."""
     pattern = ".*".join(re.escape(piece.strip("\n")) for piece in said.split("…"))
     return re.fullmatch(rf"\s*{pattern}\s*", printed, re.DOTALL) is not None
 
@@ -58,7 +58,7 @@ DOCUMENTS = [
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
-def test_what_it_says_works(document: Path, tmp_path: Path) -> None:
+def test_the_commands_of_a_document_work(document: Path, tmp_path: Path) -> None:
     if not can(CAP_SYS_ADMIN):
         pytest.skip("its commands need a network namespace, which needs root")
     programs = tmp_path / "programs"

@@ -1,4 +1,4 @@
-"""docs/features.md names what there is, and docs/policies.md is as the policies are."""
+"""docs/features.md names only what exists, and docs/policies.md is up to date."""
 
 import ast
 from pathlib import Path
@@ -22,18 +22,18 @@ def label(row: Feature) -> str:
     return f"{row.program}: {row.name}"
 
 
-def test_the_policies_document_is_fresh() -> None:
+def test_the_document_of_the_policies_is_up_to_date() -> None:
     assert POLICIES.read_text(encoding="utf-8") == policies(), "stale: python -m docs.make"
 
 
 def test_every_policy_has_a_row() -> None:
     named = {split_spec(spec)[0] for row in COVERED for spec in row.means}
-    # What does nothing is no feature.
+    # A policy that does nothing is no feature.
     assert set(builtin_names()) - named == {"pass_through"}
 
 
 @pytest.mark.parametrize("row", COVERED, ids=label)
-def test_what_covers_it_exists(row: Feature) -> None:
+def test_the_policies_options_and_commands_of_a_row_exist(row: Feature) -> None:
     assert row.means, "name a SPEC, an option or a command"
     for name in row.means:
         if name.startswith("--"):
@@ -45,7 +45,7 @@ def test_what_covers_it_exists(row: Feature) -> None:
 
 
 @pytest.mark.parametrize("row", COVERED, ids=label)
-def test_what_proves_it_exists(row: Feature) -> None:
+def test_the_tests_of_a_row_exist(row: Feature) -> None:
     proofs = spans(row.proof)
     assert proofs
     for proof in proofs:
@@ -61,7 +61,7 @@ def test_what_proves_it_exists(row: Feature) -> None:
 
 
 @pytest.mark.parametrize("row", OTHERS, ids=label)
-def test_what_is_not_covered_has_a_reason_and_no_proof(row: Feature) -> None:
+def test_a_row_that_is_not_covered_has_a_reason_and_no_test(row: Feature) -> None:
     mark = next(mark for mark in UNCOVERED if row.cover.startswith(mark))
     assert row.cover.removeprefix(mark).strip()
     assert row.proof == "-"

@@ -1,4 +1,4 @@
-"""The arrows between the rooms of the house go one way."""
+"""Imports between the rooms go one way, and the core stays pure."""
 
 import ast
 import sys
@@ -98,13 +98,13 @@ def own(path: Path, *, lazy: bool = True) -> set[str]:
     return found
 
 
-def test_every_room_has_its_place() -> None:
+def test_every_room_is_in_the_list() -> None:
     rooms = {room(module) for module in MODULES} - {""}
     assert rooms == set(LEVELS)
 
 
 @pytest.mark.parametrize("module", sorted(module for module in MODULES if room(module)))
-def test_arrows_go_one_way(module: str) -> None:
+def test_imports_go_one_way(module: str) -> None:
     if module.startswith("shaper.policies."):
         return
     here = room(module)
@@ -113,13 +113,13 @@ def test_arrows_go_one_way(module: str) -> None:
         assert there in (here, "") or LEVELS[there] > LEVELS[here], f"{module} imports {target}, which is above it"
 
 
-def test_no_module_imports_itself_by_a_circle() -> None:
+def test_imports_form_no_circle() -> None:
     graph = {module: own(path) - {module} for module, path in MODULES.items()}
     TopologicalSorter(graph).prepare()
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "policies").glob("[!_]*.py")), ids=lambda path: path.stem)
-def test_policies_import_shaper_alone(path: Path) -> None:
+def test_built_in_policies_import_only_shaper(path: Path) -> None:
     assert own(path) == {"shaper"}
     for name in imports(path):
         assert name.partition(".")[0] in {"shaper", *sys.stdlib_module_names} - IMPURE - {"random"}
@@ -138,7 +138,7 @@ def test_the_core_does_no_io_and_reads_no_clock(module: str) -> None:
         assert top != "random" or name == "random.Random", f"{module} uses chance that no seed decides: {name}"
 
 
-def test_the_vocabulary_of_policies_needs_nothing_heavy() -> None:
+def test_importing_shaper_loads_nothing_heavy() -> None:
     seen: set[str] = set()
     ahead = {"shaper"}
     while ahead:
