@@ -10,7 +10,7 @@ import sys
 from setuptools import Extension, setup
 
 MODULES = (
-    "wire/header", "wire/packet", "wire/segment",
+    "wire/flow", "wire/header", "wire/packet", "wire/segment", "wire/tcp_options",
     "core/agenda", "core/connections", "core/core", "core/counts", "core/instances", "core/pipeline", "core/verdict",
     "live/engine", "live/lateness", "live/nfqueue/verdict_batches", "live/nfqueue/layout", "live/nfqueue/netlink",
     "live/nfqueue/queue",

@@ -32,4 +32,4 @@ class MSSClamp(Policy):
             return None
         if int.from_bytes(packet.raw[where]) <= self.size:
             return None
-        return Send(packet.with_raw(packet.raw[: where.start] + self.size.to_bytes(2) + packet.raw[where.stop :]))
+        return Send(packet.with_tcp(options={MSS: self.size.to_bytes(2)}))

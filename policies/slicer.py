@@ -1,7 +1,5 @@
 """slicer: segments are cut into smaller ones."""
 
-from struct import pack
-
 from shaper import Action, Count, Duration, Packet, Policy, Send, ms
 
 # Flags that belong to the last piece alone: FIN, PSH.
@@ -40,21 +38,17 @@ class Slicer(Policy):
         tcp = packet.tcp
         if tcp is None or not self.size or tcp.payload <= self.size or packet.truncated or tcp.flags & URGENT:
             return [Send(packet, at=at)]
-        header = packet.raw[: packet.length - tcp.payload]
         payload = packet.raw[packet.length - tcp.payload : packet.length]
         actions: list[Action] = []
         offset = 0
         while offset < tcp.payload:
             piece = payload[offset : offset + self._size()]
             is_last = offset + len(piece) == tcp.payload
-            raw = bytearray(header + piece)
-            raw[packet.ip.transport + 4 : packet.ip.transport + 8] = pack("!I", (tcp.seq + offset) % (1 << 32))
-            if not is_last:
-                raw[packet.ip.transport + 13] &= ~LAST
+            flags = tcp.flags if is_last else tcp.flags & ~LAST
             # The first piece stands for the packet as it came, the others are new.
             whole = packet.copy() if offset else packet
             self._until = at
-            actions.append(Send(whole.with_raw(bytes(raw)), at=at))
+            actions.append(Send(whole.with_tcp(seq=tcp.seq + offset, flags=flags, payload=piece), at=at))
             offset += len(piece)
             at += self.gap
         return actions

@@ -49,8 +49,7 @@ class Window(Policy):
         is_over = self.duration and now >= self._begin + self.duration
         if now < self._begin or is_over or tcp.window << scale <= self.size:
             return None
-        at = packet.ip.transport + 14
-        return Send(packet.with_raw(packet.raw[:at] + (self.size >> scale).to_bytes(2) + packet.raw[at + 2 :]))
+        return Send(packet.with_tcp(window=self.size >> scale))
 
     def _learn_scale(self, packet: Packet) -> None:
         where = tcp_options(packet).get(WINDOW_SCALE)

@@ -35,7 +35,8 @@ from shaper.units import (
     us,
 )
 from shaper.wire.craft import reset_receiver, reset_sender, tcp_options, too_big
-from shaper.wire.packet import Flow, Packet, TruncatedPacket
+from shaper.wire.flow import Flow
+from shaper.wire.packet import Packet, TruncatedPacket
 
 __all__ = [
     "UNIFORM",

@@ -10,8 +10,9 @@ from scapy.layers import inet, inet6
 from scapy.packet import Packet as Layers
 from scapy.packet import Raw
 
+from shaper.wire.flow import Flow, format_end, parse_end
 from shaper.wire.header import ACK, PSH, SYN, TCP, UDP, flow_key, read_ip, read_ports, read_tcp
-from shaper.wire.packet import Flow, Packet
+from shaper.wire.packet import Packet
 
 V4: dict[str, Any] = {"src": "192.0.2.1", "dst": "192.0.2.9"}
 V6: dict[str, Any] = {"src": "2001:db8::1", "dst": "2001:db8::9"}
@@ -146,6 +147,19 @@ def test_icmp_has_no_ports() -> None:
 def test_a_flow_reads_as_tools_write_it() -> None:
     assert str(Flow.of(bytes_of(inet.IP(**V4), inet.UDP(**PORTS)))) == "udp 192.0.2.1:40000 > 192.0.2.9:80"
     assert str(Flow.of(bytes_of(inet6.IPv6(**V6), inet.UDP(**PORTS)))) == ("udp [2001:db8::1]:40000 > [2001:db8::9]:80")
+
+
+@pytest.mark.parametrize("text", ["192.0.2.1", "192.0.2.1:80", "2001:db8::1", "[2001:db8::1]:65535"])
+def test_an_end_of_a_flow_can_be_read_again(text: str) -> None:
+    assert format_end(*parse_end(text)) == text
+
+
+@pytest.mark.parametrize(
+    "text", ["", "192.0.2", "192.0.2.1:", "192.0.2.1:65536", "192.0.2.1:-1", "host:80", "[2001:db8::1]", "[::1:80"]
+)
+def test_what_is_no_end_of_a_flow(text: str) -> None:
+    with pytest.raises(ValueError, match="is not ADDRESS, ADDRESS:PORT or"):
+        parse_end(text)
 
 
 junk = st.one_of(

@@ -10,8 +10,9 @@ from typing import cast
 
 from shaper.core.instances import PolicyInstance
 from shaper.units import s
+from shaper.wire.flow import Flow
 from shaper.wire.header import ACK, SYN, flow_key
-from shaper.wire.packet import Flow, Packet
+from shaper.wire.packet import Packet
 from shaper.wire.segment import SenderState, classify_other
 
 IDLE = 120 * s

@@ -10,7 +10,7 @@ from typing import Any, TextIO, TypeVar
 from shaper.errors import ShaperError
 from shaper.journal.line import VERSION, Clocks, Header, Held, Record
 from shaper.policy.signal import Signal, SignalRecord
-from shaper.wire.packet import Flow
+from shaper.wire.flow import Flow
 
 T = TypeVar("T")
 

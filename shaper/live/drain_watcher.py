@@ -17,8 +17,8 @@ from shaper.core.verdict import Verdict
 from shaper.errors import ShaperError
 from shaper.linux.timerfd import TimerFD
 from shaper.units import ms, us
+from shaper.wire.flow import Flow
 from shaper.wire.header import TCP
-from shaper.wire.packet import Flow
 
 SOONEST, LATEST = 100 * us, 10 * ms
 """A look comes so long after a delivery or the look before; in between, an eighth of what was waited already."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple
 
-from shaper.wire.packet import Flow
+from shaper.wire.flow import Flow
 
 Kind = Literal["drained"]
 """drained: the process that these packets go to has read all that its socket had received."""

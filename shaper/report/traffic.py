@@ -8,7 +8,7 @@ from functools import cached_property
 
 from shaper.journal import Record
 from shaper.report.stream import ByteStream
-from shaper.wire.packet import Flow
+from shaper.wire.flow import Flow
 
 IPV4_UDP, IPV6_UDP = 28, 48
 """Bytes of the headers, without options."""

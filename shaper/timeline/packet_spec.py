@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import re
 from ipaddress import ip_address
-from struct import pack, unpack_from
+from struct import pack
 from typing import NamedTuple
 
 from shaper.wire.checksum import put_right
 from shaper.wire.header import ACK, ICMP, ICMPV6, SYN, TCP, UDP, read_ip, read_ports, read_tcp
+from shaper.wire.tcp_options import MSS, NO_OPERATION, SACK, end_of_header, read_options
 
 WRAP = 1 << 32
 WINDOW = 65535
@@ -66,9 +67,9 @@ def spec_of(raw: bytes) -> PacketSpec:
         return PacketSpec("fragment", ip.length - (20 if ip.version == 4 else 48), ecn=ecn)
     tcp = read_tcp(raw)
     if tcp is not None:
-        end = ip.transport + (raw[ip.transport + 12] >> 4) * 4
+        end = end_of_header(raw, ip.transport)
         options = end - ip.transport - 20
-        mss = mss_in(raw[ip.transport + 20 : end])
+        mss = mss_of(raw, ip.transport)
         text = text_in(raw[end : end + tcp.payload])
         return PacketSpec(
             "tcp", tcp.payload, tcp.flags, tcp.seq, tcp.ack, tcp.window, tcp.sack, mss, options, ecn, text
@@ -130,12 +131,12 @@ def _content(look: PacketSpec, ends: Ends, version: int) -> tuple[int, bytes]:
 def _options(look: PacketSpec) -> bytes:
     options = b""
     if look.mss:
-        options += pack("!BBH", 2, 4, look.mss)
+        options += pack("!BBH", MSS, 4, look.mss)
     if look.sack:
         # One block, two segments beyond what is acknowledged (RFC 2018).
         left = (look.ack + 2000) % WRAP
-        options += pack("!BBBBII", 1, 1, 5, 10, left, (left + 1000) % WRAP)
-    return options + b"\1" * (look.options - len(options))
+        options += pack("!BBBBII", NO_OPERATION, NO_OPERATION, SACK, 10, left, (left + 1000) % WRAP)
+    return options + bytes((NO_OPERATION,)) * (look.options - len(options))
 
 
 def text_in(payload: bytes) -> str:
@@ -145,19 +146,10 @@ def text_in(payload: bytes) -> str:
     return payload.decode("ascii")
 
 
-def mss_in(options: bytes) -> int:
-    """The maximum segment size that TCP options announce (RFC 9293, section 3.7.1); 0 where they don't."""
-    at = 0
-    while at < len(options) and options[at] != 0:
-        if options[at] == 1:
-            at += 1
-            continue
-        if at + 1 >= len(options) or options[at + 1] < 2:
-            break
-        if options[at] == 2 and at + 4 <= len(options):
-            return int(unpack_from("!H", options, at + 2)[0])
-        at += options[at + 1]
-    return 0
+def mss_of(raw: bytes, transport: int) -> int:
+    """The maximum segment size that the TCP header announces (RFC 9293, section 3.7.1); 0 where it doesn't."""
+    where = read_options(raw, transport).get(MSS, slice(0, 0))
+    return int.from_bytes(raw[where]) if where.stop - where.start == 2 else 0
 
 
 def least_options(look: PacketSpec) -> int:

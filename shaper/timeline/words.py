@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from ipaddress import ip_address
-
 from shaper.timeline.packet_spec import Ends
 from shaper.timeline.story import Mention, StoryError
+from shaper.wire.flow import parse_end
 from shaper.wire.header import ACK, CWR, ECE, FIN, PSH, RST, SYN, URG
 
 PAYLOAD = 100
@@ -35,16 +34,7 @@ def read(mention: Mention, line: int) -> dict[str, int]:
 
 def ends(source: str, destination: str) -> Ends:
     """Both ends of a flow as `flow 1  192.0.2.1:40001 > 192.0.2.2:80` says them."""
-    return Ends(*_end(source), *_end(destination))
-
-
-def _end(text: str) -> tuple[str, int]:
-    address, colon, port = text.rpartition(":")
-    if text.startswith("[") and address.endswith("]"):
-        address = address[1:-1]
-    elif not colon or ":" in address:
-        address, port = text, "0"
     try:
-        return str(ip_address(address)), int(port)
-    except ValueError:
-        raise StoryError(f"'{text}' is not ADDRESS, ADDRESS:PORT or [ADDRESS]:PORT") from None
+        return Ends(*parse_end(source), *parse_end(destination))
+    except ValueError as error:
+        raise StoryError(str(error)) from None

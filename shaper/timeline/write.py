@@ -11,6 +11,7 @@ from shaper.timeline.packet_spec import Ends, ends_of
 from shaper.timeline.run import Names
 from shaper.timeline.story import Event, Mention, Story, in_order
 from shaper.units import format_duration
+from shaper.wire.flow import format_end
 from shaper.wire.packet import Packet
 from shaper.wire.segment import SenderState
 
@@ -76,7 +77,7 @@ class _Flows:
         if tcp is not None and SenderState().classify(tcp) == "synack":
             ends = ends.reverse
         self._numbers[self._key(packet, ends)] = self._numbers[self._key(packet, ends.reverse)] = number
-        self._declared.append((number, _end(ends.source, ends.sport), _end(ends.destination, ends.dport)))
+        self._declared.append((number, format_end(ends.source, ends.sport), format_end(ends.destination, ends.dport)))
 
     def number(self, packet: Packet) -> int:
         """The number of the packet's flow; 1 for one that no packet taken belongs to."""
@@ -85,9 +86,3 @@ class _Flows:
     @staticmethod
     def _key(packet: Packet, ends: Ends) -> tuple[str, Ends]:
         return packet.flow.protocol, ends
-
-
-def _end(address: str, port: int) -> str:
-    if not port:
-        return address
-    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"

@@ -1,4 +1,4 @@
-"""Packets of a policy's own making: what a host or router on the way would send, and TCP's options.
+"""Packets of a policy's own making: what a host or router on the way would send; and where TCP options are.
 
 Sources: RFC 9293, section 3.5.2 (reset generation); RFC 5961 (a reset counts only with
 exactly the next sequence number); RFC 792 and RFC 1191 (fragmentation needed);
@@ -12,6 +12,7 @@ from struct import pack
 from shaper.wire.checksum import put_right
 from shaper.wire.header import ACK, FIN, ICMP, ICMPV6, RST, SYN, TCP
 from shaper.wire.packet import Packet
+from shaper.wire.tcp_options import read_options
 
 WRAP = 1 << 32
 HOPS = 64
@@ -54,20 +55,7 @@ def too_big(packet: Packet, mtu: int) -> Packet | None:
 
 def tcp_options(packet: Packet) -> dict[int, slice]:
     """Where the values of its TCP options are in `packet.raw`, by kind; of a repeated option the last."""
-    found: dict[int, slice] = {}
-    if packet.tcp is None:
-        return found
-    raw, at = packet.raw, packet.ip.transport + 20
-    end = min(packet.ip.transport + (raw[packet.ip.transport + 12] >> 4) * 4, len(raw))
-    while at < end and raw[at] != 0:
-        if raw[at] == 1:
-            at += 1
-            continue
-        if at + 1 >= end or raw[at + 1] < 2 or at + raw[at + 1] > end:
-            break
-        found[raw[at]] = slice(at + 2, at + raw[at + 1])
-        at += raw[at + 1]
-    return found
+    return read_options(packet.raw, packet.ip.transport) if packet.tcp is not None else {}
 
 
 def _segment(sport: int, dport: int, seq: int, ack: int, flags: int) -> bytes:

@@ -8,6 +8,8 @@ reported as a protocol without ports, or as no TCP header.
 from struct import Struct
 from typing import Final, NamedTuple
 
+from shaper.wire.tcp_options import SACK, read_options
+
 ICMP, TCP, UDP, ICMPV6 = 1, 6, 17, 58
 PROTOCOLS = {ICMP: "icmp", TCP: "tcp", UDP: "udp", ICMPV6: "icmp6"}
 # TCP, UDP, DCCP, SCTP, UDP-Lite: source and destination port come first.
@@ -136,25 +138,8 @@ def read_tcp(raw: bytes) -> TCPHeader | None:
     size = (offset >> 4) * 4
     if size < 20:
         return None
-    options = raw[at + 20 : at + size]
     payload = length - at - size
-    sack = 5 in options and _has_sack(options)
+    # Most headers don't have the byte at all, so few are searched.
+    sack = SACK in raw[at + 20 : at + size] and SACK in read_options(raw, at)
     # As TCPHeader(…), without a call in Python.
     return _new(TCPHeader, (sport, dport, seq, ack, flags, window, payload if payload > 0 else 0, sack))
-
-
-def _has_sack(options: bytes) -> bool:
-    at = 0
-    while at < len(options):
-        kind = options[at]
-        if kind == 5:
-            return True
-        if kind == 0:
-            return False
-        if kind == 1:
-            at += 1
-        elif at + 1 < len(options) and options[at + 1] >= 2:
-            at += options[at + 1]
-        else:
-            return False
-    return False

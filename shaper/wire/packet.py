@@ -1,78 +1,26 @@
-"""Packet: a lazy view over the bytes of one IP packet; Flow: whose packet it is."""
+"""Packet: a lazy view over the bytes of one IP packet."""
 
 from __future__ import annotations
 
-import re
-from ipaddress import ip_address
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Mapping
+from struct import pack_into
+from typing import TYPE_CHECKING
 
 from shaper.wire.checksum import put_right
-from shaper.wire.header import IP, PROTOCOLS, TCPHeader, read_ip, read_ports, read_tcp
+from shaper.wire.flow import Flow
+from shaper.wire.header import IP, TCPHeader, read_ip, read_tcp
+from shaper.wire.tcp_options import changed_options, end_of_header
 
 if TYPE_CHECKING:
     from scapy.packet import Packet as Layers
 
-FLOW = re.compile(r"(\S+) (\S+) > (\S+)")
+WRAP = 1 << 32
 NO_TCP = TCPHeader(0, 0, 0, 0, 0, 0, 0, False)
 """Stands for a TCP header that was looked for and isn't there."""
-END = re.compile(r"(?:\[(.+)\]|([^:]+)):(\d+)")
 
 
 class TruncatedPacket(ValueError):
     """The kernel gave only the beginning of this packet, so it can't be rewritten or copied."""
-
-
-class Flow(NamedTuple):
-    """A 5-tuple: the packets of one direction. Ports are 0 where there are none."""
-
-    protocol: str
-    source: str
-    sport: int
-    destination: str
-    dport: int
-
-    @classmethod
-    def of(cls, raw: bytes) -> Flow:
-        ip = read_ip(raw)
-        if not ip.version:
-            return cls("other", "", 0, "", 0)
-        sport, dport = read_ports(raw, ip)
-        protocol = PROTOCOLS.get(ip.protocol, str(ip.protocol))
-        return cls(protocol, str(ip_address(ip.source)), sport, str(ip_address(ip.destination)), dport)
-
-    @classmethod
-    def parse(cls, text: str) -> Flow:
-        """A flow as `str` writes it: "tcp 127.0.0.1:40000 > [::1]:8765".
-
-        Raises:
-            ValueError: not such a text.
-        """
-        match = FLOW.fullmatch(text)
-        if match is None:
-            raise ValueError(f"'{text}' is no flow, such as tcp 127.0.0.1:40000 > 127.0.0.1:8765")
-        return cls(match[1], *_parse_end(match[2]), *_parse_end(match[3]))
-
-    @property
-    def key(self) -> bytes:
-        """The `flow_key` of its packets."""
-        number = next((number for number, name in PROTOCOLS.items() if name == self.protocol), None)
-        key = bytes((int(self.protocol) if number is None else number,))
-        key += ip_address(self.source).packed + ip_address(self.destination).packed
-        return key + self.sport.to_bytes(2) + self.dport.to_bytes(2) if self.sport or self.dport else key
-
-    def __str__(self) -> str:
-        return f"{self.protocol} {_end(self.source, self.sport)} > {_end(self.destination, self.dport)}"
-
-
-def _end(address: str, port: int) -> str:
-    if not port:
-        return address
-    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
-
-
-def _parse_end(text: str) -> tuple[str, int]:
-    match = END.fullmatch(text)
-    return (match[1] or match[2], int(match[3])) if match else (text, 0)
 
 
 class Packet:
@@ -198,6 +146,48 @@ class Packet:
         changed.taken, changed.kind, changed.direction = self.taken, self.kind, self.direction
         changed.origin, changed.flow_state = self.root, self.flow_state
         return changed
+
+    def with_tcp(
+        self,
+        *,
+        seq: int | None = None,
+        ack: int | None = None,
+        flags: int | None = None,
+        window: int | None = None,
+        options: Mapping[int, bytes | None] | None = None,
+        payload: bytes | None = None,
+    ) -> Packet:
+        """This packet with other values in its TCP header; lengths and checksums are put right.
+
+        Args:
+            seq, ack: sequence numbers, modulo 2^32.
+            flags: all eight, as `packet.tcp.flags` has them.
+            window: the field as it is sent, not scaled.
+            options: values by kind, such as `{2: (536).to_bytes(2)}` for an MSS of 536; None takes the option
+                out, and options that aren't named stay.
+            payload: what follows the header.
+
+        Raises:
+            TruncatedPacket: the kernel gave only the beginning of this packet.
+            ValueError: it has no TCP header, or a value doesn't fit into one.
+        """
+        self._need_whole("rewritten")
+        tcp, raw, at = self.tcp, self.raw, self.ip.transport
+        if tcp is None:
+            raise ValueError(f"packet {self.id} has no TCP header")
+        flags = tcp.flags if flags is None else flags
+        window = tcp.window if window is None else window
+        if not 0 <= flags <= 0xFF or not 0 <= window <= 0xFFFF:
+            raise ValueError(f"a TCP header has no room for flags={flags:#x} and window={window}")
+        end = end_of_header(raw, at)
+        header = bytearray(raw[at:end])
+        if options is not None:
+            header[20:] = changed_options(raw, at, options)
+            header[12] = len(header) << 2 | header[12] & 0xF
+        words = (tcp.seq if seq is None else seq, tcp.ack if ack is None else ack)
+        pack_into("!II", header, 4, *(word % WRAP for word in words))
+        pack_into("!BH", header, 13, flags, window)
+        return self.with_raw(raw[:at] + header + (raw[end : end + tcp.payload] if payload is None else payload))
 
     def with_scapy(self, layers: Layers) -> Packet:
         """This packet with the bytes of these layers; lengths and checksums are put right.

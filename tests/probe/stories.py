@@ -9,7 +9,7 @@ from shaper.probe.ends.account import Account, Call
 from shaper.probe.ends.calls import IN, OUT
 from shaper.probe.ends.run import ProbeRun
 from shaper.units import ms
-from shaper.wire.packet import Flow
+from shaper.wire.flow import Flow
 
 THERE = Flow("tcp", "127.0.0.1", 40000, "127.0.0.1", 8765)
 BACK = Flow("tcp", "127.0.0.1", 8765, "127.0.0.1", 40000)

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
-from shaper.wire.packet import Flow
+from shaper.wire.flow import Flow
 
 Event = tuple[Flow | None, int]
 

@@ -16,7 +16,7 @@ from shaper.probe.explain.chain import Cause
 from shaper.probe.explain.needs import Needs
 from shaper.report.traffic import Traffic
 from shaper.units import ms
-from shaper.wire.packet import Flow
+from shaper.wire.flow import Flow
 
 AT_ONCE = 2 * ms
 """The kernel answers a delivery within this time, or a timer was at work: a delayed ACK takes 40 ms at least."""

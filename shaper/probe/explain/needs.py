@@ -15,7 +15,7 @@ from shaper.probe.ends.account import Call
 from shaper.probe.ends.calls import IN, OUT
 from shaper.report.traffic import Traffic
 from shaper.units import ms
-from shaper.wire.packet import Flow
+from shaper.wire.flow import Flow
 
 OPENING = frozenset({"syn", "synack"})
 SELECTS = frozenset({"pselect6", "poll", "epoll_wait"})

@@ -14,6 +14,8 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
+from shaper.wire.flow import format_end
+
 SOCKET = re.compile(r"socket:\[(\d+)\]")
 TABLES = ("tcp", "tcp6", "udp", "udp6")
 
@@ -99,20 +101,19 @@ def socket_ends(process: int) -> dict[str, str]:
         with suppress(OSError):
             for line in Path(f"/proc/{process}/net/{table}").read_text().splitlines()[1:]:
                 fields = line.split()
-                local, remote = _address(fields[1]), _address(fields[2])
-                peer = "" if remote.endswith(":0") else f" > {remote}"
-                ends[fields[9]] = f"{table.rstrip('6')} {local}{peer}"
+                local, remote = _end(fields[1]), _end(fields[2])
+                peer = f" > {format_end(*remote)}" if remote[1] else ""
+                ends[fields[9]] = f"{table.rstrip('6')} {format_end(*local)}{peer}"
     return ends
 
 
-def _address(text: str) -> str:
-    """Of "0100007F:1F90": words of the machine's own byte order, here little-endian."""
+def _end(text: str) -> tuple[str, int]:
+    """Address and port in "0100007F:1F90": words of the machine's own byte order, here little-endian."""
     raw, _, port = text.partition(":")
     words = [bytes.fromhex(raw[index : index + 8])[::-1] for index in range(0, len(raw), 8)]
     address = ip_address(b"".join(words))
     mapped = getattr(address, "ipv4_mapped", None)
-    name = str(mapped or address)
-    return f"[{name}]:{int(port, 16)}" if ":" in name else f"{name}:{int(port, 16)}"
+    return str(mapped or address), int(port, 16)
 
 
 def _parent(process: int) -> int:

@@ -1,0 +1,78 @@
+"""Flow: whose packet it is; and the ends of flows as text."""
+
+from __future__ import annotations
+
+import re
+from ipaddress import ip_address
+from typing import NamedTuple
+
+from shaper.wire.header import PROTOCOLS, read_ip, read_ports
+
+FLOW = re.compile(r"(\S+) (\S+) > (\S+)")
+END = re.compile(r"(?:\[(.+)\]|([^:]+)):(\d+)")
+
+
+class Flow(NamedTuple):
+    """A 5-tuple: the packets of one direction. Ports are 0 where there are none."""
+
+    protocol: str
+    source: str
+    sport: int
+    destination: str
+    dport: int
+
+    @classmethod
+    def of(cls, raw: bytes) -> Flow:
+        """The flow of a packet, given from its IP header on; its protocol is "other" where that is no IP packet."""
+        ip = read_ip(raw)
+        if not ip.version:
+            return cls("other", "", 0, "", 0)
+        sport, dport = read_ports(raw, ip)
+        protocol = PROTOCOLS.get(ip.protocol, str(ip.protocol))
+        return cls(protocol, str(ip_address(ip.source)), sport, str(ip_address(ip.destination)), dport)
+
+    @classmethod
+    def parse(cls, text: str) -> Flow:
+        """A flow as `str` writes it: "tcp 127.0.0.1:40000 > [::1]:8765".
+
+        Raises:
+            ValueError: not such a text.
+        """
+        match = FLOW.fullmatch(text)
+        if match is None:
+            raise ValueError(f"'{text}' is no flow, such as tcp 127.0.0.1:40000 > 127.0.0.1:8765")
+        return cls(match[1], *parse_end(match[2]), *parse_end(match[3]))
+
+    @property
+    def key(self) -> bytes:
+        """The `flow_key` of its packets."""
+        number = next((number for number, name in PROTOCOLS.items() if name == self.protocol), None)
+        key = bytes((int(self.protocol) if number is None else number,))
+        key += ip_address(self.source).packed + ip_address(self.destination).packed
+        return key + self.sport.to_bytes(2) + self.dport.to_bytes(2) if self.sport or self.dport else key
+
+    def __str__(self) -> str:
+        return f"{self.protocol} {format_end(self.source, self.sport)} > {format_end(self.destination, self.dport)}"
+
+
+def format_end(address: str, port: int) -> str:
+    """One end of a flow: "192.0.2.1:80", "[2001:db8::1]:80"; the address alone where the port is 0."""
+    if not port:
+        return address
+    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
+
+
+def parse_end(text: str) -> tuple[str, int]:
+    """Address and port as `format_end` writes them, the port 0 where there is none.
+
+    Raises:
+        ValueError: not such a text.
+    """
+    match = END.fullmatch(text)
+    address, port = (match[1] or match[2], int(match[3])) if match else (text, 0)
+    try:
+        if port < 1 << 16:
+            return str(ip_address(address)), port
+    except ValueError:
+        pass
+    raise ValueError(f"'{text}' is not ADDRESS, ADDRESS:PORT or [ADDRESS]:PORT")
