@@ -35,7 +35,7 @@ def format_trace(times: Milliseconds) -> str:
     return f"{len(times)} packets in {times[-1]} ms"
 
 
-Trace = Annotated[Milliseconds, Unit("trace file", "mobile.trace", read_trace, format_trace)]
+Trace = Annotated[Milliseconds, Unit("trace file", read_trace, format_trace)]
 
 
 class BandwidthTrace(Policy):

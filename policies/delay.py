@@ -34,7 +34,7 @@ def format_steps(steps: Steps) -> str:
     return f"{len(steps)} steps" if steps else "none"
 
 
-Trace = Annotated[Steps, Unit("file of delays", "delays.txt", read_steps, format_steps)]
+Trace = Annotated[Steps, Unit("file of delays", read_steps, format_steps)]
 
 
 class Delay(Policy):

@@ -1,4 +1,4 @@
-"""The policy author's vocabulary: all that a policy file imports.
+"""The policy author's vocabulary: everything that a policy file imports.
 
 from shaper import Drop, Policy
 

@@ -1,12 +1,12 @@
-"""Errors that reach the user: one line that says what is wrong and what to do."""
+"""Errors that users see: one line that says what is wrong and what to do."""
 
 
 class ShaperError(Exception):
     """Something failed; exit status 1."""
 
     details = ""
-    """What `--debug` shows instead of this error's own traceback."""
+    """What `--debug` shows instead of this error's own traceback; empty: show that traceback."""
 
 
 class UsageError(ShaperError):
-    """What was asked for can't be done as it was asked; exit status 2."""
+    """The command can't be carried out as it was given; exit status 2."""

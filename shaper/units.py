@@ -1,9 +1,9 @@
-"""Durations, rates, sizes and shares: tc's spellings <-> whole numbers.
+"""Durations, rates, sizes and shares: tc's spellings <-> numbers.
 
 Durations are int nanoseconds, rates int bits per second, sizes int bytes, shares
-floats from 0 to 1. The spellings are those of tc(8), "PARAMETERS"; where tc takes a
-bare number for a duration (microseconds) or a share (percent), we ask for the unit,
-because every second reader would guess it wrong.
+floats from 0 to 1. The spellings are those of tc(8), "PARAMETERS". Where tc takes a
+bare number for a duration (microseconds) or a share (percent), a unit is required here,
+because many readers would guess the wrong one.
 """
 
 from collections.abc import Callable
@@ -36,16 +36,21 @@ SIZES = {
 
 
 class Unit(NamedTuple):
-    """How an option of one kind is written and read."""
+    """How the values of one kind of option are written and read.
+
+    Attributes:
+        name: what the kind is called: "duration".
+        parse: reads a value from the command line; raises ValueError for a bad one.
+        format: writes a value as `parse` reads it.
+    """
 
     name: str
-    example: str
     parse: Callable[[str], Any]
     format: Callable[[Any], str]
 
 
 class Limit(NamedTuple):
-    """The most that one policy object may hold; None is no bound."""
+    """The most that one policy object may hold; None means no bound."""
 
     packets: int | None = None
     bytes: int | None = None
@@ -55,7 +60,7 @@ def split(text: str) -> tuple[Decimal, str]:
     """Split "20ms" into its number and its unit, in lower case.
 
     Raises:
-        ValueError: there is no number in front, or none that anything here can be.
+        ValueError: the text doesn't start with a number, or with one that is out of range for every unit.
     """
     text = text.strip().lower()
     digits = len(text.rstrip("abcdefghijklmnopqrstuvwxyzµ%"))
@@ -69,6 +74,11 @@ def split(text: str) -> tuple[Decimal, str]:
 
 
 def whole(number: Decimal, factor: int, text: str, unit: str) -> int:
+    """number * factor, which must be a whole number, 0 or more.
+
+    Raises:
+        ValueError: it is neither; the message quotes `text` and names `unit`.
+    """
     value = number * factor
     if value != value.to_integral_value():
         raise ValueError(f"'{text}' is not a whole number of {unit}")
@@ -81,7 +91,7 @@ def parse_duration(text: str) -> int:
     """Nanoseconds in "20ms", "1.5s", "0".
 
     Raises:
-        ValueError: no or an unknown unit, a negative time, a fraction of a nanosecond.
+        ValueError: a missing or unknown unit, a negative time, a fraction of a nanosecond.
     """
     number, unit = split(text)
     if not unit and number == 0:
@@ -114,6 +124,7 @@ def parse_rate(text: str) -> int:
 
 
 def format_rate(value: int) -> str:
+    """The shortest exact spelling of bits per second: 10_000_000 -> "10mbit"."""
     for name in ("gbit", "mbit", "kbit"):
         if value >= RATES[name]:
             return f"{exact(Decimal(value) / RATES[name])}{name}"
@@ -133,6 +144,7 @@ def parse_size(text: str) -> int:
 
 
 def format_size(value: int) -> str:
+    """Bytes in the largest unit that divides them: 65536 -> "64kb"."""
     for name in ("gb", "mb", "kb"):
         if value and value % SIZES[name] == 0:
             return f"{value // SIZES[name]}{name}"
@@ -154,14 +166,15 @@ def parse_share(text: str) -> float:
 
 
 def format_share(value: float) -> str:
+    """A share as percents: 0.05 -> "5%"."""
     return f"{value * 100:.10g}%"
 
 
 def parse_count(text: str) -> int:
-    """The whole number, 0 or more, in "3".
+    """The number in "3".
 
     Raises:
-        ValueError: not such a number.
+        ValueError: not a whole number, 0 or more.
     """
     if not text.isascii() or not text.isdigit():
         raise ValueError(f"'{text}' is not a whole number, 0 or more")
@@ -169,10 +182,10 @@ def parse_count(text: str) -> int:
 
 
 def parse_numbers(text: str) -> frozenset[int]:
-    """The numbers in "1+5+10-12", or in a file that has one or a range on each line; "none" is none.
+    """The numbers in "1+5+10-12", or in a file with a number or a range on each line; "none" is no number.
 
     Raises:
-        ValueError: neither numbers nor a file that holds some.
+        ValueError: neither numbers nor a file of numbers.
     """
     if text.strip() in ("", "none"):
         return frozenset()
@@ -192,6 +205,7 @@ def parse_numbers(text: str) -> frozenset[int]:
 
 
 def format_numbers(value: frozenset[int]) -> str:
+    """The numbers in order, as `parse_numbers` reads them: "1+5"."""
     return "+".join(str(number) for number in sorted(value)) or "none"
 
 
@@ -199,7 +213,7 @@ def parse_limit(text: str) -> Limit:
     """The bound in "1000" (packets), "64kb" (bytes) or "none".
 
     Raises:
-        ValueError: not a bound, or below one packet.
+        ValueError: not a bound, or less than one packet or byte.
     """
     if text.strip().lower() in ("none", "off"):
         return Limit()
@@ -212,21 +226,23 @@ def parse_limit(text: str) -> Limit:
 
 
 def format_limit(value: Limit) -> str:
+    """A bound as `parse_limit` reads it: "1000", "64kb", "none"."""
     if value.bytes is not None:
         return format_size(value.bytes)
     return "none" if value.packets is None else str(value.packets)
 
 
 def exact(value: Decimal) -> str:
+    """A number without an exponent or trailing zeros."""
     return f"{value.normalize():f}"
 
 
-Duration = Annotated[int, Unit("duration", "20ms", parse_duration, format_duration)]
-Time = Annotated[int, Unit("time", "1s", parse_duration, format_duration)]
-"""A duration for which nothing is held, and which may therefore be longer than `max_hold`."""
-Rate = Annotated[int, Unit("rate", "10mbit", parse_rate, format_rate)]
-Size = Annotated[int, Unit("size", "64kb", parse_size, format_size)]
-Share = Annotated[float, Unit("share", "5%", parse_share, format_share)]
-Count = Annotated[int, Unit("count", "3", parse_count, str)]
-Numbers = Annotated[frozenset[int], Unit("numbers or FILE", "1+5+10-12", parse_numbers, format_numbers)]
-Bound = Annotated[Limit, Unit("packets or bytes", "1000", parse_limit, format_limit)]
+Duration = Annotated[int, Unit("duration", parse_duration, format_duration)]
+Time = Annotated[int, Unit("time", parse_duration, format_duration)]
+"""A duration during which no packet is held, so it may be longer than `max_hold`."""
+Rate = Annotated[int, Unit("rate", parse_rate, format_rate)]
+Size = Annotated[int, Unit("size", parse_size, format_size)]
+Share = Annotated[float, Unit("share", parse_share, format_share)]
+Count = Annotated[int, Unit("count", parse_count, str)]
+Numbers = Annotated[frozenset[int], Unit("numbers or FILE", parse_numbers, format_numbers)]
+Bound = Annotated[Limit, Unit("packets or bytes", parse_limit, format_limit)]

@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shaper.core.connections import Connections
-from shaper.wire.header import ACK, CWR, ECE, FIN, PSH, RST, SYN, TCPHeader
+from shaper.wire.header import ACK, CWR, ECE, FIN, PSH, RST, SYN, WRAP, TCPHeader
 from shaper.wire.packet import Packet
-from shaper.wire.segment import CLASSES, WRAP, SenderState
+from shaper.wire.segment import CLASSES, SenderState
 from tests.traffic import traffic
 
 FLAGS = {"S": SYN, "A": ACK, "P": PSH, "F": FIN, "R": RST, "E": ECE, "C": CWR}

@@ -37,7 +37,7 @@ def format_classes(classes: frozenset[str]) -> str:
     return "all" if len(classes) == len(CLASSES) else "+".join(name for name in CLASSES if name in classes)
 
 
-Classes = Annotated[frozenset[str], Unit("segment classes", "data+fin", parse_classes, format_classes)]
+Classes = Annotated[frozenset[str], Unit("segment classes", parse_classes, format_classes)]
 
 
 class Policy:

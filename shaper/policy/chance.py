@@ -156,5 +156,5 @@ def format_distribution(value: Distribution) -> str:
 
 Shape = Annotated[
     Distribution,
-    Unit("uniform|normal|pareto|paretonormal|FILE.dist", "normal", parse_distribution, format_distribution),
+    Unit("uniform|normal|pareto|paretonormal|FILE.dist", parse_distribution, format_distribution),
 ]

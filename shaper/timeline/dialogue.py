@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 
 from shaper.timeline.packet_spec import (
     WINDOW,
-    WRAP,
     Ends,
     PacketSpec,
     end_of,
@@ -22,7 +21,7 @@ from shaper.timeline.packet_spec import (
 )
 from shaper.timeline.story import Mention
 from shaper.timeline.words import CARRIERS, ECN, FLAGS, PAYLOAD, ends, read
-from shaper.wire.header import ACK, FIN, PSH, RST, SYN
+from shaper.wire.header import ACK, FIN, PSH, RST, SYN, WRAP
 
 
 @dataclass

@@ -12,10 +12,9 @@ from struct import pack
 from typing import NamedTuple
 
 from shaper.wire.checksum import put_right
-from shaper.wire.header import ACK, ICMP, ICMPV6, SYN, TCP, UDP, read_ip, read_ports, read_tcp
+from shaper.wire.header import ACK, ICMP, ICMPV6, SYN, TCP, UDP, WRAP, read_ip, read_ports, read_tcp
 from shaper.wire.tcp_options import MSS, NO_OPERATION, SACK, end_of_header, read_options
 
-WRAP = 1 << 32
 WINDOW = 65535
 GRE = 47  # stands for every protocol without ports that isn't ICMP
 FILLER = b"shaper"

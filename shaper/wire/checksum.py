@@ -1,14 +1,15 @@
-"""The Internet checksum (RFC 1071), put right in a packet whose bytes were changed."""
+"""The Internet checksum (RFC 1071), and right lengths and checksums for a packet whose bytes were changed."""
 
 from struct import pack_into
 
 from shaper.wire.header import ICMP, ICMPV6, TCP, UDP, read_ip
 
-# Where the checksum stands in each transport header.
+# Where the checksum is in each transport header.
 OFFSETS = {ICMP: 2, TCP: 16, UDP: 6, ICMPV6: 2}
 
 
 def checksum(data: bytes) -> int:
+    """The Internet checksum of these bytes (RFC 1071); 0 for data that holds its own right checksum."""
     if len(data) % 2:
         data += b"\0"
     # Ones' complement addition is addition modulo 65535 (RFC 1071, section 2).
@@ -16,7 +17,10 @@ def checksum(data: bytes) -> int:
 
 
 def put_right(raw: bytes) -> bytes:
-    """The packet with its lengths (IPv4 total, IPv6 payload, UDP) and checksums as its bytes require."""
+    """The packet with right lengths (IPv4 total, IPv6 payload, UDP) and checksums (IPv4, TCP, UDP, ICMP).
+
+    The transport checksum of a fragment stays as it is: it covers the whole datagram.
+    """
     fixed = bytearray(raw)
     ip = read_ip(raw)
     if ip.version == 4:

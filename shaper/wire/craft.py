@@ -1,7 +1,7 @@
-"""Packets of a policy's own making: what a host or router on the way would send; and where TCP options are.
+"""Packets that a policy makes: what a host or a router on the way would send; and where TCP options are.
 
-Sources: RFC 9293, section 3.5.2 (reset generation); RFC 5961 (a reset counts only with
-exactly the next sequence number); RFC 792 and RFC 1191 (fragmentation needed);
+Sources: RFC 9293, section 3.5.2 (reset generation); RFC 5961 (a reset counts only if its
+sequence number is exactly the next one); RFC 792 and RFC 1191 (fragmentation needed);
 RFC 4443, section 3.2 (packet too big).
 """
 
@@ -10,11 +10,10 @@ from __future__ import annotations
 from struct import pack
 
 from shaper.wire.checksum import put_right
-from shaper.wire.header import ACK, FIN, ICMP, ICMPV6, RST, SYN, TCP
+from shaper.wire.header import ACK, FIN, ICMP, ICMPV6, RST, SYN, TCP, WRAP
 from shaper.wire.packet import Packet
 from shaper.wire.tcp_options import read_options
 
-WRAP = 1 << 32
 HOPS = 64
 
 
@@ -28,7 +27,7 @@ def reset_receiver(packet: Packet) -> Packet | None:
 
 
 def reset_sender(packet: Packet) -> Packet | None:
-    """A RST that answers this TCP packet, to its sender; None for other packets and for a RST."""
+    """A RST to the sender of this TCP packet, as an answer to it; None for other packets and for a RST."""
     tcp, ip = packet.tcp, packet.ip
     if tcp is None or tcp.flags & RST:
         return None
@@ -38,10 +37,13 @@ def reset_sender(packet: Packet) -> Packet | None:
 
 
 def too_big(packet: Packet, mtu: int) -> Packet | None:
-    """The ICMP message that tells the sender the path's MTU; None for what is no IP packet.
+    """The ICMP message that reports the path's MTU to the packet's sender; None for what is no IP packet.
 
-    It comes from the packet's destination, since no router's address is known, and holds as
-    much of the packet as the standards ask for and was copied.
+    It comes from the packet's destination, since no router's address is known. It quotes as
+    much of the packet as the standards ask for, or as much as was copied.
+
+    Args:
+        mtu: in bytes.
     """
     ip = packet.ip
     if ip.version == 4:
@@ -54,7 +56,7 @@ def too_big(packet: Packet, mtu: int) -> Packet | None:
 
 
 def tcp_options(packet: Packet) -> dict[int, slice]:
-    """Where the values of its TCP options are in `packet.raw`, by kind; of a repeated option the last."""
+    """Where in `packet.raw` the values of its TCP options are, by kind; of a repeated option the last."""
     return read_options(packet.raw, packet.ip.transport) if packet.tcp is not None else {}
 
 

@@ -1,4 +1,4 @@
-"""Flow: whose packet it is; and the ends of flows as text."""
+"""Flow: which packets belong together; and the ends of flows as text."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ END = re.compile(r"(?:\[(.+)\]|([^:]+)):(\d+)")
 
 
 class Flow(NamedTuple):
-    """A 5-tuple: the packets of one direction. Ports are 0 where there are none."""
+    """A 5-tuple: the packets of one direction of a connection. Ports are 0 where there are none."""
 
     protocol: str
     source: str
@@ -23,7 +23,7 @@ class Flow(NamedTuple):
 
     @classmethod
     def of(cls, raw: bytes) -> Flow:
-        """The flow of a packet, given from its IP header on; its protocol is "other" where that is no IP packet."""
+        """The flow of a packet, whose bytes begin with its IP header; "other", without addresses, if it has none."""
         ip = read_ip(raw)
         if not ip.version:
             return cls("other", "", 0, "", 0)
@@ -36,7 +36,7 @@ class Flow(NamedTuple):
         """A flow as `str` writes it: "tcp 127.0.0.1:40000 > [::1]:8765".
 
         Raises:
-            ValueError: not such a text.
+            ValueError: the text is not a flow.
         """
         match = FLOW.fullmatch(text)
         if match is None:
@@ -45,7 +45,7 @@ class Flow(NamedTuple):
 
     @property
     def key(self) -> bytes:
-        """The `flow_key` of its packets."""
+        """What `shaper.wire.header.flow_key` returns for its packets."""
         number = next((number for number, name in PROTOCOLS.items() if name == self.protocol), None)
         key = bytes((int(self.protocol) if number is None else number,))
         key += ip_address(self.source).packed + ip_address(self.destination).packed
@@ -63,10 +63,10 @@ def format_end(address: str, port: int) -> str:
 
 
 def parse_end(text: str) -> tuple[str, int]:
-    """Address and port as `format_end` writes them, the port 0 where there is none.
+    """Address and port, from text that `format_end` writes; the port is 0 where there is none.
 
     Raises:
-        ValueError: not such a text.
+        ValueError: the text is not an address, or the port is above 65535.
     """
     match = END.fullmatch(text)
     address, port = (match[1] or match[2], int(match[3])) if match else (text, 0)

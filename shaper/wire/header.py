@@ -1,8 +1,8 @@
-"""IP and TCP headers read by struct: what a shaper looks at on every packet.
+"""IP and TCP headers, read with struct: what is looked at in every packet.
 
 Sources: RFC 791 (IPv4), RFC 8200 section 4 (IPv6 and its extension headers), RFC 9293
-(TCP), RFC 2018 (SACK). Nothing here raises on a bad packet: what can't be read is
-reported as a protocol without ports, or as no TCP header.
+(TCP), RFC 2018 (SACK). Nothing here raises an error for a bad packet: what can't be read
+is a protocol without ports, or no TCP header.
 """
 
 from struct import Struct
@@ -17,6 +17,8 @@ WITH_PORTS: Final = frozenset({TCP, UDP, 33, 132, 136})
 
 FIN, SYN, RST, PSH, ACK, URG, ECE, CWR = (1 << bit for bit in range(8))
 FLAGS = "FSRPAUEC"
+WRAP: Final = 1 << 32
+"""Sequence numbers are counted modulo this."""
 
 HOP_BY_HOP, ROUTING, FRAGMENT, AUTHENTICATION, DESTINATION = 0, 43, 44, 51, 60
 
@@ -25,12 +27,12 @@ _new: Final = tuple.__new__
 
 _ports = Struct("!HH").unpack_from
 _tcp = Struct("!HHIIBBH").unpack_from
-# A TCP header behind an IPv4 header without options: its length, fragmentation and protocol, then as in _tcp.
+# An IPv4 header without options and a TCP header: the packet's length, fragmentation and protocol, then as in _tcp.
 _tcp_in_ipv4: Final = Struct("!BxHxxHxBxx8xHHIIBBH").unpack_from
 
 
 class IP(NamedTuple):
-    """An IPv4 or IPv6 header with its extensions."""
+    """An IPv4 header, or an IPv6 header with its extensions."""
 
     version: int  # 4 or 6; 0 where the packet is neither
     protocol: int
@@ -38,7 +40,7 @@ class IP(NamedTuple):
     destination: bytes
     transport: int  # offset of the transport header, -1 where there is none to read
     fragment: bool  # part of a fragmented datagram, the first included
-    length: int  # of the whole packet in bytes, as the header says
+    length: int  # of the whole packet in bytes, as the header has it
 
 
 class TCPHeader(NamedTuple):
@@ -55,7 +57,7 @@ class TCPHeader(NamedTuple):
 
     @property
     def is_bare_ack(self) -> bool:
-        """It acknowledges and does nothing else: no payload, no other flag, no SACK block."""
+        """It does nothing but acknowledge: no payload, no other flag, no SACK block."""
         return self.flags == ACK and not self.payload and not self.sack
 
     @property
@@ -65,6 +67,7 @@ class TCPHeader(NamedTuple):
 
 
 def read_ip(raw: bytes) -> IP:
+    """The IP header at the beginning of these bytes; version 0 and protocol 255 where there is none."""
     version = raw[0] >> 4 if raw else 0
     if version == 4 and len(raw) >= 20:
         header = (raw[0] & 15) * 4
@@ -87,7 +90,7 @@ def _skip_extensions(raw: bytes) -> tuple[int, int, bool]:
             return protocol, -1, False
         following = raw[at]
         if protocol == FRAGMENT:
-            # Further headers are in the first fragment alone, and all fragments are to look the same.
+            # Only the first fragment has the headers that follow, and all fragments must look the same.
             is_first = not (raw[at + 2] or raw[at + 3] & 0xF8)
             return following, at + 8 if is_first and at + 8 < len(raw) else -1, True
         if protocol == AUTHENTICATION:
@@ -99,11 +102,11 @@ def _skip_extensions(raw: bytes) -> tuple[int, int, bool]:
 
 
 def flow_key(raw: bytes) -> bytes:
-    """Bytes that are equal for packets of one flow: protocol, addresses and, where there are any, ports.
+    """What all packets of one flow have in common: protocol, addresses and, where there are any, ports.
 
     All fragments of a datagram share a key without ports, since only the first has them.
     """
-    # The common case: IPv4 without options, and no fragment.
+    # The common case: IPv4 without options, not a fragment.
     if len(raw) >= 24 and raw[0] == 0x45 and not raw[7] and not raw[6] & 0x3F and raw[9] in WITH_PORTS:
         return _protocol_bytes[raw[9]] + raw[12:24]
     ip = read_ip(raw)
@@ -122,9 +125,9 @@ def read_ports(raw: bytes, ip: IP) -> tuple[int, int]:
 
 
 def read_tcp(raw: bytes) -> TCPHeader | None:
-    """The TCP header, None where the packet has none that can be read whole."""
+    """The TCP header; None where the packet has none, or where not all of its first 20 bytes were copied."""
     if len(raw) >= 40 and raw[0] == 0x45:
-        # The common case costs one call of struct.
+        # The common case takes one call of struct.
         _, length, fragment, protocol, sport, dport, seq, ack, offset, flags, window = _tcp_in_ipv4(raw)
         if protocol != TCP or fragment & 0x3FFF:
             return None
@@ -139,7 +142,7 @@ def read_tcp(raw: bytes) -> TCPHeader | None:
     if size < 20:
         return None
     payload = length - at - size
-    # Most headers don't have the byte at all, so few are searched.
+    # Most headers don't contain the byte at all, so few have to be searched.
     sack = SACK in raw[at + 20 : at + size] and SACK in read_options(raw, at)
-    # As TCPHeader(…), without a call in Python.
+    # TCPHeader(…), but without a call in Python.
     return _new(TCPHeader, (sport, dport, seq, ack, flags, window, payload if payload > 0 else 0, sack))

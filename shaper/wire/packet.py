@@ -8,40 +8,39 @@ from typing import TYPE_CHECKING
 
 from shaper.wire.checksum import put_right
 from shaper.wire.flow import Flow
-from shaper.wire.header import IP, TCPHeader, read_ip, read_tcp
+from shaper.wire.header import IP, WRAP, TCPHeader, read_ip, read_tcp
 from shaper.wire.tcp_options import changed_options, end_of_header
 
 if TYPE_CHECKING:
     from scapy.packet import Packet as Layers
 
-WRAP = 1 << 32
 NO_TCP = TCPHeader(0, 0, 0, 0, 0, 0, 0, False)
-"""Stands for a TCP header that was looked for and isn't there."""
+"""Remembers that a TCP header was looked for and isn't there."""
 
 
 class TruncatedPacket(ValueError):
-    """The kernel gave only the beginning of this packet, so it can't be rewritten or copied."""
+    """The kernel copied only the beginning of this packet, so it can't be rewritten or duplicated."""
 
 
 class Packet:
     """One IP packet on its way.
 
     Attributes:
-        raw: its bytes from the IP header on; the beginning only if `truncated`.
-        id: the number under which it was taken, in order of arrival; 0 if a policy made it.
-        arrived: when it came, in ns on the policy's clock.
-        taken: when it was read from the queue; the same as `arrived` where that is all that is known.
+        raw: its bytes from the IP header on; only the first of them if it is `truncated`.
+        id: its number in order of arrival, from 1; 0 if a policy made it.
+        arrived: when it arrived, in ns on the policy's clock.
+        taken: when it was read from the queue (ns); equals `arrived` where only one of them is known.
         kind: its segment class, such as "syn" or "pure-ack" (see `shaper.wire.segment`).
         direction: "original" (from the sender of the SYN, else of the first packet seen) or "reply".
-        by: the policy that made or dropped it; empty for others.
+        by: the policy that made or dropped it; empty for other packets.
     """
 
-    # Defaults of the class cost nothing for packets that keep them, and most keep most of them.
+    # Defaults of the class cost nothing for packets that keep them, and most packets keep most of them.
     kind = ""
     direction = "original"
     by = ""
-    # What follows is the core's: the packet as taken, if this is a rewritten one; its FlowState; the PolicyInstance
-    # that holds it, since when, and which entry of the agenda lets it go; the holds that are over.
+    # The core's own: the packet as taken, if this is a rewritten one; its FlowState; the PolicyInstance that holds it,
+    # since when, and the number of the agenda's entry that releases it; whether a hold was cut short; finished holds.
     origin: Packet | None = None
     flow_state: object | None = None
     holder: object | None = None
@@ -49,7 +48,7 @@ class Packet:
     plan = 0
     cut_short = False
     noted: tuple[tuple[str, int], ...] = ()
-    # What its bytes say, once someone has asked.
+    # What was read from its bytes so far.
     _ip: IP | None = None
     _tcp: TCPHeader | None = None
     _flow: Flow | None = None
@@ -64,7 +63,7 @@ class Packet:
 
     @property
     def root(self) -> Packet:
-        """The packet as taken, of which this is a rewritten one; itself, if it is none."""
+        """The packet as it was taken: for a rewritten packet the one it was made from, else itself."""
         return self.origin or self
 
     @property
@@ -85,37 +84,37 @@ class Packet:
 
     @property
     def flow(self) -> Flow:
-        """The 5-tuple that its bytes say."""
+        """The 5-tuple that its headers name."""
         if self._flow is None:
             self._flow = Flow.of(self.raw)
         return self._flow
 
     @property
     def length(self) -> int:
-        """Bytes of the whole packet, the IP header included."""
+        """Bytes of the whole packet, the IP header included, however many of them were copied."""
         return self.ip.length
 
     @property
     def truncated(self) -> bool:
-        """Only the beginning of the packet is in `raw`."""
+        """Whether `raw` has only the beginning of the packet."""
         return len(self.raw) < self.ip.length
 
     @property
     def segment(self) -> str:
-        """The name that `kind` had before; new policies use `kind`."""
+        """The earlier name of `kind`; new policies use `kind`."""
         return self.kind
 
     @property
     def hold_times(self) -> tuple[tuple[str, int], ...]:
-        """How long each policy has held it so far, as (policy, ns)."""
+        """How long each policy has held it so far, as (policy, ns); a hold counts once it has ended."""
         return self.root.noted
 
     def order(self) -> tuple[int, int]:
-        """Sorts packets by arrival."""
+        """The key that sorts packets by arrival."""
         return self.root.arrived, self.root.id
 
     def note_hold(self, policy: str, duration: int) -> None:
-        """Count a hold that has ended; one policy's holds in a row are one."""
+        """Record a hold that has ended, in ns; consecutive holds by one policy are added up."""
         holds = self.noted
         if holds and holds[-1][0] == policy:
             duration += holds[-1][1]
@@ -123,8 +122,8 @@ class Packet:
         self.noted = (*holds, (policy, duration))
 
     def scapy(self) -> Layers:
-        """The packet's layers, dissected by scapy; a new object on each call. What is no IP packet is Raw."""
-        # Importing scapy takes most of a second, so only those who ask for it pay.
+        """The packet's layers, dissected by scapy; a new object on each call. What is no IP packet becomes Raw."""
+        # Importing scapy takes most of a second, so only its users pay for it.
         from scapy.layers import inet, inet6
         from scapy.packet import Raw
 
@@ -136,10 +135,10 @@ class Packet:
 
         Args:
             raw: the whole packet from the IP header on.
-            fix: put lengths and checksums right; without, the bytes go out as they are.
+            fix: put lengths and checksums right; if False, the bytes go out as they are.
 
         Raises:
-            TruncatedPacket: the kernel gave only the beginning of this packet.
+            TruncatedPacket: the kernel copied only the beginning of this packet.
         """
         self._need_whole("rewritten")
         changed = Packet(put_right(raw) if fix else raw, self.id, self.arrived)
@@ -157,19 +156,19 @@ class Packet:
         options: Mapping[int, bytes | None] | None = None,
         payload: bytes | None = None,
     ) -> Packet:
-        """This packet with other values in its TCP header; lengths and checksums are put right.
+        """This TCP segment with other values in its header; lengths and checksums are put right.
 
         Args:
-            seq, ack: sequence numbers, modulo 2^32.
-            flags: all eight, as `packet.tcp.flags` has them.
-            window: the field as it is sent, not scaled.
-            options: values by kind, such as `{2: (536).to_bytes(2)}` for an MSS of 536; None takes the option
-                out, and options that aren't named stay.
-            payload: what follows the header.
+            seq, ack: taken modulo 2^32.
+            flags: all eight bits, as in `packet.tcp.flags`.
+            window: the field itself, before scaling.
+            options: values by kind, such as `{2: (536).to_bytes(2)}` for an MSS of 536. None takes an option
+                out; options that aren't named stay.
+            payload: the bytes behind the header.
 
         Raises:
-            TruncatedPacket: the kernel gave only the beginning of this packet.
-            ValueError: it has no TCP header, or a value doesn't fit into one.
+            TruncatedPacket: the kernel copied only the beginning of this packet.
+            ValueError: it has no TCP header, or a value doesn't fit into the header.
         """
         self._need_whole("rewritten")
         tcp, raw, at = self.tcp, self.raw, self.ip.transport
@@ -193,20 +192,20 @@ class Packet:
         """This packet with the bytes of these layers; lengths and checksums are put right.
 
         Raises:
-            TruncatedPacket: the kernel gave only the beginning of this packet.
+            TruncatedPacket: the kernel copied only the beginning of this packet.
         """
         layers = layers.copy()
         for layer in layers.iterpayloads():
-            # Header lengths that scapy dissected are stale when options were added.
+            # The header lengths that scapy read are stale if options were added.
             for field in {"ihl", "dataofs"} & set(layer.fields):
                 delattr(layer, field)
         return self.with_raw(bytes(layers))
 
     def copy(self) -> Packet:
-        """A new packet with the same bytes, to be sent beside this one.
+        """A new packet with the same bytes, to be sent in addition to this one.
 
         Raises:
-            TruncatedPacket: the kernel gave only the beginning of this packet.
+            TruncatedPacket: the kernel copied only the beginning of this packet.
         """
         self._need_whole("copied")
         twin = Packet(self.raw)

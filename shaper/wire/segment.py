@@ -1,45 +1,47 @@
-"""The class of each packet, known once, before the pipeline.
+"""The class of each packet, found once, before it enters the pipeline.
 
 | class         | meaning |
 |---------------|---------|
 | syn, synack   | opens a connection, answers that |
-| handshake-ack | the opener's first ACK without payload, its sequence number the SYN's plus one; and its repeats |
+| handshake-ack | the opener's first ACK without payload, with the SYN's sequence number plus one; and its repeats |
 | pure-ack      | no payload, acknowledges something new |
-| dup-ack       | no payload, acknowledges the same again with the same window (RFC 5681, section 2) |
+| dup-ack       | no payload, acknowledges the same again with the same window (RFC 5681, section 2) or SACK blocks |
 | window-update | no payload, acknowledges the same with another window |
-| data, fin, rst | carries payload; ends its sender's direction; aborts |
+| data, fin, rst | carries payload; ends its direction of the connection; aborts the connection |
 | udp, icmp     | the protocols (ICMPv6 included) |
 | other         | everything else: fragments, keep-alive probes, ACKs that were overtaken, other protocols, junk |
 
-A FIN or RST with payload is a fin or rst. Each direction is classified from its own
+A FIN or RST with payload is a fin or rst. Each direction is classified by its own
 packets alone, so the classes are the same when only one direction is queued.
 """
 
-from shaper.wire.header import ACK, FIN, ICMP, ICMPV6, IP, RST, SYN, UDP, TCPHeader
+from typing import Final
+
+from shaper.wire.header import ACK, FIN, ICMP, ICMPV6, IP, RST, SYN, UDP, WRAP, TCPHeader
 
 CLASSES = (
     "syn", "synack", "handshake-ack", "pure-ack", "dup-ack", "window-update",
     "data", "fin", "rst", "udp", "icmp", "other",
 )  # fmt: skip
-WRAP = 1 << 32
-HALF = 1 << 31
+HALF: Final = 1 << 31
 
 
 class SenderState:
-    """What one direction of a TCP connection has sent so far."""
+    """What the sender of one direction of a TCP connection has sent so far."""
 
     __slots__ = ("ack", "handshake_ack", "isn", "next", "synack_isn", "window")
 
     def __init__(self) -> None:
-        self.isn = -1  # of its SYN without ACK; -1 if that wasn't seen
-        self.synack_isn = -1  # the same, of its SYN-ACK
+        # Each is -1 while it isn't known.
+        self.isn = -1  # the sequence number of its SYN without ACK
+        self.synack_isn = -1  # that of its SYN-ACK
         self.next = -1  # the sequence number after the highest sent
         self.ack = -1
         self.window = -1
         self.handshake_ack = -1
 
     def classify(self, tcp: TCPHeader) -> str:
-        """The class of its next segment."""
+        """The class of the next segment that it has sent."""
         _, _, seq, ack, flags, window, payload, _ = tcp
         if flags & RST:
             # It may carry a number of no connection (RFC 9293, section 3.5.2), so it says nothing about what follows.
@@ -56,7 +58,7 @@ class SenderState:
         return name
 
     def _is_up_to_date(self, tcp: TCPHeader) -> bool:
-        """It was not overtaken by a segment that acknowledges more."""
+        """No segment that acknowledges more has overtaken it."""
         return self.ack < 0 or (tcp.ack - self.ack) % WRAP < HALF
 
     def _class(self, tcp: TCPHeader) -> str:
@@ -91,7 +93,7 @@ class SenderState:
 
 
 def classify_other(ip: IP) -> str:
-    """The class of a packet without a TCP header that could be read."""
+    """The class of a packet that has no TCP header, or none that can be read."""
     if ip.fragment or ip.transport < 0:
         return "other"
     if ip.protocol == UDP:

@@ -1,4 +1,4 @@
-"""TCP options: where a header has them, and a header's options with some of them changed.
+"""TCP options: where they are in a header, and how some of them are changed.
 
 Source: RFC 9293, section 3.1. An option is one byte of kind, one of length, and a value; the length counts all three.
 Two kinds are a single byte: end of list, and no-operation, which aligns what follows.
@@ -12,18 +12,18 @@ NO_OPERATION: Final = 1
 MSS: Final = 2
 SACK: Final = 5
 MOST: Final = 40
-"""Bytes of options that a header has room for: its length is at most 15 words, five of which are fixed."""
+"""The most bytes of options: a header has 15 words at most, and the first five are fixed."""
 
 
 def end_of_header(raw: bytes, transport: int) -> int:
-    """Where the TCP header at offset `transport` ends, as it says itself."""
+    """Where the TCP header at offset `transport` ends, by its own length field."""
     return transport + (raw[transport + 12] >> 4) * 4
 
 
 def read_options(raw: bytes, transport: int) -> dict[int, slice]:
     """Where in `raw` the values of a TCP header's options are, by kind; of a repeated option the last.
 
-    No-operations are skipped. A malformed option, or one that was not copied whole, ends the list,
+    No-operations are left out. A malformed option, or one that was not copied whole, ends the list,
     as in Linux (tcp_parse_options() in net/ipv4/tcp_input.c).
 
     Args:
@@ -53,11 +53,11 @@ def changed_options(raw: bytes, transport: int, values: Mapping[int, bytes | Non
     Args:
         raw: the packet.
         transport: where its TCP header begins.
-        values: by kind; an option that the header has gets the new value in its place, one that it
-            doesn't have is put first, one with the value None is left out.
+        values: by kind. An option that is there gets the new value, in its place; one that isn't
+            is put in front of the others; one whose value is None is taken out.
 
     Raises:
-        ValueError: an option that doesn't exist, or more than a header has room for.
+        ValueError: there is no such option, or the header has no room for it.
     """
     begin, found = transport + 20, read_options(raw, transport)
     changed = bytearray(raw[begin : end_of_header(raw, transport)])
