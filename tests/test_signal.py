@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 
-from shaper import Answer, Flow, Hold, Packet, Policy, Send, Signal, Wake, ms
+from shaper import Answer, Drop, Flow, Hold, Packet, Policy, Send, Signal, Wake, ms
 from shaper.capture import CaptureWriter
 from shaper.cli import main
 from shaper.core.core import Core
@@ -52,6 +52,18 @@ def test_a_signal_reaches_the_object_that_has_the_flow() -> None:
     core.receive(udp(2, ends=other), 0)
     core.signal("test_signal", drained(udp(1).raw), 5 * ms)
     assert run(core, until=9 * ms) == [(1, "sent", 6 * ms)]
+
+
+def test_a_bad_answer_to_a_signal_is_a_failure_of_that_hook() -> None:
+    class Answers(Keeps):
+        def on_signal(self, signal: Signal, now: int) -> Answer:
+            return Drop(Packet(DATA))
+
+    core = Core([Answers()])
+    core.receive(udp(1), 0)
+    core.signal("test_signal", drained(udp(1).raw), 5 * ms)
+    assert run(core) == [(1, "sent", 5 * ms)]
+    assert core.failures[0].where == f"{__file__}:{Answers.on_signal.__code__.co_firstlineno}"
 
 
 def test_nobody_is_told_of_a_flow_that_was_not_seen_or_after_the_end() -> None:

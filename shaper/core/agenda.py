@@ -1,4 +1,4 @@
-"""The agenda: what is planned, by time, then in the order in which it was planned."""
+"""The agenda: what is planned, ordered by time, then by when it was planned."""
 
 from collections import deque
 from heapq import heapify, heappop, heappush
@@ -7,20 +7,20 @@ from shaper.core.instances import NEVER, PolicyInstance
 from shaper.wire.packet import Packet
 
 Entry = tuple[int, int, PolicyInstance, Packet | None]
-"""When, the how-manieth plan, whose; the packet to be released, or None for a wake."""
+"""The time (ns), the plan's number, the instance it belongs to; the packet to release, or None for a wake."""
 
 TOO_MANY_REPLACED = 1 << 16
-"""So many entries of the agenda, replaced by later plans, may wait for their time before they are given up."""
+"""Once more entries than this were replaced by later plans, they are removed before their time."""
 
 
 class Agenda:
-    """A queue by time that costs no sorting while times only grow.
+    """A queue by time that needs no sorting while times only grow.
 
-    Most policies plan each packet later than the one before; those entries go to a
-    FIFO. Only what is planned earlier than the FIFO's end goes to a heap.
+    Most policies plan each packet later than the one before. Such entries go to a FIFO; only
+    what is planned for an earlier time than the FIFO's end goes to a heap.
 
     Attributes:
-        earliest: the time of the first entry, NEVER if there is none.
+        earliest: the time of the first entry (ns), NEVER if there is none.
     """
 
     __slots__ = ("_fifo", "_heap", "_last", "_order", "_replaced", "earliest")
@@ -37,7 +37,7 @@ class Agenda:
         return len(self._fifo) + len(self._heap)
 
     def add(self, at: int, instance: PolicyInstance, packet: Packet | None) -> int:
-        """Plan something; returns its number."""
+        """Plan a wake, or a packet's release, at a time (ns); returns the plan's number."""
         self._order = order = self._order + 1
         if at >= self._last or not self._fifo:
             self._last = at
@@ -49,7 +49,7 @@ class Agenda:
         return order
 
     def add_far(self, at: int, instance: PolicyInstance, packet: Packet | None) -> int:
-        """Plan something far off, such as a time-out, which would send all that comes before it to the heap."""
+        """As `add`, for a time far off, such as a timeout: in the FIFO it would send all earlier plans to the heap."""
         self._order = order = self._order + 1
         heappush(self._heap, (at, order, instance, packet))
         if at < self.earliest:
@@ -57,30 +57,30 @@ class Agenda:
         return order
 
     def note_replaced(self) -> None:
-        """An entry will never happen. Without an end to their number memory would have none."""
+        """Count an entry that a later plan has replaced; without a bound, such entries could fill the memory."""
         self._replaced += 1
         if self._replaced > TOO_MANY_REPLACED:
             self._purge()
 
     def _purge(self) -> None:
-        """Give up all entries that later plans have replaced."""
+        """Remove all entries that later plans have replaced."""
         self._replaced = 0
-        standing = [entry for entry in self._fifo if stands(entry)]
+        valid = [entry for entry in self._fifo if is_valid(entry)]
         self._fifo.clear()
-        self._fifo.extend(standing)
-        self._heap[:] = filter(stands, self._heap)
+        self._fifo.extend(valid)
+        self._heap[:] = filter(is_valid, self._heap)
         heapify(self._heap)
         self._look()
 
     def first(self) -> Entry | None:
-        """The earliest entry, left in place."""
+        """The earliest entry, which stays; None without one."""
         heap, fifo = self._heap, self._fifo
         if not heap:
             return fifo[0] if fifo else None
         return heap[0] if not fifo or heap[0] < fifo[0] else fifo[0]
 
     def pop(self) -> Entry:
-        """Take the earliest entry.
+        """Remove and return the earliest entry.
 
         Raises:
             IndexError: the agenda is empty.
@@ -95,17 +95,17 @@ class Agenda:
         return entry
 
     def due(self, now: int) -> Entry | None:
-        """Take the earliest entry that stands, if its time has come by `now` (ns); those before it are given up."""
+        """Remove and return the earliest valid entry, if its time is up to `now` (ns); None without one."""
         while self.earliest <= now:
             entry = self.pop()
-            if stands(entry):
+            if is_valid(entry):
                 return entry
         return None
 
     def next_time(self) -> int | None:
-        """The time (ns) of the earliest entry that stands, None without one; those before it are given up."""
+        """The time of the earliest valid entry (ns), None without one; replaced entries before it are removed."""
         while entry := self.first():
-            if stands(entry):
+            if is_valid(entry):
                 return entry[0]
             self.pop()
         return None
@@ -115,7 +115,7 @@ class Agenda:
         self.earliest = entry[0] if entry else NEVER
 
 
-def stands(entry: Entry) -> bool:
-    """Whether an entry is still to happen: no later plan replaced it."""
+def is_valid(entry: Entry) -> bool:
+    """Whether no later plan has replaced this entry."""
     at, number, instance, packet = entry
     return instance.wake == at if packet is None else (packet.origin or packet).plan == number

@@ -1,4 +1,4 @@
-"""Answers: what a hook returned, made sure to be actions."""
+"""Answers: what a hook returned, checked to be actions."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from shaper.policy.action import Action, Drop, Hold, Send, Wake
 from shaper.wire.packet import Packet
 
 MOST_ACTIONS = 1 << 17
-"""The most in one answer: twice what the kernel's queue holds. An answer with more may have no end."""
+"""The most actions in one answer: twice what the kernel's queue holds. An answer with more may be endless."""
 
 
 def actions_of(answer: Action | Iterable[Action]) -> tuple[Action, ...]:
     """The actions of an answer, in its order.
 
     Raises:
-        PolicyError: it holds something else, or has no end.
+        PolicyError: it contains anything else, or more than MOST_ACTIONS.
     """
     actions = tuple(islice(answer, MOST_ACTIONS + 1)) if isinstance(answer, Iterable) else (answer,)
     if len(actions) > MOST_ACTIONS:
@@ -27,7 +27,7 @@ def actions_of(answer: Action | Iterable[Action]) -> tuple[Action, ...]:
 
 
 def _check(answer: Sequence[object]) -> None:
-    """Raises PolicyError unless each is an action with fit arguments."""
+    """Raises PolicyError unless each is an action with arguments of the right types."""
     for action in answer:
         if isinstance(action, Send | Drop | Hold):
             if not isinstance(action.packet, Packet):

@@ -1,6 +1,6 @@
-"""Which connection and direction a packet belongs to, and what is known of it.
+"""The connection and direction of each packet, and what is known about them.
 
-A connection's *original* direction is that of its SYN, else of the first packet seen.
+A connection's *original* direction is that of its SYN, else that of the first packet seen.
 """
 
 from __future__ import annotations
@@ -16,37 +16,43 @@ from shaper.wire.packet import Packet
 from shaper.wire.segment import SenderState, classify_other
 
 IDLE = 120 * s
-"""A connection unseen for this long is forgotten."""
+"""A connection without packets for this long is forgotten."""
 MOST = 1 << 16
-"""Connections remembered at most, so that a flood from ever new addresses doesn't use up the memory."""
+"""The most connections remembered, so that a flood from ever new addresses doesn't fill the memory."""
 LOOKS = 4
-"""So many of the connections remembered longest are looked at for each new one, so that forgetting never takes long."""
+"""The most old connections examined for each new one, so that forgetting never takes long."""
 
 
 class Connection:
-    """Both directions of one conversation.
+    """Both directions of one TCP connection, or of any other exchange between two ends.
 
     Attributes:
-        identity: the same in every run for the how-manieth connection between these
-            addresses to this service, whatever port its client got.
-        keys: of its two flows.
+        identity: protocol, addresses, service port, and a number that counts the connections
+            between these addresses to this service; the same in every run, whatever port the client got.
+        keys: the flow keys of its two directions.
         seen: when its last packet came, in ns.
-        looked: the same, when it was last looked whether to forget it.
+        examined: what `seen` was when the connection was last examined, to forget or to keep it.
+        instances: by stage, the instances that both directions share.
     """
 
-    __slots__ = ("identity", "instances", "keys", "looked", "seen")
+    __slots__ = ("examined", "identity", "instances", "keys", "seen")
 
     def __init__(self, identity: str, keys: tuple[bytes, bytes], now: int) -> None:
         self.identity = identity
         self.keys = keys
-        self.seen = self.looked = now
+        self.seen = self.examined = now
         self.instances: dict[int, PolicyInstance] = {}
 
 
 class FlowState:
-    """One direction of a connection: its sender's state, and the instances of its policies.
+    """One direction of a connection.
 
-    `instances` are the pipeline's: per stage the policy object that these packets meet.
+    Attributes:
+        connection: the connection.
+        direction: "original" or "reply".
+        sender: the state of its sender; None unless the protocol is TCP.
+        kind: the class of all its packets, where the flow key alone decides it; else None.
+        instances: by stage, the instances that its packets meet; None before its first packet.
     """
 
     __slots__ = ("connection", "direction", "instances", "kind", "sender")
@@ -55,7 +61,6 @@ class FlowState:
         self.connection = connection
         self.direction = direction
         self.sender = SenderState() if protocol == "tcp" else None
-        # Where the flow key, by its ports, says all about the class.
         self.kind = "udp" if protocol == "udp" else None
         self.instances: list[PolicyInstance] | None = None
 
@@ -63,11 +68,11 @@ class FlowState:
 class Connections:
     """The table of all connections seen lately.
 
-    What a forgotten one's policies hold, and their wakes, come at their times all the same; only its next packet
-    counts as another connection's.
+    If a connection is forgotten, the packets that its policies hold and their wakes still come at their times. Only its
+    next packet counts as one of a new connection.
 
     Args:
-        idle: a connection unseen for so long (ns) is forgotten.
+        idle: a connection without packets for this long (ns) is forgotten.
     """
 
     def __init__(self, idle: int = IDLE) -> None:
@@ -80,13 +85,13 @@ class Connections:
         return len(self._flows)
 
     def forget_instances(self) -> None:
-        """Forget the policies' objects."""
+        """Forget the instances of all flows."""
         for state in self._flows.values():
             state.instances = None
             state.connection.instances = {}
 
     def classify(self, packet: Packet, now: int) -> FlowState:
-        """Fill in the packet's class and direction, and return its state."""
+        """Fill in the packet's class and direction, and return the state of its flow."""
         key = flow_key(packet.raw)
         state = self._flows.get(key)
         if state is None:
@@ -109,7 +114,7 @@ class Connections:
         return self._flows.get(flow.key)
 
     def find(self, packet: Packet, now: int) -> FlowState:
-        """The state of a packet that a policy made; its sender's state stays as it is."""
+        """The state of the flow of a packet that a policy made; doesn't change its sender's state."""
         if packet.flow_state is not None:
             return cast(FlowState, packet.flow_state)
         key = flow_key(packet.raw)
@@ -145,46 +150,46 @@ class Connections:
         return here
 
     def _count(self, counted: tuple[str, str, str, int]) -> int:
-        """The how-manieth connection between these addresses to this service it is."""
+        """The number of this connection among those between these addresses to this service."""
         nth = self._counts[counted] = self._counts.pop(counted, 0) + 1
         if len(self._counts) > MOST:
             self._counts.popitem(last=False)
         return nth
 
     def _forget_some(self, now: int) -> None:
-        """Forget connections unseen for long; if there are many, those unseen since they were last looked at.
+        """Forget connections without packets for long; if there are many, those without any since the last look.
 
-        The second-chance algorithm of page replacement: exact order would cost each packet, and
-        a sweep of the whole table would make all packets late.
+        The second-chance algorithm of page replacement: to keep an exact order would cost time for each
+        packet, and a sweep of the whole table would delay all packets.
         """
         ring = self._ring
         for _ in range(LOOKS):
             connection = ring[0]
             if connection.seen > now - self._idle and len(ring) <= MOST:
-                if connection.seen > connection.looked:
-                    connection.looked = connection.seen
+                if connection.seen > connection.examined:
+                    connection.examined = connection.seen
                     ring.rotate(-1)
                     continue
-                # While the ring goes round once for those in use, there must be room for new ones.
+                # There must be room for new connections while the ring goes round once for those in use.
                 if len(ring) <= MOST * 3 // 4:
                     return
             self._forget(ring.popleft())
 
     def _forget(self, connection: Connection) -> None:
         for key in connection.keys:
-            # Another connection may have got these ports since.
+            # A later connection may have these ports by now.
             if (state := self._flows.get(key)) is not None and state.connection is connection:
                 del self._flows[key]
 
 
 def opens_another(sender: SenderState, isn: int) -> bool:
-    """Whether a SYN starts another connection with the ports of an earlier one.
+    """Whether a SYN opens a new connection with the ports of an earlier one.
 
     It doesn't if it repeats its sender's SYN, or if its sender has sent nothing yet: the other end's SYN-ACK was seen
     first, or both ends send a SYN (simultaneous open, RFC 9293, section 3.5).
 
     Args:
-        sender: who sends it, as known before.
+        sender: the state of its sender before it.
         isn: its sequence number.
     """
     return sender.next >= 0 and sender.isn != isn

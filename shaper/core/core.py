@@ -1,15 +1,15 @@
 """The core: packets and time in, verdicts out. No I/O, no clock, no chance of its own.
 
-The same core runs live, with the kernel's packets and its clock, and in `replay`, with
-a capture's; the caller passes the time in:
+The same core runs live, with packets and time from the kernel, and in `replay`, with those
+of a capture. The caller passes the time in:
 
-    core.receive(packet, now)       a packet was taken
-    core.signal(policy, event, now) something happened that a policy asked to be told of
-    core.next_deadline()            when to call due() at the latest
-    core.due(now)                   the verdicts that are to be given by now
-    core.close()                    all that is still held goes on
+    core.receive(packet, now)        a packet was taken
+    core.signal(policy, signal, now) something happened that a policy asks for
+    core.next_deadline()             when to call due() next
+    core.due(now)                    the verdicts up to now
+    core.close()                     all packets still held go on
 
-Packets run through the pipeline: what one policy sends at t, the next receives at t.
+Packets go through the pipeline: what one policy sends at t, the next receives at t.
 """
 
 from __future__ import annotations
@@ -28,18 +28,19 @@ from shaper.units import s
 from shaper.wire.packet import Packet
 
 MAX_HOLD = 10 * s
+"""The longest that a packet is held unless the user says otherwise, in ns."""
 
 
 class Core:
     """A pipeline of policies at work.
 
     Args:
-        pipeline: the prototypes, the first policy first (see `Policy.fresh`).
+        pipeline: the policies' prototypes, in order (see `Policy.fresh`).
         seed: decides all chance.
-        max_hold: the longest that any packet is held, in ns; a plan beyond it is cut short.
+        max_hold: the longest that any packet is held, in ns; a longer hold is cut short.
 
     Attributes:
-        counts: of packets, so far.
+        counts: how many packets were taken so far, and what became of them.
         failures: the first failures of each policy, in the order in which they happened.
         max_hold: as given.
     """
@@ -53,7 +54,7 @@ class Core:
         self.failures: Failures = self._pipeline.failures
 
     def receive(self, packet: Packet, now: int) -> None:
-        """A packet was taken at `now`; a time before the last one counts as that one."""
+        """A packet was taken at `now` (ns); a time before that of the last call counts as that time."""
         pipeline = self._pipeline
         if now > pipeline.now:
             pipeline.advance(now)
@@ -61,7 +62,12 @@ class Core:
         pipeline.enter(packet, self._connections.classify(packet, pipeline.now))
 
     def signal(self, policy: str, signal: Signal, now: int) -> None:
-        """Tell a policy, by the name of its stage, of something that it asked for.
+        """Pass a signal to a policy that asks for it; without effect where it has no object for this flow.
+
+        Args:
+            policy: the name of its stage.
+            signal: what has happened.
+            now: when, in ns.
 
         Raises:
             ValueError: there is no stage of this name.
@@ -83,7 +89,7 @@ class Core:
         return self._agenda.next_time()
 
     def due(self, now: int) -> list[Verdict]:
-        """All verdicts planned up to `now` and not yet returned, in order."""
+        """All verdicts up to `now` (ns) that were not yet returned, in order."""
         pipeline = self._pipeline
         if now >= pipeline.now:
             pipeline.advance(now)
@@ -91,21 +97,21 @@ class Core:
         return verdicts
 
     def close(self) -> list[Verdict]:
-        """Verdicts for all packets still held: they go on, in order of arrival. What comes later passes at once."""
-        pipeline, waiting = self._pipeline, []
+        """Verdicts for all packets still held: they go on, in order of arrival. Later packets pass at once."""
+        pipeline, held = self._pipeline, []
         while (entry := self._agenda.due(NEVER - 1)) is not None:
             _, _, instance, packet = entry
             if packet is not None:
                 instance.let_go(packet.root, pipeline.now)
-                waiting.append(packet)
+                held.append(packet)
         pipeline.retire()
         self._connections.forget_instances()
-        for packet in sorted(waiting, key=Packet.order):
+        for packet in sorted(held, key=Packet.order):
             pipeline.conclude(packet, "sent")
         return self.due(pipeline.now)
 
     def give_up(self, error: Exception) -> list[Verdict]:
-        """All policies are at fault together: what `close` returns, and a failure of each for this reason."""
+        """As `close`, after an error that can't be blamed on one policy: counts as a failure of each of them."""
         verdicts = self.close()
         for policy, name in zip(self._pipeline.prototypes, self._pipeline.names, strict=True):
             self.failures.append(failure_of(type(policy), name, error, "on_packet"))
@@ -118,6 +124,6 @@ class Core:
 
     @property
     def counters(self) -> dict[str, dict[str, int]]:
-        """What the policies have counted themselves, by their names (see `Policy.count`)."""
+        """What the policies have counted themselves, by the names of their stages (see `Policy.tally`)."""
         policies = zip(self._pipeline.names, self._pipeline.prototypes, strict=True)
         return {name: policy.counters for name, policy in policies if policy.counters}

@@ -8,11 +8,11 @@ class Counts:
 
     Attributes:
         taken: packets received.
-        sent: those that went on.
-        dropped: those that did not, those beyond a policy's `limit` included.
-        overflowed: those dropped because of a policy's `limit`.
-        injected: packets that policies made, duplicates and new ones, and sent.
-        cut_short: packets sent earlier than planned, because of the longest hold allowed.
+        sent: those of them that went on.
+        dropped: those that were dropped, for whatever reason.
+        overflowed: those that were dropped because a policy's `limit` was reached.
+        injected: packets that policies made, duplicates and new ones, and that were sent.
+        cut_short: packets sent earlier than planned, because `max_hold` was reached.
     """
 
     __slots__ = ("cut_short", "dropped", "injected", "overflowed", "sent", "taken")
@@ -22,5 +22,5 @@ class Counts:
 
     @property
     def held(self) -> int:
-        """Packets that await their verdict."""
+        """Packets that wait for their verdict."""
         return self.taken - self.sent - self.dropped

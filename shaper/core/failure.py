@@ -13,17 +13,17 @@ from shaper.policy.base import Policy
 
 
 class PolicyError(Exception):
-    """A policy said something that can't be done."""
+    """A policy answered with something that can't be done."""
 
 
 FAULTS = (Exception, SystemExit)
-"""What a hook may raise and only its policy fails; KeyboardInterrupt is the user's."""
+"""What makes only the policy fail, if one of its hooks raises it; KeyboardInterrupt is the user's."""
 KEPT = 10
-"""So many failures of each policy are kept, with their tracebacks."""
+"""The most failures of each policy that are kept, with their tracebacks."""
 
 
 class PoliciesFailed(ShaperError):
-    """Policies failed while packets went on; one line for the first."""
+    """Policies failed while packets went on; the message is one line, about the first failure."""
 
     def __init__(self, failures: Sequence[Failure]) -> None:
         count = failures.total if isinstance(failures, Failures) else len(failures)
@@ -33,40 +33,54 @@ class PoliciesFailed(ShaperError):
 
 
 class Failure(NamedTuple):
-    """A policy that failed, and where in its file."""
+    """The failure of a policy.
+
+    Attributes:
+        policy: the name of its stage.
+        where: the place in its file, as FILE:LINE.
+        what: the error, in one line.
+        details: the traceback.
+    """
 
     policy: str
-    where: str  # file:line
+    where: str
     what: str
-    details: str  # the traceback
+    details: str
 
     def __str__(self) -> str:
         return f"policy {self.policy} failed at {self.where}: {self.what}"
 
 
 class Failures(list[Failure]):
-    """The first failures of each policy: one that fails for every new flow, for days, fills no memory.
+    """The first failures of each policy; a policy that fails for every new flow, for days, doesn't fill the memory.
 
     Attributes:
-        total: how many there were.
+        total: how many failures there were, kept or not.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.total = 0
-        self._of: Counter[str] = Counter()
+        self._by_policy: Counter[str] = Counter()
 
     def append(self, failure: Failure) -> None:
-        """Count it, and keep it unless its policy has failed often enough to be known."""
+        """Count a failure, and keep it unless KEPT of this policy are kept already."""
         self.total += 1
-        self._of[failure.policy] += 1
-        if self._of[failure.policy] <= KEPT:
+        self._by_policy[failure.policy] += 1
+        if self._by_policy[failure.policy] <= KEPT:
             super().append(failure)
 
 
 def failure_of(policy: type[Policy], name: str, error: Exception | SystemExit, hook: str) -> Failure:
-    """Says where in the policy's own file it went wrong; at least which hook it was."""
-    # What the hook's variables hold may be all the memory there is.
+    """The failure of a policy by an error: the last line of its own file that led to it, or else the hook's first.
+
+    Args:
+        policy: its class.
+        name: of its stage.
+        error: what was raised.
+        hook: the method that raised it.
+    """
+    # The hook's local variables may have filled the memory.
     traceback.clear_frames(error.__traceback__)
     code = getattr(policy, hook).__code__
     files = {code.co_filename, getattr(sys.modules.get(policy.__module__), "__file__", None)}

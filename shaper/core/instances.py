@@ -1,4 +1,4 @@
-"""Instances: the policy objects that packets meet, one at each stage, with the packets they hold."""
+"""Instances: the policy objects that packets meet, one at each stage, and the packets that they hold."""
 
 from __future__ import annotations
 
@@ -12,23 +12,28 @@ from shaper.wire.packet import Packet
 from shaper.wire.segment import CLASSES
 
 NEVER: Final = (1 << 62) - 1
-"""A time (ns) that doesn't come, in 2116; what is larger takes compiled code much longer to compare."""
+"""A time (ns) that never comes, in 2116; compiled code compares larger numbers much more slowly."""
 WAKES_IN_A_ROW = 1000
-"""How often an object that was woken may ask to be woken again at once, before that counts as an endless loop."""
+"""How often in a row a woken object may ask to be woken again at once; more often is an endless loop."""
 AT_ONCE = 100
-"""A wake so soon (ns) is one at once: no engine is that quick, so it would never come to anything else."""
+"""A wake within this time (ns) counts as one at once: no engine is quicker, so nothing else could happen before."""
 
 
 class PolicyInstance:
-    """Where packets meet one policy object.
+    """One policy object at work.
 
     Attributes:
-        held: packets kept until the policy says more, in the order of their holding.
-        wake: the time of the pending Wake, in ns.
+        policy: the object.
+        name: of its stage.
+        stage: its place in the pipeline, from 0.
+        held: packets held until a later answer sends or drops them, in the order in which they were held.
+            The key is the packet as taken, the value as the policy rewrote it.
+        wake: the time of the pending Wake, in ns; None without one.
         wakes: how often in a row it asked, when woken, to be woken again at once.
+        is_failed: it raised an error, and packets pass it now.
         on_packet: the policy's hook.
-        selects: some packets pass by the policy, see `shapes`; most policies see them all.
-        limited: the policy may hold so much only, see `is_full`.
+        selects: whether some packets pass the policy, see `shapes`; most policies see all packets.
+        limited: whether the policy has a `limit`, see `is_full`.
     """
 
     __slots__ = (
@@ -50,21 +55,21 @@ class PolicyInstance:
         self.selects = len(policy.only) < len(CLASSES) or policy.direction != "both"
 
     def shapes(self, packet: Packet) -> bool:
-        """Whether the policy is to see this packet; others pass by."""
+        """Whether the policy sees this packet; other packets pass it."""
         policy = self.policy
         if self.is_failed or packet.kind not in policy.only:
             return False
         return policy.direction in ("both", packet.direction)
 
     def is_full(self, packet: Packet) -> bool:
-        """Whether holding this packet too would go beyond the policy's `limit`."""
+        """Whether holding this packet as well would exceed the policy's `limit`."""
         packets, size = self.policy.limit
         return (packets is not None and self._packets >= packets) or (
             size is not None and self._bytes + packet.length > size
         )
 
     def take(self, root: Packet, now: int) -> None:
-        """Keep a packet, given as it was taken from the kernel."""
+        """Hold a packet, given as it was taken, from `now` on."""
         root.holder = self
         root.since = now
         if self.limited:
@@ -72,24 +77,29 @@ class PolicyInstance:
             self._bytes += root.length
 
     def let_go(self, root: Packet, now: int) -> None:
-        """A packet is no longer kept; what it waited is noted on it."""
+        """Hold a packet no longer, and record on it how long it was held."""
         root.holder = None
         if self.limited:
             self._packets -= 1
             self._bytes -= root.length
         if self.held:
             self.held.pop(root, None)
-        # The first hold, by far the most common, without a call.
+        # By far the most common, a packet's first hold, takes no call.
         if root.noted:
             root.note_hold(self.name, now - root.since)
         else:
             root.noted = ((self.name, now - root.since),)
 
     def plan_wake(self, at: int, now: int, *, is_woken: bool) -> int:
-        """When to wake it, which asked for `at`.
+        """When to wake it (ns), after it asked for `at`.
+
+        Args:
+            at: the time of its Wake, in ns.
+            now: the time, in ns.
+            is_woken: whether it asked when it was woken, not when it got a packet.
 
         Raises:
-            PolicyError: it was woken and asked to be woken at once, again and again.
+            PolicyError: each time it was woken it asked to be woken again at once.
         """
         self.wakes = self.wakes + 1 if is_woken and at < now + AT_ONCE else 0
         if self.wakes > WAKES_IN_A_ROW:
@@ -97,7 +107,7 @@ class PolicyInstance:
         return min(max(at, now), NEVER - 1)
 
     def release(self, now: int) -> list[Packet]:
-        """Let go of all that is kept until the policy says more, in order of arrival."""
+        """Let go of all packets in `held`, and return them in order of arrival."""
         packets = sorted(self.held.values(), key=Packet.order)
         for packet in packets:
             packet.root.plan = 0
@@ -105,23 +115,23 @@ class PolicyInstance:
         return packets
 
     def failed(self, error: Exception | SystemExit, hook: str) -> Failure:
-        """The policy is out of service; packets pass by it from now on."""
+        """Take the policy out of service: packets pass it from now on. Returns its failure (see `failure_of`)."""
         kind = type(self.policy)
         self.is_failed = self.selects = True
         self.wake = None
-        # It may have failed for want of memory, so what it gathered goes, before anything else is done.
+        # It may have failed because memory ran out, so its state is freed before anything else is done.
         self.policy = Policy()
         self.on_packet = self.policy.on_packet
         return failure_of(kind, self.name, error, hook)
 
 
 class Instances:
-    """Makes policy objects as flows, connections or the queue need them, as `scope` says.
+    """Makes policy objects for flows, connections or the whole queue, as `scope` says.
 
     Args:
-        prototypes, names: the policies of the pipeline, and what they are called.
+        prototypes, names: the policies of the pipeline, and the names of their stages.
         seed: decides all chance.
-        failures: where policies that can't start are told of.
+        failures: gets the failures of policies that can't start.
     """
 
     def __init__(self, prototypes: Sequence[Policy], names: Sequence[str], seed: int | str, failures: Failures) -> None:
@@ -131,12 +141,12 @@ class Instances:
         self._of_queue: dict[int, PolicyInstance] = {}
 
     def of(self, connection: str, direction: str, shared: dict[int, PolicyInstance]) -> list[PolicyInstance]:
-        """What the packets of one flow meet, stage by stage.
+        """The instances that the packets of one flow meet, one for each stage.
 
         Args:
             connection: its identity, see `Connection`.
-            direction: the flow's.
-            shared: the instances, by stage, that both directions of the connection share; new ones are added.
+            direction: of the flow.
+            shared: by stage, the instances that both directions of the connection share; new ones are added.
         """
         return [
             self._instance(stage, policy, name, connection, direction, shared) for stage, (policy, name) in self._stages
@@ -171,7 +181,7 @@ class Instances:
         return instances[stage]
 
     def _start(self, prototype: Policy, name: str, stage: int, identity: str) -> PolicyInstance:
-        """An instance with a fresh object of this policy; out of service if that can't start."""
+        """An instance with a fresh object of this policy; out of service if its `start` fails."""
         try:
             return PolicyInstance(prototype.fresh(identity), name, stage)
         except FAULTS as error:
@@ -181,7 +191,7 @@ class Instances:
 
 
 def is_chosen(identity: str, share: float) -> bool:
-    """Whether this connection is among the share of them that a policy shapes; the same in both directions."""
+    """Whether a connection is among the share that a policy shapes; both directions give the same answer."""
     return Random(f"{identity}|connections").random() < share
 
 

@@ -1,7 +1,7 @@
-"""The pipeline: a packet's way through the policies, and what they say done.
+"""The pipeline: takes packets through the policies, and carries out what these answer.
 
-Everything happens at `now`, which the core moves on; what is planned for later goes
-to the agenda, what leaves the last stage or is dropped becomes a verdict.
+Everything happens at `now`, which the core advances. What is planned for later goes to the
+agenda; a packet that leaves the last stage or is dropped gets its verdict.
 """
 
 from __future__ import annotations
@@ -23,12 +23,19 @@ from shaper.wire.packet import Packet
 
 
 class Pipeline:
-    """Policies in a row, with the instances at which packets meet them.
+    """The stages in order, each with its policy and the instances of it.
 
     Attributes:
-        now: the time of what happens, in ns.
-        prototypes, names: the policies, and what they are called.
+        now: the time, in ns.
+        agenda: what is planned.
+        verdicts: those that the core has not returned yet, in order.
+        prototypes, names: the policies, and the names of their stages.
         counts, failures: see `Core`.
+
+    Args:
+        prototypes: the policies, in order.
+        connections: the table of connections.
+        seed, max_hold: see `Core`.
     """
 
     def __init__(self, prototypes: Sequence[Policy], connections: Connections, seed: int | str, max_hold: int) -> None:
@@ -45,7 +52,7 @@ class Pipeline:
         self._max_hold = max_hold
 
     def advance(self, now: int) -> None:
-        """Let everything happen that is planned up to `now`, each at its own time."""
+        """Do everything that is planned up to `now`, each at its own time."""
         while (entry := self.agenda.due(now)) is not None:
             at, _, instance, packet = entry
             if at > self.now:
@@ -56,7 +63,7 @@ class Pipeline:
                 continue
             root = packet.origin or packet
             if instance.held and root in instance.held:
-                self._cut_short(root)  # it waited to be told, for too long
+                self._cut_short(root)  # the policy held it without a plan for too long
             instance.let_go(root, self.now)
             if instance.stage + 1 == self._depth:
                 self.conclude(packet, "sent")
@@ -64,7 +71,7 @@ class Pipeline:
                 self.go_on(instance, packet)
         self.now = now
 
-    # The way through the stages.
+    # The packet's way through the stages.
 
     def enter(self, packet: Packet, state: FlowState, stage: int = 0) -> None:
         """The packet reaches this stage, or the end of the pipeline."""
@@ -88,21 +95,22 @@ class Pipeline:
             except FAULTS as error:
                 self._fail(instance, error, "on_packet", packet)
                 return
-            kind: type = type(answer)  # by itself, since what a policy put into its Send isn't known either
+            # A variable, so that mypyc doesn't narrow `answer`, whose attributes may have any type, to a Send.
+            kind: type = type(answer)
             if kind is Send and answer.packet is packet and type(answer.at) is int:
                 self._send(instance, packet, answer.at)
                 return
             if answer is not None:
-                self._carry_out(instance, answer, packet)
+                self._carry_out(instance, answer, packet, "on_packet")
                 return
         self.conclude(packet, "sent")
 
     def go_on(self, instance: PolicyInstance, packet: Packet) -> None:
-        """The packet goes from this instance to the next stage."""
+        """The packet goes on from this instance to the next stage."""
         self.enter(packet, cast(FlowState, packet.flow_state), instance.stage + 1)
 
     def conclude(self, packet: Packet, fate: Fate) -> None:
-        """The packet leaves the pipeline."""
+        """The packet leaves the pipeline: count it and give its verdict."""
         if packet.id:
             if fate == "sent":
                 self.counts.sent += 1
@@ -116,33 +124,33 @@ class Pipeline:
         self.verdicts.append(Verdict(packet, fate, self.now))
 
     def retire(self) -> None:
-        """From now on packets pass by all policies, whose objects are forgotten."""
+        """From now on packets pass all policies, and their shared objects are forgotten."""
         self._depth = 0
         self._instances.close()
 
     def wake(self, instance: PolicyInstance, signal: Signal | None = None) -> None:
-        """The time has come that it asked for, or something has happened that it asked for."""
-        hook = "on_wake" if signal is None else "on_signal"
+        """Call the policy's `on_wake`, or with a signal its `on_signal`, and carry out the answer."""
+        policy, hook = instance.policy, "on_wake" if signal is None else "on_signal"
         try:
-            answer = (
-                instance.policy.on_wake(self.now) if signal is None else instance.policy.on_signal(signal, self.now)
-            )
+            answer = policy.on_wake(self.now) if signal is None else policy.on_signal(signal, self.now)
         except FAULTS as error:
             self._fail(instance, error, hook, None)
             return
         if answer is not None:
-            self._carry_out(instance, answer, None)
+            self._carry_out(instance, answer, None, hook)
 
-    # What a policy says.
+    # The answers of policies.
 
-    def _carry_out(self, instance: PolicyInstance, answer: Action | Iterable[Action], current: Packet | None) -> None:
-        """Do what the policy said, in its order; a current packet that it didn't mention goes on first."""
-        undisposed = current
+    def _carry_out(
+        self, instance: PolicyInstance, answer: Action | Iterable[Action], current: Packet | None, hook: str
+    ) -> None:
+        """Carry out the answer of a hook in its order; a current packet that it doesn't mention goes on first."""
+        pending = current  # the current packet, until it is disposed of
         try:
             actions = actions_of(answer)
             about = [action for action in actions if not isinstance(action, Wake)]
             if current is not None and all(action.packet.root is not current.root for action in about):
-                undisposed = None
+                pending = None
                 self.go_on(instance, current)
             sent: set[Packet] = set()
             for action in actions:
@@ -153,8 +161,8 @@ class Pipeline:
                 if isinstance(action, Send) and packet.root in sent:
                     self._duplicate(instance, packet, action.at)
                     continue
-                if undisposed is not None and packet.root is undisposed.root:
-                    undisposed = None
+                if pending is not None and packet.root is pending.root:
+                    pending = None
                 elif not self._claim(instance, action):
                     continue
                 if isinstance(action, Send):
@@ -166,17 +174,17 @@ class Pipeline:
                     packet.root.by = instance.name
                     self.conclude(packet, "dropped")
         except FAULTS as error:
-            self._fail(instance, error, "on_packet" if current is not None else "on_wake", undisposed)
+            self._fail(instance, error, hook, pending)
 
     def _claim(self, instance: PolicyInstance, action: Send | Drop | Hold) -> bool:
-        """Whether this instance may dispose of the packet, which it then holds no longer.
+        """Whether the action is to be carried out; the packet is then no longer held.
 
         Raises:
-            PolicyError: it is not this instance's to send, drop or hold.
+            PolicyError: this instance neither holds the packet nor has made it.
         """
         packet, root = action.packet, action.packet.root
         if root.cut_short and root.holder is not instance:
-            return False  # it went on when its time was over
+            return False  # its hold was cut short, and it went on
         if root in instance.held:
             root.plan = 0
             instance.let_go(root, self.now)
@@ -208,7 +216,7 @@ class Pipeline:
         self._send(instance, twin, at)
 
     def _adopt(self, instance: PolicyInstance, packet: Packet) -> None:
-        """A packet that a policy made arrives when it is sent or held."""
+        """Take over a packet that a policy made: it arrives when it is sent or held."""
         packet.root.arrived = packet.root.taken = self.now
         packet.root.by = instance.name
         self._connections.find(packet, self.now)
@@ -238,7 +246,7 @@ class Pipeline:
             self.agenda.add(at, instance, None)
 
     def _fail(self, instance: PolicyInstance, error: Exception | SystemExit, hook: str, current: Packet | None) -> None:
-        """Fail open: what the policy holds and the current packet go on, and all that comes later passes by it."""
+        """Fail open: the packets that the policy holds and the current one go on, and later ones pass it."""
         self.failures.append(instance.failed(error, hook))
         packets = instance.release(self.now)
         if current is not None:

@@ -12,8 +12,10 @@ Fate = Literal["sent", "dropped", "injected"]
 class Verdict:
     """What becomes of one packet.
 
-    `packet.root` is the packet as taken; `packet.raw` the bytes that go out.
-    `planned` is the time at which it was to be (ns).
+    Attributes:
+        packet: its `raw` are the bytes that go out, its `root` is the packet as it was taken.
+        fate: sent, dropped, or injected: sent, but made by a policy.
+        planned: when, in ns.
     """
 
     __slots__ = ("fate", "packet", "planned")
@@ -28,4 +30,5 @@ class Verdict:
 
     @property
     def rewritten(self) -> bool:
+        """Whether a policy gave the packet other bytes than those it was taken with."""
         return self.packet.raw is not self.packet.root.raw

@@ -1,4 +1,4 @@
-"""The four verbs: what a policy may say about a packet or about time."""
+"""The four actions: what a policy may answer about a packet or about time."""
 
 from shaper.wire.packet import Packet
 
@@ -6,10 +6,10 @@ from shaper.wire.packet import Packet
 class Send:
     """The packet goes on, now or at a planned time.
 
-    A further Send of a packet that the same answer has sent already is a duplicate.
+    A second Send of the same packet in one answer sends a duplicate.
 
     Args:
-        packet: the packet, as it came or as `with_raw` made it, or a new one.
+        packet: the packet as it came, a rewritten one, or a new one.
         at: when, in ns on the policy's clock; a past time, or None, means now.
     """
 
@@ -48,7 +48,7 @@ class Hold:
 
 
 class Wake:
-    """Call `on_wake` at a time (ns); one pending per object, a later one replaces it."""
+    """Call `on_wake` at a time (ns); each object has one pending Wake, and a later one replaces it."""
 
     __slots__ = ("at",)
 

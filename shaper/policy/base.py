@@ -1,4 +1,4 @@
-"""Policy: the base class of all policies, and the options every one of them has."""
+"""Policy: the base class of all policies, with the options that every policy has."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ Answer = Action | Iterable[Action] | None
 
 
 def parse_classes(text: str) -> frozenset[str]:
-    """The segment classes in "syn+synack"; "all" is every class.
+    """The segment classes in "syn+synack"; "all" means every class.
 
     Raises:
-        ValueError: a name that is no class.
+        ValueError: a name that is not a class.
     """
     if text == "all":
         return frozenset(CLASSES)
@@ -34,6 +34,7 @@ def parse_classes(text: str) -> frozenset[str]:
 
 
 def format_classes(classes: frozenset[str]) -> str:
+    """Segment classes as `parse_classes` reads them."""
     return "all" if len(classes) == len(CLASSES) else "+".join(name for name in CLASSES if name in classes)
 
 
@@ -43,28 +44,28 @@ Classes = Annotated[frozenset[str], Unit("segment classes", parse_classes, forma
 class Policy:
     """Turns packets and time into actions; does no I/O and reads no clock.
 
-    A packet it says nothing about goes on at once. An object given to the core is a
-    prototype: the core makes a `fresh` one for each flow (or as `scope` says).
+    A packet that its answer doesn't mention goes on at once. An object given to the core is
+    a prototype: the core makes a `fresh` one for each flow (or as `scope` says).
 
     Raises:
-        TypeError: an option this policy doesn't have.
+        TypeError: an option that this policy doesn't have.
     """
 
     needs: ClassVar[Literal["headers", "packet"]] = "packet"
-    """How much of each packet the kernel copies: its headers, or all of it."""
+    """How much of each packet the kernel copies: the headers, or all of it."""
     shorthand: ClassVar[str | None] = None
-    """The option that can be given without `name=`."""
+    """The option that can be given without its name and `=`."""
     can_hold: ClassVar[bool] = True
-    """Whether it keeps packets; those that don't have no `limit`."""
+    """Whether it holds packets; a policy that doesn't has no `limit`."""
 
     only: Classes = frozenset(CLASSES)
-    """Shape these classes alone; others pass untouched."""
+    """Shape only these segment classes; other packets pass untouched."""
     direction: Literal["original", "reply", "both"] = "both"
-    """Shape packets from the connection's opener, to it, or both."""
+    """Shape only packets from the connection's opener, only packets to it, or both."""
     scope: Literal["flow", "connection", "queue"] = "flow"
     """One object per direction of a connection, per connection, or for all packets, like a link."""
     connections: Share = 1.0
-    """Shape this share of the connections alone, chosen by chance; others pass untouched."""
+    """Shape only this share of the connections, chosen at random; others pass untouched."""
     limit: Bound = Limit()
     """The most one object may hold; packets beyond it are dropped."""
 
@@ -77,51 +78,51 @@ class Policy:
         self.__counters: Counter[str] = Counter()
 
     def start(self) -> None:
-        """Set up the state of a new object."""
+        """Called once for each new object, before its first packet: set up its state."""
 
     def on_packet(self, packet: Packet, now: int) -> Answer:
-        """A packet has arrived; `now` is its arrival, or when the policy before sent it (ns)."""
+        """Called for each packet; `now` is its arrival, or when the policy before this one sent it (ns)."""
         return None
 
     def on_wake(self, now: int) -> Answer:
-        """The time of a Wake has come (ns)."""
+        """Called at the time of a Wake; `now` is that time (ns)."""
         return None
 
     @property
     def signals(self) -> Collection[Kind]:
-        """The kinds of signals that it asks for; none, for most policies."""
+        """The kinds of signals that it asks for; most policies ask for none."""
         return ()
 
     def on_signal(self, signal: Signal, now: int) -> Answer:
-        """Something that it asked for has happened outside the packets (ns)."""
+        """Called when something has happened, apart from packets, that `signals` asks for; `now` is when (ns)."""
         return None
 
     @property
     def name(self) -> str:
-        """The name of its file, by which it is asked for: "spread_burst"."""
+        """The name of its file, by which users choose it: "spread_burst"."""
         return type(self).__module__.rpartition(".")[2]
 
     @property
     def random(self) -> Random:
-        """A generator of this object's own: the same fates for the same seed and the same connections."""
+        """This object's own generator: the same seed and the same connections give the same numbers."""
         try:
             return self.__random
         except AttributeError:
-            # A string seeds by its SHA-512, on every platform and in every run alike.
+            # A string is hashed with SHA-512, so it gives the same seed on every platform and in every run.
             self.__random: Random = Random(self.__identity)
             return self.__random
 
     def tally(self, name: str, number: int = 1) -> None:
-        """Add to a counter that all objects of this policy share; the summary shows it."""
+        """Add to a counter that all objects of this policy share; the summary shows the counters."""
         self.__counters[name] += number
 
     @property
     def counters(self) -> dict[str, int]:
-        """What `tally` came to so far, in all objects made from the same prototype."""
+        """What `tally` has counted so far, in all objects made from the same prototype."""
         return dict(self.__counters)
 
     def prototype(self) -> Self:
-        """Another prototype with the same options, whose counters begin at zero."""
+        """Another prototype with the same options, and with counters that start at zero."""
         new = copy(self)
         new.__counters = Counter()
         return new
@@ -130,7 +131,7 @@ class Policy:
         """A new object with this one's options, started.
 
         Args:
-            identity: what tells this object's chances from another's: seed, stage, connection, direction.
+            identity: seeds its `random`: the run's seed, the stage, the connection, the direction.
         """
         new = copy(self)
         new.__identity = identity
@@ -141,7 +142,7 @@ class Policy:
 
     @classmethod
     def option_names(cls) -> list[str]:
-        """The policy's own options first, then those that every policy has."""
+        """The names of its options: its own first, then those that every policy has."""
         names: dict[str, None] = {}
         for base in cls.__mro__:
             for name, hint in get_annotations(base).items():

@@ -1,4 +1,4 @@
-"""Chance as netem has it: correlated numbers, and how delays are distributed.
+"""Chance as in netem: correlated random numbers, and distributions of delays.
 
 Sources: get_crandom() and tabledist() of the kernel's net/sched/sch_netem.c; the
 formulas in netem/{normal,pareto,paretonormal}.c of iproute2, which come from NIST Net.
@@ -15,24 +15,24 @@ from typing import Annotated, NamedTuple
 from shaper.units import Unit
 
 SCALE = 8192
-"""What a table's entries are divided by: NETEM_DIST_SCALE of linux/pkt_sched.h."""
+"""A table's entries are divided by this: NETEM_DIST_SCALE of linux/pkt_sched.h."""
 
 LEAST, MOST = -32768, 32767
-"""What an entry can be."""
+"""The range of an entry."""
 
 LARGEST_TABLE = 16384
-"""Entries that tc takes from a file at most: NETEM_DIST_MAX."""
+"""The most entries that tc reads from a file: NETEM_DIST_MAX."""
 
 
 class Chance:
-    """Numbers from 0 to 1, each of which depends on the last.
+    """Random numbers from 0 to 1, each of which depends on the one before.
 
-    The next number is (1 - correlation) * a fresh one + correlation * the last, which is
-    netem's `get_crandom`. As there, correlation draws the numbers together around one
-    half: an event of probability 1 % hardly happens any more with a correlation of 50 %.
+    The next number is (1 - correlation) * a fresh one + correlation * the last one, as in
+    netem's `get_crandom`. As there, correlation draws the numbers towards one half: with a
+    correlation of 50 %, an event of probability 1 % hardly ever happens.
 
     Args:
-        random: where fresh numbers come from; a policy's `self.random`.
+        random: the source of fresh numbers; a policy's `self.random`.
         correlation: 0 to 1.
     """
 
@@ -49,7 +49,7 @@ class Chance:
         return self._last
 
     def happens(self, probability: float) -> bool:
-        """Whether an event of this probability happens now; no number is used up for one that never does."""
+        """Whether an event of this probability happens now; probability 0 uses up no number."""
         return probability > 0 and self.next() < probability
 
 
@@ -57,7 +57,7 @@ class Distribution(NamedTuple):
     """How values spread around their mean.
 
     Attributes:
-        name: as it was asked for.
+        name: as the user gave it.
         table: the inverse of the cumulative distribution function, in 8192ths of the
             deviation; empty for the uniform distribution.
     """
@@ -66,10 +66,12 @@ class Distribution(NamedTuple):
     table: tuple[int, ...] = ()
 
     def draw(self, mean: int, deviation: int, chance: Chance) -> int:
-        """A value with this mean; uniform ones lie within the deviation, others have it as standard deviation.
+        """A value around this mean.
 
-        netem takes its number modulo the range or the table's size, which destroys the
-        correlation that was asked for. Here the number's high end decides, and it stays.
+        Uniform values lie within `deviation` of the mean; for other distributions it is the
+        standard deviation. netem takes its random number modulo the range or the table's size,
+        which destroys the correlation that the user asked for. Here the number is scaled to the
+        range, so the correlation stays.
         """
         if deviation == 0:
             return mean
@@ -83,28 +85,28 @@ UNIFORM = Distribution("uniform")
 
 @cache
 def normal() -> Distribution:
-    """The normal distribution, as tc's normal.dist has it."""
+    """The normal distribution, as in tc's normal.dist."""
     return Distribution("normal", tuple(max(_normal_value(index), LEAST) for index in range(0, 16384, 4)))
 
 
 @cache
 def pareto() -> Distribution:
-    """The Pareto distribution with exponent 3, as tc's pareto.dist has it."""
+    """The Pareto distribution with exponent 3, as in tc's pareto.dist."""
     return Distribution("pareto", tuple(_pareto_value(index) for index in range(65536, 0, -16)))
 
 
 @cache
 def paretonormal() -> Distribution:
-    """A quarter normal, three quarters Pareto, which fits measured delays well, as tc's paretonormal.dist has it."""
+    """A quarter normal, three quarters Pareto, which fits measured delays well, as in tc's paretonormal.dist."""
     values = ((_normal_value(index) + 3 * _pareto_value(65536 - 4 * index)) / 4 for index in range(0, 16384, 4))
     return Distribution("paretonormal", tuple(trunc(value) for value in values))
 
 
 def _normal_value(index: int) -> int:
-    # iproute2 searches the table's place of each x in steps of 0.00005; the last x at a place stays.
-    # Takes long to import, and every command imports this module.
+    # Imported here because it takes long, and every command imports this module.
     from statistics import NormalDist
 
+    # iproute2 finds each x's entry of the table in steps of 0.00005, and the last x of an entry stays.
     x = NormalDist().inv_cdf((index + 0.5) / 16384)
     return round((floor((x + 10) / 0.00005) * 0.00005 - 10) * SCALE)
 
@@ -121,7 +123,7 @@ def parse_distribution(text: str) -> Distribution:
     """A distribution by its name, or from a file in iproute2's .dist format.
 
     Raises:
-        ValueError: there is no such name or file, or the file holds something else than numbers.
+        ValueError: there is no such name or file, or the file holds anything but numbers.
     """
     if text == UNIFORM.name:
         return UNIFORM
@@ -133,7 +135,7 @@ def parse_distribution(text: str) -> Distribution:
 
 
 def read_distribution(path: Path) -> Distribution:
-    """A table of whole numbers from -32768 to 32767, in any order, with remarks behind #.
+    """A file's table: whole numbers from -32768 to 32767, in any order, with comments behind #.
 
     Raises:
         ValueError: the file can't be read, or holds no such table.
@@ -144,13 +146,14 @@ def read_distribution(path: Path) -> Distribution:
     except OSError as error:
         raise ValueError(f"can't read {path}: {error.strerror}") from None
     except ValueError:
-        raise ValueError(f"{path} holds something else than whole numbers and remarks") from None
+        raise ValueError(f"{path} may hold only whole numbers, and comments behind #") from None
     if not 0 < len(table) <= LARGEST_TABLE or not all(LEAST <= value <= MOST for value in table):
         raise ValueError(f"{path} must hold 1 to {LARGEST_TABLE} numbers from {LEAST} to {MOST}")
     return Distribution(str(path), tuple(sorted(table)))
 
 
 def format_distribution(value: Distribution) -> str:
+    """A distribution as `parse_distribution` reads it."""
     return value.name
 
 

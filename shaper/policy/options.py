@@ -1,10 +1,10 @@
-"""The options of a policy: what its public annotated class attributes say.
+"""The options of a policy: its public annotated class attributes.
 
     class SpreadBurst(Policy):
         gap: Duration = 20 * ms
         \"\"\"The least time between two departures.\"\"\"
 
-is an option `gap`, a duration, 20ms by default, documented by the string below it.
+makes an option `gap`: a duration, 20ms by default, with the string below it as its documentation.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from shaper.units import Unit
 
 
 class HasOptions(Protocol):
-    """A policy, or whatever else is set up by options, such as a workload of the probe."""
+    """A policy, or anything else with options, such as a workload of the probe."""
 
     @classmethod
     def option_names(cls) -> list[str]:
-        """The names, in the order in which they are shown."""
+        """The options' names, in the order in which they are shown."""
         ...
 
 
@@ -35,7 +35,11 @@ class Option(NamedTuple):
 
     Attributes:
         kind: how its values are written: "duration", "share", "yes|no", "uniform|normal" …
-        common: every policy has it.
+        default: as a value, not as text.
+        doc: the string below it; empty if there is none.
+        parse: reads a value; raises ValueError for a bad one.
+        format: writes a value as `parse` reads it.
+        common: whether every policy has it.
     """
 
     name: str
@@ -51,7 +55,7 @@ def options_of(policy: type[HasOptions]) -> dict[str, Option]:
     """The policy's options by name, its own first.
 
     Raises:
-        TypeError: an option without a default, or of a type that can't be written on a command line.
+        TypeError: an option has no default, or a type whose values can't be given on a command line.
     """
     hints = get_type_hints(policy, include_extras=True)
     docs = _attribute_docs(policy)
@@ -69,7 +73,7 @@ def options_of(policy: type[HasOptions]) -> dict[str, Option]:
 
 
 def _kind(hint: Any) -> tuple[str, Callable[[str], Any], Callable[[Any], str]]:
-    """What values of this type are called, and how they are read and written."""
+    """What values of this type are called, what reads them and what writes them."""
     if get_origin(hint) is not None and hasattr(hint, "__metadata__"):
         unit = next((extra for extra in hint.__metadata__ if isinstance(extra, Unit)), None)
         if unit is not None:
@@ -105,7 +109,7 @@ def _choose(text: str, choices: tuple[str, ...]) -> str:
 
 @cache
 def _attribute_docs(policy: type) -> dict[str, str]:
-    """The strings below the annotated attributes, of the class and its bases."""
+    """The strings below the annotated attributes of the class and its bases."""
     docs: dict[str, str] = {}
     for base in reversed(policy.__mro__):
         if not hasattr(base, "option_names"):
@@ -113,7 +117,7 @@ def _attribute_docs(policy: type) -> dict[str, str]:
         try:
             tree = ast.parse(textwrap.dedent(inspect.getsource(base)))
         except (OSError, TypeError, SyntaxError):
-            continue  # a class without a file, made in a test or at a prompt
+            continue  # a class that has no file, made in a test or at a prompt
         body = tree.body[0].body if isinstance(tree.body[0], ast.ClassDef) else []
         for statement, following in pairwise(body):
             if not isinstance(statement, ast.AnnAssign) or not isinstance(statement.target, ast.Name):

@@ -1,4 +1,4 @@
-"""Script: a policy written as a story, one coroutine per object, driven by the core.
+"""Script: a policy written as a story, with one coroutine per object, driven by the core.
 
     class Spread(Script):
         gap: Duration = 20 * ms
@@ -8,10 +8,10 @@
                 flow.send(packet)
                 await flow.sleep(self.gap)
 
-There is no event loop below it: the core's packets and time resume the coroutine, so a
-script runs in virtual time as well as live. Packets that come while it sleeps wait for
-it, in order. A packet that it was given and says nothing about goes on when it asks
-for the next one, or ends; after its end all packets go on at once.
+There is no event loop below it: packets and time from the core resume the coroutine, so a
+script runs live and in virtual time. Packets that arrive while it sleeps wait for it, in
+order. A packet that it received and did not mention goes on when it asks for the next one
+or ends. After its end all packets go on at once.
 """
 
 from __future__ import annotations
@@ -31,6 +31,10 @@ class Stream:
 
     Attributes:
         now: the time, in ns.
+        actions: its answer so far, for the core.
+        waiting: packets that it has not received yet, in order of arrival.
+        wants_packet: whether the story waits for a packet.
+        until: when its pause ends without one, in ns; None while it isn't timed.
     """
 
     def __init__(self) -> None:
@@ -42,7 +46,7 @@ class Stream:
         self._given: Packet | None = None
 
     def send(self, packet: Packet, at: int | None = None) -> None:
-        """The packet goes on, now or at a time (ns); a repeated send is a duplicate."""
+        """The packet goes on, now or at a time (ns); sending it again sends a duplicate."""
         self._settle(packet)
         self.actions.append(Send(packet, at))
 
@@ -52,15 +56,15 @@ class Stream:
         self.actions.append(Drop(packet))
 
     def hold(self, packet: Packet) -> None:
-        """Keep the packet beyond the next one; a `send` or `drop` is to follow."""
+        """Keep the packet beyond the next `receive`; the story must `send` or `drop` it later."""
         self._settle(packet)
 
     async def sleep(self, duration: int) -> None:
-        """Go on after so many ns."""
+        """Pause the story for this many ns."""
         await self._pause(wants_packet=False, until=self.now + duration)
 
     async def receive(self, timeout: int | None = None) -> Packet | None:
-        """The next packet, or None when none has come within `timeout` ns."""
+        """The next packet; None if none arrives within `timeout` ns."""
         if self._given is not None:
             self.send(self._given)
         if not self.waiting:
@@ -70,7 +74,7 @@ class Stream:
         self._given = self.waiting.popleft()
         return self._given
 
-    # Not an async generator: trio would take that for one of its own, and see to its end.
+    # Not an async generator: trio would take it for one of its own and finalize it.
     def __aiter__(self) -> Self:
         return self
 
@@ -80,7 +84,7 @@ class Stream:
         return packet
 
     def finish(self) -> None:
-        """The story has ended: what it was given or what waits goes on."""
+        """The story has ended: the packet that it received last and those that wait go on."""
         for packet in [self._given, *self.waiting]:
             if packet is not None:
                 self.send(packet)
@@ -100,7 +104,7 @@ class Stream:
 
 
 class Script(Policy):
-    """A policy whose subclass tells a `story` instead of answering hooks."""
+    """A policy written as a coroutine, `story`, instead of hooks."""
 
     def start(self) -> None:
         self._stream = Stream()
@@ -109,8 +113,8 @@ class Script(Policy):
         self._has_begun = False
 
     async def story(self, flow: Stream) -> None:
-        """What happens to the packets of one object, told from its first packet on."""
-        raise NotImplementedError(f"{type(self).__name__} tells no story: write `async def story(self, flow)`")
+        """What happens to the packets of one object; runs from its first packet on."""
+        raise NotImplementedError(f"{type(self).__name__} has no story: write `async def story(self, flow)`")
 
     def on_packet(self, packet: Packet, now: int) -> Answer:
         stream = self._stream
@@ -125,7 +129,7 @@ class Script(Policy):
         return self._answer(packet)
 
     def on_wake(self, now: int) -> Answer:
-        # A packet that came in time has made this wake stale.
+        # The wake is stale if a packet came before the timeout.
         if self._runs and self._stream.until is not None and now >= self._stream.until:
             self._resume(now)
         return self._answer(None)
@@ -139,11 +143,11 @@ class Script(Policy):
             self._stream.finish()
 
     def _answer(self, current: Packet | None) -> list[Action]:
-        """What the story has said by now; a current packet without a word waits for it."""
+        """The story's actions so far; a current packet that they don't mention waits for it."""
         actions, self._stream.actions = self._stream.actions, []
         if current is None:
             return actions
-        spoken = (action for action in actions if not isinstance(action, Wake))
-        if all(action.packet.root is not current.root for action in spoken):
+        about_packets = (action for action in actions if not isinstance(action, Wake))
+        if all(action.packet.root is not current.root for action in about_packets):
             actions.insert(0, Hold(current))
         return actions

@@ -1,4 +1,4 @@
-"""Signals: what happens outside the packets, told to the policies that ask for it."""
+"""Signals: events other than packets, reported to the policies that ask for them."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from typing import Literal, NamedTuple
 from shaper.wire.flow import Flow
 
 Kind = Literal["drained"]
-"""drained: the process that these packets go to has read all that its socket had received."""
+"""drained: the process that a flow's packets go to has read everything that its socket had received."""
 
 
 class Signal(NamedTuple):
-    """Something that was seen of a flow, other than a packet.
+    """An event of a flow, other than a packet.
 
     Attributes:
-        kind: what.
-        flow: of the packets that it is about.
-        direction: the flow's, as a packet has it; the core fills it in.
+        kind: what has happened.
+        flow: the packets that it is about.
+        direction: the flow's direction, as in `Packet.direction`; the core fills it in.
     """
 
     kind: Kind
@@ -25,11 +25,11 @@ class Signal(NamedTuple):
 
 
 class SignalRecord(NamedTuple):
-    """A signal as it was given to the core, which the journal keeps and a replay gives again.
+    """A signal as the core got it: the journal keeps it, and a replay gives it to the core again.
 
     Attributes:
         policy: the stage's name, such as "prequeue" or "prequeue#2".
-        signal: what was given.
+        signal: the signal.
         at: when, in ns.
         taken: how many packets the core had received by then.
     """
