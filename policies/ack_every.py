@@ -1,4 +1,4 @@
-"""ack_every: only every n-th pure ACK goes on."""
+"""ack_every: only every nth pure ACK goes on."""
 
 from typing import Literal
 
@@ -6,13 +6,13 @@ from shaper import Action, Count, Drop, Duration, Hold, Packet, Policy, Send, Wa
 
 
 class AckEvery(Policy):
-    """Of `count` pure ACKs in a row the newest goes on, and acknowledges all that the others did; they are dropped.
+    """Of `count` pure ACKs in a row only the newest goes on, which acknowledges all that the others do.
 
-    As on asymmetric links and in hosts that thin ACKs out (RFC 3449, section 5.2.2): the
-    sender's window opens in jumps, and its bursts grow. When too few follow, the newest
-    goes on after `time`. Pure ACKs carry no payload, no SACK blocks and no flags, and
-    acknowledge something new. All else goes on at once, and lets the newest ACK go before
-    it: duplicate ACKs and window updates, data, SYN, FIN, RST.
+    The others are dropped, as on asymmetric links and by hosts that thin out ACKs (RFC 3449,
+    section 5.2.2): the sender's window opens in jumps, and its bursts grow. If too few ACKs
+    follow, the newest goes on after `time`. Pure ACKs carry no payload, no SACK blocks and no
+    other flags, and acknowledge something new. Everything else goes on at once, right behind
+    the newest ACK: duplicate ACKs and window updates, data, SYN, FIN, RST.
 
     # ack_every count=3
     +0     < k1:ack=1001
@@ -29,9 +29,9 @@ class AckEvery(Policy):
     scope: Literal["flow"] = "flow"
     """One object per direction of a connection."""
     count: Count = 2
-    """So many ACKs become one; 0 and 1: all go on."""
+    """How many ACKs become one; 0 and 1: all go on."""
     time: Duration = 40 * ms
-    """The longest that an ACK is held; 40 ms is Linux's own least delayed-ACK timer."""
+    """The longest that an ACK is held; 40 ms is the shortest delayed-ACK timer of Linux."""
 
     def start(self) -> None:
         self._newest: Packet | None = None
@@ -51,11 +51,11 @@ class AckEvery(Policy):
         return self._go_on()
 
     def _go_on(self) -> list[Action]:
-        """The newest goes on, and it is counted from the beginning."""
+        """The newest ACK goes on, and the count starts again."""
         newest, self._newest, self._seen = self._newest, None, 0
         return [] if newest is None else [Send(newest)]
 
 
 def is_pure(packet: Packet) -> bool:
-    """Nothing is lost with it when a newer one goes on."""
+    """Whether nothing is lost if this packet is dropped and a newer one goes on."""
     return packet.kind == "pure-ack" and packet.tcp is not None and packet.tcp.is_bare_ack

@@ -8,14 +8,14 @@ from shaper import Packet, Policy, Send, Unit, ms
 Milliseconds = tuple[int, ...]
 
 OPPORTUNITY = 1504
-"""Bytes that each line of a trace lets through: an MTU, as mahimahi's link_queue.cc has it."""
+"""Bytes that each line of a trace lets through: one MTU, as in mahimahi's link_queue.cc."""
 
 # 50 ms with an opportunity each millisecond (12 Mbit/s), then 50 ms with one in ten (1.2 Mbit/s).
 FAST_AND_SLOW = (*range(1, 51), *range(60, 101, 10))
 
 
 def read_trace(path: str) -> Milliseconds:
-    """A Mahimahi trace: on each line the millisecond at which one packet may leave.
+    """A Mahimahi trace: each line has the millisecond at which one packet may leave.
 
     Raises:
         ValueError: the file can't be read, or is not such a trace.
@@ -25,13 +25,14 @@ def read_trace(path: str) -> Milliseconds:
     except OSError as error:
         raise ValueError(f"can't read {path}: {error.strerror}") from None
     except ValueError:
-        raise ValueError(f"{path} holds something else than whole milliseconds") from None
+        raise ValueError(f"{path} may hold only whole milliseconds") from None
     if not times or times[0] < 0 or list(times) != sorted(times) or times[-1] == 0:
-        raise ValueError(f"{path} must hold growing milliseconds, the last of which is above 0")
+        raise ValueError(f"{path} must hold milliseconds in ascending order, the last of them above 0")
     return times
 
 
 def format_trace(times: Milliseconds) -> str:
+    """What a trace holds, in short: "55 packets in 100 ms"."""
     return f"{len(times)} packets in {times[-1]} ms"
 
 
@@ -41,10 +42,10 @@ Trace = Annotated[Milliseconds, Unit("trace file", read_trace, format_trace)]
 class BandwidthTrace(Policy):
     """A link whose rate changes over time: at each recorded millisecond, 1504 bytes may leave.
 
-    Traces are Mahimahi's (mm-link); such of mobile networks come with it. The trace begins
-    with the first packet and begins again at its end. A large packet takes several
-    opportunities, small ones share one; one that nobody uses is lost. `limit=` bounds the
-    queue.
+    Traces are those of Mahimahi (mm-link), which comes with some of mobile networks. The trace
+    starts with the first packet, and starts again at its end. A large packet takes several of
+    these opportunities, small packets share one; an opportunity that no packet uses is lost.
+    `limit=` bounds the queue.
 
     # bandwidth_trace
     +0     < a:udp=2472 b:udp=472 c:udp=472
@@ -58,11 +59,11 @@ class BandwidthTrace(Policy):
     scope: Literal["flow", "connection", "queue"] = "queue"
     """One link for all packets; `flow` gives each flow a link of its own."""
     trace: Trace = FAST_AND_SLOW
-    """A trace file; without, 12 Mbit/s and 1.2 Mbit/s take turns each 50 ms."""
+    """A trace file; without one, 12 Mbit/s and 1.2 Mbit/s alternate every 50 ms."""
 
     def start(self) -> None:
         self._begin: int | None = None
-        # The opportunity in use: which one since the beginning, and what is left of it.
+        # The opportunity in use: its number since the beginning, and what is left of it, in bytes.
         self._nth = 0
         self._left = OPPORTUNITY
 
@@ -80,13 +81,13 @@ class BandwidthTrace(Policy):
         return Send(packet, at=self._time(self._nth))
 
     def _time(self, nth: int) -> int:
-        """When an opportunity comes."""
+        """When an opportunity comes, in ns."""
         assert self._begin is not None
         turns, index = divmod(nth, len(self.trace))
         return self._begin + (turns * self.trace[-1] + self.trace[index]) * ms
 
     def _skip(self, now: int) -> None:
-        """Those that have passed are lost; whole turns of the trace at once."""
+        """Opportunities that have passed are lost; whole turns of the trace are skipped at once."""
         turns = (now - self._time(self._nth)) // (self.trace[-1] * ms)
         self._nth += max(1, turns * len(self.trace))
         self._left = OPPORTUNITY

@@ -1,4 +1,4 @@
-"""blackhole: for a while, every packet is dropped."""
+"""blackhole: every packet is dropped for a time."""
 
 from typing import Literal
 
@@ -6,11 +6,11 @@ from shaper import Action, Drop, Packet, Policy, Send, Time, Wake, ms, reset_rec
 
 
 class Blackhole(Policy):
-    """From some time after the first packet on, and for some time, every packet is dropped.
+    """Every packet is dropped for `duration`, which begins some time after the first packet.
 
-    Neither end is told: what a broken link or a firewall that forgot the connection does.
-    TCP retransmits with growing pauses (RFC 6298, section 5.5), so the stall is longer
-    than the hole. With `then=reset`, the connection ends with it.
+    Neither end gets a message, as with a broken link, or a firewall that forgot the
+    connection. TCP retransmits at growing intervals (RFC 6298, section 5.5), so the stall is
+    longer than the hole. With `then=reset`, the end of the hole also ends the connection.
 
     # blackhole after=20ms duration=50ms
     +0     < a
@@ -28,9 +28,9 @@ class Blackhole(Policy):
     after: Time = 1 * s
     """When it begins, counted from the first packet."""
     duration: Time = 500 * ms
-    """How long it lasts; 0: for ever."""
+    """How long it lasts; 0: forever."""
     then: Literal["pass", "reset"] = "pass"
-    """Once it is over: packets pass again, or both ends get a RST at once, if any segment was lost."""
+    """Once it is over: packets pass again, or both ends get a RST at once, if a TCP segment was lost."""
 
     def start(self) -> None:
         self._begin: int | None = None
@@ -43,7 +43,7 @@ class Blackhole(Policy):
         if now < self._begin or (self.duration and now >= end):
             return None
         if self.then == "reset" and self.duration and self._first is None and packet.tcp is not None:
-            # The first that is lost has the numbers that both ends wait for.
+            # The first segment lost has the sequence numbers that both ends wait for.
             self._first = packet
             return [Drop(packet), Wake(end)]
         return Drop(packet)

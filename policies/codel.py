@@ -1,4 +1,4 @@
-"""codel: a link of limited rate, whose queue is kept short by CoDel."""
+"""codel: a link with a limited rate, and a queue that CoDel keeps short."""
 
 from collections import deque
 from math import sqrt
@@ -7,18 +7,18 @@ from typing import Literal
 from shaper import Action, Drop, Duration, Hold, Packet, Policy, Rate, Send, Wake, ms, s
 
 MTU = 1514
-"""A queue of no more bytes is never too long: codel_params.mtu in the kernel's include/net/codel.h."""
+"""A queue of at most this many bytes is never too long: codel_params.mtu in the kernel's include/net/codel.h."""
 AGAIN = 16
-"""Within so many intervals after it ceased, dropping goes on at the rate it had: RFC 8289, section 5.5."""
+"""If dropping starts again within this many intervals, it starts at its last rate: RFC 8289, section 5.5."""
 
 
 class CoDel(Policy):
-    """A link of limited rate with a queue before it, which drops packets once they wait too long for too long.
+    """A link with a limited rate, and a queue before it that drops packets when waits stay too long.
 
-    The algorithm is that of RFC 8289: when no packet has waited less than `target` for an
-    `interval`, one is dropped at the queue's head, and the next ones sooner and sooner, until
-    the wait is below `target` again. So a TCP sender is told early that it fills the queue,
-    and others, behind the same link, don't wait behind it. `limit=` bounds the queue as well.
+    The algorithm is that of RFC 8289: if every packet has waited longer than `target` for an
+    `interval`, one is dropped at the queue's head, and more at shorter and shorter intervals,
+    until the wait is below `target` again. So a TCP sender that fills the queue notices early,
+    and other flows on the same link don't wait behind it. `limit=` bounds the queue as well.
 
     # codel rate=1mbit target=5ms interval=10ms
     +0     < a:udp=1222 b:udp=1222 c:udp=1222 d:udp=1222 e:udp=1222
@@ -39,13 +39,13 @@ class CoDel(Policy):
     target: Duration = 5 * ms
     """How long packets may wait in the queue, in the long run."""
     interval: Duration = 100 * ms
-    """How long the wait must be too long before it counts: about the longest RTT of the connections."""
+    """How long waits must stay above `target` before packets are dropped: about the connections' longest RTT."""
 
     def start(self) -> None:
         self._queue: deque[tuple[int, Packet]] = deque()  # with the times of their arrivals
         self._bytes = 0
         self._is_busy = False
-        # RFC 8289, section 5.2: the names are the ones there.
+        # The names are those of RFC 8289, section 5.2.
         self._first_above_time = self._drop_next = 0
         self._count = self._last_count = 0
         self._is_dropping = False
@@ -61,7 +61,7 @@ class CoDel(Policy):
         return self._transmit(now)
 
     def _transmit(self, now: int) -> list[Action]:
-        """The link is free: the next packet that isn't dropped takes it for its length's time."""
+        """The link is free: the next packet that isn't dropped is sent, and takes time by its length."""
         dropped, packet = self._dequeue(now)
         self._is_busy = packet is not None
         if packet is None:
@@ -70,7 +70,7 @@ class CoDel(Policy):
         return [*(Drop(one) for one in dropped), Send(packet, at=done), Wake(done)]
 
     def _dequeue(self, now: int) -> tuple[list[Packet], Packet | None]:
-        """RFC 8289, section 5.5: those that are dropped, and the one that goes on, None where the queue is empty."""
+        """RFC 8289, section 5.5: the packets to drop, and the one to send; None if the queue is empty."""
         dropped: list[Packet] = []
         packet, is_late = self._head(now)
         if self._is_dropping:
@@ -92,7 +92,7 @@ class CoDel(Policy):
         return dropped, packet
 
     def _head(self, now: int) -> tuple[Packet | None, bool]:
-        """RFC 8289, section 5.6: the first packet, and whether all have waited too long for an interval."""
+        """RFC 8289, section 5.6: the first packet, and whether waits were too long for an interval."""
         if not self._queue:
             self._first_above_time = 0
             return None, False
@@ -107,5 +107,5 @@ class CoDel(Policy):
         return packet, now >= self._first_above_time
 
     def _control_law(self, time: int) -> int:
-        """When to drop next: ever sooner, as the square root of the drops."""
+        """When to drop next: the interval divided by the square root of the number of drops."""
         return time + round(self.interval / sqrt(self._count))

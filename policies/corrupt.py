@@ -1,4 +1,4 @@
-"""corrupt: a bit of some packets is flipped."""
+"""corrupt: one bit is flipped in some packets."""
 
 from typing import Literal
 
@@ -8,11 +8,11 @@ from shaper import Action, Chance, Packet, Policy, Send, Share
 class Corrupt(Policy):
     """One bit, anywhere behind the IP header, is flipped in some packets.
 
-    The receiver finds the checksum wrong and drops the packet, as if it were lost later
-    than a lost one. With `checksum=right` the bit is one of the payload, and the change
-    reaches the application: what a faulty memory on the way does. netem's `corrupt` flips
-    bits of the link's and the IP header, too; those would hit the wrong packet here, where
-    the kernel has read them already. Packets without such a bit stay as they are.
+    The receiver finds that the checksum is wrong and drops the packet, so it is lost later
+    than with `loss`. With `checksum=right` the bit is one of the payload, and the change
+    reaches the application, as from faulty memory on the way. netem's `corrupt` also flips
+    bits of the link's header and the IP header; here the kernel has already read those.
+    Packets without such a bit stay as they are.
 
     # corrupt probability=100% checksum=right
     +0     < a
@@ -23,13 +23,13 @@ class Corrupt(Policy):
     can_hold = False
 
     scope: Literal["flow", "connection", "queue"] = "queue"
-    """One object for the link, as netem's; `flow` gives each flow a chance of its own."""
+    """One object for the link, as in netem; `flow` gives each flow its own random numbers."""
     probability: Share = 0.02
     """The share of packets with a flipped bit."""
     correlation: Share = 0.0
     """How much each choice depends on the one before."""
     checksum: Literal["wrong", "right"] = "wrong"
-    """Whether the checksum says that the packet is corrupt, or was put right."""
+    """wrong: the checksum shows that the packet is corrupt. right: it is put right."""
 
     def start(self) -> None:
         self._chance = Chance(self.random, self.correlation)

@@ -9,10 +9,11 @@ Steps = tuple[tuple[int, int], ...]
 
 
 def read_steps(path: str) -> Steps:
-    """Delays over time from a file: on each line a time from the first packet on, and the delay from then on.
+    """Delays over time from a file: each line has a time since the first packet, and the delay from then on.
 
     Raises:
-        ValueError: the file can't be read, or a line is not TIME DELAY, such as "1.5s 80ms", in order of time.
+        ValueError: the file can't be read, a line is not TIME DELAY, such as "1.5s 80ms", or the times
+            are out of order.
     """
     steps = []
     try:
@@ -31,6 +32,7 @@ def read_steps(path: str) -> Steps:
 
 
 def format_steps(steps: Steps) -> str:
+    """What a file of delays holds, in short: "3 steps"."""
     return f"{len(steps)} steps" if steps else "none"
 
 
@@ -41,9 +43,9 @@ class Delay(Policy):
     """Every packet is held for `time`, give or take `jitter`.
 
     As netem's `delay`, with one difference: packets of a flow keep their order, however
-    large the jitter is, unless `order=free` is asked for. A packet whose own delay is over
-    then waits for those before it. netem's reordering is here, too: a share of packets
-    (`reorder`) isn't delayed and goes ahead of those that are.
+    large the jitter is, unless you ask for `order=free`. A packet whose own delay is over
+    then waits for those before it. netem's reordering is here, too: a share of the packets
+    (`reorder`) isn't delayed, and overtakes those that are.
 
     # delay time=100ms
     +0     < a
@@ -58,9 +60,9 @@ class Delay(Policy):
     time: Duration = 100 * ms
     """How long packets are held, on average."""
     jitter: Duration = 0
-    """How far delays spread: the most for the uniform distribution, else the standard deviation."""
+    """How far delays spread: at most, for the uniform distribution; for others it is the standard deviation."""
     distribution: Shape = UNIFORM
-    """How delays spread; a FILE.dist is a table in iproute2's format."""
+    """How delays are distributed; a FILE.dist is a table in iproute2's format."""
     correlation: Share = 0.0
     """How much each delay depends on the one before."""
     order: Literal["keep", "free"] = "keep"
@@ -70,7 +72,7 @@ class Delay(Policy):
     reorder_correlation: Share = 0.0
     """How much each such choice depends on the one before."""
     reorder_gap: Count = 1
-    """At least so many packets, less one, are delayed between two that are sent at once."""
+    """Between two packets that are sent at once, at least `reorder_gap` - 1 are delayed."""
     times: Trace = ()
     """A file of delays over time, used instead of `time`: lines such as `1.5s 80ms`."""
 
@@ -87,7 +89,7 @@ class Delay(Policy):
     def on_packet(self, packet: Packet, now: int) -> Send | None:
         if self._is_constant:
             return Send(packet, now + self.time)
-        # Those delayed since the last one that wasn't: netem_enqueue() in the kernel's net/sched/sch_netem.c.
+        # Counts packets delayed since the last one that wasn't: netem_enqueue() in the kernel's net/sched/sch_netem.c.
         if self._delayed >= self.reorder_gap - 1 and self._choices.happens(self.reorder):
             self._delayed = 0
             return None

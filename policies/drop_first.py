@@ -1,4 +1,4 @@
-"""drop_first: the n-th segment of a class is dropped."""
+"""drop_first: the nth segment of a class is dropped."""
 
 from shaper import Classes, Count, Drop, Packet, Policy
 
@@ -6,12 +6,12 @@ PUSH = "P"
 
 
 class DropFirst(Policy):
-    """The n-th segment of a class is dropped, in each flow; what comes after passes, its retransmission too.
+    """In each flow, the nth segment of a class is dropped; later packets pass, its retransmission too.
 
-    Which classes are counted says `only=`, data by default. So each kind of recovery can be
-    provoked at will: `only=syn` makes the connection wait for the first retransmission
-    (1 s, RFC 6298), a segment in the middle of a bulk transfer is retransmitted fast after
-    three duplicate ACKs, and the last one by a probe (RFC 8985) or the RTO.
+    `only=` says which classes are counted; by default it is data. So you can provoke each
+    kind of recovery: with `only=syn` the connection waits for the first retransmission (1 s,
+    RFC 6298); a segment in the middle of a bulk transfer is retransmitted after three
+    duplicate ACKs, the last one after a probe (RFC 8985) or the RTO.
 
     # drop_first
     +0     < s:syn
@@ -28,13 +28,13 @@ class DropFirst(Policy):
     can_hold = False
 
     only: Classes = frozenset({"data"})
-    """Count these classes alone; others pass untouched."""
+    """Count only these classes; other packets pass untouched."""
     nth: Count = 1
-    """Drop the so many-th segment that is counted; 0: none."""
+    """Which of the counted segments is dropped, from 1; 0: none."""
     count: Count = 1
-    """Drop so many in a row; with 2, the retransmission of a lone segment is lost as well."""
+    """How many in a row are dropped; with 2, the retransmission of a lone segment is lost as well."""
     push: bool = False
-    """Count segments with the PSH flag alone, which end what an application wrote."""
+    """Count only segments with the PSH flag: each is the end of what the application wrote."""
 
     def start(self) -> None:
         self._seen = 0

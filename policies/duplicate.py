@@ -1,4 +1,4 @@
-"""duplicate: some packets are sent twice, or more often."""
+"""duplicate: some packets are sent twice or more."""
 
 from typing import Literal
 
@@ -6,10 +6,10 @@ from shaper import Action, Chance, Count, Packet, Policy, Send, Share
 
 
 class Duplicate(Policy):
-    """Some packets are sent twice, or more often, the copies right behind the packet.
+    """Some packets are sent twice or more, with the copies right behind the packet.
 
-    As netem's `duplicate`, one object for the link. A packet of which the kernel copied
-    only the beginning can't be duplicated, and is sent once.
+    As netem's `duplicate`, one object for the link. If the kernel copied only the beginning
+    of a packet, that packet can't be duplicated, and is sent once.
 
     # duplicate probability=100%
     +0     < a b
@@ -20,13 +20,13 @@ class Duplicate(Policy):
     can_hold = False
 
     scope: Literal["flow", "connection", "queue"] = "queue"
-    """One object for the link, as netem's; `flow` gives each flow a chance of its own."""
+    """One object for the link, as in netem; `flow` gives each flow its own random numbers."""
     probability: Share = 0.1
-    """The share of packets of which there are copies."""
+    """The share of packets that are duplicated."""
     correlation: Share = 0.0
     """How much each choice depends on the one before."""
     copies: Count = 1
-    """How many copies are sent of each of them."""
+    """How many copies of each of them are sent."""
 
     def start(self) -> None:
         self._chance = Chance(self.random, self.correlation)

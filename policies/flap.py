@@ -5,14 +5,14 @@ from typing import Literal
 from shaper import Action, Drop, Duration, Packet, Policy, Send, Time, ms, s, us
 
 SHORTEST = 100 * us
-"""However rarely a packet comes, not so many turns have to be drawn that it takes long."""
+"""The shortest time drawn (ns), so that few draws are needed even after a long time without packets."""
 
 
 class Flap(Policy):
-    """A link that is up for some time, then down, then up again, beginning with the first packet.
+    """A link that is up for some time, then down, then up again, starting with the first packet.
 
-    While it is down packets are dropped, as by a cable that is pulled, or held until it is
-    up, as by a radio that changes its cell.
+    While it is down, packets are dropped, as when a cable is unplugged, or held until it is
+    up again, as when a phone changes its cell.
 
     # flap up=30ms down=20ms
     +0     < a
@@ -33,14 +33,13 @@ class Flap(Policy):
     down: Duration = 200 * ms
     """How long it is down; 0: never."""
     packets: Literal["drop", "hold"] = "drop"
-    """What becomes of packets while it is down."""
-
+    """What happens to packets while it is down."""
     times: Literal["constant", "exponential"] = "constant"
-    """exponential: `up` and `down` are means, as of Mahimahi's mm-onoff; each time is drawn by chance."""
+    """exponential: `up` and `down` are means, and each time is drawn at random, as in Mahimahi's mm-onoff."""
 
     def start(self) -> None:
         self._is_up = True
-        # When it goes down or comes up next.
+        # When it next goes down or comes up.
         self._until: int | None = None
 
     def on_packet(self, packet: Packet, now: int) -> Action | None:
@@ -49,7 +48,7 @@ class Flap(Policy):
         if self._until is None:
             self._until = now + self._draw(self.up)
         elif self.times == "constant":
-            # Whole turns that nobody saw.
+            # Skip whole turns that passed without a packet.
             self._until += max(0, now - self._until) // (self.up + self.down) * (self.up + self.down)
         while self._until <= now:
             self._is_up = not self._is_up

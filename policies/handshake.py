@@ -1,4 +1,4 @@
-"""handshake: each step of TCP's handshake is delayed by a time of its own."""
+"""handshake: each step of the TCP handshake is delayed by a time of its own."""
 
 from shaper import Duration, Packet, Policy, Send, ms
 
@@ -6,9 +6,9 @@ from shaper import Duration, Packet, Policy, Send, ms
 class Handshake(Policy):
     """SYN, SYN-ACK and the handshake's last ACK are delayed, each by a time of its own.
 
-    What follows in the same flow waits for the held step, so that data doesn't complete
-    the handshake in its place; else it goes on at once. A late SYN-ACK holds the client's
-    `connect`, a late last ACK the server's `accept`.
+    Later packets of the same flow wait for a step that is held, so that data doesn't complete
+    the handshake in its place; otherwise they go on at once. A late SYN-ACK delays the
+    client's `connect`, a late last ACK the server's `accept`.
 
     # handshake syn=10ms synack=20ms ack=30ms
     +0     < s:syn

@@ -6,18 +6,18 @@ from shaper import Action, Count, Drop, Duration, Flow, Hold, Packet, Policy, Se
 
 
 class HoldAcks(Policy):
-    """Pure ACKs are held: each for `time`, or in batches, or with the newest of each batch alone sent.
+    """Pure ACKs are held: each for `time`, or in batches, or in batches of which only the newest is sent.
 
-    What a receiver with late ACKs does to a sender: its rate follows the ACKs. With
-    `mode=thin,count=4`, only every fourth segment seems to be acknowledged; `ack_every`
-    does that without holding the ACKs that it drops. Pure ACKs
-    carry no payload, no SACK blocks and no flags, and acknowledge something new. All
-    else goes on at once: duplicate ACKs and window updates, data, SYN, FIN, RST.
+    So a receiver whose ACKs are late slows down a sender, whose rate follows the ACKs. With
+    `mode=thin,count=4`, only every fourth segment seems to be acknowledged; `ack_every` does
+    that without holding the ACKs that it drops. Pure ACKs carry no payload, no SACK blocks
+    and no other flags, and acknowledge something new. Everything else goes on at once:
+    duplicate ACKs and window updates, data, SYN, FIN, RST.
 
-    Packets of a flow never change their order: what goes on at once lets the held ACKs of
-    its flow go first. Nothing is lost by that, for data and FIN acknowledge at least as
-    much; an ACK that came after them would be stale, and could shrink the window, be
-    answered with a duplicate ACK, or with a RST where the connection is closed by then.
+    Packets of a flow never change their order: before a packet goes on at once, the held ACKs
+    of its flow go on. That loses nothing, because data and FIN acknowledge at least as much.
+    An ACK behind them would be stale: it could shrink the window, or be answered with a
+    duplicate ACK, or with a RST if the connection is closed by then.
 
     # hold_acks mode=thin time=40ms count=3
     +0     < k1:ack=1001
@@ -31,14 +31,14 @@ class HoldAcks(Policy):
     shorthand = "time"
 
     mode: Literal["delay", "batch", "thin"] = "delay"
-    """delay: each ACK is held for `time`. batch: ACKs are sent together when `count` are there
-    or the first was held for `time`. thin: as batch, but only the newest is sent."""
+    """delay: each ACK is held for `time`. batch: ACKs are sent together, once there are `count` of
+    them or the first was held for `time`. thin: as batch, but only the newest is sent."""
     time: Duration = 40 * ms
-    """The longest that an ACK is held; 40 ms is Linux's own least delayed-ACK timer."""
+    """The longest that an ACK is held; 40 ms is the shortest delayed-ACK timer of Linux."""
     count: Count = 8
     """How many ACKs make a batch."""
     handshake: bool = False
-    """Hold the ACK that completes the handshake, too."""
+    """Also hold the ACK that completes the handshake."""
 
     def start(self) -> None:
         self._held: list[tuple[int, Packet]] = []
@@ -65,7 +65,7 @@ class HoldAcks(Policy):
         return packet.tcp is not None and packet.tcp.is_bare_ack
 
     def _release(self, entries: list[tuple[int, Packet]]) -> list[Action]:
-        """Send these held ACKs, when thinning the newest of each flow alone, and wake for the next one."""
+        """Send these held ACKs, or with `mode=thin` only the newest of each flow, and wake for the next one."""
         packets = [packet for _, packet in entries]
         actions: list[Action] = [Send(packet) for packet in packets]
         if self.mode == "thin":
@@ -81,7 +81,7 @@ class HoldAcks(Policy):
 
 
 def is_newer(packet: Packet, other: Packet) -> bool:
-    """Whether it acknowledges as much as the other or more; sequence numbers wrap (RFC 9293, section 3.4)."""
+    """Whether a packet acknowledges at least as much as the other; sequence numbers wrap (RFC 9293, section 3.4)."""
     assert packet.tcp is not None
     assert other.tcp is not None
     return (packet.tcp.ack - other.tcp.ack) % (1 << 32) < 1 << 31

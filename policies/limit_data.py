@@ -1,4 +1,4 @@
-"""limit_data: a flow ends after so many bytes."""
+"""limit_data: a flow ends after a number of bytes."""
 
 from typing import Literal
 
@@ -8,10 +8,10 @@ UDP_HEADER = 8
 
 
 class LimitData(Policy):
-    """After so many bytes of payload a flow ends: by a reset of both ends, or in silence.
+    """A flow ends once it has carried `bytes` of payload: by a reset of both ends, or in silence.
 
-    As toxiproxy's `limit_data`, in each direction apart. The segment that goes beyond the
-    limit is the first that doesn't pass; a retransmission counts again. UDP has no reset.
+    As toxiproxy's `limit_data`, for each direction separately. The segment that exceeds the
+    limit is the first that doesn't pass; retransmissions count again. UDP has no reset.
 
     # limit_data bytes=150
     +0     < a b c
@@ -26,7 +26,7 @@ class LimitData(Policy):
     bytes: Size = 65536
     """How many bytes of payload pass."""
     then: Literal["reset", "drop"] = "reset"
-    """reset: both ends get a RST once. drop: nobody is told. Later packets are dropped either way."""
+    """reset: both ends get one RST. drop: they get nothing. Later packets are dropped either way."""
 
     def start(self) -> None:
         self._passed = 0

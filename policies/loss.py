@@ -1,4 +1,4 @@
-"""loss: packets are dropped, by chance or by number."""
+"""loss: packets are dropped, at random or by number."""
 
 from typing import Literal
 
@@ -11,8 +11,8 @@ class Loss(Policy):
     """Packets are dropped: at random, in bursts by a Markov chain, or those with given numbers.
 
     As netem's `loss`, one object for the link. Sources: tc-netem(8); loss_event() in the
-    kernel's net/sched/sch_netem.c; Salsano, Ludovici, Ordine: "Definition of a general and
-    intuitive loss model for packet networks", for the models `state` and `gemodel`.
+    kernel's net/sched/sch_netem.c; for the models `state` and `gemodel`, Salsano, Ludovici,
+    Ordine: "Definition of a general and intuitive loss model for packet networks".
 
     # loss packets=2+4-5
     +0     < a b c d e f
@@ -24,16 +24,16 @@ class Loss(Policy):
     can_hold = False
 
     scope: Literal["flow", "connection", "queue"] = "queue"
-    """One object for the link, as netem's; `flow` gives each flow a chance of its own."""
+    """One object for the link, as in netem; `flow` gives each flow its own random numbers."""
     model: Literal["random", "state", "gemodel"] = "random"
-    """random: each packet by `probability`. state: four states, by p13 … p14.
-    gemodel: Gilbert-Elliott, by p, r, bad_loss, good_loss."""
+    """random: each packet with `probability`. state: four states, with p13, p31, p32, p23, p14.
+    gemodel: Gilbert-Elliott, with p, r, bad_loss, good_loss."""
     probability: Share = 0.05
     """The share of packets that are dropped, with model=random."""
     correlation: Share = 0.0
     """How much each choice depends on the one before, with model=random."""
     p13: Share = 0.05
-    """From good reception to a burst of losses."""
+    """model=state, the probability of the change from good reception to a burst of losses."""
     p31: Share = 0.5
     """From a burst of losses to good reception."""
     p32: Share = 0.0
@@ -43,17 +43,17 @@ class Loss(Policy):
     p14: Share = 0.0
     """From good reception to an isolated loss."""
     p: Share = 0.02
-    """From the good state to the bad one."""
+    """model=gemodel, the probability of the change from the good state to the bad one."""
     r: Share = 0.3
     """From the bad state to the good one."""
     bad_loss: Share = 1.0
-    """The share lost in the bad state; tc's 1-h."""
+    """The share of packets lost in the bad state; tc's 1-h."""
     good_loss: Share = 0.0
-    """The share lost in the good state; tc's 1-k."""
+    """The share of packets lost in the good state; tc's 1-k."""
     packets: Numbers = frozenset()
-    """Drop the packets with these numbers, counted from 1, and no others."""
+    """Drop only the packets with these numbers, counted from 1."""
     ecn: bool = False
-    """Mark packets of senders that understand ECN, instead of dropping them (RFC 3168)."""
+    """Mark packets whose sender supports ECN, instead of dropping them (RFC 3168)."""
 
     def start(self) -> None:
         self._chance = Chance(self.random, self.correlation)
@@ -86,7 +86,7 @@ class Loss(Policy):
         return self._state in (3, 4)
 
     def _by_gemodel(self) -> bool:
-        """The state that the packet meets decides about it; the next packet may meet the other one."""
+        """The state before this packet's change of state decides whether the packet is lost."""
         is_bad = self._state == 2
         if self.random.random() < (self.r if is_bad else self.p):
             self._state = 1 if is_bad else 2
@@ -94,7 +94,7 @@ class Loss(Policy):
 
 
 def mark(raw: bytes, version: int) -> bytes | None:
-    """The packet with Congestion Experienced set; None where the sender doesn't understand ECN."""
+    """The packet with Congestion Experienced set; None if its sender doesn't support ECN."""
     if version == 4 and raw[1] & 3:
         return raw[:1] + bytes((raw[1] | CONGESTION_EXPERIENCED,)) + raw[2:]
     if version == 6 and raw[1] >> 4 & 3:

@@ -1,4 +1,4 @@
-"""mss: the maximum segment size that both ends announce is clamped."""
+"""mss: the maximum segment size that both ends announce is lowered."""
 
 from shaper import Count, Packet, Policy, Send, tcp_options
 
@@ -8,8 +8,8 @@ MSS = 2
 class MSSClamp(Policy):
     """The maximum segment size in SYN and SYN-ACK is lowered to `size`, so that both ends send smaller segments.
 
-    What routers at a tunnel do (iptables' TCPMSS --set-mss). A SYN that announces none is
-    left alone; its sender's peer uses 536 bytes then (RFC 9293, section 3.7.1).
+    As routers at a tunnel do (iptables' TCPMSS --set-mss). A SYN that announces no size stays
+    as it is; its sender's peer then uses 536 bytes (RFC 9293, section 3.7.1).
 
     # mss size=536
     +0     < s:syn,mss=1460
@@ -22,7 +22,7 @@ class MSSClamp(Policy):
     can_hold = False
 
     size: Count = 536
-    """The largest segment size announced, in bytes of payload."""
+    """The largest segment size that an end may announce, in bytes of payload."""
 
     def on_packet(self, packet: Packet, now: int) -> Send | None:
         if packet.kind not in ("syn", "synack") or packet.truncated:

@@ -6,9 +6,9 @@ from shaper import Action, Drop, Packet, Policy, Send, Size, too_big
 class MTU(Policy):
     """Packets larger than `size` are dropped, with or without an ICMP message to the sender.
 
-    Without, it is a black hole for path MTU discovery: small packets pass, the handshake
-    too, and the transfer stalls (RFC 2923, section 2.1). With `icmp=yes` the sender is
-    told, "fragmentation needed" or "packet too big", and sends smaller ones.
+    Without the message, this is a black hole for path MTU discovery: small packets pass, the
+    handshake too, and the transfer stalls (RFC 2923, section 2.1). With `icmp=yes` the sender
+    gets "fragmentation needed" or "packet too big", and sends smaller packets.
 
     # mtu size=1000
     +0     < s:syn d:data=1200 e:data=500
@@ -23,7 +23,7 @@ class MTU(Policy):
     size: Size = 1280
     """The largest packet that passes, its IP header included."""
     icmp: bool = False
-    """Tell the sender (RFC 1191, RFC 8201)."""
+    """Send the message (RFC 1191, RFC 8201)."""
 
     def on_packet(self, packet: Packet, now: int) -> list[Action] | None:
         if packet.length <= self.size:

@@ -6,7 +6,7 @@ from shaper import Policy
 
 
 class PassThrough(Policy):
-    """Every packet goes on at once: the queue's own cost, and nothing else.
+    """Every packet goes on at once: shows what the queue alone costs.
 
     # pass_through
     +0     < a b        two packets arrive together
@@ -17,4 +17,4 @@ class PassThrough(Policy):
     can_hold: ClassVar[bool] = False
 
     scope: Literal["flow", "connection", "queue"] = "queue"
-    """One object for all packets, which costs least."""
+    """One object for all packets, which takes the least CPU time."""

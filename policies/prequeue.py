@@ -1,4 +1,4 @@
-"""prequeue: the receiver runs TCP when it gets round to it, as Linux had it up to 4.13."""
+"""prequeue: the receiving process runs TCP once it is scheduled, as in Linux up to 4.13."""
 
 from __future__ import annotations
 
@@ -15,17 +15,19 @@ RETRY = 40 * ms
 class Prequeue(Policy):
     """Segments for a process that sleeps in `recv` wait until it runs, as in Linux's TCP prequeue.
 
-    Up to 4.13 such segments were not processed in softirq: they were queued for the
-    process, which ran TCP's receive path itself, the acknowledging included. Late ACKs
-    smooth a bulk sender, whose rate then follows the reader; they harm small, urgent
-    messages. The rules are the kernel's: tcp_prequeue() in net/ipv4/tcp_ipv4.c and
-    tcp_delack_timer_handler() in tcp_timer.c. Its counters are named as the kernel's.
+    Up to Linux 4.13, such segments were not processed in softirq context: they were queued for
+    the process, which ran TCP's receive path itself, and so sent the ACKs. Late ACKs smooth a
+    bulk sender, whose rate then follows the reader, and harm small, urgent messages. The rules
+    are the kernel's: tcp_prequeue() in net/ipv4/tcp_ipv4.c and tcp_delack_timer_handler() in
+    tcp_timer.c. The counters have the kernel's names.
 
     With `hold=acks` data passes, and the ACKs that answer it wait until the reader would have
-    run; with `reader=process` until the real one has. The kernel's own delayed ACKs come on
-    top. To be the last policy of several, since nothing comes between it and the receiver.
+    run; with `reader=process`, until the real reader has run. The kernel's own delayed ACKs
+    come on top. Make it the last of several policies, since nothing is between it and the
+    receiver.
 
-    Not emulated: who pays. The kernel charged the work to the reader; here no one can.
+    Not emulated: who pays for the work. The kernel charged it to the reader, which is
+    impossible here.
 
     # prequeue wake=30ms
     +0     < a b            the first wakes the reader; the second only joins it
@@ -40,29 +42,29 @@ class Prequeue(Policy):
     shorthand = "wake"
 
     reader: Literal["blocking", "poll", "none", "process"] = "blocking"
-    """blocking: a process sleeps in recv. Others never use the prequeue: poll, none. process: the real
-    one at the other end of the connection, which has run when it has emptied its socket; `hold=acks`
-    then goes without saying, and `wake` and `busy` have no say."""
+    """blocking: a process sleeps in recv. poll, none: the reader never uses the prequeue. process: the
+    real reader at the other end of the connection, which has run when it has emptied its socket; this
+    implies `hold=acks`, and `wake` and `busy` have no effect."""
     wake: Duration = 5 * ms
-    """How long the reader takes to be scheduled, on average."""
+    """How long it takes until the reader is scheduled, on average."""
     jitter: Duration = 0
     """How far `wake` spreads, as in `delay`."""
     distribution: Shape = UNIFORM
-    """How `wake` spreads, as in `delay`."""
+    """How `wake` is distributed, as in `delay`."""
     busy: Duration = 0
-    """How long the reader, once scheduled, has the socket locked before it takes the queue."""
+    """How long the reader, once scheduled, keeps the socket locked before it takes the queue."""
     hold: Literal["data", "acks"] = "data"
     """data: segments wait. acks: they pass, and the receiver's pure ACKs wait instead."""
     low_latency: bool = False
     """As sysctl tcp_low_latency=1: no prequeue."""
     rto_min: Duration = 200 * ms
-    """The delayed-ACK timer fires after three quarters of it."""
+    """The delayed-ACK timer fires after three quarters of this time."""
     rcvbuf: Size = 212992
-    """When more memory than this is queued, all is processed at once."""
+    """If more memory than this is queued, all segments are processed at once."""
     max_segments: Count = 32
-    """When so many segments are queued, all are processed at once (4.x); 0: no such rule."""
+    """If this many segments are queued, all are processed at once (4.x); 0: no such rule."""
     pure_ack_bypass: bool = True
-    """A segment without payload does not begin a queue (3.x and later)."""
+    """A segment without payload does not start a queue (3.x and later)."""
     scope: Literal["connection"] = "connection"
     """One object for both directions, each of which has a receiver."""
 
@@ -71,46 +73,47 @@ class Prequeue(Policy):
 
     @property
     def signals(self) -> tuple[Literal["drained"], ...]:
+        """With `reader=process`, the policy must know when the reader has emptied its socket."""
         return ("drained",) if self.reader == "process" and not self.low_latency else ()
 
     def on_packet(self, packet: Packet, now: int) -> list[Action] | None:
         if self.reader in ("poll", "none") or self.low_latency or packet.tcp is None:
             return None
         receiver = self._receivers[packet.direction]
-        # Nobody can sleep in recv on a connection that is not yet established; it is where segments wait.
+        # No process can sleep in recv on a connection that is not established; it is once segments wait.
         if packet.kind in ("syn", "synack", "handshake-ack") and not receiver.is_waiting:
             return None
         if not self.lets_data_pass:
             released = receiver.segment(packet, now)
             return [Hold(packet), *self._go_on(released)] if receiver.has(packet) else self._go_on(released)
-        # Where this packet comes from.
+        # The end that this packet comes from.
         sender = self._receivers["reply" if packet.direction == "original" else "original"]
         if packet.kind == "pure-ack" and sender.is_waiting:
             sender.keep(packet)
             return [Hold(packet), *self._go_on([])]
-        # What acknowledges as much, and is not held, would make the ACKs before it stale.
+        # Held ACKs go on before a packet that isn't held, because it acknowledges as much and would make them stale.
         return self._go_on([*sender.give_back(), packet, *receiver.segment(packet, now)])
 
     def on_wake(self, now: int) -> list[Action]:
         return self._go_on([one for receiver in self._receivers.values() for one in receiver.time_passes(now)])
 
     def on_signal(self, signal: Signal, now: int) -> list[Action]:
-        """The receiver's process has taken all that its socket had."""
+        """The receiver's process has read everything that its socket had received."""
         return self._go_on(self._receivers[signal.direction].process())
 
     @property
     def lets_data_pass(self) -> bool:
-        """Segments go on at once, and what they are answered with waits instead."""
+        """Whether segments go on at once, and the ACKs that answer them wait instead."""
         return self.hold == "acks" or self.reader == "process"
 
     def _go_on(self, packets: list[Packet]) -> list[Action]:
-        """These go on, and it is woken when more may."""
+        """These packets go on, and a Wake comes when more may go on."""
         times = [time for receiver in self._receivers.values() for time in receiver.times()]
         return [*map(Send, packets), *([Wake(min(times))] if times else [])]
 
 
 class Receiver:
-    """One end's prequeue. With `hold=acks` the queue counts segments that have gone on, and holds ACKs instead."""
+    """The prequeue of one end. With `hold=acks` it counts segments that have gone on, and holds ACKs."""
 
     def __init__(self, policy: Prequeue) -> None:
         self._policy = policy
@@ -123,27 +126,28 @@ class Receiver:
 
     @property
     def is_waiting(self) -> bool:
-        """There are segments that its reader has not processed."""
+        """Whether there are segments that its reader has not processed."""
         return self._segments > 0
 
     def times(self) -> list[int]:
-        """When something is going to happen."""
+        """When something will happen, in ns."""
         return [time for time in (self._runs, self._unlocks, self._timer) if time is not None]
 
     def has(self, packet: Packet) -> bool:
+        """Whether it holds this packet."""
         return packet in self._packets
 
     def keep(self, packet: Packet) -> None:
-        """Hold an ACK of its own back until its reader has run."""
+        """Hold an ACK that this end has sent, until its reader has run."""
         self._packets.append(packet)
 
     def give_back(self) -> list[Packet]:
-        """What it holds, which nobody waits for any more."""
+        """Return all packets that it holds, and hold them no longer."""
         packets, self._packets = self._packets, []
         return packets
 
     def segment(self, packet: Packet, now: int) -> list[Packet]:
-        """A segment arrives; returns what goes on by that."""
+        """A segment arrives; returns the packets that go on because of it."""
         policy, tcp = self._policy, packet.tcp
         assert tcp is not None
         if self._unlocks is None and not self._segments and policy.pure_ack_bypass and not tcp.payload:
@@ -154,7 +158,7 @@ class Receiver:
         if not policy.lets_data_pass:
             self._packets.append(packet)
         if self._unlocks is not None:
-            return []  # the backlog of a locked socket, processed when it is unlocked
+            return []  # in the backlog of a locked socket, which is processed when it is unlocked
         if self._memory > policy.rcvbuf or 0 < policy.max_segments <= self._segments:
             policy.tally("TCPPrequeueDropped", self._segments)
             return self.process()
@@ -166,7 +170,7 @@ class Receiver:
         return []
 
     def time_passes(self, now: int) -> list[Packet]:
-        """What goes on because its reader runs, or the timer fires."""
+        """The packets that go on because the reader runs or the timer fires."""
         if self._runs is not None and now >= self._runs:
             self._runs, self._unlocks = None, now + self._policy.busy
         if self._unlocks is not None and now >= self._unlocks:
@@ -184,7 +188,7 @@ class Receiver:
         return []
 
     def process(self) -> list[Packet]:
-        """All that is queued goes through TCP, which then acknowledges by its own rules."""
+        """All queued segments go through TCP, which acknowledges them by its own rules."""
         self._segments = self._memory = 0
         self._timer = None
         return self.give_back()

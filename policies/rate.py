@@ -1,4 +1,4 @@
-"""rate: a link of limited rate, with a queue before it."""
+"""rate: a link with a limited rate, and a queue before it."""
 
 from typing import Literal
 
@@ -6,11 +6,11 @@ from shaper import Duration, Packet, Policy, Rate, Send, Size, ns, s
 
 
 class RateLimit(Policy):
-    """A link of limited rate: each packet takes its length's time to be sent, and waits for those before it.
+    """A link with a limited rate: sending a packet takes time by its length, and later packets wait for it.
 
-    As netem's `rate`, one object for the link; over lo, both directions share it. With `burst`
-    it is a token bucket, as tc-tbf(8): so many bytes go at once after a pause. `limit=` bounds
-    the queue, in packets or bytes; what comes beyond is dropped.
+    As netem's `rate`, one object for the link; on lo, both directions share it. With `burst`
+    it is a token bucket, as tc-tbf(8): after a pause, that number of bytes goes on at once.
+    `limit=` bounds the queue, in packets or bytes; packets beyond it are dropped.
 
     # rate rate=1mbit
     +0     < a:udp=97 b:udp=97      125 bytes each, with their headers
@@ -26,16 +26,16 @@ class RateLimit(Policy):
     rate: Rate = 10_000_000
     """How fast the link is."""
     overhead: int = 0
-    """Bytes to count for each packet beyond its own, such as 14 for Ethernet's header; may be negative."""
+    """Bytes added to the length of each packet, such as 14 for the Ethernet header; may be negative."""
     cell: Size = 0
-    """The payload of the cells into which packets are cut, such as 48 for ATM; 0: none."""
+    """The payload of the cells into which packets are cut, such as 48 for ATM; 0: no cells."""
     cell_overhead: int = 0
-    """Bytes to count for each cell beyond its payload, such as 5 for ATM."""
+    """Bytes added to the payload of each cell, such as 5 for ATM."""
     burst: Size = 0
-    """Bytes that go at once after a pause; 0: none."""
+    """Bytes that go on at once after a pause; 0: none."""
 
     def start(self) -> None:
-        # When the link has sent all that it has taken; less than now by the burst at most.
+        # When the link has sent all its packets; at most the time for `burst` before now.
         self._free = None if not self.rate else -(1 << 62)
         self._credit: Duration = self._time_for(self.burst) * ns if self.rate else 0
 
@@ -46,7 +46,7 @@ class RateLimit(Policy):
         return Send(packet, at=self._free)
 
     def _counted(self, length: int) -> int:
-        """The bytes that go over the link: packet_time_ns() in the kernel's net/sched/sch_netem.c."""
+        """The bytes on the link for a packet: packet_time_ns() in the kernel's net/sched/sch_netem.c."""
         length = max(0, length + self.overhead)
         if self.cell:
             length = -(-length // self.cell) * max(0, self.cell + self.cell_overhead)

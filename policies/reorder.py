@@ -1,14 +1,14 @@
-"""reorder: some packets fall behind later ones."""
+"""reorder: some packets are overtaken by later ones."""
 
 from shaper import Action, Chance, Count, Duration, Hold, Packet, Policy, Send, Share, Wake, ms
 
 
 class Reorder(Policy):
-    """Some packets fall behind: `distance` later ones overtake each of them.
+    """Some packets fall behind: `distance` later packets overtake each of them.
 
-    Three packets that overtake a TCP segment make its receiver send three duplicate ACKs,
-    and the sender retransmit it (RFC 5681, section 3.2). When too few packets follow, the
-    chosen one goes on after `timeout`. Chosen packets keep their order among themselves.
+    If three packets overtake a TCP segment, its receiver sends three duplicate ACKs, and its
+    sender retransmits it (RFC 5681, section 3.2). If too few packets follow, the chosen one
+    goes on after `timeout`. Chosen packets keep their order among themselves.
 
     # reorder every=3 distance=2
     +0     < a b c d e
@@ -23,16 +23,16 @@ class Reorder(Policy):
     correlation: Share = 0.0
     """How much each choice depends on the one before."""
     every: Count = 0
-    """Choose every so many-th packet, instead of by chance; 0: by chance."""
+    """Choose every nth packet, such as every third with 3; 0: choose at random."""
     distance: Count = 3
-    """How many packets overtake a chosen one; 0: none, the order stays."""
+    """How many packets overtake a chosen one; 0: none, and the order stays."""
     timeout: Duration = 50 * ms
     """The longest that a chosen packet waits for others to overtake it."""
 
     def start(self) -> None:
         self._chance = Chance(self.random, self.correlation)
         self._seen = self._passed = 0
-        # Packets that fall behind: how many will have passed when they go on, and when at the latest.
+        # Packets that fall behind, each with the value of _passed at which it goes on, and its latest time.
         self._behind: list[tuple[int, int, Packet]] = []
 
     def on_packet(self, packet: Packet, now: int) -> list[Action]:
@@ -52,7 +52,7 @@ class Reorder(Policy):
         return self._chance.happens(self.probability)
 
     def _overtaken(self, now: int) -> list[Action]:
-        """Send those whose distance is reached or whose time is over, and wake for the next one."""
+        """Send chosen packets that enough others have overtaken or whose time is over, and wake for the next one."""
         actions: list[Action] = []
         while self._behind and (self._behind[0][0] <= self._passed or self._behind[0][1] <= now):
             actions.append(Send(self._behind.pop(0)[2]))

@@ -6,11 +6,12 @@ from shaper import Action, Classes, Count, Drop, Packet, Policy, Send, Share, Ti
 
 
 class Reset(Policy):
-    """The n-th segment of a class is dropped, or one by chance, and a RST sent in its place.
+    """The nth segment of a class, or one chosen at random, is dropped, and a RST is sent in its place.
 
-    To its receiver, with the segment's own sequence number, or to its sender, as if in
-    answer, or to both; so the RST has exactly the number that the other end waits for, and
-    counts (RFC 5961, section 3). With `only=syn to=sender` the connection is refused.
+    The RST goes to the segment's receiver, with the segment's sequence number, or to its
+    sender, as an answer, or to both. So it has exactly the sequence number that its receiver
+    expects, and is accepted (RFC 5961, section 3). With `only=syn,to=sender` the connection
+    is refused.
 
     # reset
     +0     < s:syn
@@ -25,15 +26,15 @@ class Reset(Policy):
     can_hold = False
 
     only: Classes = frozenset({"data"})
-    """Count these classes alone; others pass untouched."""
+    """Count only these classes; other packets pass untouched."""
     nth: Count = 1
-    """Reset at the so many-th segment that is counted; 0: never."""
+    """Which of the counted segments causes the reset, from 1; 0: none."""
     after: Time = 0
-    """Count from this time on after the flow's first segment of these classes."""
+    """Start to count this long after the flow's first segment of these classes."""
     probability: Share = 0.0
-    """Reset at each counted segment by chance, instead of the n-th; 0%: the n-th."""
+    """The probability of a reset at each counted segment, instead of `nth`; 0%: use `nth`."""
     to: Literal["both", "receiver", "sender"] = "both"
-    """Who gets a RST: the counted segment's receiver, its sender, or both."""
+    """Who gets a RST: the segment's receiver, its sender, or both."""
 
     def start(self) -> None:
         self._seen = 0

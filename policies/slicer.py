@@ -2,7 +2,7 @@
 
 from shaper import Action, Count, Duration, Packet, Policy, Send, ms
 
-# Flags that belong to the last piece alone: FIN, PSH.
+# Flags that only the last piece has: FIN, PSH.
 LAST = 0x09
 URGENT = 0x20
 
@@ -10,9 +10,9 @@ URGENT = 0x20
 class Slicer(Policy):
     """TCP segments are cut into pieces of at most `size` bytes, which leave `gap` apart.
 
-    As toxiproxy's `slicer`: applications that take one `read` for one message are found out.
-    Each piece is a segment of its own, with its own sequence number; FIN and PSH go with the
-    last. Segments with urgent data, and those that were not copied whole, stay as they are.
+    As toxiproxy's `slicer`: it exposes applications that expect one message from each `read`.
+    Each piece is a segment with its own sequence number; FIN and PSH go with the last one.
+    Segments with urgent data, and segments that were not copied whole, stay as they are.
 
     # slicer size=40 gap=10ms
     +0     < a
@@ -26,9 +26,9 @@ class Slicer(Policy):
     size: Count = 64
     """The most bytes of payload in a piece; 0: segments stay whole."""
     variation: Count = 0
-    """How far sizes spread around `size`, which is the mean of the pieces then; the last has what is left."""
+    """How far the pieces' sizes spread around `size`, which is then their mean; the last piece has the rest."""
     gap: Duration = 1 * ms
-    """The time between two pieces; a following packet of the flow waits for them."""
+    """The time between two pieces; later packets of the flow wait for them."""
 
     def start(self) -> None:
         self._until = 0
@@ -54,7 +54,7 @@ class Slicer(Policy):
         return actions
 
     def _size(self) -> int:
-        """How many bytes the next piece has at most."""
+        """The most bytes in the next piece."""
         if not self.variation:
             return self.size
         return max(1, self.random.randint(self.size - self.variation, self.size + self.variation))

@@ -1,4 +1,4 @@
-"""slot: packets are gathered and sent together, in slots of time."""
+"""slot: packets are collected and sent together, in time slots."""
 
 from typing import Literal
 
@@ -6,11 +6,11 @@ from shaper import UNIFORM, Action, Chance, Count, Duration, Hold, Packet, Polic
 
 
 class Slot(Policy):
-    """Packets wait for the next slot and are sent together in it, as wireless and cable networks do.
+    """Packets wait for the next time slot and are sent together in it, as in wireless and cable networks.
 
     As netem's `slot`, one object for the link: the first packet after a pause opens a slot
-    `min_delay` to `max_delay` away, and all that come until then leave in it, in order. What
-    is beyond a slot's `packets` or `bytes` waits for the next one.
+    `min_delay` to `max_delay` away, and all packets that come until then leave in it, in
+    order. Packets beyond a slot's `packets` or `bytes` wait for the next slot.
 
     # slot min_delay=10ms
     +0     < a
@@ -22,23 +22,23 @@ class Slot(Policy):
     shorthand = "min_delay"
 
     scope: Literal["flow", "connection", "queue"] = "queue"
-    """One object for the link, as netem's; `flow` gives each flow slots of its own."""
+    """One object for the link, as in netem; `flow` gives each flow slots of its own."""
     min_delay: Duration = 10 * ms
-    """The least time to the next slot."""
+    """The shortest time to the next slot."""
     max_delay: Duration = 0
     """The longest time to the next slot; 0: always `min_delay`."""
     delay: Duration = 0
     """The mean time to the next slot, spread by `distribution` and `jitter`, instead of `min_delay` and `max_delay`."""
     jitter: Duration = 0
-    """How far the times spread around `delay`: at most, or the standard deviation, see `distribution`."""
+    """How far the times spread around `delay`: at most, for the uniform distribution; else the standard deviation."""
     distribution: Shape = UNIFORM
-    """How the times spread around `delay`."""
+    """How the times are distributed around `delay`."""
     probability: Share = 1.0
-    """Whether a packet that comes after a pause opens a slot; else it goes on at once."""
+    """The probability that a packet after a pause opens a slot; otherwise the packet goes on at once."""
     packets: Count = 0
     """The most packets in a slot; 0: any number."""
     bytes: Size = 0
-    """A slot ends with the packet that reaches so many bytes; 0: any number."""
+    """A slot ends with the packet that brings it to this many bytes; 0: any number."""
 
     def start(self) -> None:
         self._chance = Chance(self.random)

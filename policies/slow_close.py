@@ -1,13 +1,13 @@
-"""slow_close: a connection's end is late."""
+"""slow_close: the end of a connection is delayed."""
 
 from shaper import Classes, Duration, Packet, Policy, Send, ms
 
 
 class SlowClose(Policy):
-    """FIN is held for a time; everything else passes at once, what follows the FIN too.
+    """Each FIN is held for a time; everything else passes at once, even behind the FIN.
 
     As toxiproxy's `slow_close`. The other end learns late that there is nothing more to
-    read; its `read` or `poll` waits. Each retransmission of the FIN is held as long.
+    read, so its `read` or `poll` waits. Each retransmission of the FIN is held as well.
 
     # slow_close time=50ms
     +0     < d:data=6 f:fin
@@ -21,7 +21,7 @@ class SlowClose(Policy):
     shorthand = "time"
 
     only: Classes = frozenset({"fin"})
-    """Hold these classes alone; `fin+rst` holds resets, too."""
+    """Hold only these classes; `fin+rst` also holds resets."""
     time: Duration = 500 * ms
     """How long a FIN is held."""
 

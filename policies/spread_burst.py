@@ -4,11 +4,11 @@ from shaper import Duration, Packet, Policy, Send, ms
 
 
 class SpreadBurst(Policy):
-    """Packets of a flow leave at least `gap` apart, in their order.
+    """Packets of a flow leave at least `gap` apart, in order.
 
-    A burst, such as the ACK, data and FIN that a TCP client sends at once when its
-    connection stands, arrives as one packet after another. Stalls that the burst hid,
-    such as a `read` that found its data already there, come to light.
+    The packets of a burst, such as the ACK, data and FIN that a TCP client sends as soon as it
+    is connected, arrive one after the other. This shows stalls that the burst hid: a `read`
+    that found its data already there now blocks.
 
     # spread_burst gap=10ms
     +0     < a b c          three packets arrive together
@@ -21,12 +21,12 @@ class SpreadBurst(Policy):
     shorthand = "gap"
 
     gap: Duration = 20 * ms
-    """The least time between two departures."""
+    """The shortest time between two departures."""
     only_bursts: bool = False
-    """Spread bursts alone: packets that come closer together than `burst_within`, and
-    those that come while a burst is still leaving. Others go on at once."""
+    """Spread only bursts: packets that come closer together than `burst_within`, and packets
+    that come while a burst is still leaving. Other packets go on at once."""
     burst_within: Duration = 1 * ms
-    """Packets closer together than this are a burst, with `only_bursts`."""
+    """With `only_bursts`: packets closer together than this are a burst."""
 
     def start(self) -> None:
         self._last_arrival: int | None = None

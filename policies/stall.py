@@ -1,14 +1,14 @@
-"""stall: everything of a flow is held for a time, from an event on."""
+"""stall: from an event on, all packets of a flow are held for a time."""
 
 from shaper import Classes, Count, Duration, Packet, Policy, Send, ms
 
 
 class Stall(Policy):
-    """Once, from an event on, everything of a flow is held for a time, then goes on at once and in order.
+    """Once, from an event on, all packets of a flow are held for a time, then go on together and in order.
 
-    The event is the packet that carries the n-th byte of the flow's payload, or that is of
-    a given class, or that holds a pattern; whichever comes first. So an application can be
-    stopped in the middle of a header, between request and answer, before the close.
+    The event is a packet that carries the nth byte of the flow's payload, or is of a given
+    class, or contains a pattern; whichever comes first. So you can stall an application in
+    the middle of a header, between request and answer, or before the close.
 
     # stall time=50ms byte=150
     +0     < a b c          the second segment carries the 150th byte
@@ -23,11 +23,11 @@ class Stall(Policy):
     time: Duration = 500 * ms
     """How long the stall lasts."""
     byte: Count = 1
-    """The payload's byte that begins it, from 1; 0: none does. Retransmissions don't count again."""
+    """The byte of the payload that starts it, from 1; 0: no byte does. Retransmissions don't count again."""
     segment: Classes = frozenset()
-    """Segment classes that begin it."""
+    """Segment classes that start it."""
     pattern: str = ""
-    """Bytes within one packet's payload that begin it, as text."""
+    """Text that starts it, if one packet's payload contains it."""
 
     def start(self) -> None:
         self._until: int | None = None

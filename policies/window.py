@@ -1,4 +1,4 @@
-"""window: the advertised receive window is shrunk."""
+"""window: the advertised receive window is lowered."""
 
 from shaper import Flow, Packet, Policy, Send, Size, Time, tcp_options
 
@@ -7,13 +7,13 @@ RESETS = ("rst",)
 
 
 class Window(Policy):
-    """The receive window that segments advertise is lowered to `size` at most, down to a zero window.
+    """The receive window that segments advertise is lowered to at most `size`, which may be 0.
 
     The receiver of these segments may then send no more than that, as to an application
-    that doesn't read. The window scale (RFC 7323) is learned from the flow's SYN; where that
-    wasn't seen, the field is taken as it is. While a window is zero, the other end probes it
-    (RFC 9293, section 3.8.6.1); once `duration` is over, the answer to its next probe opens
-    the window.
+    that doesn't read. The window scale (RFC 7323) is learned from the flow's SYN; if that
+    wasn't seen, the field is taken as unscaled. While a window is zero, the other end probes
+    it (RFC 9293, section 3.8.6.1); once `duration` is over, the answer to its next probe
+    opens the window.
 
     # window size=1000
     +0     < k:ack=101 d:data=6,reply
@@ -24,11 +24,11 @@ class Window(Policy):
     can_hold = False
 
     size: Size = 4096
-    """The most that is advertised."""
+    """The largest window advertised, in bytes."""
     after: Time = 0
     """When it begins, counted from the flow's first packet."""
     duration: Time = 0
-    """How long it lasts; 0: for ever."""
+    """How long it lasts; 0: forever."""
 
     def start(self) -> None:
         self._begin: int | None = None

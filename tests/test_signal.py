@@ -62,7 +62,7 @@ def test_a_bad_answer_to_a_signal_is_a_failure_of_that_hook() -> None:
     core = Core([Answers()])
     core.receive(udp(1), 0)
     core.signal("test_signal", drained(udp(1).raw), 5 * ms)
-    assert run(core) == [(1, "sent", 5 * ms)]
+    assert [(verdict.fate, verdict.planned) for verdict in core.due(5 * ms)] == [("sent", 5 * ms)]
     assert core.failures[0].where == f"{__file__}:{Answers.on_signal.__code__.co_firstlineno}"
 
 

@@ -30,12 +30,7 @@ class Pipeline:
         agenda: what is planned.
         verdicts: those that the core has not returned yet, in order.
         prototypes, names: the policies, and the names of their stages.
-        counts, failures: see `Core`.
-
-    Args:
-        prototypes: the policies, in order.
-        connections: the table of connections.
-        seed, max_hold: see `Core`.
+        counts, failures: see `Core`, as for the arguments.
     """
 
     def __init__(self, prototypes: Sequence[Policy], connections: Connections, seed: int | str, max_hold: int) -> None:
