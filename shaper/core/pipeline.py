@@ -172,7 +172,7 @@ class Pipeline:
             self._fail(instance, error, hook, pending)
 
     def _claim(self, instance: PolicyInstance, action: Send | Drop | Hold) -> bool:
-        """Whether the action is to be carried out; the packet is then no longer held.
+        """Whether to carry out the action; if so, the packet is no longer held.
 
         Raises:
             PolicyError: this instance neither holds the packet nor has made it.

@@ -84,6 +84,26 @@ def test_the_compiled_core_passes_its_tests(wheel_installed: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+TYPED = """
+from shaper import Duration, Packet, Policy, Send, ms
+
+class Late(Policy):
+    time: Duration = 20 * ms
+
+    def on_packet(self, packet: Packet, now: int) -> Send:
+        return Send(packet.with_tcp(window=1), at=now + self.time)
+"""
+
+
+def test_a_policy_of_somebody_else_s_is_type_checked(wheel_installed: Path, tmp_path: Path) -> None:
+    policy = tmp_path / "late.py"
+    mypy = (sys.executable, "-m", "mypy", "--strict", "--cache-dir", os.devnull, "--python-executable")
+    for keyword, outcome in (("window", "Success"), ("windw", 'Unexpected keyword argument "windw"')):
+        policy.write_text(TYPED.replace("window", keyword))
+        done = subprocess.run([*mypy, str(wheel_installed), policy], cwd=tmp_path, capture_output=True, text=True)
+        assert outcome in done.stdout, done.stdout + done.stderr
+
+
 def test_all_policies_are_listed(installed: Path, tmp_path: Path) -> None:
     listed = run(installed, tmp_path, "-m", "shaper", "policies")
     for name in builtin_names():
@@ -92,7 +112,9 @@ def test_all_policies_are_listed(installed: Path, tmp_path: Path) -> None:
 
 def test_all_profiles_are_listed(installed: Path, tmp_path: Path) -> None:
     listed = run(installed, tmp_path, "-m", "shaper", "profiles")
-    for file in (ROOT / "shaper" / "profiles").glob("*.toml"):
+    files = list((ROOT / "shaper" / "spec" / "profiles").glob("*.toml"))
+    assert files
+    for file in files:
         assert file.stem in listed
 
 
