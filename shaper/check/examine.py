@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 from shaper.check.purity import Witness, impurities
 from shaper.core.core import Core
+from shaper.core.virtual import play
 from shaper.policy.base import Policy
 from shaper.spec.load import load
 from shaper.timeline import StoryError, check, stories_of
@@ -24,6 +25,8 @@ from shaper.wire.packet import Packet
 
 PACKETS = 10_000
 SEED = 1
+LONGEST = 60 * s
+"""Long enough, in ns, for everything held to be sent or cut short."""
 
 Fate = tuple[str, int, bytes]
 """What a verdict says: fate, time, bytes."""
@@ -90,15 +93,8 @@ def _fates(policy: Policy, packets: int) -> tuple[Core, dict[int, Fate], float]:
     fates: dict[int, Fate] = {}
     arrivals = list(traffic(packets))
     begin = time.perf_counter()
-    for packet in arrivals:
-        core.receive(packet, packet.arrived)
-        for verdict in core.due(packet.arrived):
-            fates[verdict.packet.root.id] = (verdict.fate, verdict.planned, verdict.packet.raw)
-    # Long enough for everything held to be let go or be cut short; a timer that never rests doesn't count.
-    end = packet.arrived + 60 * s
-    while (deadline := core.next_deadline()) is not None and deadline <= end and core.counts.held:
-        for verdict in core.due(deadline):
-            fates[verdict.packet.root.id] = (verdict.fate, verdict.planned, verdict.packet.raw)
+    for verdict in play(core, arrivals, rest=LONGEST, stops_empty=True):
+        fates[verdict.packet.root.id] = (verdict.fate, verdict.planned, verdict.packet.raw)
     return core, fates, time.perf_counter() - begin
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from difflib import ndiff
 from typing import NamedTuple
 
 from shaper.core.core import Core
 from shaper.core.failure import Failure
 from shaper.core.verdict import Verdict
+from shaper.core.virtual import play
 from shaper.timeline.dialogue import Dialogue
 from shaper.timeline.packet_spec import bytes_of, ends_of
 from shaper.timeline.story import Event, Mention, Story, StoryError, in_order, lines_of, offset
@@ -59,7 +60,8 @@ def run(story: Story) -> Outcome:
             if mention.name not in packets and mention.name not in unknown:
                 look = dialogue.understand(mention, event.line, remember=False)
                 unknown[mention.name] = bytes_of(*look, number=0)
-    verdicts, failures = replay([(packet, packet.arrived) for packet in packets.values()], story)
+    core = Core(story.pipeline, seed=story.seed, max_hold=story.max_hold)
+    verdicts = list(play(core, packets.values()))
     names = Names(packets, dialogue, list(unknown))
     happened = [names.event(verdict) for verdict in verdicts]
     new = {name: tuple(dialogue.tell(raw, remember=False)) for name, raw in unknown.items()}
@@ -73,21 +75,8 @@ def run(story: Story) -> Outcome:
         tuple(in_order(bare + told)),
         tuple(packets.values()),
         tuple(verdicts),
-        tuple(failures),
+        tuple(core.failures),
     )
-
-
-def replay(arrivals: Sequence[tuple[Packet, int]], story: Story) -> tuple[list[Verdict], list[Failure]]:
-    """What the story's pipeline says of these packets, until nothing is held any more."""
-    core = Core(story.pipeline, seed=story.seed, max_hold=story.max_hold)
-    verdicts: list[Verdict] = []
-    for packet, at in arrivals:
-        core.receive(packet, at)
-        verdicts += core.due(at)
-    last = arrivals[-1][1] if arrivals else 0
-    while (deadline := core.next_deadline()) is not None and deadline <= last + story.max_hold:
-        verdicts += core.due(deadline)
-    return verdicts + core.close(), core.failures
 
 
 class Names:
