@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import os
 import shlex
-import signal
 import sys
-from contextlib import ExitStack, nullcontext, suppress
+from contextlib import ExitStack, nullcontext
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -17,8 +16,6 @@ from shaper.cli.tracing import JOURNAL, ChromeFile, RecordingDir, give, kept, tr
 from shaper.core.core import MAX_HOLD
 
 if TYPE_CHECKING:
-    import trio
-
     from shaper.core.failure import Failure
     from shaper.linux.command import Command
     from shaper.live.session import Settings
@@ -138,7 +135,7 @@ async def _shape(settings: Settings, child: Command) -> tuple[Summary, int]:
 
     with ungrouped():
         async with trio.open_nursery() as nursery:
-            await nursery.start(_pass_signals_on, child)
+            await nursery.start(child.pass_signals_on)
             nursery.start_soon(await_end)
             try:
                 summary = await shape(settings, started=lambda _: child.release(), failed=_tell, stop=stop)
@@ -152,27 +149,3 @@ async def _shape(settings: Settings, child: Command) -> tuple[Summary, int]:
 
 def _tell(failure: Failure) -> None:
     print(f"shaper: {failure}", file=sys.stderr)
-
-
-async def _pass_signals_on(child: Command, *, task_status: trio.TaskStatus[None]) -> None:
-    import trio
-
-    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM, signal.SIGHUP) as received:
-        task_status.started()
-        async for number in received:
-            # A terminal sends Ctrl-C to all processes in its foreground; the command needs no second one.
-            if number != signal.SIGINT or not _in_foreground():
-                with suppress(ProcessLookupError):
-                    child.send_signal(number)
-
-
-def _in_foreground() -> bool:
-    """Whether this process is in the foreground of a terminal."""
-    try:
-        terminal = os.open("/dev/tty", os.O_RDONLY)
-    except OSError:
-        return False
-    try:
-        return os.tcgetpgrp(terminal) == os.getpgrp()
-    finally:
-        os.close(terminal)

@@ -84,16 +84,18 @@ async def _run(tracing: Tracing, child: Command) -> int:
     """Record a command from its first instruction to its end; returns its exit status."""
     import trio
 
+    from shaper.live.nursery import ungrouped
+
     try:
-        with tracing.of(child.pid):
-            child.release()
+        with ungrouped():
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(_pass_signals_on, child)
-                status = await child.wait()
+                await nursery.start(child.pass_signals_on)
+                with tracing.of(child.pid):
+                    child.release()
+                    status = await child.wait()
                 nursery.cancel_scope.cancel()
     except BaseException:
-        with suppress(ProcessLookupError):
-            child.send_signal(signal.SIGKILL)
+        child.send_signal(signal.SIGKILL)
         raise
     return status
 
@@ -127,14 +129,3 @@ async def _await_ends(pids: Sequence[int], scope: object) -> None:
                 os.close(descriptor)
     assert isinstance(scope, trio.CancelScope)
     scope.cancel()
-
-
-async def _pass_signals_on(child: Command) -> None:
-    import trio
-
-    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM, signal.SIGHUP) as received:
-        async for number in received:
-            # A terminal sends Ctrl-C to the command as well.
-            if number != signal.SIGINT:
-                with suppress(ProcessLookupError):
-                    child.send_signal(number)

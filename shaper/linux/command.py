@@ -13,8 +13,11 @@ import trio
 
 from shaper.errors import UsageError
 
-# As a shell has it: the command was found, but can't be run.
 CANNOT_RUN = 126
+"""The exit status, as in a shell, of a command that was found but can't be run."""
+
+PASSED_ON = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+"""Signals to this process that are for the command it runs."""
 
 
 class Command:
@@ -43,26 +46,53 @@ class Command:
             os.close(self._gate)
             _run(command, prepare, stdout, waiting)
         os.close(waiting)
+        self._has_ended = False
 
     def release(self) -> None:
-        """Let it start."""
-        with suppress(BrokenPipeError):  # it may have been ended while it waited
+        """Let the command start."""
+        with suppress(BrokenPipeError):  # a signal may have ended it while it waited
             os.write(self._gate, b"!")
         os.close(self._gate)
 
     def send_signal(self, number: int) -> None:
-        os.kill(self.pid, number)
+        """Send the command a signal; once `wait` has seen its end, nothing, since the pid may be another process's."""
+        if not self._has_ended:
+            os.kill(self.pid, number)
+
+    async def pass_signals_on(self, *, task_status: trio.TaskStatus[None]) -> None:
+        """Send the command the signals of `PASSED_ON` that this process receives; for `trio.Nursery.start`.
+
+        A Ctrl-C reaches the command once: a terminal sends it to all processes in its foreground.
+        """
+        with trio.open_signal_receiver(*PASSED_ON) as received:
+            task_status.started()
+            async for number in received:
+                if number != signal.SIGINT or not _is_in_foreground():
+                    self.send_signal(number)
 
     async def wait(self) -> int:
-        """Its exit status once it has ended; 128 + the signal's number if a signal ended it, as in a shell."""
+        """Wait for its end; returns its exit status, or 128 + the number of the signal that ended it, as a shell."""
         descriptor = os.pidfd_open(self.pid)
         try:
             await trio.lowlevel.wait_readable(descriptor)
         finally:
             os.close(descriptor)
         _, status = os.waitpid(self.pid, 0)
+        self._has_ended = True
         code = os.waitstatus_to_exitcode(status)
         return code if code >= 0 else 128 - code
+
+
+def _is_in_foreground() -> bool:
+    """Whether this process is in the foreground of its terminal."""
+    try:
+        terminal = os.open("/dev/tty", os.O_RDONLY)
+    except OSError:
+        return False
+    try:
+        return os.tcgetpgrp(terminal) == os.getpgrp()
+    finally:
+        os.close(terminal)
 
 
 def _run(command: list[str], prepare: Callable[[], None] | None, stdout: int | None, gate: int) -> NoReturn:
