@@ -93,7 +93,9 @@ def run(
         )
         inside = namespace.enter(mtu)
         child = inside.spawn_inside(
-            tracing.command if tracing else command, stdout=sys.stderr.fileno() if json == STDOUT else None
+            tracing.command if tracing else command,
+            stdout=sys.stderr.fileno() if json == STDOUT else None,
+            through_strace=tracing is not None and tracing.why_strace is not None,
         )
         with tracing.of(child.pid) if tracing else nullcontext():
             summary, status = trio.run(_shape, settings, child)

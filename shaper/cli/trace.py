@@ -71,7 +71,11 @@ def trace(
             status, result = 0, report(read_trace(directory), pids=pid, listed=longest)
         else:
             tracing = tracing_of(list(command or ()), directory)
-            child = Command(tracing.command, stdout=sys.stderr.fileno() if json == STDOUT else None)
+            child = Command(
+                tracing.command,
+                stdout=sys.stderr.fileno() if json == STDOUT else None,
+                through_strace=tracing.why_strace is not None,
+            )
             title, status = shlex.join(command or ()), trio.run(_run, tracing, child)
             result = tracing.report((), child.pid, longest)
         # Standard output is the command's.

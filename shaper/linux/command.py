@@ -7,6 +7,7 @@ import shutil
 import signal
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 from typing import NoReturn
 
 import trio
@@ -27,6 +28,7 @@ class Command:
         command: the program and its arguments.
         prepare: called in the child before it waits.
         stdout: a descriptor for its output, if not this process's own.
+        through_strace: the command is a `strace -o` that runs another one, which gets the signals: strace blocks them.
 
     Attributes:
         pid: its number.
@@ -36,7 +38,12 @@ class Command:
     """
 
     def __init__(
-        self, command: list[str], *, prepare: Callable[[], None] | None = None, stdout: int | None = None
+        self,
+        command: list[str],
+        *,
+        prepare: Callable[[], None] | None = None,
+        stdout: int | None = None,
+        through_strace: bool = False,
     ) -> None:
         if shutil.which(command[0]) is None:
             raise UsageError(f"there is no program '{command[0]}' to run")
@@ -47,6 +54,7 @@ class Command:
             _run(command, prepare, stdout, waiting)
         os.close(waiting)
         self._has_ended = False
+        self._through_strace = through_strace
 
     def release(self) -> None:
         """Let the command start."""
@@ -57,7 +65,8 @@ class Command:
     def send_signal(self, number: int) -> None:
         """Send the command a signal; once `wait` has seen its end, nothing, since the pid may be another process's."""
         if not self._has_ended:
-            os.kill(self.pid, number)
+            with suppress(ProcessLookupError):
+                os.kill(_first_child(self.pid) if self._through_strace else self.pid, number)
 
     async def pass_signals_on(self, *, task_status: trio.TaskStatus[None]) -> None:
         """Send the command the signals of `PASSED_ON` that this process receives; for `trio.Nursery.start`.
@@ -81,6 +90,14 @@ class Command:
         self._has_ended = True
         code = os.waitstatus_to_exitcode(status)
         return code if code >= 0 else 128 - code
+
+
+def _first_child(pid: int) -> int:
+    """The first child of a process with one thread; the process itself where it has none."""
+    with suppress(OSError):
+        if children := Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
+            return int(children[0])
+    return pid
 
 
 def _is_in_foreground() -> bool:

@@ -52,17 +52,13 @@ class Private:
     gid: int
     mapped: bool
 
-    def spawn_inside(self, command: list[str], *, stdout: int | None = None) -> Command:
+    def spawn_inside(self, command: list[str], *, stdout: int | None = None, through_strace: bool = False) -> Command:
         """A command inside, as the caller's user; it waits until `Command.release`.
 
-        Args:
-            command: the program and its arguments.
-            stdout: a descriptor for its output, if not this process's own.
-
-        Raises:
-            UsageError: there is no such program.
+        The arguments and errors are those of `Command`.
         """
-        return Command(command, prepare=self._become_caller if self.mapped else None, stdout=stdout)
+        prepare = self._become_caller if self.mapped else None
+        return Command(command, prepare=prepare, stdout=stdout, through_strace=through_strace)
 
     def _become_caller(self) -> None:
         unshare(CLONE_NEWUSER)
