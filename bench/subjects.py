@@ -7,8 +7,8 @@ from typing import NamedTuple, get_args
 
 from bench.namespace import QUEUE
 from bench.programs import program
+from shaper.live.choices import Timing
 from shaper.live.settings import Settings
-from shaper.live.waiting import Timing
 
 HERE = Path(__file__).parent
 MS = 1_000_000

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 from statistics import quantiles
-from typing import NamedTuple, get_args
+from typing import NamedTuple
 
 import pytest
 
@@ -13,10 +13,8 @@ from shaper import Packet, ms, s, us
 from shaper.cli import main
 from shaper.core.core import Core
 from shaper.core.verdict import Verdict
-from shaper.live.rules import rules
 from shaper.spec.load import load_pipeline
 from shaper.spec.profiles import ProfileError, find, names, read
-from shaper.spec.profiles.toml import CHOICES
 from shaper.timeline.packet_spec import Ends, PacketSpec, bytes_of
 from tests.captures import EPOCH, UDP, pcap
 from tests.schema import schema
@@ -213,10 +211,6 @@ def test_a_short_file(text: str, message: str) -> None:
     with pytest.raises(ProfileError) as error:
         read(text, "t.toml")
     assert str(error.value).startswith(message)
-
-
-def test_choices_are_those_of_the_rules() -> None:
-    assert {"hook": get_args(rules.Hook), "protocol": get_args(rules.Protocol)} == CHOICES
 
 
 # On the command line.

@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as some
 
 from shaper.linux.recvmmsg import Datagrams
+from shaper.live.choices import Timing
 from shaper.live.nfqueue.layout import NFQNL_MSG_PACKET, NO_PACKET, Layout, learn
-from shaper.live.waiting import GATHERING, Timing, Waiting
+from shaper.live.waiting import GATHERING, Waiting
 from shaper.units import ms, us
 
 PACKET_HDR, MARK, TIMESTAMP, INDEV, PAYLOAD, CAP_LEN = 1, 3, 4, 5, 10, 13

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from shaper.cli.options import duration
 from shaper.errors import UsageError
+from shaper.live import choices
 from shaper.policy.base import Policy
+from shaper.spec import match
 from shaper.units import format_duration, ms, s
 
 if TYPE_CHECKING:
     from shaper.live.settings import Settings
 
-Protocol = Annotated[
-    Literal["tcp", "udp", "icmp", "all"], typer.Option(help="Shape this protocol only; icmp is ICMPv6 too.")
-]
+Protocol = Annotated[match.Protocol, typer.Option(help="Shape this protocol only; icmp is ICMPv6 too.")]
 Ports = Annotated[
     list[int] | None,
     typer.Option("--port", metavar="N", help="Shape this TCP and UDP port only, at either end; may be repeated."),
@@ -36,7 +36,7 @@ Netns = Annotated[
     ),
 ]
 OnError = Annotated[
-    Literal["stop", "continue"],
+    choices.OnError,
     typer.Option(help="When a policy fails: stop shaping, or let packets pass by that policy."),
 ]
 JournalFile = Annotated[

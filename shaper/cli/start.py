@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
@@ -27,6 +27,8 @@ from shaper.cli.shaping import (
 )
 from shaper.core.core import MAX_HOLD
 from shaper.errors import UsageError
+from shaper.live import choices
+from shaper.spec.match import Hook
 
 EXAMPLES = (
     "sudo shaper start --policy spread_burst:gap=20ms --port 8765",
@@ -41,7 +43,7 @@ def start(
     profile: ProfileName = None,
     interface: Annotated[str, typer.Option(metavar="NAME", help="Shape what passes this interface.")] = "lo",
     hook: Annotated[
-        Literal["input", "output", "forward"],
+        Hook,
         typer.Option(help="Shape what comes in, goes out (slow for bulk TCP), or is forwarded."),
     ] = "input",
     protocol: Protocol = "all",
@@ -70,15 +72,15 @@ def start(
     on_error: OnError = "stop",
     watchdog: Watchdog = WATCHDOG,
     fail: Annotated[
-        Literal["open", "closed"],
+        choices.WhenFull,
         typer.Option(help="When packets come faster than they can be taken: let them pass unshaped, or drop them."),
     ] = "open",
     on_rules_lost: Annotated[
-        Literal["restore", "stop"],
+        choices.OnRulesLost,
         typer.Option(help="When another program removes shaper's rules: set them anew, or stop."),
     ] = "restore",
     timing: Annotated[
-        Literal["precise", "balanced", "thrifty"],
+        choices.Timing,
         typer.Option(help="How much CPU time punctuality is worth."),
     ] = "balanced",
     workers: Annotated[

@@ -18,12 +18,13 @@ import trio
 from shaper.core.core import Core
 from shaper.core.verdict import Verdict
 from shaper.linux.timerfd import wait_until
+from shaper.live.choices import Timing
 from shaper.live.drain_watcher import DrainWatcher
 from shaper.live.inject import Injector
 from shaper.live.lateness import Holds
 from shaper.live.nfqueue.queue import BATCH, Queue
 from shaper.live.record import PacketRecorder
-from shaper.live.waiting import Timing, Waiting, exact_timers
+from shaper.live.waiting import Waiting, exact_timers
 from shaper.policy.signal import Signal, SignalRecord
 from shaper.units import ms, us
 from shaper.wire.packet import Packet

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from shaper.core.core import MAX_HOLD
+from shaper.live.choices import OnError, OnRulesLost, Timing
 from shaper.live.nfqueue.netlink import MAX_LENGTH
 from shaper.live.nfqueue.queue import HEADERS, WHOLE
 from shaper.live.rules.rules import Match
 from shaper.live.shared import Shared
-from shaper.live.waiting import Timing
 from shaper.policy.base import Policy
 
 
@@ -55,7 +54,7 @@ class Settings:
     queue: int | None = None
     seed: int | str = 0
     max_hold: int = MAX_HOLD
-    on_error: Literal["stop", "continue"] = "stop"
+    on_error: OnError = "stop"
     journal: Path | None = None
     capture: Path | None = None
     one_verdict_per_write: bool = False
@@ -67,7 +66,7 @@ class Settings:
     fail_open: bool = True
     gso: bool = False
     timing: Timing = "balanced"
-    on_rules_lost: Literal["restore", "stop"] = "restore"
+    on_rules_lost: OnRulesLost = "restore"
     allow_bypass: bool = False
     watchdog: int | None = None
     cpu: int | None = None

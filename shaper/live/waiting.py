@@ -21,14 +21,8 @@ from typing import Literal, NamedTuple
 
 from shaper.linux.libc import prctl
 from shaper.linux.timerfd import SECOND, TimerFD, TimeSpec
+from shaper.live.choices import Timing
 from shaper.units import us
-
-Timing = Literal["precise", "balanced", "thrifty"]
-"""How much CPU time punctuality is worth.
-
-Precise: the longest lead always, and nothing gathers. Balanced: as long a lead as waking up lately took. Thrifty: none.
-See `Waiting` and `Gathering`.
-"""
 
 Reason = Literal["packets", "deadline"]
 """What ended a sleep."""

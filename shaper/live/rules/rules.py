@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from importlib.resources import files
 from ipaddress import ip_network
 from string import Template
-from typing import Literal
 
 from shaper.errors import UsageError
 from shaper.live.rules import iptables, ssh
@@ -20,14 +19,12 @@ from shaper.live.rules.bpf import bytecode
 from shaper.live.rules.iptables import Family
 from shaper.live.rules.owner import Owner
 from shaper.live.rules.ruleset import RuleSet
+from shaper.spec.match import Hook, Protocol
 
 # A packet that a policy made carries this bit, so that it is not queued again.
 INJECT_MARK = 0x1000_0000
 # Neighbour and router discovery, RFC 4861: without it nothing reaches an IPv6 neighbour.
 NEIGHBOUR_DISCOVERY = range(133, 138)
-
-Hook = Literal["input", "output", "forward"]
-Protocol = Literal["tcp", "udp", "icmp", "all"]
 
 
 @dataclass(frozen=True)

@@ -7,14 +7,15 @@ import re
 import tomllib
 from ipaddress import ip_network
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, get_args
 
 from shaper.errors import UsageError
 from shaper.spec.load import load, suggest
+from shaper.spec.match import Hook, Protocol
 from shaper.spec.netem import expand
 from shaper.spec.profiles.profile import Profile
 
-CHOICES = {"hook": ("input", "output", "forward"), "protocol": ("tcp", "udp", "icmp", "all")}
+CHOICES = {"hook": get_args(Hook), "protocol": get_args(Protocol)}
 DATE = re.compile(r"\d{4}(-\d\d){0,2}")
 
 

@@ -1,0 +1,21 @@
+"""The words of settings of live traffic that have a few, for `Settings` and the options of the command line."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+OnError = Literal["stop", "continue"]
+"""When a policy fails: end the run, or let packets pass by that policy."""
+
+OnRulesLost = Literal["restore", "stop"]
+"""When another program has removed rules: install them again, or end the run."""
+
+WhenFull = Literal["open", "closed"]
+"""When the queue is full: let packets pass unshaped, or drop them."""
+
+Timing = Literal["precise", "balanced", "thrifty"]
+"""How much CPU time punctuality is worth.
+
+Precise: the longest lead always, and nothing gathers. Balanced: as long a lead as waking up lately took. Thrifty: none.
+See `Waiting` and `Gathering`.
+"""
