@@ -5,9 +5,9 @@ from rich.table import Table
 from bench.namespace import CONSUMER_CPU, LOAD_CPU
 from bench.plan import Figures, Plan
 from bench.subjects import HERE, MS, Subject, shaper
-from bench.throughput import Condition, seconds_for, sustained
+from bench.throughput import PacketMix, seconds_for, sustained
 
-VARIED = Condition(64, 64)
+VARIED = PacketMix(64, 64)
 """Bytes, and source addresses; the kernel chooses a queue by them."""
 WORKERS = {
     "1 worker": [CONSUMER_CPU],

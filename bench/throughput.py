@@ -32,7 +32,9 @@ IN_TARGETS = {
 }
 
 
-class Condition(NamedTuple):
+class PacketMix(NamedTuple):
+    """What is sent: IP packets of `length` bytes, from `flows` flows in turn."""
+
     length: int
     flows: int
 
@@ -40,8 +42,8 @@ class Condition(NamedTuple):
         return f"{self.length} bytes, {self.flows} flow{'s'[: self.flows > 1]}"
 
 
-MAIN = Condition(64, 1)
-CONDITIONS = [MAIN, Condition(64, 64), Condition(1400, 1), Condition(1400, 64)]
+MAIN = PacketMix(64, 1)
+CONDITIONS = [MAIN, PacketMix(64, 64), PacketMix(1400, 1), PacketMix(1400, 64)]
 
 
 def measure(plan: Plan) -> Figures:
@@ -53,7 +55,7 @@ def expected(plan: Plan) -> float:
 
 
 def sustained(
-    plan: Plan, subjects: list[Subject], conditions: list[Condition], in_targets: Collection[str] = ()
+    plan: Plan, subjects: list[Subject], conditions: list[PacketMix], in_targets: Collection[str] = ()
 ) -> Figures:
     """The highest rates at which nothing is lost and no queue grows.
 
@@ -121,14 +123,14 @@ def warm(subject: Subject) -> Iterator[Trial]:
         yield trial
 
 
-def estimate(trial: Trial, condition: Condition) -> float:
+def estimate(trial: Trial, condition: PacketMix) -> float:
     """As fast as it goes with a bounded number of packets on the way: overflows nothing."""
     window = 2048 + trial.subject.hold * 400_000 // SECOND
     return trial.load(seconds=SEARCH, window=window, patience=5 * SECOND, row=ROW, **condition._asdict()).rate
 
 
-class Run(NamedTuple):
-    """What came of one: whether the subject kept up, packets/s really sent, CPU time per packet in µs.
+class Attempt(NamedTuple):
+    """What one attempt at a rate gave: whether the subject kept up, packets/s really sent, CPU time per packet in µs.
 
     The sender may be slower than asked: it shares the machine with the subject.
     """
@@ -141,12 +143,12 @@ class Run(NamedTuple):
         return self.kept and self.rate > PACE * rate
 
 
-def climb(trial: Trial, condition: Condition, rate: float) -> Run:
+def climb(trial: Trial, condition: PacketMix, rate: float) -> Attempt:
     """The run with the highest rate, in steps, that a subject keeps up with for a short time.
 
     On the way up a second failure counts: the first may be the machine's.
     """
-    best: Run | None = None
+    best: Attempt | None = None
     failed = False
     while best is None or not failed:
         runs = [run(trial, condition, rate, SEARCH)]
@@ -159,7 +161,7 @@ def climb(trial: Trial, condition: Condition, rate: float) -> Run:
     return best
 
 
-def sustain(trial: Trial, condition: Condition, rate: float, seconds: float) -> Run:
+def sustain(trial: Trial, condition: PacketMix, rate: float, seconds: float) -> Attempt:
     """The first long run, from this rate down, that the subject keeps up with."""
     while True:
         found = run(trial, condition, rate, seconds)
@@ -168,7 +170,7 @@ def sustain(trial: Trial, condition: Condition, rate: float, seconds: float) -> 
         rate *= STEP
 
 
-def run(trial: Trial, condition: Condition, rate: float, seconds: float) -> Run:
+def run(trial: Trial, condition: PacketMix, rate: float, seconds: float) -> Attempt:
     """Send at this rate, if the sender can.
 
     Raises:
@@ -177,7 +179,7 @@ def run(trial: Trial, condition: Condition, rate: float, seconds: float) -> Run:
     if rate < LEAST:
         raise BenchError(f"can't keep up with {LEAST} packets/s, {condition}")
     result, cost = trial.load_and_cost(rate=rate, seconds=seconds, row=ROW, **condition._asdict())
-    return Run(keeps_up(trial.subject, result), result.sent / result.seconds, cost)
+    return Attempt(keeps_up(trial.subject, result), result.sent / result.seconds, cost)
 
 
 def keeps_up(subject: Subject, result: Load) -> bool:

@@ -17,7 +17,7 @@ START_WITHIN = 15
 STOP_WITHIN = 30
 
 
-class Counts(NamedTuple):
+class TrialCounts(NamedTuple):
     """What sender, consumer and receiver counted over a whole trial, and where packets were lost."""
 
     sent: int
@@ -93,7 +93,7 @@ class Trial:
         lines = Path(f"/proc/{self.process.pid}/status").read_text().splitlines()
         return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmRSS"))
 
-    def stop(self) -> Counts:
+    def stop(self) -> TrialCounts:
         """Stop the subject as Ctrl-C does, and compare the counts.
 
         Raises:
@@ -111,4 +111,4 @@ class Trial:
         except ValueError:
             raise BenchError(f"{self.subject.name} printed no summary: {err.strip()[-200:]}") from None
         full = (queue.queue_full, queue.buffer_full) if queue else (0, 0)
-        return Counts(self.sent, summary["taken"], self.received, *full, self.namespace.receiver_drops())
+        return TrialCounts(self.sent, summary["taken"], self.received, *full, self.namespace.receiver_drops())
