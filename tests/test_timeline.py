@@ -63,9 +63,9 @@ def test_offsets_are_exact() -> None:
         ("# delay\n+.0000000001 < a\n", "not a whole number of nanoseconds"),
         ("# delay |\n+0 < a\n", "names no policy"),
         ("# delay '\n+0 < a\n", "a quote is not closed"),
-        ("# delay\n+0 < a:\n", "not a packet's name"),
+        ("# delay\n+0 < a:\n", "is not a packet"),
         ("# delay\n+0 < a:sin\n", "there is no word 'sin'"),
-        ("# delay\n+0 < a:seq=x\n", "'seq=x' is none of"),
+        ("# delay\n+0 < a:seq=x\n", "'seq=x' is not WORD=N"),
         ("# delay\n+0 < a\n+0 < a\n", "packet a arrives a second time"),
         ("# delay\nflow 1  nowhere > 192.0.2.1\n+0 < a\n", "'nowhere' is not ADDRESS"),
     ],
@@ -137,8 +137,8 @@ class Rewrite(Policy):
         shrunk = packet.with_raw(packet.raw[: at + 14] + bytes(2) + packet.raw[at + 16 :])
         if packet.kind != "fin":
             return [Send(shrunk)]
-        look = PacketSpec("tcp", 0, RST | ACK, seq=1, ack=1)
-        return [Send(shrunk), Send(Packet(bytes_of(look, ends_of(packet.raw), 9)))]
+        reset = PacketSpec("tcp", 0, RST | ACK, seq=1, ack=1)
+        return [Send(shrunk), Send(Packet(bytes_of(reset, ends_of(packet.raw), 9)))]
 
 
 class Flip(Policy):
@@ -192,6 +192,6 @@ def test_numbers_of_a_capture_are_relative() -> None:
 
     syn = bytes_of(PacketSpec("tcp", 0, 2, seq=4294967295), ends, 1)
     data = bytes_of(PacketSpec("tcp", 10, 16, seq=0, ack=77), ends, 2)
-    assert dialogue.tell(syn, 1) == ["syn"]
-    assert dialogue.tell(data, 1) == ["data=10"]
+    assert dialogue.describe(syn, 1) == ["syn"]
+    assert dialogue.describe(data, 1) == ["data=10"]
     assert spec_of(data).seq == 0

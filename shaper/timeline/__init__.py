@@ -10,7 +10,7 @@ The notation is described in docs/timelines.md; its offsets are packetdrill's.
 
     parse(text)             the stories in a text
     stories_of(policy)      the stories in a policy's docstring
-    check(story)            what went otherwise than told, or None
+    check(story)            what differs from the story, or None
     write(…)                what happened to any packets, as a story
     draw(story)             a picture for a terminal
 """

@@ -1,4 +1,4 @@
-"""A story as a picture for a terminal: arrivals above the line of time, departures below."""
+"""A story as a picture for a terminal: arrivals above the time axis, departures below."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ from shaper.timeline.story import Event, Story
 from shaper.units import ms, s, us
 
 WIDTH = 68
-"""Columns of the line of time; with the lanes' names a picture stays within 80."""
+"""Columns of the time axis; with the margin a picture stays within 80."""
 
 MARGIN = 9
+"""Columns of the lanes' names."""
 
 
 def draw(story: Story) -> str:
-    """The story as it happens, drawn: arrivals above the line of time, what is sent and dropped below, to scale.
+    """What happens in the story, to scale: arrivals above the time axis, what is sent and dropped below.
 
         arrive   c
                  b
@@ -24,13 +25,12 @@ def draw(story: Story) -> str:
         sent     a                                b                                 c
                  0                                10                            20 ms
 
-    Packets of one time stand on top of each other, the first next to the line. At most
-    80 columns wide.
+    Packets of one time are stacked, the first one next to the axis. At most 80 columns wide.
 
     Raises:
         StoryError, LoadError: see `run`.
     """
-    events = run(story).happened
+    events = run(story).actual
     end = max((event.at for event in events), default=0)
     longest = max((len(mention.name) for event in events for mention in event.mentions), default=1)
     columns = WIDTH - longest + 1
@@ -53,7 +53,7 @@ def draw(story: Story) -> str:
 
 
 def _stacks(events: tuple[Event, ...], kind: str, column: Callable[[int], int]) -> list[tuple[int, list[str]]]:
-    """Where packets stand: columns with the names in them; names that would overlap share a column."""
+    """Columns with the names of the packets in them; names that would overlap share a column."""
     stacks: list[tuple[int, list[str]]] = []
     for event in events:
         if event.kind != kind:
@@ -76,7 +76,7 @@ def _lane(title: str, stacks: list[tuple[int, list[str]]], *, upwards: bool) -> 
 
 
 def _place(texts: list[tuple[int, str]]) -> str:
-    """Texts at their columns; one that would run beyond the width moves to the left."""
+    """A line with texts at their columns; one that would run beyond the width moves to the left."""
     line = ""
     for at, text in texts:
         at = min(at, WIDTH + 2 - len(text))
@@ -86,7 +86,7 @@ def _place(texts: list[tuple[int, str]]) -> str:
 
 
 def _ticks(end: int) -> tuple[list[int], str, int]:
-    """Round times on the line, at most seven, and their unit."""
+    """Round times on the axis (ns), at most seven; their unit, and how many ns it has."""
     unit, factor = next(((name, size) for name, size in (("s", s), ("ms", ms), ("us", us)) if end >= size), ("ns", 1))
     if not end:
         return [0], "ms", ms

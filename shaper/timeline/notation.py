@@ -20,10 +20,14 @@ FLOW = re.compile(r"flow (\d+)\s+(\S+) > (\S+)")
 
 
 def parse(text: str, *, first_line: int = 1) -> list[Story]:
-    """The stories in a text, in which blank lines stand between them.
+    """The stories in a text; blank lines separate them.
+
+    Args:
+        text: the stories.
+        first_line: the number of its first line, for errors.
 
     Raises:
-        StoryError: a line that can't be read.
+        StoryError: a line can't be read.
     """
     stories: list[Story] = []
     paragraph: list[str] = []
@@ -34,7 +38,7 @@ def parse(text: str, *, first_line: int = 1) -> list[Story]:
                 begin = number
             paragraph.append(line)
         elif paragraph:
-            # Remarks before the first story stand alone.
+            # A paragraph of remarks alone is no story.
             if any(not line.startswith("#") for line in paragraph):
                 stories.append(_story(paragraph, begin))
             paragraph = []
@@ -44,10 +48,10 @@ def parse(text: str, *, first_line: int = 1) -> list[Story]:
 def stories_of(policy: type[Policy]) -> list[Story]:
     """The stories in a policy's docstring: its paragraphs that begin with "# ".
 
-    There a policy that came from a file goes by the file's name alone.
+    The title names a policy from a file by the file's name, without folder and ending.
 
     Raises:
-        StoryError: a line that can't be read.
+        StoryError: a line can't be read.
     """
     paragraphs = re.split(r"\n\s*\n", inspect.cleandoc(policy.__doc__ or ""))
     stories = [story for text in paragraphs if text.startswith("# ") for story in parse(text)]
@@ -76,7 +80,7 @@ def _story(lines: list[str], begin: int) -> Story:
         match = EVENT.fullmatch(line.strip())
         if match is None or not any(character.isdigit() for character in match[1]):
             raise StoryError(
-                f"line {number}: '{line.strip()}' is not '+SECONDS <, > or x, packets', such as '+.010 > a'"
+                f"line {number}: '{line.strip()}' is not an event: '+SECONDS', then '<', '>' or 'x', then packets"
             )
         offset = Decimal(match[1]) * s
         if offset != int(offset):
@@ -117,7 +121,7 @@ def _spec(words: list[str]) -> str:
 
 
 def _quote(option: str) -> str:
-    """An option as a SPEC has it: a value with a comma stands in double quotes."""
+    """An option as in a SPEC: a value with a comma or a space is in double quotes."""
     if "," not in option and " " not in option:
         return option
     name, equals, value = option.partition("=")
@@ -127,5 +131,5 @@ def _quote(option: str) -> str:
 def _mention(token: str, line: int) -> Mention:
     name, colon, words = token.partition(":")
     if not name or (colon and not words):
-        raise StoryError(f"line {line}: '{token}' is not a packet's name, or NAME:WORD,WORD")
+        raise StoryError(f"line {line}: '{token}' is not a packet: write NAME, or NAME:WORD,WORD")
     return Mention(name, tuple(words.split(",")) if words else ())

@@ -1,7 +1,7 @@
-"""What a story says of a packet's bytes, and those bytes again.
+"""What the notation can say about a packet, read from its bytes and made into bytes again.
 
-A `PacketSpec` is all that the notation tells of a packet: enough for policies to treat the
-packet that `bytes_of` makes from it as they treat the one that it was read from.
+A `PacketSpec` holds enough for policies to treat the packet that `bytes_of` makes from it
+as they treat the packet that it was read from.
 """
 
 from __future__ import annotations
@@ -16,13 +16,15 @@ from shaper.wire.header import ACK, ICMP, ICMPV6, SYN, TCP, UDP, WRAP, read_ip, 
 from shaper.wire.tcp_options import MSS, NO_OPERATION, SACK, end_of_header, read_options
 
 WINDOW = 65535
-GRE = 47  # stands for every protocol without ports that isn't ICMP
+GRE = 47
+"""Stands for every protocol without ports that isn't ICMP."""
 FILLER = b"shaper"
+"""Payloads that a story gives by their length are made of it."""
 TEXT = re.compile(rb"[!-+\--~]{1,20}")  # printable, without space and comma
 
 
 class Ends(NamedTuple):
-    """Where a packet comes from and goes to; ports are 0 where there are none."""
+    """Source and destination of a packet; a port is 0 if there is none."""
 
     source: str
     sport: int
@@ -31,18 +33,23 @@ class Ends(NamedTuple):
 
     @property
     def reverse(self) -> Ends:
+        """The ends of the other direction."""
         return Ends(self.destination, self.dport, self.source, self.sport)
 
 
 class PacketSpec(NamedTuple):
-    """What can be said of a packet.
+    """A packet without its addresses.
 
     Attributes:
         kind: "tcp", "udp", "icmp", "other" or "fragment".
-        payload: bytes behind the transport header; behind the IP header where there is none.
-        options: bytes of TCP options.
-        ecn: the two bits of RFC 3168 in the IP header.
-        seq, ack: as in the bytes.
+        payload: bytes after the transport header; after the IP header if there is no transport header.
+        flags: TCP's, as in the header.
+        seq, ack, window: TCP's numbers, as in the header.
+        sack: whether it has a SACK block.
+        mss: the maximum segment size that it announces; 0 if none.
+        options: bytes of TCP options, those of `sack` and `mss` included.
+        ecn: the two ECN bits of the IP header (RFC 3168).
+        text: the payload, if it is short and printable.
     """
 
     kind: str
@@ -59,7 +66,7 @@ class PacketSpec(NamedTuple):
 
 
 def spec_of(raw: bytes) -> PacketSpec:
-    """Read a packet's look from its bytes."""
+    """Read the spec of a packet from its bytes."""
     ip = read_ip(raw)
     ecn = (raw[1] & 3 if ip.version == 4 else raw[1] >> 4 & 3) if ip.version else 0
     if ip.fragment:
@@ -82,6 +89,7 @@ def spec_of(raw: bytes) -> PacketSpec:
 
 
 def ends_of(raw: bytes) -> Ends:
+    """Read the ends of a packet from its bytes; 0.0.0.0 if they are no IP packet."""
     ip = read_ip(raw)
     if not ip.version:
         return Ends("0.0.0.0", 0, "0.0.0.0", 0)
@@ -89,77 +97,78 @@ def ends_of(raw: bytes) -> Ends:
     return Ends(str(ip_address(ip.source)), sport, str(ip_address(ip.destination)), dport)
 
 
-def bytes_of(look: PacketSpec, ends: Ends, number: int) -> bytes:
-    """A packet that looks so, with right lengths and checksums.
+def bytes_of(spec: PacketSpec, ends: Ends, number: int) -> bytes:
+    """The bytes of a packet, with correct lengths and checksums.
 
     Args:
-        look: what it is to look like.
-        ends: where it comes from and goes to.
-        number: sets it apart from others of the same look (in IPv4's identification, IPv6's flow label).
+        spec: the packet without its addresses.
+        ends: its addresses and ports.
+        number: makes it differ from others with the same spec (in IPv4's identification, IPv6's flow label).
     """
     source, destination = ip_address(ends.source), ip_address(ends.destination)
     version = source.version
-    protocol, content = _content(look, ends, version)
+    protocol, content = _content(spec, ends, version)
     if version == 4:
-        more_fragments = 0x2000 if look.kind == "fragment" else 0
-        header = pack("!BBHHHBBH", 0x45, look.ecn, 20 + len(content), number % 65536, more_fragments, 64, protocol, 0)
+        more_fragments = 0x2000 if spec.kind == "fragment" else 0
+        header = pack("!BBHHHBBH", 0x45, spec.ecn, 20 + len(content), number % 65536, more_fragments, 64, protocol, 0)
     else:
-        if look.kind == "fragment":
+        if spec.kind == "fragment":
             content = pack("!BBHI", protocol, 0, 1, number % WRAP) + content
             protocol = 44
-        first = 6 << 28 | look.ecn << 20 | number % (1 << 20)
+        first = 6 << 28 | spec.ecn << 20 | number % (1 << 20)
         header = pack("!IHBB", first, len(content), protocol, 64)
     return put_right(header + source.packed + destination.packed + content)
 
 
-def _content(look: PacketSpec, ends: Ends, version: int) -> tuple[int, bytes]:
-    """The protocol and the bytes behind the IP header."""
-    payload = look.text.encode() if look.text else (FILLER * (look.payload // len(FILLER) + 1))[: look.payload]
-    if look.kind == "tcp":
-        options = _options(look)
-        words = (look.seq, look.ack, (20 + len(options)) << 2, look.flags, look.window, 0, 0)
+def _content(spec: PacketSpec, ends: Ends, version: int) -> tuple[int, bytes]:
+    """The protocol, and the bytes after the IP header."""
+    payload = spec.text.encode() if spec.text else (FILLER * (spec.payload // len(FILLER) + 1))[: spec.payload]
+    if spec.kind == "tcp":
+        options = _options(spec)
+        words = (spec.seq, spec.ack, (20 + len(options)) << 2, spec.flags, spec.window, 0, 0)
         return TCP, pack("!HHIIBBHHH", ends.sport, ends.dport, *words) + options + payload
-    if look.kind == "udp":
+    if spec.kind == "udp":
         return UDP, pack("!HHHH", ends.sport, ends.dport, 0, 0) + payload
-    if look.kind == "icmp":
+    if spec.kind == "icmp":
         echo = 8 if version == 4 else 128
         return (ICMP if version == 4 else ICMPV6), pack("!BBHHH", echo, 0, 0, 1, 1) + payload
-    return (UDP if look.kind == "fragment" else GRE), payload
+    return (UDP if spec.kind == "fragment" else GRE), payload
 
 
-def _options(look: PacketSpec) -> bytes:
+def _options(spec: PacketSpec) -> bytes:
     options = b""
-    if look.mss:
-        options += pack("!BBH", MSS, 4, look.mss)
-    if look.sack:
-        # One block, two segments beyond what is acknowledged (RFC 2018).
-        left = (look.ack + 2000) % WRAP
+    if spec.mss:
+        options += pack("!BBH", MSS, 4, spec.mss)
+    if spec.sack:
+        # One block, 2000 bytes beyond what is acknowledged (RFC 2018).
+        left = (spec.ack + 2000) % WRAP
         options += pack("!BBBBII", NO_OPERATION, NO_OPERATION, SACK, 10, left, (left + 1000) % WRAP)
-    return options + bytes((NO_OPERATION,)) * (look.options - len(options))
+    return options + bytes((NO_OPERATION,)) * (spec.options - len(options))
 
 
 def text_in(payload: bytes) -> str:
-    """A short payload that can stand in a story as it is; "" for others, and for what stands for any payload."""
+    """A short payload that a story can quote; "" for any other, and for the filler."""
     if not TEXT.fullmatch(payload) or payload in FILLER * 5:
         return ""
     return payload.decode("ascii")
 
 
 def mss_of(raw: bytes, transport: int) -> int:
-    """The maximum segment size that the TCP header announces (RFC 9293, section 3.7.1); 0 where it doesn't."""
+    """The maximum segment size that the TCP header at `transport` announces (RFC 9293, section 3.7.1); 0 if it announces none."""
     where = read_options(raw, transport).get(MSS, slice(0, 0))
     return int.from_bytes(raw[where]) if where.stop - where.start == 2 else 0
 
 
-def least_options(look: PacketSpec) -> int:
-    """Bytes of the options that a look names itself, which then needn't be told."""
-    return 4 * bool(look.mss) + 12 * look.sack
+def implied_options(spec: PacketSpec) -> int:
+    """Bytes of TCP options that `mss` and `sack` take, and that no word is needed for."""
+    return 4 * bool(spec.mss) + 12 * spec.sack
 
 
-def end_of(look: PacketSpec) -> int:
+def end_of(spec: PacketSpec) -> int:
     """The sequence number after this segment."""
-    return (look.seq + look.payload + bool(look.flags & SYN) + (look.flags & 1)) % WRAP
+    return (spec.seq + spec.payload + bool(spec.flags & SYN) + (spec.flags & 1)) % WRAP
 
 
-def is_bare_ack(look: PacketSpec) -> bool:
-    return look.kind == "tcp" and look.flags == ACK and not look.payload
+def is_pure_ack(spec: PacketSpec) -> bool:
+    """Whether it is a TCP segment with the ACK flag alone and no payload."""
+    return spec.kind == "tcp" and spec.flags == ACK and not spec.payload

@@ -1,4 +1,4 @@
-"""A story through the core in virtual time, and what went otherwise than told."""
+"""A story through the core in virtual time, and how what happens differs from it."""
 
 from __future__ import annotations
 
@@ -18,32 +18,33 @@ from shaper.wire.packet import Packet
 
 
 class Outcome(NamedTuple):
-    """What happened, and what was told.
+    """What happened, beside what the story expects.
 
     Attributes:
-        happened, told: all events in order, told in the same words.
+        actual: all events that happened, in order.
+        expected: all events of the story, in order, in the same words.
         packets: those that arrived, in order.
         verdicts: the core's, in order.
         failures: of policies.
     """
 
-    happened: tuple[Event, ...]
-    told: tuple[Event, ...]
+    actual: tuple[Event, ...]
+    expected: tuple[Event, ...]
     packets: tuple[Packet, ...]
     verdicts: tuple[Verdict, ...]
     failures: tuple[Failure, ...]
 
 
 def run(story: Story) -> Outcome:
-    """Let the story's packets arrive, and see what becomes of them.
+    """Run the packets of a story through its pipeline.
 
     Raises:
-        StoryError: a packet that arrives twice, a word that there isn't.
-        LoadError: the story's policy can't be had.
+        StoryError: a packet arrives twice, or a word can't be read.
+        LoadError: a policy can't be loaded.
     """
     dialogue = Dialogue(story.flows)
     arrivals: list[Event] = []
-    expected: list[Event] = []
+    departures: list[Event] = []
     packets: dict[str, Packet] = {}
     unknown: dict[str, bytes] = {}
     for event in in_order(list(story.events)):
@@ -51,28 +52,30 @@ def run(story: Story) -> Outcome:
             arrivals.append(event)
             for mention in event.mentions:
                 if mention.name in packets:
-                    raise StoryError(f"line {event.line}: packet {mention.name} arrives a second time; give it a name")
-                raw = bytes_of(*dialogue.understand(mention, event.line), number=len(packets) + 1)
+                    raise StoryError(
+                        f"line {event.line}: packet {mention.name} arrives a second time; give it another name"
+                    )
+                raw = bytes_of(*dialogue.read(mention, event.line), number=len(packets) + 1)
                 packets[mention.name] = Packet(raw, id=len(packets) + 1, arrived=event.at)
             continue
-        expected.append(event)
+        departures.append(event)
         for mention in event.mentions:
             if mention.name not in packets and mention.name not in unknown:
-                look = dialogue.understand(mention, event.line, remember=False)
-                unknown[mention.name] = bytes_of(*look, number=0)
+                spec, ends = dialogue.read(mention, event.line, remember=False)
+                unknown[mention.name] = bytes_of(spec, ends, number=0)
     core = Core(story.pipeline, seed=story.seed, max_hold=story.max_hold)
     verdicts = list(play(core, packets.values()))
     names = Names(packets, dialogue, list(unknown))
-    happened = [names.event(verdict) for verdict in verdicts]
-    new = {name: tuple(dialogue.tell(raw, remember=False)) for name, raw in unknown.items()}
-    told = [
+    actual = [names.event(verdict) for verdict in verdicts]
+    new = {name: tuple(dialogue.describe(raw, remember=False)) for name, raw in unknown.items()}
+    expected = [
         event._replace(mentions=tuple(Mention(m.name, new.get(m.name, tuple(sorted(m.words)))) for m in event.mentions))
-        for event in expected
+        for event in departures
     ]
     bare = [event._replace(mentions=tuple(Mention(m.name) for m in event.mentions)) for event in arrivals]
     return Outcome(
-        tuple(in_order(bare + happened)),
-        tuple(in_order(bare + told)),
+        tuple(in_order(bare + actual)),
+        tuple(in_order(bare + expected)),
         tuple(packets.values()),
         tuple(verdicts),
         tuple(core.failures),
@@ -80,7 +83,14 @@ def run(story: Story) -> Outcome:
 
 
 class Names:
-    """What the packets of a story are called when they leave."""
+    """The names of a story's packets when they leave the pipeline.
+
+    Args:
+        packets: those that arrive, by name.
+        dialogue: has read or described all of them.
+        unknown: names for packets that policies make, in order; beyond these, "new" and a number.
+        flows: the number of a packet's flow; None for the flow that was mentioned with its ends.
+    """
 
     def __init__(
         self,
@@ -96,10 +106,11 @@ class Names:
         self._flow = flows
 
     def event(self, verdict: Verdict) -> Event:
+        """The event of a packet that was sent or dropped, at its planned time (ns)."""
         return Event(verdict.planned, "x" if verdict.fate == "dropped" else ">", (self.mention(verdict.packet),))
 
     def mention(self, packet: Packet) -> Mention:
-        """The name of the packet as it arrived, with what was changed; a new one's name with all that it is."""
+        """The packet's name with the words for what was changed; for a new packet, with all its words."""
         name = self._names.get(packet.root)
         if name is not None:
             return Mention(name, tuple(sorted(changes(packet.root, packet, self._dialogue))))
@@ -108,11 +119,11 @@ class Names:
         name = self._unknown.pop(0) if self._unknown else f"new{len(self._copies)}"
         self._copies[packet.raw] = name
         self._names[packet.root] = name
-        return Mention(name, tuple(self._dialogue.tell(packet.raw, self._flow(packet), remember=False)))
+        return Mention(name, tuple(self._dialogue.describe(packet.raw, self._flow(packet), remember=False)))
 
 
 def changes(before: Packet, after: Packet, dialogue: Dialogue) -> tuple[str, ...]:
-    """The words for what a policy did to a packet."""
+    """The words for what policies changed in a packet, "badsum" for a checksum left wrong included."""
     if before.raw == after.raw:
         return ()
     words = dialogue.changes(before.raw, after.raw) if ends_of(before.raw) == ends_of(after.raw) else ["changed"]
@@ -122,7 +133,7 @@ def changes(before: Packet, after: Packet, dialogue: Dialogue) -> tuple[str, ...
 
 
 def check(story: Story) -> str | None:
-    """What went otherwise than the story tells, as a text for people; None if nothing did.
+    """How what happens differs from the story, as a text for people; None if it doesn't.
 
     Raises:
         StoryError, LoadError: see `run`.
@@ -130,15 +141,15 @@ def check(story: Story) -> str | None:
     outcome = run(story)
     if outcome.failures:
         return f"# {story.title}\n{outcome.failures[0]}"
-    told, happened = _lines(outcome.told), _lines(outcome.happened)
-    if told == happened:
+    expected, actual = _lines(outcome.expected), _lines(outcome.actual)
+    if expected == actual:
         return None
-    lines = [line for line in ndiff(told, happened) if not line.startswith("?")]
-    return "\n".join([f"# {story.title}", "  ('-' was told, '+' happened; times from the beginning)", *lines])
+    lines = [line for line in ndiff(expected, actual) if not line.startswith("?")]
+    return "\n".join([f"# {story.title}", "  ('-' expected, '+' actual; times from the beginning)", *lines])
 
 
 def _lines(events: Iterable[Event]) -> list[str]:
-    """One line for each time and kind, with the time from the story's beginning."""
+    """A line for each time and kind of event, with the time since the story's beginning."""
     lines: list[str] = []
     for event in events:
         text = lines_of([event._replace(at=0, comment="")], width=1 << 30)[0].removeprefix("+0").strip()

@@ -1,4 +1,4 @@
-"""A story: packets that arrive, are sent and are dropped, and the lines that tell it."""
+"""A story: packets that arrive, are sent and are dropped, and the text of it."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from shaper.spec.netem import expand
 from shaper.units import format_duration, s
 
 KINDS = {"<": "arrives", "x": "is dropped", ">": "is sent"}
-"""What may happen to a packet; at equal times in this order."""
+"""What can happen to a packet; at equal times in this order."""
 
 
 class StoryError(UsageError):
-    """A story that can't be read; the message says which line and why."""
+    """A story can't be read; the message names the line and the reason."""
 
 
 class Mention(NamedTuple):
-    """A packet's name and the words said about it there."""
+    """A packet's name in an event, and the words after it."""
 
     name: str
     words: tuple[str, ...] = ()
@@ -32,12 +32,14 @@ class Mention(NamedTuple):
 
 
 class Event(NamedTuple):
-    """Packets arrive, are dropped or are sent, together.
+    """Packets arrive, are dropped or are sent at the same time.
 
     Attributes:
         at: when, in ns from the story's beginning.
         kind: "<", "x" or ">".
-        line: in the text that it was read from, from 1; 0 elsewhere.
+        mentions: the packets, in order.
+        comment: the text at the end of the line.
+        line: its number in the text that it was read from, from 1; 0 if it was not read.
     """
 
     at: int
@@ -53,7 +55,11 @@ class Story:
 
     Attributes:
         specs: the pipeline, each policy as a SPEC.
-        flows: the ends of flows, by number, where the story says them: (source, destination).
+        events: in order of time.
+        flows: the ends that the story declares: (number, source, destination).
+        seed: decides all chance.
+        max_hold: the longest that a packet is held, in ns.
+        line: that of its title in the text that it was read from; 0 if it was not read.
     """
 
     specs: tuple[str, ...]
@@ -68,7 +74,8 @@ class Story:
         """The policies as prototypes.
 
         Raises:
-            LoadError: there is no such policy, or it has no such option.
+            LoadError: a policy can't be loaded.
+            NetemError: a SPEC `netem:"…"` can't be read.
         """
         return [load(spec) for spec in expand(self.specs)]
 
@@ -89,7 +96,7 @@ class Story:
 
 
 def title_of(spec: str) -> str:
-    """A SPEC as a story's first line has it: head and options with spaces between them."""
+    """A SPEC as in the first line of a story: its head and options, separated by spaces."""
     head, text = split_spec(spec)
     options = split_options(text, "", head)
     words = [f"{name}={value}" if name else value for name, value in options]
@@ -103,7 +110,7 @@ def in_order(events: list[Event]) -> list[Event]:
 
 
 def lines_of(events: tuple[Event, ...] | list[Event], *, width: int = 80) -> list[str]:
-    """The events as lines of a story: those of one time and kind together, none wider than need be."""
+    """The events as lines of a story: those of one time and kind in one line, up to this width (columns)."""
     lines: list[str] = []
     now = 0
     gathered: list[tuple[int, str, list[str], str]] = []

@@ -1,4 +1,4 @@
-"""What happened to any packets, a real capture's for example, as a story."""
+"""What happened to packets, such as those of a capture, as a story."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ def write(
     seed: int | str = 0,
     max_hold: int = MAX_HOLD,
 ) -> Story:
-    """The story of these packets; its text parses, and runs as it tells.
+    """The story of these packets. Its text can be parsed, and `check` finds no difference.
 
     Args:
         specs: the pipeline, each policy as its SPEC.
-        packets: those taken, in order of arrival; the first one's arrival is the story's beginning.
+        packets: those taken, in order; the story begins when the first one arrives.
         verdicts: what became of them.
         seed: as given to the core.
-        max_hold: as given to the core.
+        max_hold: as given to the core, in ns.
     """
     begin = packets[0].arrived if packets else 0
     flows = _Flows()
@@ -43,8 +43,8 @@ def write(
     for number, packet in enumerate(packets, 1):
         name = f"p{number}"
         named[name] = packet
-        words = tuple(dialogue.tell(packet.raw, flows.number(packet)))
-        # The core takes a time before the last one as that one.
+        words = tuple(dialogue.describe(packet.raw, flows.number(packet)))
+        # As in the core: time never goes back.
         now = max(now, packet.arrived)
         events.append(Event(now - begin, "<", (Mention(name, words),), packet.kind or "packet"))
     names = Names(named, dialogue, flows=flows.number)
@@ -58,7 +58,7 @@ def write(
 
 
 class _Flows:
-    """The numbers of flows, in the order in which they were first seen."""
+    """Numbers flows in the order in which they are first seen."""
 
     def __init__(self) -> None:
         self._numbers: dict[tuple[str, Ends], int] = {}
@@ -80,7 +80,7 @@ class _Flows:
         self._declared.append((number, format_end(ends.source, ends.sport), format_end(ends.destination, ends.dport)))
 
     def number(self, packet: Packet) -> int:
-        """The number of the packet's flow; 1 for one that no packet taken belongs to."""
+        """The number of the packet's flow; 1 if no packet that was taken belongs to it."""
         return self._numbers.get(self._key(packet, ends_of(packet.raw)), 1)
 
     @staticmethod
