@@ -114,4 +114,4 @@ def test_new_overwrites_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[st
     file.write_text("precious")
     assert main(["new", str(file)]) == 2
     assert file.read_text() == "precious"
-    assert "is there already" in capsys.readouterr().err
+    assert "exists already" in capsys.readouterr().err

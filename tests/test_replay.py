@@ -157,7 +157,7 @@ def test_a_hold_cut_short_gives_status_1(capture: Path, tmp_path: Path, capsys: 
     assert main(["replay", str(capture), "--policy", str(policy), "--max-hold", "50ms"]) == 1
     text = capsys.readouterr()
     assert "30 sent, 0 dropped; 0 injected, 30 cut short" in text.out
-    assert text.err == "shaper: 30 packets were sent early, a policy having planned beyond --max-hold\n"
+    assert text.err == "shaper: 30 packets were sent early, since a policy planned beyond --max-hold\n"
 
 
 def test_the_capture_is_never_overwritten(capture: Path, capsys: pytest.CaptureFixture[str]) -> None:

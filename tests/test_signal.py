@@ -165,7 +165,7 @@ def test_signals_are_for_policies_that_are_there(tmp_path: Path, capsys: pytest.
     with file.open("w") as text:
         Journal(text, policies=[], seed=0).signalled(GIVEN)
     assert main(["replay", str(capture), "--policy", "delay", "--signals", str(file)]) == 2
-    assert "signals for prequeue, which is none of these policies: delay" in capsys.readouterr().err
+    assert "signals for prequeue, but the policies are delay" in capsys.readouterr().err
 
 
 @given(raws)

@@ -1,8 +1,8 @@
-"""The command `shaper`: one file per command, named here and imported when it is asked for.
+"""The command `shaper`: one file per command, imported when the command is used.
 
 A command is a function that returns its exit status (None is 0). Errors for the user
-are raised as `ShaperError`; here they become one line and a status. What takes long to
-import, a command imports when it runs, so that its help comes quickly.
+are raised as `ShaperError`; here they become one line and a status. A command imports
+what takes long to import only when it runs, so that its help is quick.
 """
 
 from __future__ import annotations
@@ -25,34 +25,34 @@ COMMANDS = {
     "run": "Run a command in a private network and shape the packets on its lo.",
     "replay": "Run a capture through policies, in virtual time.",
     "policies": "List the policies, or show one with its options.",
-    "profiles": "List the profiles, or show one: networks to shape traffic like.",
+    "profiles": "List the profiles of networks to imitate, such as 3g, or show one.",
     "netem": "Translate a tc-netem line into a pipeline of policies.",
-    "new": "Write a commented policy that does something small, and a test of its story.",
-    "check": "Try a policy on its own story and on generated traffic.",
-    "probe": "Run a real client and a real server over a shaped path, and show which of their system calls waited.",
-    "compare": "Run a workload under several conditions, and show which system calls waited under which.",
+    "new": "Write a small policy with comments to start from, and a test for it.",
+    "check": "Test a policy on its own stories and on generated traffic.",
+    "probe": "Run a client and a server over a shaped path, and show which of their system calls waited.",
+    "compare": "Run a workload under several network conditions, and show which system calls waited under each.",
     "trace": "Trace a program, and show which of its system calls slept, for how long, and what woke them.",
-    "report": "Show which system calls slept, for how long, what woke them, and which packets were to blame.",
-    "doctor": "Say what shaper needs, whether it is there, and the command that mends it.",
-    "clean": "Remove the rules that a dead shaper left, never a living one's.",
+    "report": "Show which system calls of a trace slept, how long, what woke them, and which packets were to blame.",
+    "doctor": "Check what shaper needs on this machine, and print the command for what is missing.",
+    "clean": "Remove the rules of a shaper that died; those of a running one stay.",
 }
 """The first line of each command's help, kept here so that `shaper --help` imports none of them."""
 WRAPPERS = ("run", "trace")
-"""What follows their first argument is another program's."""
+"""Commands whose arguments, from the first one on, belong to another program."""
 EXAMPLES = (
     "sudo shaper start --policy spread_burst",
     "shaper run --policy delay:20ms -- ping -c 3 127.0.0.1",
     "shaper COMMAND --help",
 )
 COMPLETION = "_SHAPER_COMPLETE"
-"""The variable by which a shell asks for completions."""
+"""The environment variable with which a shell asks for completions."""
 
 
 def application(arguments: Sequence[str]) -> typer.Typer:
-    """The command line, with what these arguments may come to; the other commands can only be listed."""
+    """The command line, with the command that these arguments use; the other commands are only listed."""
     first, named = arguments[:1], [argument for argument in arguments if not argument.startswith("-")][:1]
     needed = COMMANDS if COMPLETION in os.environ else named
-    # What typer does for these two, though they are not given, takes 0.2 s.
+    # These two options take typer 0.2 s, even if they are not given.
     has_options = not first or first != named
     app = typer.Typer(
         add_completion=has_options,
@@ -66,7 +66,7 @@ def application(arguments: Sequence[str]) -> typer.Typer:
         if name in needed:
             module = import_module(f"shaper.cli.{name}")
             settings = {"allow_interspersed_args": name not in WRAPPERS}
-            # The summary said outright, since typer would cut it off at the end of the line.
+            # Given explicitly, since typer would cut it off at the end of the line.
             app.command(name, short_help=summary, epilog=examples(module.EXAMPLES), context_settings=settings)(
                 getattr(module, name)
             )
@@ -81,6 +81,11 @@ def examples(lines: Sequence[str]) -> str:
 
 
 def print_version(wanted: bool) -> None:
+    """The callback of --version.
+
+    Raises:
+        typer.Exit: after printing.
+    """
     if wanted:
         from importlib.metadata import version
         from importlib.util import find_spec
@@ -97,7 +102,7 @@ def shaper(
         bool, typer.Option("--version", callback=print_version, is_eager=True, help="Print the version.")
     ] = False,
     debug: Annotated[
-        bool, typer.Option("--debug", help="Show where an error came from; works with every command.")
+        bool, typer.Option("--debug", help="Show the traceback of an error; works with every command.")
     ] = False,
 ) -> None:
     """Shape network traffic, packet by packet, with policies written in Python."""
@@ -112,7 +117,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Status 0 is success, 1 a failure, 2 a mistake in the command line, 130 an interrupt by Ctrl-C.
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
-    # What follows "--" is another program's.
+    # The arguments after "--" are another program's.
     end = given.index("--") if "--" in given else len(given)
     own, others = given[:end], given[end:]
     debug = "--debug" in own
@@ -125,7 +130,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:
-        # Nobody reads on; keep the interpreter from failing at that once more when it exits.
+        # The reader has gone; without this the interpreter would fail again when it flushes at its exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except (ShaperError, typer.TyperException, OSError) as error:
@@ -136,7 +141,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def with_bare_json(arguments: Sequence[str]) -> list[str]:
-    """Typer has no options whose value may be left out, so a `--json` without one is given `-`."""
+    """The arguments, with `-` for a `--json` without a value: typer has no options with an optional value."""
     given = []
     for argument, following in zip(arguments, [*arguments[1:], "--"], strict=False):
         is_bare = argument == "--json" and following.startswith("-") and following != str(STDOUT)
@@ -159,6 +164,7 @@ def message_of(error: ShaperError | typer.TyperException | OSError) -> str:
 
 
 def status_of(error: Exception) -> int:
+    """The exit status for this error: 2 for a mistake in the command line, 1 for a failure."""
     if isinstance(error, typer.TyperException):
         return error.exit_code
     return 2 if isinstance(error, UsageError) else 1

@@ -1,4 +1,4 @@
-"""`shaper check`: what can be found out about a policy before it meets real traffic."""
+"""`shaper check`: tests of a policy before it meets real traffic."""
 
 from __future__ import annotations
 
@@ -15,14 +15,15 @@ EXAMPLES = (
 
 
 def check(
-    policy: Annotated[str, typer.Argument(metavar="SPEC", help="A policy, as --policy takes it.")],
-    packets: Annotated[int, typer.Option(min=1, metavar="N", help="How many packets to generate.")] = 10_000,
+    policy: Annotated[str, typer.Argument(metavar="SPEC", help="A policy, as for --policy.")],
+    packets: Annotated[int, typer.Option(min=1, metavar="N", help="Generate N packets.")] = 10_000,
     json: Json = None,
 ) -> int:
-    """Try a policy on its own story and on generated traffic.
+    """Test a policy on its own stories and on generated traffic.
 
-    Reports packets it forgets, fates that differ between two runs with one seed, and uses
-    of clock, chance or I/O in its file. The exit status is 1 if there is anything to mend.
+    Reports stories that come out differently, packets that the policy never sends or drops,
+    differences between two runs with the same seed, and uses of the clock, of randomness or
+    of I/O in its file. The exit status is 1 if there is anything to fix.
     """
     from shaper.check.examine import examine
     from shaper.report.output import console, write_json
@@ -30,16 +31,16 @@ def check(
     found = examine(policy, packets)
     out = console(json)
     for text, is_wrong in (
-        (f"stories in its docstring: {found.stories}, of which otherwise than told: {len(found.otherwise)}",
+        (f"stories in its docstring: {found.stories}, with another outcome: {len(found.otherwise)}",
          found.otherwise),
         (f"packets generated: {found.packets}, at {found.rate:,.0f} a second here", ()),
-        (f"packets forgotten, held until their time was over: {found.forgotten}", found.forgotten),
-        ("two runs with one seed are the same" if found.differs is None else
-         f"two runs with one seed differ, first in packet {found.differs}", found.differs),
+        (f"packets forgotten, held until the longest hold was over: {found.forgotten}", found.forgotten),
+        ("two runs with the same seed are equal" if found.differs is None else
+         f"two runs with the same seed differ, first in packet {found.differs}", found.differs),
         (found.failure or "no failure", found.failure),
-        (f"uses of clock, chance or I/O: {len(found.impure)}", found.impure),
+        (f"uses of the clock, of randomness or of I/O: {len(found.impure)}", found.impure),
     ):  # fmt: skip
-        out.print(f"{'mend' if is_wrong else 'ok':<5} {text}", markup=False, highlight=False, soft_wrap=True)
+        out.print(f"{'fix' if is_wrong else 'ok':<5} {text}", markup=False, highlight=False, soft_wrap=True)
     for text in (*(f"      {use}" for use in found.impure), *(f"\n{story}" for story in found.otherwise)):
         out.print(text, markup=False, highlight=False, soft_wrap=True)
     write_json({"v": 1, "policy": policy, "ok": found.ok, **found._asdict()}, json)

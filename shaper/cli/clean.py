@@ -1,4 +1,4 @@
-"""`shaper clean`: remove the rules that a dead shaper left."""
+"""`shaper clean`: remove the rules of a shaper that died."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ EXAMPLES = (
 
 
 def clean(netns: Netns = None) -> None:
-    """Remove the rules that a dead shaper left, never a living one's."""
+    """Remove the rules of a shaper that died; those of a running one stay."""
     from shaper.linux import netns as namespaces
     from shaper.live.rules.leftovers import installed
 
@@ -25,6 +25,6 @@ def clean(netns: Netns = None) -> None:
             rules.remove()
             print(f"removed {what}")
         else:
-            print(f"left {what}: it is running")
+            print(f"kept {what}, which is running")
     if not found:
-        print("nothing to remove: no rules of shaper's here")
+        print("nothing to remove: shaper has no rules here")

@@ -1,4 +1,4 @@
-"""`shaper compare`: one workload under several conditions, and the waits that a constant delay hides."""
+"""`shaper compare`: a workload under several network conditions, and the waits that a constant delay hides."""
 
 from __future__ import annotations
 
@@ -23,8 +23,9 @@ def compare(
     command: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[-- COMMAND]",
-            help="Run this instead of a workload; the kernel's tracer, or strace, has its times.",
+            metavar="COMMAND",
+            help="Run this command, given after --, instead of a workload. Its calls are timed by the kernel's "
+            "tracer, or by strace.",
         ),
     ] = None,
     workload: Workload = "netcat",
@@ -32,14 +33,18 @@ def compare(
         list[str] | None,
         typer.Option(
             metavar="NAME=SPEC[ | SPEC…]",
-            help='A pipeline under a name; none; or netem:"ARGUMENTS". May be repeated. '
-            "Default: none, netem, a constant delay, a spread burst, a held ACK, a late SYN-ACK.",
+            help='A name and its pipeline; or none; or netem:"ARGUMENTS", the kernel\'s netem. May be repeated. '
+            "[default: none, netem, a constant delay, a spread burst, a held ACK, a late SYN-ACK]",
         ),
     ] = None,
-    repeat: Annotated[int, typer.Option(metavar="N", min=1, help="How often each condition.")] = 3,
+    repeat: Annotated[
+        int, typer.Option(metavar="N", min=1, help="Run each condition N times; the result has the medians.")
+    ] = 3,
     threshold: Annotated[
         int | None,
-        typer.Option(metavar="TIME", parser=duration, help="What waits less is 0. [default: 5ms, for a command 10ms]"),
+        typer.Option(
+            metavar="TIME", parser=duration, help="Count shorter waits as 0. [default: 5ms, for a command 10ms]"
+        ),
     ] = None,
     timeout: Timeout = 10 * s,
     seed: Seed = "0",
@@ -47,10 +52,10 @@ def compare(
     figure: FigureFile = None,
     json: Json = None,
 ) -> int:
-    """Run a workload under several conditions, and show which system calls waited under which.
+    """Run a workload under several network conditions, and show which system calls waited under each.
 
     Each condition has a private network namespace, so this needs no root. Calls that wait
-    somewhere, but not under netem, are marked: they are what a constant delay hides.
+    under some condition, but not under netem, are marked: a constant delay hides them.
     """
     from shaper.probe.compare import command as commands
     from shaper.probe.compare.compare import THRESHOLD, measure

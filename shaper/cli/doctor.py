@@ -1,4 +1,4 @@
-"""`shaper doctor`: what shaper needs of this machine, and what mends what is missing."""
+"""`shaper doctor`: what shaper needs on this machine, and the commands for what is missing."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ VERSION = 1
 
 
 def doctor(json: Json = None) -> int:
-    """Say what shaper needs, whether it is there, and the command that mends it.
+    """Check what shaper needs on this machine, and print the command for what is missing.
 
-    Everything is tried in a network namespace of its own: nothing is changed. The exit
+    Everything is tried in a separate network namespace, so nothing is changed. The exit
     status is 1 if something is missing that `shaper start` needs.
     """
     from rich.table import Table
@@ -33,7 +33,7 @@ def doctor(json: Json = None) -> int:
     out.print(table)
     lacking = [each for each in found if each.mend]
     if lacking:
-        out.print("\nTo mend it:")
+        out.print("\nTo fix it:")
     for each in lacking:
         out.print(f"  {each.name}: {each.mend}", markup=False, soft_wrap=True)
     write_json({"version": VERSION, "requirements": [asdict(each) for each in found]}, json)

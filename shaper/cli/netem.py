@@ -1,4 +1,4 @@
-"""`shaper netem`: what a tc-netem line means here."""
+"""`shaper netem`: the policies that do what a tc-netem line says."""
 
 from __future__ import annotations
 
@@ -14,11 +14,13 @@ EXAMPLES = (
 
 
 def netem(
-    line: Annotated[list[str], typer.Argument(metavar="LINE", help="The options of `tc qdisc … netem`.")],
+    line: Annotated[
+        list[str], typer.Argument(metavar="LINE", help="The options of a `tc qdisc … netem` command, or all of it.")
+    ],
 ) -> None:
     """Translate a tc-netem line into a pipeline of policies.
 
-    The line works as a policy, too: --policy netem:'LINE'.
+    The line can also be used as it is: --policy netem:'LINE'.
     """
     from shaper.spec.load import load_pipeline, split_spec
     from shaper.spec.netem import translate
@@ -29,4 +31,4 @@ def netem(
         head, options = split_spec(spec)
         print(f"--policy {head}:{options}")
     if not specs:
-        print("nothing: every packet goes on at once")
+        print("no policy is needed: every packet goes on at once")

@@ -1,4 +1,4 @@
-"""`shaper new`: a policy file to begin with, and its test."""
+"""`shaper new`: a policy file to start from, and a test for it."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ EXAMPLES = (
 
 
 def new(
-    file: Annotated[Path, typer.Argument(metavar="FILE.py", help="The file to write; its name is the policy's.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE.py", help="The file to write; the policy is named after it.")],
 ) -> None:
-    """Write a commented policy that does something small, and a test of its story."""
+    """Write a small policy with comments to start from, and a test for it."""
     from importlib.resources import files
     from string import Template
 
     if file.suffix != ".py" or not file.stem.isidentifier():
-        raise UsageError(f"'{file}' can't name a policy; give a name such as my_policy.py")
+        raise UsageError(f"'{file}' can't name a policy; choose a name such as my_policy.py")
     test = file.with_name(f"test_{file.name}")
     for path in (file, test):
         if path.exists():
-            raise UsageError(f"{path} is there already; give another name")
+            raise UsageError(f"{path} exists already; choose another name")
     values = {"name": file.stem, "Name": "".join(word.title() for word in file.stem.split("_")), "file": file.name}
     for path, source in ((file, "policy.py.in"), (test, "test.py.in")):
         text = files("shaper.cli.templates").joinpath(source).read_text()

@@ -1,4 +1,4 @@
-"""Options that several commands share, said once."""
+"""Options that several commands share."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ if TYPE_CHECKING:
     from shaper.spec.profiles import Profile
 
 PROFILE = "shaper.profile"
-"""Under this name the parser keeps the profile that was given."""
+"""The key of the given profile in the parser's context."""
 
 
 def duration(text: str | int) -> int:
-    """Reads an option such as `--max-hold 2s`; ns. A default comes as a number."""
+    """Parse the value of an option such as `--max-hold 2s`, in ns; a default is a number already."""
     try:
         return text if isinstance(text, int) else parse_duration(text)
     except ValueError as error:
@@ -27,21 +27,21 @@ def duration(text: str | int) -> int:
 
 
 def policy_names(incomplete: str) -> list[str]:
-    """For the shell's completion of a SPEC."""
+    """The shell's completions of a SPEC."""
     from shaper.spec.load import builtin_names
 
     return [name for name in builtin_names() if name.startswith(incomplete)]
 
 
 def profile_names(incomplete: str) -> list[str]:
-    """For the shell's completion of a profile."""
+    """The shell's completions of a profile."""
     from shaper.spec.profiles import names
 
     return [name for name in names() if name.startswith(incomplete)]
 
 
 def drawable(file: Path | None) -> Path | None:
-    """A figure's file, before the work for it is done; see `shaper.report.figure.write.check`."""
+    """Check the file for a figure before the work for it begins; see `shaper.report.figure.write.check`."""
     if file is not None:
         from shaper.report.figure.write import check
 
@@ -50,12 +50,13 @@ def drawable(file: Path | None) -> Path | None:
 
 
 def given_profile(context: typer.Context) -> Profile | None:
+    """The profile of --profile."""
     found: Profile | None = context.meta.get(PROFILE)
     return found
 
 
 def take_profile(context: typer.Context, name: str | None) -> str | None:
-    """What the profile says stands where the command line says nothing."""
+    """The callback of --profile: its match and seed become the defaults of the command's options."""
     if name is not None and not context.resilient_parsing:
         from shaper.spec.profiles import find
 
@@ -66,7 +67,7 @@ def take_profile(context: typer.Context, name: str | None) -> str | None:
 
 
 def pipeline(context: typer.Context, policies: list[str]) -> list[str]:
-    """The profile's policies, then those of the command line."""
+    """The callback of --policy: the profile's policies, then those of the command line."""
     profile = given_profile(context)
     specs = [*(profile.pipeline if profile else ()), *policies]
     if not specs and not context.resilient_parsing:
@@ -82,8 +83,8 @@ Policies = Annotated[
         default_factory=list,
         show_default=False,
         callback=pipeline,
-        help="What to do with the packets: NAME[:option=value,…], or a file.py; "
-        "several make a pipeline. See `shaper policies`. This, --profile or both are needed.",
+        help="Shape the packets with this policy: NAME[:option=value,…], or a file.py. May be repeated: what the "
+        "first one sends, the next one receives. See `shaper policies`. Needed unless --profile is given.",
         autocompletion=policy_names,
     ),
 ]
@@ -94,12 +95,15 @@ ProfileName = Annotated[
         metavar="NAME|FILE",
         is_eager=True,
         callback=take_profile,
-        help="Begin with the policies of a profile, a built-in or a file.toml; its match and seed hold "
-        "unless given here. See `shaper profiles`.",
+        help="Imitate a network with this profile: a built-in one, or a file.toml. Other options override its "
+        "match and seed; each --policy comes after its policies. See `shaper profiles`.",
         autocompletion=profile_names,
     ),
 ]
-Seed = Annotated[str, typer.Option(metavar="TEXT", help="Decides all chance: the same seed, the same fates.")]
+Seed = Annotated[
+    str,
+    typer.Option(metavar="TEXT", help="The seed of all randomness: the same seed and packets give the same result."),
+]
 MaxHold = Annotated[
     int,
     typer.Option(
@@ -111,10 +115,12 @@ MaxHold = Annotated[
 ]
 Json = Annotated[
     Path | None,
-    typer.Option("--json", metavar="[FILE]", help="Write the result as JSON, to standard output if FILE is not given."),
+    typer.Option("--json", metavar="[FILE]", help="Write the result as JSON to FILE, or to standard output."),
 ]
 
 FigureFile = Annotated[
     Path | None,
-    typer.Option("--figure", metavar="FILE", callback=drawable, help="Draw it: FILE ends in .svg, .png or .html."),
+    typer.Option(
+        "--figure", metavar="FILE", callback=drawable, help="Draw the result; FILE ends in .svg, .png or .html."
+    ),
 ]

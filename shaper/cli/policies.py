@@ -1,4 +1,4 @@
-"""`shaper policies`: what policies there are, and what each does."""
+"""`shaper policies`: the policies, and what each of them does."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ EXAMPLES = (
 def policies(
     name: Annotated[
         str | None,
-        typer.Argument(metavar="NAME", help="One, as --policy takes it.", autocompletion=policy_names),
+        typer.Argument(metavar="NAME", help="A policy, as for --policy, without options.", autocompletion=policy_names),
     ] = None,
     json: Json = None,
 ) -> int:

@@ -1,4 +1,4 @@
-"""`shaper probe`: a real client and server over a shaped path, and which of their calls waited for what."""
+"""`shaper probe`: a real client and server over a shaped path, and what each of their calls waited for."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ EXAMPLES = (
 
 
 def workload_names(incomplete: str) -> list[str]:
-    """For the shell's completion."""
+    """The shell's completions of a workload."""
     return [name for name in names() if name.startswith(incomplete)]
 
 
@@ -37,7 +37,7 @@ Workload = Annotated[
     str,
     typer.Option(
         metavar="NAME[:option=value,…]",
-        help=f"What the two processes do: {', '.join(names())}; or a file.py.",
+        help=f"What client and server do: {', '.join(names())}; or a file.py.",
         autocompletion=workload_names,
     ),
 ]
@@ -46,22 +46,29 @@ Shaping = Annotated[
     typer.Option(
         "--policy",
         metavar="SPEC",
-        help="Shape the packets, as for `shaper start`; several make a pipeline. Without: not shaped.",
+        help="Shape the packets with this policy, as in `shaper start`; may be repeated. [default: not shaped]",
         autocompletion=policy_names,
     ),
 ]
-Repeat = Annotated[int, typer.Option(metavar="N", min=1, help="How often; the report has the medians.")]
+Repeat = Annotated[int, typer.Option(metavar="N", min=1, help="Run it N times; the report has the medians.")]
 Timeout = Annotated[
     int,
-    typer.Option(metavar="TIME", parser=duration, show_default=False, help="End a run after this. [default: 10s]"),
+    typer.Option(
+        metavar="TIME", parser=duration, show_default=False, help="Stop a run after this time. [default: 10s]"
+    ),
 ]
 Threshold = Annotated[
     int,
     typer.Option(
-        metavar="TIME", parser=duration, show_default=False, help="Calls above this count as blocked. [default: 1ms]"
+        metavar="TIME",
+        parser=duration,
+        show_default=False,
+        help="Count calls that wait longer than this as blocked. [default: 1ms]",
     ),
 ]
-Mtu = Annotated[int, typer.Option(metavar="BYTES", help="Of lo, so that packets look like a network's.")]
+Mtu = Annotated[
+    int, typer.Option(metavar="BYTES", help="The MTU of lo; with 1500, packets are as large as on Ethernet.")
+]
 
 
 def probe(
@@ -75,19 +82,22 @@ def probe(
     mtu: Mtu = 1500,
     figure: FigureFile = None,
     trace: Annotated[
-        bool, typer.Option("--trace", help="Trace both ends by the kernel as well, for the true wakers; needs root.")
+        bool,
+        typer.Option("--trace", help="Also trace both ends with the kernel, to see what woke each call; needs root."),
     ] = False,
     json: Json = None,
-    server: Annotated[bool, typer.Option("--server", help="Play the server alone, in this network.")] = False,
+    server: Annotated[
+        bool, typer.Option("--server", help="Run only the server, in the network of this machine.")
+    ] = False,
     client: Annotated[
-        str | None, typer.Option(metavar="HOST", help="Play the client alone, to a server on that host.")
+        str | None, typer.Option(metavar="HOST", help="Run only the client, with the server on that host.")
     ] = None,
     port: Annotated[int, typer.Option(metavar="N", help="The server's port.")] = 8765,
 ) -> int:
-    """Run a real client and a real server over a shaped path, and show which of their system calls waited.
+    """Run a client and a server over a shaped path, and show which of their system calls waited.
 
     Both are processes in a private network namespace, so this needs no root and disturbs nothing. Each wait is
-    expressed in held packets: "accept 300.9 ms = SYN held 100.1 + SYN-ACK 100.1 + ACK 100.1 + 0.6 unexplained".
+    explained by held packets: "accept 300.9 ms = SYN held 100.1 + SYN-ACK 100.1 + ACK 100.1 + 0.6 unexplained".
     """
     from shaper.probe.document import as_json
     from shaper.probe.ends.play import ProbePlan
@@ -102,11 +112,11 @@ def probe(
     specs = tuple(policy or ())
     if server or client is not None:
         if server and client is not None:
-            raise UsageError("--server and --client are the two ends; give one on each machine")
+            raise UsageError("--server and --client are the two ends; run one of them on each machine")
         if trace:
-            raise UsageError("with --server or --client, trace with `shaper trace` on either machine")
+            raise UsageError("--trace needs both ends; with --server or --client, run `shaper trace` beside it")
         if specs:
-            raise UsageError("with --server or --client, shape with `shaper start` on either machine")
+            raise UsageError("--policy needs both ends; with --server or --client, run `shaper start` beside it")
         role, host = ("server", "0.0.0.0") if server else ("client", client or "")
         runs = play_alone(ProbePlan(workload, host, port, timeout), role, repeat)
     else:
@@ -125,7 +135,7 @@ def probe(
 
 
 def show_traces(runs: Sequence[ProbeRun], out: Console) -> None:
-    """What the kernel's tracer saw of each run, where it was asked."""
+    """Print what the kernel's tracer saw of each run that it traced."""
     from shaper.trace.show import show
 
     for number, run in enumerate(runs, 1):
@@ -137,7 +147,7 @@ def show_traces(runs: Sequence[ProbeRun], out: Console) -> None:
 def play_both(
     script: ProbePlan, specs: tuple[str, ...], repeat: int, seed: str, max_hold: int, mtu: int, traced: bool
 ) -> list[ProbeRun]:
-    """Both ends, in a network namespace that this process enters for it."""
+    """Run both ends, in a network namespace that this process enters."""
     from shaper.linux import namespace
     from shaper.probe.ends.run import probe as run
     from shaper.spec.load import load_pipeline
@@ -148,7 +158,7 @@ def play_both(
 
 
 def play_alone(script: ProbePlan, role: str, repeat: int) -> list[ProbeRun]:
-    """One end, in the network that this process is in."""
+    """Run one end, in the network namespace of this process."""
     import trio
 
     from shaper.probe.ends.ends import fork, play

@@ -1,4 +1,4 @@
-"""`shaper profiles`: what profiles there are, and what each says."""
+"""`shaper profiles`: the profiles, and the contents of each."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ EXAMPLES = (
 def profiles(
     name: Annotated[
         str | None,
-        typer.Argument(metavar="NAME|FILE", help="One, as --profile takes it.", autocompletion=profile_names),
+        typer.Argument(metavar="NAME|FILE", help="A profile, as for --profile.", autocompletion=profile_names),
     ] = None,
     json: Json = None,
 ) -> None:
-    """List the profiles, or show one: networks to shape traffic like.
+    """List the profiles of networks to imitate, such as 3g, or show one.
 
-    A profile is a file.toml with a pipeline, and if wanted about, source, date, seed, and
-    a table [match] with interface, hook, protocol, port, source, destination, filter.
+    A profile is a file.toml with a pipeline. Optional are about, source, date, seed, and a
+    table [match] with interface, hook, protocol, port, source, destination and filter.
     """
     from shaper.report.output import console, write_json
     from shaper.report.table import table
@@ -41,7 +41,9 @@ def profiles(
     if name is None:
         found = [find(one) for one in names()]
         out.print(table(("Profile", "What it is like", "As of"), [(one.name, one.about, one.date) for one in found]))
-        out.print("\nshaper profiles NAME shows one with its policies and where its numbers come from.", markup=False)
+        out.print(
+            "\nshaper profiles NAME shows a profile with its policies and the source of its numbers.", markup=False
+        )
     else:
         found = [find(name)]
         show(out, found[0], name)
@@ -49,7 +51,7 @@ def profiles(
 
 
 def show(out: Console, profile: Profile, given: str) -> None:
-    """All that a profile says, and how to use it."""
+    """Print the contents of a profile, and how to use it."""
     out.print(f"{profile.name}\n", style="bold")
     for text in (
         profile.about,
@@ -61,8 +63,8 @@ def show(out: Console, profile: Profile, given: str) -> None:
     out.print("Policies", style="bold")
     for spec in profile.pipeline:
         out.print(f"  {spec}", markup=False, soft_wrap=True)
-    said = {**profile.match, "seed": profile.seed}
-    for key, value in said.items():
+    settings = {**profile.match, "seed": profile.seed}
+    for key, value in settings.items():
         if value is not None:
             text = ", ".join(map(str, value)) if isinstance(value, list) else value
             out.print(f"{key}: {text}", markup=False)

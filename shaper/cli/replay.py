@@ -30,7 +30,7 @@ EXAMPLES = (
 
 
 def narrowed(context: typer.Context, expression: str | None) -> str | None:
-    """The filter, with what else the profile matches."""
+    """The callback of --filter: the expression, and what else the profile matches."""
     profile = given_profile(context)
     return profile.expression(expression) if profile else expression
 
@@ -41,21 +41,28 @@ def replay(
     profile: ProfileName = None,
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", metavar="FILE", help="Write a pcapng of the packets sent, as they depart."),
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="FILE",
+            help="Write a pcapng capture of the packets that are sent, at their times of departure.",
+        ),
     ] = None,
     expression: Annotated[
         str | None,
         typer.Option(
-            "--filter", metavar="EXPR", callback=narrowed, help="Take only what this tcpdump expression matches."
+            "--filter", metavar="EXPR", callback=narrowed, help="Use only packets that match this tcpdump expression."
         ),
     ] = None,
-    timeline: Annotated[bool, typer.Option("--timeline", help="Tell of each packet, as a timeline.")] = False,
+    timeline: Annotated[
+        bool, typer.Option("--timeline", help="Print what happened to each packet, as a timeline.")
+    ] = False,
     journal: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write what happened to each packet, as JSON lines.")
     ] = None,
     signals: Annotated[
         Path | None,
-        typer.Option(metavar="JOURNAL", help="Give policies the signals that this journal of the live run has."),
+        typer.Option(metavar="JOURNAL", help="Give policies the signals that are in this journal of the live run."),
     ] = None,
     seed: Seed = "0",
     max_hold: MaxHold = MAX_HOLD,
@@ -65,7 +72,8 @@ def replay(
 
     Needs no privileges. Every packet is taken at its capture time and leaves when the
     policies say, to the nanosecond; the same capture and seed give the same result.
-    The exit status is 1 if a policy failed, a hold was cut short, or the capture is.
+    The exit status is 1 if a policy failed, if packets were sent early because of
+    --max-hold, or if the capture is damaged.
     """
     from shaper.capture import CaptureError, CaptureWriter, read_capture
     from shaper.capture.filter import read_filtered
@@ -82,14 +90,14 @@ def replay(
         if file is not None and file.exists() and file.samefile(capture):
             raise UsageError(f"{file} is the capture itself; give another file to write")
     if signals is not None and expression is not None:
-        raise UsageError("--signals counts all packets of the capture; leave --filter out")
+        raise UsageError("--signals counts all packets of the capture; leave out --filter")
     pipeline = load_pipeline(policy, max_hold)
     core = Core(pipeline, seed=seed, max_hold=max_hold)
     packets = begun(read_filtered(capture, expression) if expression else read_capture(capture))
     told = read_signals(signals) if signals is not None else []
     names = stage_names(pipeline)
     if stranger := next((given.policy for given in told if given.policy not in names), None):
-        raise UsageError(f"{signals} has signals for {stranger}, which is none of these policies: {', '.join(names)}")
+        raise UsageError(f"{signals} has signals for {stranger}, but the policies are {', '.join(names)}")
     holds = HoldsByPolicy(names)
     taken: list[Packet] = []
     verdicts: list[Verdict] = []
@@ -121,23 +129,24 @@ def replay(
     if core.failures:
         raise PoliciesFailed(core.failures)
     if core.counts.cut_short:
-        raise ShaperError(f"{core.counts.cut_short} packets were sent early, a policy having planned beyond --max-hold")
+        raise ShaperError(f"{core.counts.cut_short} packets were sent early, since a policy planned beyond --max-hold")
     return 0
 
 
 def begun(packets: Iterator[Packet]) -> Iterator[Packet]:
-    """The same packets; what can't be read at all fails here, before any file is written."""
+    """The same packets, the first one read already: an unreadable capture fails before any file is written."""
     return chain(list(islice(packets, 1)), packets)
 
 
 def kept(packets: Iterable[Packet], taken: list[Packet]) -> Iterator[Packet]:
+    """The same packets, each appended to `taken`."""
     for packet in packets:
         taken.append(packet)
         yield packet
 
 
 def show(out: Console, core: Core, holds: dict[str, Quantiles]) -> None:
-    """The summary for people."""
+    """Print the summary."""
     from shaper.report.table import table
 
     beyond = f" ({core.counts.overflowed} beyond a limit)" if core.counts.overflowed else ""

@@ -1,4 +1,4 @@
-"""`shaper report`: what a recorded trace says."""
+"""`shaper report`: the analysis of a recorded trace."""
 
 from __future__ import annotations
 
@@ -23,26 +23,29 @@ def report(
         Path,
         typer.Argument(
             metavar="TRACE",
-            help="What `shaper trace --recording` kept, an LTTng kernel trace, or text: tracefs, "
-            "`trace-cmd report`, `perf script`, strace.",
+            help="A directory of --recording, an LTTng kernel trace, or the text of tracefs, `trace-cmd report`, "
+            "`perf script` or strace.",
         ),
     ],
     journal: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="The journal of a shaper that ran at the same time.")
+        Path | None, typer.Option(metavar="FILE", help="The journal of a shaper that ran while the trace was recorded.")
     ] = None,
     pid: Annotated[
-        list[int] | None, typer.Option(metavar="N", help="Only this process and its descendants, or this thread.")
+        list[int] | None,
+        typer.Option(metavar="N", help="Show only this process and its descendants, or this thread; may be repeated."),
     ] = None,
-    command: Annotated[list[str] | None, typer.Option(metavar="NAME", help="Only tasks of this name.")] = None,
+    command: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="Show only tasks with this name; may be repeated.")
+    ] = None,
     longest: Longest = LONGEST,
     csv: CsvFile = None,
     chrome: ChromeFile = None,
     figure: FigureFile = None,
     json: Json = None,
 ) -> int:
-    """Show which system calls slept, for how long, what woke them, and which packets were to blame.
+    """Show which system calls of a trace slept, how long, what woke them, and which packets were to blame.
 
-    Reads a trace of any size as a stream. Status 1 if the trace is cut or events were lost.
+    A trace may be of any size. The exit status is 1 if the trace is cut off or events were lost.
     """
     from shaper.journal import read_journal
     from shaper.report.output import console, write_json

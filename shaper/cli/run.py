@@ -37,7 +37,9 @@ def run(
     protocol: Protocol = "all",
     port: Ports = None,
     expression: Filter = None,
-    mtu: Annotated[int, typer.Option(metavar="BYTES", help="Of lo, so that packets look like a network's.")] = 1500,
+    mtu: Annotated[
+        int, typer.Option(metavar="BYTES", help="The MTU of lo; with 1500, packets are as large as on Ethernet.")
+    ] = 1500,
     seed: Seed = "0",
     max_hold: MaxHold = MAX_HOLD,
     on_error: OnError = "stop",
@@ -45,7 +47,10 @@ def run(
     journal: JournalFile = None,
     pcap: CaptureFile = None,
     trace: Annotated[
-        bool, typer.Option("--trace", help="Show which of its system calls slept, and which packets were to blame.")
+        bool,
+        typer.Option(
+            "--trace", help="Show which of the command's system calls slept, and which packets were to blame."
+        ),
     ] = False,
     recording: RecordingDir = None,
     chrome: ChromeFile = None,
@@ -55,10 +60,10 @@ def run(
     """Run a command in a private network and shape the packets on its lo.
 
     Needs no root where user namespaces are allowed. The command keeps its user, and sees
-    no network but lo. The exit status is the command's, or 1 if that is 0 but a policy
-    failed or packets were lost or passed unshaped. Ctrl-C goes to the command; shaper
-    ends when it has ended. --trace needs root and tracefs for the true wakers, and falls
-    back on strace.
+    no network but lo. The exit status is the command's; if that is 0, it is 1 if a policy
+    failed, or packets were lost or passed unshaped. Ctrl-C goes to the command; shaper
+    ends when the command ends. --trace needs root and tracefs to show what woke each
+    call; without them it uses strace, which doesn't know.
     """
     import trio
 
@@ -70,7 +75,7 @@ def run(
     from shaper.spec.load import load_pipeline
 
     pipeline = load_pipeline(policy, max_hold)
-    out = console(STDOUT)  # standard output is the command's; with --json it is the document's
+    out = console(STDOUT)  # standard output is the command's, or with --json the document's
     with ExitStack() as opened:
         tracing = None
         if trace or recording is not None or chrome is not None or figure is not None:
@@ -88,7 +93,7 @@ def run(
             journal=journal,
             capture=pcap,
             one_verdict_per_write=tracing is not None,
-            # Root's files and traces are to be written when the command has ended.
+            # As root, files and traces are written after the command has ended.
             confined=os.geteuid() != 0,
         )
         inside = namespace.enter(mtu)
@@ -100,7 +105,7 @@ def run(
         with tracing.of(child.pid) if tracing else nullcontext():
             summary, status = trio.run(_shape, settings, child)
         out.print(summary.report())
-        for problem in summary.problems()[len(summary.failures) :]:  # the failures of policies were told at once
+        for problem in summary.problems()[len(summary.failures) :]:  # the failures of policies are printed already
             out.print(f"shaper: {problem}", markup=False, soft_wrap=True)
         content, incomplete = summary.to_json(), 0
         if tracing and journal:
@@ -119,7 +124,7 @@ def run(
 
 
 async def _shape(settings: Settings, child: Command) -> tuple[Summary, int]:
-    """Shape for as long as the command runs; what it came to, and the command's exit status."""
+    """Shape while the command runs; returns the summary and the command's exit status."""
     import trio
 
     from shaper.live.guardian.guardian import TakenOver

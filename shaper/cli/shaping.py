@@ -18,26 +18,26 @@ from shaper.units import format_duration, ms, s
 if TYPE_CHECKING:
     from shaper.live.settings import Settings
 
-Protocol = Annotated[match.Protocol, typer.Option(help="Shape this protocol only; icmp is ICMPv6 too.")]
+Protocol = Annotated[match.Protocol, typer.Option(help="Shape only packets of this protocol; icmp includes ICMPv6.")]
 Ports = Annotated[
     list[int] | None,
-    typer.Option("--port", metavar="N", help="Shape this TCP and UDP port only, at either end; may be repeated."),
+    typer.Option("--port", metavar="N", help="Shape only TCP and UDP packets from or to this port; may be repeated."),
 ]
-Source = Annotated[str | None, typer.Option(metavar="ADDRESS", help="Shape what comes from this host or network.")]
-Destination = Annotated[str | None, typer.Option(metavar="ADDRESS", help="Shape what goes to this host or network.")]
+Source = Annotated[str | None, typer.Option(metavar="ADDRESS", help="Shape only packets from this host or network.")]
+Destination = Annotated[str | None, typer.Option(metavar="ADDRESS", help="Shape only packets to this host or network.")]
 Filter = Annotated[
     str | None,
-    typer.Option("--filter", metavar="EXPRESSION", help="Shape what this matches, written as for tcpdump."),
+    typer.Option("--filter", metavar="EXPRESSION", help="Shape only packets that match this tcpdump expression."),
 ]
 Netns = Annotated[
     str | None,
     typer.Option(
-        metavar="NAME|PID", help="Work in this network namespace: as `ip netns` lists it, or that of a process."
+        metavar="NAME|PID", help="Work in this network namespace: one of `ip netns list`, or that of a process."
     ),
 ]
 OnError = Annotated[
     choices.OnError,
-    typer.Option(help="When a policy fails: stop shaping, or let packets pass by that policy."),
+    typer.Option(help="When a policy fails: stop shaping, or let packets bypass that policy."),
 ]
 JournalFile = Annotated[
     Path | None,
@@ -45,13 +45,15 @@ JournalFile = Annotated[
 ]
 CaptureFile = Annotated[
     Path | None,
-    typer.Option("--pcap", metavar="FILE", help="Write a pcapng of the packets as they came and as they went."),
+    typer.Option(
+        "--pcap", metavar="FILE", help="Write a pcapng capture with each packet twice: as it came, and as it went on."
+    ),
 ]
 WATCHDOG = 1 * s
 
 
 def check_workers(settings: Settings, workers: int) -> None:
-    """Make sure that several workers can do what is asked for, and say what they do otherwise than one.
+    """Check that several workers can do this, and print how their result differs from that of one.
 
     Raises:
         UsageError: they can't.
@@ -64,30 +66,32 @@ def check_workers(settings: Settings, workers: int) -> None:
         does_nothing = type(policy).on_packet is Policy.on_packet
         if policy.scope == "queue" and not does_nothing:
             print(
-                f"shaper: {policy.name}: scope=queue is one object per worker here; --workers 1 has one for all",
+                f"shaper: {policy.name}: scope=queue is one object per worker; use --workers 1 to have one for all",
                 file=sys.stderr,
             )
 
 
 def patience(text: str | int) -> int:
-    """A duration in ns that a busy machine doesn't use up on its own."""
+    """Parse the value of --watchdog, in ns."""
     value = duration(text)
     if value < 100 * ms:
-        raise typer.BadParameter(f"'{text}' is too short to tell a hanging shaper from a busy machine; 100ms at least")
+        raise typer.BadParameter(
+            f"'{text}' is too short to tell a hanging shaper from a busy machine; give at least 100ms"
+        )
     return value
 
 
 def cpu_list(text: str) -> list[int]:
-    """CPUs as taskset(1) takes them: 0,2 or 0-3.
+    """Parse a list of CPUs as taskset(1) takes it: 0,2 or 0-3.
 
     Raises:
-        UsageError: it is no such list.
+        UsageError: it is not a list of CPUs.
     """
     cpus: list[int] = []
     for part in text.split(","):
         first, _, last = part.partition("-")
         if not (first.isdecimal() and (last or first).isdecimal()):
-            raise UsageError(f"'{text}' is no list of CPUs; write it as 1, 0,2 or 0-3")
+            raise UsageError(f"'{text}' is not a list of CPUs, such as 1, 0,2 or 0-3")
         cpus += range(int(first), int(last or first) + 1)
     return cpus
 
@@ -98,7 +102,7 @@ Watchdog = Annotated[
         metavar="TIME",
         parser=patience,
         show_default=False,
-        help="When shaper hangs for so long, its guardian lets all packets go on. "
+        help="If shaper hangs for this long, its guardian lets all packets go on. "
         f"[default: {format_duration(WATCHDOG)}]",
     ),
 ]

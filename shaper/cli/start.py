@@ -41,10 +41,10 @@ EXAMPLES = (
 def start(
     policy: Policies,
     profile: ProfileName = None,
-    interface: Annotated[str, typer.Option(metavar="NAME", help="Shape what passes this interface.")] = "lo",
+    interface: Annotated[str, typer.Option(metavar="NAME", help="Shape packets on this interface.")] = "lo",
     hook: Annotated[
         Hook,
-        typer.Option(help="Shape what comes in, goes out (slow for bulk TCP), or is forwarded."),
+        typer.Option(help="Shape packets that come in, go out (bulk TCP is slow then), or are forwarded."),
     ] = "input",
     protocol: Protocol = "all",
     port: Ports = None,
@@ -53,68 +53,88 @@ def start(
     expression: Filter = None,
     netns: Netns = None,
     queue: Annotated[
-        int | None, typer.Option(metavar="N", min=0, max=65535, help="The queue's number. [default: a free one]")
+        int | None,
+        typer.Option(metavar="N", min=0, max=65535, help="Use the queue with this number. [default: a free one]"),
     ] = None,
     seconds: Annotated[
-        int | None, typer.Option("--duration", metavar="TIME", parser=duration, help="Stop after this long.")
+        int | None, typer.Option("--duration", metavar="TIME", parser=duration, help="Stop after this time.")
     ] = None,
     seed: Seed = "0",
     journal: JournalFile = None,
     pcap: CaptureFile = None,
     pair: Annotated[
         bool,
-        typer.Option("--pair", help="Make --journal fit for `shaper report` on a trace made beside it; slower."),
+        typer.Option(
+            "--pair", help="Let `shaper report` match --journal with a trace that is recorded meanwhile; slower."
+        ),
     ] = False,
     trace_marker: Annotated[
-        bool, typer.Option("--trace-marker", help="Mark in the kernel's trace when each packet came and went.")
+        bool,
+        typer.Option("--trace-marker", help="Mark in the kernel's trace when each packet came and when it went on."),
     ] = False,
     max_hold: MaxHold = MAX_HOLD,
     on_error: OnError = "stop",
     watchdog: Watchdog = WATCHDOG,
     fail: Annotated[
         choices.WhenFull,
-        typer.Option(help="When packets come faster than they can be taken: let them pass unshaped, or drop them."),
+        typer.Option(
+            help="When packets come faster than shaper takes them: let the others pass unshaped, or drop them."
+        ),
     ] = "open",
     on_rules_lost: Annotated[
         choices.OnRulesLost,
-        typer.Option(help="When another program removes shaper's rules: set them anew, or stop."),
+        typer.Option(help="When another program removes shaper's rules: install them again, or stop."),
     ] = "restore",
     timing: Annotated[
         choices.Timing,
-        typer.Option(help="How much CPU time punctuality is worth."),
+        typer.Option(help="How much CPU time to spend on sending packets exactly on time."),
     ] = "balanced",
     workers: Annotated[
         int,
-        typer.Option(metavar="N", min=1, max=64, help="So many processes, one queue each; a connection stays whole."),
+        typer.Option(
+            metavar="N",
+            min=1,
+            max=64,
+            help="Use N processes, each with its own queue; all packets of a connection go to the same one.",
+        ),
     ] = 1,
     cpu: Annotated[
         str | None,
-        typer.Option(metavar="N[,N…]", help="Keep the engine on this CPU; with --workers, each one on its own."),
+        typer.Option(metavar="N[,N…]", help="Keep the engine on this CPU; with --workers, name one CPU for each."),
     ] = None,
     realtime: Annotated[
         bool,
-        typer.Option("--realtime", help="Let the engine come before all other programs (SCHED_FIFO, priority 1)."),
+        typer.Option(
+            "--realtime", help="Run the engine before all programs that are not real-time (SCHED_FIFO, priority 1)."
+        ),
     ] = False,
     gso: Annotated[
         bool,
-        typer.Option("--gso", help="Take TCP segments uncut, up to 64 kB: faster bulk, but policies see them as one."),
+        typer.Option(
+            "--gso",
+            help="Take TCP data before it is cut into segments, up to 64 kB at once: bulk transfers are faster, but "
+            "policies see many segments as one packet.",
+        ),
     ] = False,
     allow_bypass: Annotated[
-        bool, typer.Option("--allow-bypass", help="Packets that passed unshaped are no failure.")
+        bool, typer.Option("--allow-bypass", help="Don't count it as a failure if packets passed unshaped.")
     ] = False,
-    yes: Annotated[bool, typer.Option("--yes", help="Do shape all traffic of an interface other than lo.")] = False,
+    yes: Annotated[
+        bool, typer.Option("--yes", help="Confirm that you want to shape all traffic of an interface other than lo.")
+    ] = False,
     no_rules: Annotated[
-        bool, typer.Option("--no-rules", help="Install no rules: your own bring packets to --queue.")
+        bool, typer.Option("--no-rules", help="Install no iptables rules: your own send packets to --queue.")
     ] = False,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Print the rules and the queue's settings; do nothing.")
+        bool, typer.Option("--dry-run", help="Print the rules and the queue's settings, and do nothing else.")
     ] = False,
     json: Json = None,
 ) -> int:
     """Shape live traffic until Ctrl-C, SIGTERM or --duration.
 
     At the end all held packets go on, in order, the rules are removed, and a summary is
-    printed. The exit status is 1 if a policy failed or packets were lost or bypassed.
+    printed. The exit status is 1 if a policy failed, or if packets were lost, passed
+    unshaped, or were sent early because of --max-hold.
     """
     from shaper.core.failure import PoliciesFailed
     from shaper.linux import netns as namespaces
@@ -131,16 +151,16 @@ def start(
     match.check()
     if match.takes_all and not yes and not no_rules:
         raise UsageError(
-            f"this shapes all traffic of {interface}; narrow it with --port, --protocol, --source, "
-            "--destination or --filter, or say --yes"
+            f"this would shape all traffic of {interface}; narrow it with --port, --protocol, --source, "
+            "--destination or --filter, or add --yes"
         )
     if no_rules and queue is None:
-        raise UsageError("--no-rules needs --queue N, the number that your own rules name")
+        raise UsageError("--no-rules needs --queue N, the queue of your own rules")
     if pair and journal is None:
-        raise UsageError("--pair is about the journal; give --journal FILE as well")
+        raise UsageError("--pair is for the journal; add --journal FILE")
     cpus = cpu_list(cpu) if cpu is not None else []
     if cpus and len(cpus) != workers:
-        raise UsageError(f"--cpu names {len(cpus)} CPUs for --workers {workers}; give one for each")
+        raise UsageError(f"--cpu names {len(cpus)} CPUs for --workers {workers}; name one for each worker")
     scheduling.check(cpus)
     settings = Settings(
         policies=load_pipeline(policy, max_hold),

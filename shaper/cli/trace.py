@@ -31,13 +31,15 @@ EXAMPLES = (
 
 def trace(
     command: Annotated[
-        list[str] | None, typer.Argument(metavar="[COMMAND]", help="The command and its arguments, after --.")
+        list[str] | None, typer.Argument(metavar="COMMAND", help="The command and its arguments, after --.")
     ] = None,
     pid: Annotated[
-        list[int] | None, typer.Option(metavar="N", help="Trace this running process and its descendants.")
+        list[int] | None,
+        typer.Option(metavar="N", help="Trace this running process and its descendants; may be repeated."),
     ] = None,
     time: Annotated[
-        int | None, typer.Option("--duration", metavar="TIME", parser=duration, help="With --pid: end after this.")
+        int | None,
+        typer.Option("--duration", metavar="TIME", parser=duration, help="With --pid: stop after this time."),
     ] = None,
     recording: RecordingDir = None,
     longest: Longest = LONGEST,
@@ -48,9 +50,9 @@ def trace(
 ) -> int:
     """Trace a program, and show which of its system calls slept, for how long, and what woke them.
 
-    Follows all threads and children. Needs root and tracefs; where that is missing, a
-    command is run under strace instead, which knows no wakers. The exit status is the
-    command's, or 1 if that is 0 but events were lost.
+    Follows all threads and descendants. Needs root and tracefs; without them a command is
+    run under strace instead, which doesn't know what woke a call. The exit status is the
+    command's; if that is 0, it is 1 if events were lost.
     """
     import trio
 
@@ -61,9 +63,9 @@ def trace(
     from shaper.trace.show import as_json
 
     if bool(command) == bool(pid):
-        raise UsageError("give either a command, after --, or --pid N")
+        raise UsageError("give either a command after --, or --pid N")
     if time is not None and not pid:
-        raise UsageError("--duration goes with --pid; a command is traced until it ends")
+        raise UsageError("--duration needs --pid; a command is traced until it ends")
     with kept(recording) as directory:
         title = " ".join(f"pid {each}" for each in pid or ())
         if pid:

@@ -1,4 +1,4 @@
-"""What the commands have in common that analyse a trace: options for what to list and to write."""
+"""Options, recording and output of the commands that analyse a trace."""
 
 from __future__ import annotations
 
@@ -21,14 +21,16 @@ if TYPE_CHECKING:
     from shaper.trace.report import TraceReport
     from shaper.trace.tracing import Tracing
 
-Longest = Annotated[int, typer.Option(metavar="N", min=1, help="How many blockings to list, the longest.")]
+Longest = Annotated[int, typer.Option(metavar="N", min=1, help="List the N longest blockings.")]
 CsvFile = Annotated[Path | None, typer.Option("--csv", metavar="FILE", help="Write the blockings as CSV.")]
 ChromeFile = Annotated[
     Path | None,
-    typer.Option("--chrome", metavar="FILE", help="Write a JSON trace for Perfetto (ui.perfetto.dev), Trace Compass."),
+    typer.Option(
+        "--chrome", metavar="FILE", help="Write the trace as JSON, for Perfetto (ui.perfetto.dev) or Trace Compass."
+    ),
 ]
 RecordingDir = Annotated[
-    Path | None, typer.Option("--recording", metavar="DIR", help="Keep the trace there, for `shaper report`.")
+    Path | None, typer.Option("--recording", metavar="DIR", help="Keep the trace in DIR, for `shaper report`.")
 ]
 LONGEST = 100  # as `trace.report` has it, which is imported when it is needed
 JOURNAL = "journal.jsonl"  # in a recording's directory
@@ -36,23 +38,23 @@ JOURNAL = "journal.jsonl"  # in a recording's directory
 
 @contextmanager
 def kept(directory: Path | None) -> Iterator[Path]:
-    """A directory for a recording, which is removed afterwards unless it was asked for.
+    """A directory for a recording: this one, or a temporary one that is removed afterwards.
 
     Raises:
-        UsageError: something is in it.
+        UsageError: this one is not empty.
     """
     if directory is None:
         with TemporaryDirectory(prefix="shaper-") as temporary:
             yield Path(temporary)
         return
     if directory.exists() and any(directory.iterdir()):
-        raise UsageError(f"{directory} is not empty; give a new directory")
+        raise UsageError(f"{directory} is not empty; choose another directory")
     directory.mkdir(parents=True, exist_ok=True)
     yield directory
 
 
 def tracing_of(command: list[str], directory: Path) -> Tracing:
-    """How this command is traced, having said so where it is not by the kernel.
+    """The tracing of this command; prints a line if strace has to do it.
 
     Raises:
         TraceError: it can't be traced here.
@@ -61,7 +63,7 @@ def tracing_of(command: list[str], directory: Path) -> Tracing:
 
     tracing = Tracing(command, directory)
     if tracing.why_strace is not None:
-        print(f"shaper: {tracing.why_strace}; traced by strace, which knows no wakers", file=sys.stderr)
+        print(f"shaper: {tracing.why_strace}; strace is used, which can't show what woke each call", file=sys.stderr)
     return tracing
 
 
@@ -75,16 +77,16 @@ def give(
     chrome: Path | None,
     figure: Path | None,
 ) -> int:
-    """Print the report of a trace and write its files; the exit status: 1 if the trace is not whole."""
+    """Print the report of a trace and write its files; returns 1, as exit status, if the trace is incomplete."""
     from shaper.report.blocking import write_csv
     from shaper.trace.export import write_chrome
     from shaper.trace.show import show
 
     show(result, out)
     if result.cut:
-        out.print(f"warning: {result.cut}; the report is of what comes before", markup=False, soft_wrap=True)
+        out.print(f"warning: {result.cut}; the report covers only what comes before", markup=False, soft_wrap=True)
     if result.lost:
-        lost = f"warning: {result.lost} events were lost; what was under way then is not reported"
+        lost = f"warning: {result.lost} events were lost; calls that were under way then are not reported"
         out.print(lost, markup=False, soft_wrap=True)
     if csv is not None:
         with csv.open("w", newline="") as file:

@@ -50,7 +50,7 @@ def test_nothing_to_remove(shell: Shell, rule_set: RuleSet, capsys: Capture) -> 
     shell("iptables-save -t mangle; ip6tables-save -t mangle")
     before = rule_set()
     assert main(["clean"]) == 0
-    assert capsys.readouterr().out == "nothing to remove: no rules of shaper's here\n"
+    assert capsys.readouterr().out == "nothing to remove: shaper has no rules here\n"
     assert rule_set() == before
 
 
@@ -65,7 +65,7 @@ def test_dead_and_living_owners(shell: Shell, rule_set: RuleSet, capsys: Capture
         [
             f"removed the IPv4 and IPv6 rules of process {dead}, queue 5",
             f"removed the IPv4 rules of process {other}, queue 6",
-            f"left the IPv6 rules of process {os.getpid()}, queue 7: it is running",
+            f"kept the IPv6 rules of process {os.getpid()}, queue 7, which is running",
         ]
     )
     assert rule_set() == before

@@ -242,8 +242,8 @@ def test_one_engine_needs_no_other_process(tmp_path: Path, network: None) -> Non
     ("options", "said"),
     [
         (["--cpu", "4095"], "there is no CPU 4095 to run on here; there are "),
-        (["--cpu", "0-1"], "--cpu names 2 CPUs for --workers 1; give one for each"),
-        (["--cpu", "x"], "'x' is no list of CPUs; write it as 1, 0,2 or 0-3"),
+        (["--cpu", "0-1"], "--cpu names 2 CPUs for --workers 1; name one for each worker"),
+        (["--cpu", "x"], "'x' is not a list of CPUs, such as 1, 0,2 or 0-3"),
         (["--workers", "2", "--journal", "j"], "write one file for all packets; use --workers 1"),
         (["--workers", "2", "--queue", "65535"], "go beyond 65535, the last queue"),
     ],
@@ -262,7 +262,7 @@ def test_a_policy_for_all_packets_is_one_per_worker_and_says_so(
     policies = ["--policy", "pass_through", "--policy", "rate:1mbit", "--policy", "delay:1ms"]
     assert main(["start", "--workers", "2", "--dry-run", *policies]) == 0
     (line,) = capsys.readouterr().err.splitlines()
-    assert line == "shaper: rate: scope=queue is one object per worker here; --workers 1 has one for all"
+    assert line == "shaper: rate: scope=queue is one object per worker; use --workers 1 to have one for all"
 
 
 def test_realtime_without_the_capability_is_said_in_a_line(network: None) -> None:

@@ -21,7 +21,7 @@ def test_strace_stands_in(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> 
         pytest.skip("there is no strace here")
     document = tmp_path / "document.json"
     assert main(["trace", f"--json={document}", "--", "sleep", "0.05"]) == 0
-    assert f"{WHY}; traced by strace, which knows no wakers" in capfd.readouterr().err
+    assert f"{WHY}; strace is used, which can't show what woke each call" in capfd.readouterr().err
     content = json.loads(document.read_text())
     (row,) = [row for row in content["blockings"] if "nanosleep" in row["syscall"]]
     assert row["duration_ms"] >= 50
