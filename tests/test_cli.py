@@ -105,7 +105,7 @@ def test_a_policy_is_completed() -> None:
 
 POLICY = "from shaper import Policy\n\nclass One(Policy):\n    pass\n"
 FAULTY_FILES = {
-    "none.py": ("x = 1\n", "must define one subclass of shaper.Policy, it defines none"),
+    "none.py": ("x = 1\n", "must define one subclass of shaper.Policy, but it defines none"),
     "two.py": (POLICY + "\nclass Two(Policy):\n    pass\n", "it defines 2: One, Two"),
     "mutable.py": (POLICY.replace("pass", "held = []"), "One.held is a list that all flows would share"),
     "syntax.py": ("from shaper import Policy\ndef broken(:\n", "syntax.py:2: "),
@@ -138,7 +138,7 @@ def test_a_faulty_policy_file_gives_one_line_and_status_2(
         ("delay:time=20", "delay: option time: '20' needs a unit of time, such as 20ms"),
         ("delay:time=20furlongs", "delay: option time: '20furlongs' needs a unit of time"),
         ('delay:time="20ms', "delay: a quote is not closed"),
-        ("delay:time=11s", "delay: time=11s is longer than any packet is held; lower it, or raise --max-hold"),
+        ("delay:time=11s", "delay: time=11s is longer than any packet may be held; lower it, or raise --max-hold"),
         ("nowhere.module:Class", "there is no policy or module 'nowhere.module'"),
     ],
 )

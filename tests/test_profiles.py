@@ -176,7 +176,7 @@ def test_a_file() -> None:
         ("seed = 7", "seeds = 7", "t.toml:3: a profile has no 'seeds' (did you mean 'seed'?); it has about, "),
         ("seed = 7", "seed = true", "t.toml:3: a seed is a number or a text"),
         ('"A train"', "3", "t.toml:1: about is a text, in quotes"),
-        ("2024-05-31", '"spring"', "t.toml:2: 'spring' is no date, such as 2024-05-31"),
+        ("2024-05-31", '"spring"', "t.toml:2: 'spring' is not a date, such as 2024-05-31"),
         ("delay:40ms", "dely:40ms", "t.toml:5: there is no policy 'dely' (did you mean 'delay'?)"),
         ("delay:40ms", "delay:40", "t.toml:5: delay: option time: '40' needs a unit of time"),
         ("loss 1%", "los 1%", "t.toml:6: netem has no option 'los' (did you mean 'loss'?)"),
@@ -276,7 +276,7 @@ def test_one_of_both_is_needed(capture: str, capsys: pytest.CaptureFixture[str])
     [
         ("ltee", "there is no profile 'ltee' (did you mean 'lte'?)"),
         ("nowhere.toml", "there is no file nowhere.toml"),
-        ("binary.toml", "binary.toml is not a text in UTF-8"),
+        ("binary.toml", "binary.toml is not in UTF-8"),
     ],
 )
 def test_a_profile_that_can_t_be_had(name: str, message: str, capture: str, capsys: pytest.CaptureFixture[str]) -> None:

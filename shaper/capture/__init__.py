@@ -1,8 +1,8 @@
 """Captures: pcap and pcapng files, exact to the nanosecond.
 
-Read and written by struct. scapy's readers can't tell a cut file from a whole one and
-its writer keeps times as floats; python-pcapng takes 100 us per packet, ten times what
-the live engine spends on all the rest, and knows no pcap.
+They are read and written with struct. scapy's readers can't tell a cut file from a whole
+one, and its writer keeps times as floats. python-pcapng takes 100 us per packet, ten times
+what the live engine spends on everything else, and can't read pcap.
 """
 
 from shaper.capture.frames import CaptureError

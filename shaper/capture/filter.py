@@ -1,4 +1,4 @@
-"""A tcpdump expression applied to a capture, by tcpdump."""
+"""The packets of a capture that match a tcpdump expression, filtered by tcpdump."""
 
 from __future__ import annotations
 
@@ -17,10 +17,14 @@ from shaper.wire.packet import Packet
 
 
 def read_filtered(path: Path, expression: str) -> Iterator[Packet]:
-    """The IP packets of a capture that match, numbered anew; see `read_capture` and pcap-filter(7).
+    """The IP packets of a capture that match; see `read_capture`. Their `id` counts the matching frames.
+
+    Args:
+        path: the capture.
+        expression: see pcap-filter(7).
 
     Raises:
-        UsageError: not a valid expression.
+        UsageError: the expression is not valid.
         CaptureError: see `read_capture`.
         ShaperError: tcpdump is missing.
         OSError: the file can't be read.
@@ -29,7 +33,7 @@ def read_filtered(path: Path, expression: str) -> Iterator[Packet]:
     with ExitStack() as opened:
         source = path
         if _is_own(path):
-            # tcpdump knows nothing of interfaces: it is to see the packets that came.
+            # tcpdump ignores interfaces, so it is given only the packets as they came.
             source = Path(opened.enter_context(NamedTemporaryFile(suffix=".pcapng")).name)
             with CaptureWriter(source, interfaces=(ARRIVED,)) as writer:
                 for packet in read_capture(path):
@@ -51,7 +55,7 @@ def read_filtered(path: Path, expression: str) -> Iterator[Packet]:
     if tcpdump.returncode:
         reason = lines[-1].removeprefix("tcpdump: ") if lines else f"tcpdump gave status {tcpdump.returncode}"
         if error is not None:
-            # It wrote nothing.
+            # tcpdump wrote nothing.
             raise UsageError(f"filter '{expression}' on {path}: {reason}")
         reason = "is cut off" if "truncated dump file" in reason else f"is damaged: {reason}"
         raise CaptureError(f"{path} {reason}; only the packets up to there were used")
@@ -60,7 +64,7 @@ def read_filtered(path: Path, expression: str) -> Iterator[Packet]:
 
 
 def _is_own(path: Path) -> bool:
-    """Whether the capture is one of shaper's own, with each packet as it came and as it went."""
+    """Whether shaper wrote the capture, with each packet as it came and as it went on."""
     with path.open("rb") as file, suppress(CaptureError):
         return any(frame.interface == ARRIVED for frame in islice(read_frames(file, str(path)), 1))
     return False

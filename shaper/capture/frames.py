@@ -16,26 +16,27 @@ PCAP = {
     b"\xd4\xc3\xb2\xa1": ("<", 1000), b"\xa1\xb2\xc3\xd4": (">", 1000),
     b"\x4d\x3c\xb2\xa1": ("<", 1), b"\xa1\xb2\x3c\x4d": (">", 1),
 }  # fmt: skip
-"""Magic numbers: byte order, and the ns in a unit of a timestamp's fraction."""
+"""Magic number -> byte order, and how many ns a unit of a timestamp's fraction has."""
 SECTION = b"\x0a\x0d\x0d\x0a"
 BYTE_ORDER = {b"\x4d\x3c\x2b\x1a": "<", b"\x1a\x2b\x3c\x4d": ">"}
 INTERFACE, OLD_PACKET, SIMPLE_PACKET, PACKET = 1, 2, 3, 6
 END, NAME, TSRESOL, TSOFFSET = 0, 2, 9, 14
 LONGEST = 1 << 26
-"""No block or packet is longer; a file that says so is damaged."""
+"""Bytes; a file with a longer block or packet is damaged."""
 
 
 class CaptureError(ShaperError):
-    """A capture that can't be read, or was cut off."""
+    """A capture can't be read, or is cut off."""
 
 
 class Frame(NamedTuple):
-    """One frame as captured.
+    """One captured frame.
 
     Attributes:
-        at: when, in ns since the epoch.
+        at: when it was captured, in ns since the epoch.
         link: the link type of its interface (LINKTYPE_ numbers).
-        interface: the name of its interface, empty where the file doesn't say.
+        data: its bytes, from the link-layer header on.
+        interface: the name of its interface; empty if the file doesn't have it.
     """
 
     at: int
@@ -45,14 +46,22 @@ class Frame(NamedTuple):
 
 
 class Interface(NamedTuple):
-    """An interface of a pcapng section: its link type, what its timestamps count, its name."""
+    """An interface of a pcapng section.
+
+    Attributes:
+        link: its link type.
+        ticks: how many units of its timestamps a second has.
+        offset: seconds to add to its timestamps.
+        name: its name; empty if the file doesn't have it.
+    """
 
     link: int
-    ticks: int  # per second
-    offset: int  # seconds
+    ticks: int
+    offset: int
     name: str
 
     def frame(self, high: int, low: int, data: bytes) -> Frame:
+        """A frame of this interface, from the two halves of its timestamp and its bytes."""
         at = (high << 32 | low) * 1_000_000_000 // self.ticks + self.offset * 1_000_000_000
         return Frame(at, self.link, data, self.name)
 
@@ -62,10 +71,14 @@ class Cut(Exception):
 
 
 def read_frames(file: IO[bytes], name: str) -> Iterator[Frame]:
-    """All whole frames of a file, in its order.
+    """All complete frames of a file, in its order.
+
+    Args:
+        file: pcap or pcapng, opened for reading bytes.
+        name: its name, for errors.
 
     Raises:
-        CaptureError: not a capture, or, after all whole frames, damaged or cut off.
+        CaptureError: it is not a capture; or, after all complete frames, it is damaged or cut off.
     """
     magic = file.read(4)
     if magic not in PCAP and magic != SECTION:
@@ -91,7 +104,7 @@ def _read(file: IO[bytes], length: int) -> bytes:
 
 
 def _pcap(file: IO[bytes], order: str, unit: int) -> Iterator[Frame]:
-    # Of the 32 bits of the link type the upper ones tell of a frame check sequence.
+    # The upper 16 of the link type's 32 bits are about the frame check sequence.
     link = Struct(order + "HHIIII").unpack(_read(file, 20))[-1] & 0xFFFF
     record = Struct(order + "IIII")
     while header := file.read(record.size):
@@ -135,7 +148,7 @@ def _section(file: IO[bytes]) -> str:
 
 
 def _block(file: IO[bytes], order: str, length: int) -> bytes:
-    """The rest of a block, without the length that ends it."""
+    """The rest of a block of this length (bytes), without the length field at its end."""
     if length < 0:
         raise ValueError("a block shorter than its own header")
     body = _read(file, length + -length % 4)

@@ -1,4 +1,4 @@
-"""Link-layer headers: what stands before the IP packet in a captured frame.
+"""Link-layer headers: the bytes before the IP packet in a captured frame.
 
 Source: the LINKTYPE_ list of tcpdump.org; IEEE 802.1Q and 802.1ad for VLAN tags.
 """
@@ -12,7 +12,7 @@ VLAN_TAGS = (b"\x81\x00", b"\x88\xa8", b"\x91\x00")
 
 
 def _behind(frame: bytes, at: int, header: int) -> bytes | None:
-    """What follows a header whose EtherType is at `at`; None if that is not IP."""
+    """The bytes after a header of this length whose EtherType is at `at`; None if they are not IP."""
     kind = frame[at : at + 2]
     while kind in VLAN_TAGS:
         kind = frame[header + 2 : header + 4]
@@ -32,4 +32,4 @@ LINKS: dict[int, Callable[[bytes], bytes | None]] = {
     229: lambda frame: frame,  # raw IPv6
     276: lambda frame: _behind(frame, 0, 20),  # Linux cooked v2
 }
-"""By link type: the IP packet in a frame, None if there is none."""
+"""Link type -> a function from a frame to its IP packet, or to None if it has none."""

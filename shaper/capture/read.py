@@ -12,18 +12,18 @@ from shaper.wire.header import read_ip
 from shaper.wire.packet import Packet
 
 ARRIVED = "arrived"
-"""The interface of a capture of shaper's own on which packets came; see `CaptureWriter`."""
+"""The interface of shaper's own captures that has the packets as they came; see `CaptureWriter`."""
 
 
 def read_capture(path: Path) -> Iterator[Packet]:
     """The IP packets of a pcap or pcapng file, in its order.
 
-    `arrived` is the capture time in ns since the epoch, `id` the frame's number. Frames
-    that carry no IP, such as ARP, are left out; and of shaper's own captures, which have
-    each packet as it came and as it went, those that went.
+    `arrived` is the capture time in ns since the epoch, `id` the number of the frame. Frames
+    without IP, such as ARP, are left out. shaper's own captures have each packet as it came
+    and as it went on; only the packets as they came are read.
 
     Raises:
-        CaptureError: not a capture, or, after all whole packets, damaged or cut off.
+        CaptureError: it is not a capture; or, after all complete packets, it is damaged or cut off.
         OSError: the file can't be read.
     """
     with path.open("rb") as file:
@@ -31,7 +31,7 @@ def read_capture(path: Path) -> Iterator[Packet]:
 
 
 def read_packets(file: IO[bytes], name: str) -> Iterator[Packet]:
-    """The same from an open file; `name` is for the error."""
+    """As `read_capture`, from an open file; `name` is for errors."""
     own = False
     for number, (at, link, data, interface) in enumerate(read_frames(file, name), 1):
         own = own or (number == 1 and interface == ARRIVED)
@@ -41,12 +41,12 @@ def read_packets(file: IO[bytes], name: str) -> Iterator[Packet]:
         if strip is None:
             raise CaptureError(
                 f"{name}: frame {number} has link type {link}; "
-                "known are Ethernet, raw IP, Linux cooked, and BSD loopback (try tcpdump -y)"
+                "shaper reads Ethernet, raw IP, Linux cooked and BSD loopback (see tcpdump -y)"
             )
         raw = strip(data)
         if not raw:
             continue
         ip = read_ip(raw)
         if ip.version:
-            # Short Ethernet frames are padded behind the packet.
+            # Short Ethernet frames have padding after the packet.
             yield Packet(raw[: ip.length], number, at)

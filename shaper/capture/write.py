@@ -1,4 +1,4 @@
-"""pcapng files that Wireshark shows with what happened to each packet."""
+"""pcapng files with a comment on what happened to each packet, which Wireshark shows."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from shaper.core.verdict import Verdict
 from shaper.wire.packet import Packet
 
 RAW_IP, LOOPBACK = 101, 0
-"""Link types. libpcap 1.10 refuses a file with several interfaces of raw IP: it takes 101, which it calls 12 within,
-for a second type. BSD's loopback has a header that says which IP it is."""
+"""Link types. libpcap 1.10 refuses a file with several interfaces of raw IP: it maps 101 to 12 internally, and then
+sees a second type. BSD's loopback has a header with the version of IP."""
 AF_INET, AF_INET6 = 2, 30  # Darwin's; the list of link types names 24, 28 and 30 for IPv6
 SNAPLEN = 262144
 COMMENT, IF_NAME, IF_TSRESOL, USERAPPL = 1, 2, 9, 4
@@ -23,16 +23,16 @@ _option = Struct("<HH").pack
 
 
 class CaptureWriter:
-    """Writes packets as they came and as they went, each at its time in ns.
+    """Writes packets as they came and as they went on, each at its time in ns.
 
-    The interfaces tell them apart; what belongs to one that is not asked for is left
-    out. Only a packet's end is known to say how long it was held, so the comment is on
-    the sent (or dropped) packet.
+    They are on different interfaces; packets of interfaces that are not asked for are left
+    out. How long a packet was held is known only at its end, so the comment is on the
+    sent or dropped packet.
 
     Args:
         path: the file.
         interfaces: some of "arrived", "sent", "dropped".
-        offset: ns to be added to all times, to make times of day of monotonic ones.
+        offset: ns to add to all times, to turn monotonic times into times of day.
 
     Raises:
         OSError: the file can't be written.
@@ -45,7 +45,7 @@ class CaptureWriter:
         self._link = RAW_IP if len(interfaces) == 1 else LOOPBACK
         self._offset = offset
         self._file = path.open("wb")
-        # Byte order, version 1.0, length of the section not known.
+        # Byte order, version 1.0, unknown length of the section.
         section = Struct("<IHHq").pack(0x1A2B3C4D, 1, 0, -1)
         self._block(0x0A0D0D0A, section + _options((USERAPPL, b"shaper")))
         for name in interfaces:
@@ -53,14 +53,15 @@ class CaptureWriter:
             self._block(1, description + _options((IF_NAME, name.encode()), (IF_TSRESOL, b"\x09")))
 
     def arrived(self, packet: Packet) -> None:
-        """A packet was taken."""
+        """Write a packet that was taken, at its time of arrival."""
         self._write("arrived", packet, packet.arrived, "")
 
     def verdict(self, verdict: Verdict, at: int) -> None:
-        """A packet went on, or was dropped, at this time (ns)."""
+        """Write a packet that was sent or dropped, at this time (ns)."""
         self._write("dropped" if verdict.fate == "dropped" else "sent", verdict.packet, at, comment(verdict))
 
     def close(self) -> None:
+        """Close the file."""
         self._file.close()
 
     def __enter__(self) -> Self:
@@ -102,7 +103,7 @@ def comment(verdict: Verdict) -> str:
 
 
 def _family(raw: bytes) -> bytes:
-    """The header of a packet on BSD's loopback."""
+    """The link-layer header of an IP packet on BSD's loopback."""
     return _word(AF_INET6 if raw[:1] >= b"\x60" else AF_INET)
 
 

@@ -1,7 +1,7 @@
-"""What can be found out about a policy before it meets real traffic.
+"""Tests of a policy before it meets real traffic.
 
-Its stories are run, then generated traffic: any mix of conversations, datagrams,
-fragments and junk, from a seed, through the core in virtual time.
+Its stories are run, and then generated traffic, through the core in virtual time: a mix of
+conversations, datagrams, fragments and junk, made from a seed.
 """
 
 from __future__ import annotations
@@ -29,21 +29,21 @@ LONGEST = 60 * s
 """Long enough, in ns, for everything held to be sent or cut short."""
 
 Fate = tuple[str, int, bytes]
-"""What a verdict says: fate, time, bytes."""
+"""The fate, the planned time (ns) and the bytes of a verdict."""
 
 
 class Findings(NamedTuple):
     """What was found.
 
     Attributes:
-        stories: how many the docstring tells.
-        otherwise: those that went otherwise than told, each as a text for people.
+        stories: how many stories the docstring has.
+        otherwise: those with another outcome, each with the difference as a text for people.
         packets: how many were generated.
-        rate: packets per second through the policy, here and now.
-        forgotten: packets that it held until their time was over.
-        differs: the first packet whose fate differed between two runs with one seed; None if none did.
+        rate: packets per second through the policy, on this machine.
+        forgotten: packets that it held until the longest hold was over.
+        differs: the first packet whose fate differed between two runs with the same seed; None if there is none.
         failure: the first failure of the policy, in one line.
-        impure: uses of the clock, chance or I/O, each with its line.
+        impure: uses of the clock, of randomness or of I/O, each with its line.
     """
 
     stories: int
@@ -57,28 +57,33 @@ class Findings(NamedTuple):
 
     @property
     def ok(self) -> bool:
+        """Whether there is nothing to fix."""
         return self.differs is None and not (self.otherwise or self.forgotten or self.failure or self.impure)
 
 
 def examine(spec: str, packets: int = PACKETS) -> Findings:
-    """Put a policy through its stories and through generated traffic.
+    """Test a policy with its stories and with generated traffic.
+
+    Args:
+        spec: the policy.
+        packets: how many to generate.
 
     Raises:
-        LoadError: it can't be loaded.
+        LoadError: the policy can't be loaded.
     """
     policy = load(spec)
-    told, otherwise = _stories(type(policy))
+    stories, otherwise = _stories(type(policy))
     core, first, took = _fates(policy, packets)
     with Witness(type(policy)) as witness:
         _, second, _ = _fates(policy, packets)
     differs = next((number for number in first if first[number] != second.get(number)), None)
     failure = str(core.failures[0]) if core.failures else None
     impure = tuple(f"line {line} {what}" for line, what in sorted((witness.seen | impurities(type(policy))).items()))
-    return Findings(told, otherwise, packets, packets / took, core.counts.cut_short, differs, failure, impure)
+    return Findings(stories, otherwise, packets, packets / took, core.counts.cut_short, differs, failure, impure)
 
 
 def _stories(policy: type[Policy]) -> tuple[int, tuple[str, ...]]:
-    """How many stories the docstring tells, and those that went otherwise."""
+    """How many stories the docstring has, and the differences of those with another outcome."""
     try:
         stories = stories_of(policy)
         outcomes = [check(story) for story in stories]
@@ -88,7 +93,7 @@ def _stories(policy: type[Policy]) -> tuple[int, tuple[str, ...]]:
 
 
 def _fates(policy: Policy, packets: int) -> tuple[Core, dict[int, Fate], float]:
-    """What became of each packet, and how many seconds that took."""
+    """The core afterwards, the fate of each packet by its number, and how many seconds that took."""
     core = Core([policy], seed=SEED)
     fates: dict[int, Fate] = {}
     arrivals = list(traffic(packets))
@@ -99,14 +104,19 @@ def _fates(policy: Policy, packets: int) -> tuple[Core, dict[int, Fate], float]:
 
 
 def traffic(packets: int, seed: int = SEED) -> Iterator[Packet]:
-    """Packets of many kinds, in order of arrival: half of them in bursts, most of them TCP."""
+    """Packets of many kinds, in order of arrival: half of them in bursts, most of them TCP.
+
+    Args:
+        packets: how many.
+        seed: decides all of them.
+    """
     for number, (raw, arrived) in enumerate(_arrivals(packets, seed), 1):
         yield Packet(raw, id=number, arrived=arrived)
 
 
 @cache
 def _arrivals(packets: int, seed: int) -> list[tuple[bytes, int]]:
-    """Bytes and times; to make them takes longer than to shape them."""
+    """Bytes and arrival times (ns); cached, since making them takes longer than shaping them."""
     random, now = Random(seed), 0
     numbers: dict[Ends, int] = {}
     arrivals = []

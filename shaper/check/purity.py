@@ -1,7 +1,7 @@
-"""Whether a policy depends on its packets and their times alone: no clock, no chance of its own, no I/O.
+"""Whether a policy depends only on its packets and their times: no clock, no randomness of its own, no I/O.
 
-Seen in two ways: by what its file imports and calls, and by what Python says it does while
-it runs (sys.addaudithook; "Audit events table" in Python's documentation).
+Found in two ways: from what its file imports and calls, and from Python's audit events
+while it runs (sys.addaudithook; "Audit events table" in Python's documentation).
 """
 
 from __future__ import annotations
@@ -22,21 +22,21 @@ IMPORTS = {
     "random": "use `self.random`, which the seed decides",
     "secrets": "use `self.random`, which the seed decides",
     "uuid": "use `self.random`, which the seed decides",
-    "os": f"{NO_IO}, and takes chance from `self.random`",
+    "os": f"{NO_IO}, and takes randomness from `self.random`",
     "socket": f"{NO_IO}; return Send of a new Packet to inject one",
     "subprocess": NO_IO,
-    "logging": f"{NO_IO}; `self.tally` counts, and the journal tells of each packet",
+    "logging": f"{NO_IO}; count with `self.tally`, and see the journal for each packet",
     "threading": "the core calls one hook at a time; return Wake to be called again",
     "asyncio": "the core calls one hook at a time; return Wake, or write a Script",
     "trio": "the core calls one hook at a time; return Wake, or write a Script",
 }
 CALLS = dict.fromkeys(("open", "input", "print"), NO_IO)
 EVENTS = ("open", "socket.", "subprocess.", "os.", "shutil.", "time.sleep")
-"""What Python tells of that no policy should do: these events, and those that begin so."""
+"""Audit events that no policy should cause; each stands for all events that begin with it."""
 
 
 def impurities(policy: type[Policy]) -> dict[int, str]:
-    """Imports and calls in its file by which it would depend on more, by their lines."""
+    """Imports and calls in the policy's file that it should not have: line number -> what it is, and what to do."""
     try:
         tree = ast.parse(Path(inspect.getsourcefile(policy) or "").read_text())
     except (OSError, TypeError):
@@ -57,34 +57,34 @@ def impurities(policy: type[Policy]) -> dict[int, str]:
 
 
 class Witness:
-    """Notes what a policy does outside of itself while this is entered.
+    """While entered, notes the audit events that a policy's file causes.
 
     Attributes:
-        seen: what, by its line.
+        seen: line number -> what it did.
     """
 
     def __init__(self, policy: type[Policy]) -> None:
         self.seen: dict[int, str] = {}
         self._file = inspect.getsourcefile(policy)
-        self._looks = False
+        self._is_entered = False
 
     def __enter__(self) -> Self:
-        # There is no way to take a hook away again.
+        # A hook can't be removed again.
         sys.addaudithook(self._hear)
-        self._looks = True
+        self._is_entered = True
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self._looks = False
+        self._is_entered = False
 
     def _hear(self, event: str, arguments: tuple[Any, ...]) -> None:
-        if not self._looks or not event.startswith(EVENTS):
+        if not self._is_entered or not event.startswith(EVENTS):
             return
         frame = inspect.currentframe()
         while frame is not None:
             file, line = frame.f_code.co_filename, frame.f_lineno
             if file.startswith("<frozen importlib"):
-                return  # Python reads a module, such as scapy's, which is imported when it is needed
+                return  # Python reads a module, such as one of scapy's, that is imported when it is needed
             if file == self._file:
                 self.seen[line] = f"did {event}: {NO_IO}"
                 return

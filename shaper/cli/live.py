@@ -1,4 +1,4 @@
-"""Live traffic shaped from the command line, until a signal or the settings end it."""
+"""What `shaper start` does and prints: a plan, or live traffic shaped until a signal or the settings end it."""
 
 from __future__ import annotations
 
@@ -6,8 +6,6 @@ import signal
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
-
-from shaper.cli.progress import say_started, show_progress
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -18,8 +16,28 @@ if TYPE_CHECKING:
     from shaper.live.workers.workers import Workers
 
 
+def show_plan(out: Console, settings: Settings, workers: int) -> None:
+    """Print what would be done."""
+    from shaper.live.nfqueue.numbers import first_number, numbered
+    from shaper.live.rules.rules import Rules
+
+    number = first_number(settings.queue, workers)
+    out.print(
+        f"{numbered(number, workers)}: {settings.length} packets at most, {settings.buffer} bytes of socket buffer,\n"
+        f"{settings.copy_range} bytes of each packet copied"
+    )
+    if settings.install_rules:
+        for family, text in Rules(settings.match, number, workers).text().items():
+            out.out(f"\n# {family}\n{text}", end="", highlight=False)
+
+
 def run(out: Console, settings: Settings, workers: int, cpus: Sequence[int]) -> Summary:
-    """Shape until a signal or the settings end it."""
+    """Shape until a signal or the settings end it; returns the summary.
+
+    Raises:
+        TakenOver: the guardian had to end it.
+        ShaperError: shaping is not possible here.
+    """
     import trio
 
     from shaper.live.guardian.guardian import TakenOver
@@ -64,7 +82,7 @@ def run(out: Console, settings: Settings, workers: int, cpus: Sequence[int]) -> 
     try:
         return trio.run(main)
     except TakenOver:
-        # There will be no summary to tell of the hook that never returned.
+        # There will be no summary that names the hook that never returned.
         if settings.on_error == "stop":
             for failure in failures:
                 print(f"shaper: {failure}", file=sys.stderr)
@@ -72,4 +90,30 @@ def run(out: Console, settings: Settings, workers: int, cpus: Sequence[int]) -> 
 
 
 def warn(message: str) -> None:
+    """Print a warning, in one line."""
     print(f"shaper: {message}", file=sys.stderr)
+
+
+def say_started(out: Console, run: Run | Workers) -> None:
+    """Print what was set up."""
+    match = run.settings.match
+    what = f"{match.hook} packets of {match.interface}" if run.rules is not None else "what your rules bring"
+    out.out(f"shaping {what}, {run.queues}: {', '.join(run.settings.specs)}", highlight=False)
+    if run.rules is not None:
+        out.print(f"installed {' and '.join(run.rules.text())} rules; Ctrl-C stops and removes them")
+
+
+async def show_progress(out: Console, run: Run | Workers) -> None:
+    """A line with the counts so far, on a terminal; runs until it is cancelled."""
+    import trio
+    from rich.live import Live
+
+    with Live(console=out, auto_refresh=False, transient=True) as line:
+        while True:
+            now = run.progress()
+            line.update(
+                f"{now.taken:,} packets, {now.held:,} held, {now.dropped:,} dropped, "
+                f"{now.bypassed:,} bypassed, {now.late / 1e6:.3f} ms late at most",
+                refresh=True,
+            )
+            await trio.sleep(1)

@@ -7,9 +7,8 @@ from typing import Annotated
 
 import typer
 
-from shaper.cli.live import run
+from shaper.cli.live import run, show_plan
 from shaper.cli.options import Json, MaxHold, Policies, ProfileName, Seed, duration
-from shaper.cli.progress import show_plan
 from shaper.cli.shaping import (
     WATCHDOG,
     CaptureFile,

@@ -1,6 +1,6 @@
-"""What shaper needs of a machine, what is there, and the command that mends what isn't.
+"""What shaper needs on a machine, what is there, and the commands for what is missing.
 
-Everything is tried in a network namespace of its own, so the machine's own is not touched.
+Everything is tried in a separate network namespace, so the machine's own is not touched.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from shaper.linux.programs import find
 Status = Literal["ok", "missing", "unknown"]
 
 ENOUGH_BUFFER = 16 * 2**20
-"""Bytes; a queue's socket with as much lost nothing of a burst of 60 000 small packets."""
+"""Bytes; with this buffer a queue's socket lost nothing of a burst of 60 000 small packets."""
 TRACEFS = Path("/sys/kernel/tracing")
-NOT_TRIED = "needs a network namespace and iptables to try it"
+NOT_TRIED = "can only be tried with a network namespace and iptables"
 
 
 @dataclass(frozen=True)
@@ -31,11 +31,11 @@ class Requirement:
     """One thing that shaper needs.
 
     Attributes:
-        name: what.
-        needed_by: the command or option that can't do without; "start" stands for every live command.
-        status: unknown where it could not be tried.
+        name: what it is.
+        needed_by: the command or option that needs it; "start" stands for every live command.
+        status: "unknown" if it could not be tried.
         found: what is there, or what is wrong.
-        mend: the command that mends it, or what to do.
+        mend: the command that fixes it, or what to do; empty if it is there.
     """
 
     name: str
@@ -46,7 +46,7 @@ class Requirement:
 
 
 def requirements() -> Iterator[Requirement]:
-    """All of them, as this process finds them."""
+    """All requirements, as this process finds them."""
     outcomes = trial.in_child(trial.kernel)
     root = can(CAP_NET_ADMIN)
     yield _of("Python", "start", True, platform.python_version())
@@ -86,7 +86,7 @@ def _python_package(name: str, needed_by: str) -> Requirement:
 
 
 def _iptables(command: str, needed_by: str) -> Requirement:
-    """Which backend it is; both of its tools that we call must be there."""
+    """Its version and backend; both of its tools that shaper calls must be there."""
     if not all(find(f"{command}-{verb}") for verb in ("save", "restore")):
         return _of(command, needed_by, False, "not installed", "sudo apt install iptables")
     said = subprocess.run([str(find(command)), "--version"], capture_output=True, text=True).stdout
@@ -118,7 +118,7 @@ def _tracefs() -> Requirement:
     try:
         there = (TRACEFS / "trace").exists()
     except PermissionError:
-        return Requirement("tracefs", "trace", "unknown", "only root may look", "sudo shaper doctor")
+        return Requirement("tracefs", "trace", "unknown", "only root can see it", "sudo shaper doctor")
     return _of(
         "tracefs", "trace", there, str(TRACEFS) if there else "not mounted", f"sudo mount -t tracefs nodev {TRACEFS}"
     )

@@ -1,4 +1,4 @@
-"""What the kernel really does, tried in a child process with a network namespace of its own."""
+"""Tries what the kernel can do, in a child process with its own network namespace."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from shaper.live.rules.rules import Match, Rules
 NUMBER = 0
 PORT = 9
 WHOLE_PACKET = "1,6 0 0 65535"
-"""Byte code that matches every packet."""
+"""BPF byte code that matches every packet."""
 
 
 Outcomes = dict[str, str]
-"""What was tried: "" where it worked, else why not. What could not be tried is not in it."""
+"""What was tried -> "" if it worked, else the reason why not; what could not be tried is missing."""
 
 
 def in_child(trial: Callable[[], Outcomes]) -> Outcomes:
-    """The outcomes of a trial that runs in a child process, so that nothing of it stays."""
+    """The outcomes of a trial that runs in a child process, so that nothing of it is left afterwards."""
     results, sink = os.pipe()
     pid = os.fork()
     if pid == 0:
@@ -42,7 +42,7 @@ def in_child(trial: Callable[[], Outcomes]) -> Outcomes:
 
 
 def kernel() -> Outcomes:
-    """Whether a namespace can be made, and in there a queue, xt_bpf and netem, so far as the programs are there."""
+    """Whether a namespace can be made, and in it a queue, xt_bpf and netem, if the programs for them are installed."""
     outcomes = {"namespace": _outcome(namespace.enter)}
     if not outcomes["namespace"]:
         if find("iptables-restore"):
@@ -68,8 +68,8 @@ def _outcome(attempt: Callable[[], object]) -> str:
 
 
 def _queue() -> None:
-    """A packet goes through rule and queue."""
-    # In here, so that the doctor can still speak where NetfilterQueue is broken.
+    """Send a packet through a rule and a queue."""
+    # Imported here, so that the doctor works even if NetfilterQueue is broken.
     from shaper.live.nfqueue.queue import HEADERS, Queue
 
     Rules(Match(protocol="udp"), NUMBER).install()
@@ -77,7 +77,7 @@ def _queue() -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
         sender.sendto(b"", ("127.0.0.1", PORT))
     if len(queue.take()) != 1:
-        raise ShaperError("a packet that a rule queued did not arrive")
+        raise ShaperError("a packet that a rule queued did not reach the queue")
 
 
 def _bpf() -> None:

@@ -1,4 +1,4 @@
-"""A command that waits at a gate until it is let go, so that its first packet is shaped."""
+"""A command that waits until it is released, so that its first packet is shaped."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ PASSED_ON = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Command:
-    """A child process before and while it runs a command.
+    """A child process that waits, and then runs a command.
 
     Args:
         command: the program and its arguments.
@@ -31,7 +31,7 @@ class Command:
         through_strace: the command is a `strace -o` that runs another one, which gets the signals: strace blocks them.
 
     Attributes:
-        pid: its number.
+        pid: of the child process.
 
     Raises:
         UsageError: there is no such program.
@@ -113,9 +113,9 @@ def _is_in_foreground() -> bool:
 
 
 def _run(command: list[str], prepare: Callable[[], None] | None, stdout: int | None, gate: int) -> NoReturn:
-    """The child: nothing of the parent may run on in here, so it ends by exec or _exit."""
+    """The child process. It ends with exec or _exit, so that no code of the parent runs in it."""
     try:
-        # What Python changed, back to what a program expects.
+        # Python changed these; a program expects the defaults.
         for number in (signal.SIGPIPE, signal.SIGXFSZ):
             signal.signal(number, signal.SIG_DFL)
         if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:

@@ -1,4 +1,4 @@
-"""The words of settings of live traffic that have a few, for `Settings` and the options of the command line."""
+"""Settings of live traffic that are one of a few words, in `Settings` and on the command line."""
 
 from __future__ import annotations
 

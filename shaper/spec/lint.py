@@ -1,4 +1,4 @@
-"""Mistakes in a policy that can be seen before it runs."""
+"""Mistakes in a policy that can be found before it runs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ HOOKS = ("start", "on_packet", "on_wake", "on_signal")
 
 
 def lint(policy: type[Policy]) -> str | None:
-    """What is wrong with this policy, or None."""
+    """What is wrong with this policy, in one line; None if nothing is."""
     for base in policy.__mro__:
         if base is Policy:
             break

@@ -2,8 +2,8 @@
 
     SPEC = HEAD[:option=value,option="quoted, value"...]
 
-The HEAD ends at the first colon (module:Class keeps its own). A policy may name one
-option that needs no `option=`: `delay:100ms` is `delay:time=100ms`.
+The HEAD ends at the first colon, or for module:Class at the second one. A policy may name
+one option that needs no `option=`: `delay:100ms` is `delay:time=100ms`.
 """
 
 from __future__ import annotations
@@ -30,18 +30,18 @@ from shaper.spec.netem import expand
 
 GROUP = "shaper.policies"
 FILE_MODULES = "shaper_policy_file."
-"""Policy files have a name space of their own: one may be called like another, or like any module."""
+"""The prefix of policy files' module names, so that a file may have the name of any module."""
 
 
 class LoadError(UsageError):
-    """A SPEC that can't be used; the message says what is wrong and what to do."""
+    """A SPEC can't be used; the message says what is wrong and what to do."""
 
 
 def load(spec: str) -> Policy:
-    """The policy that a SPEC names, as a prototype with its options set.
+    """The policy of a SPEC, as a prototype with its options set.
 
     Raises:
-        LoadError: no such policy, a file at fault, an option or value that it doesn't have.
+        LoadError: there is no such policy, option or value, or its file is at fault.
     """
     head, options = split_spec(spec)
     policy = find(head)
@@ -61,10 +61,14 @@ def load(spec: str) -> Policy:
 
 
 def load_pipeline(specs: Iterable[str], max_hold: int = MAX_HOLD) -> tuple[Policy, ...]:
-    """The policies that SPECs name, none of which plans to hold a packet longer than `max_hold` (ns).
+    """The policies of SPECs, as prototypes.
+
+    Args:
+        specs: in the order of the pipeline; those of netem lines are expanded.
+        max_hold: the longest that a packet may be held, in ns.
 
     Raises:
-        LoadError: see `load`; or an option of kind "duration" is above `max_hold`.
+        LoadError: see `load`; or an option that is a duration is above `max_hold`.
         NetemError: a SPEC `netem:"…"` can't be read.
     """
     pipeline = tuple(load(spec) for spec in expand(specs))
@@ -73,17 +77,17 @@ def load_pipeline(specs: Iterable[str], max_hold: int = MAX_HOLD) -> tuple[Polic
             value = getattr(policy, option.name)
             if option.kind == "duration" and value > max_hold:
                 raise LoadError(
-                    f"{policy.name}: {option.name}={option.format(value)} is longer than any packet is held; "
+                    f"{policy.name}: {option.name}={option.format(value)} is longer than any packet may be held; "
                     f"lower it, or raise --max-hold above {option.format(max_hold)}"
                 )
     return pipeline
 
 
 def find(head: str) -> type[Policy]:
-    """The policy class that the HEAD of a SPEC names.
+    """The policy class of the HEAD of a SPEC.
 
     Raises:
-        LoadError: there is none, or its file is at fault.
+        LoadError: there is no such policy, or its file is at fault.
     """
     if head.endswith(".py"):
         return policy_in(load_file(Path(head)), head)
@@ -116,10 +120,15 @@ def split_spec(spec: str) -> tuple[str, str]:
 
 
 def split_options(text: str, shorthand: str | None, head: str) -> list[tuple[str, str]]:
-    """The options as (name, value) in the order given.
+    """The options of a SPEC as (name, value), in their order.
+
+    Args:
+        text: what comes after the HEAD and its colon.
+        shorthand: the option that needs no name; None if there is none.
+        head: the HEAD, for the error.
 
     Raises:
-        LoadError: a quote without its end, or a value without a name where none can go without.
+        LoadError: a quote is not closed, or a value has no name.
     """
     options = []
     for part in split_at_commas(text, head):
@@ -133,7 +142,11 @@ def split_options(text: str, shorthand: str | None, head: str) -> list[tuple[str
 
 
 def split_at_commas(text: str, head: str) -> list[str]:
-    """The parts between commas that are not in double quotes."""
+    """The parts of a text between commas; a comma in double quotes separates nothing.
+
+    Raises:
+        LoadError: a quote is not closed.
+    """
     parts, quoted = [""], False
     for character in text:
         quoted ^= character == '"'
@@ -157,7 +170,7 @@ def load_file(path: Path) -> ModuleType:
     if os.geteuid() == 0 and _is_writable_by_all(path):
         raise LoadError(
             f"{path} or its directory is writable by everybody, so root runs no policy in it; "
-            f"mend it with `chmod o-w` or copy it elsewhere"
+            f"fix that with `chmod o-w`, or copy the file elsewhere"
         )
     name = f"{FILE_MODULES}{path.resolve().parent}.{path.stem}"
     spec = importlib.util.spec_from_file_location(name, path)
@@ -175,16 +188,16 @@ def load_file(path: Path) -> ModuleType:
 
 
 def _is_writable_by_all(path: Path) -> bool:
-    """Anybody could change this file, or put another one in its place."""
+    """Whether anybody could change this file, or put another one in its place."""
     file, folder = path.stat(), path.resolve().parent.stat()
     return bool(file.st_mode & stat.S_IWOTH) or folder.st_mode & (stat.S_IWOTH | stat.S_ISVTX) == stat.S_IWOTH
 
 
 def load_class(module: str, name: str) -> type[Policy]:
-    """The policy module:name.
+    """The policy class module:name; modules are looked for in the current directory, too.
 
     Raises:
-        LoadError: there is none.
+        LoadError: there is no such class, it is not a policy, or the module fails to run.
     """
     if "" not in sys.path and "." not in sys.path:
         sys.path.insert(0, "")
@@ -205,7 +218,11 @@ def load_class(module: str, name: str) -> type[Policy]:
 
 
 def policy_in(module: ModuleType, head: str) -> type[Policy]:
-    """The one policy that a module defines itself.
+    """The one policy class that a module defines itself.
+
+    Args:
+        module: imported already.
+        head: the HEAD of the SPEC, for the error.
 
     Raises:
         LoadError: it defines none or several.
@@ -221,12 +238,16 @@ def policy_in(module: ModuleType, head: str) -> type[Policy]:
     ]
     if len(own) != 1:
         names = f"{len(own)}: {', '.join(value.__name__ for value in own)}" if own else "none"
-        raise LoadError(f"{head} must define one subclass of shaper.Policy, it defines {names}")
+        raise LoadError(f"{head} must define one subclass of shaper.Policy, but it defines {names}")
     return check(own[0], head)
 
 
 def check(policy: object, head: str) -> type[Policy]:
-    """Raises LoadError unless this is a policy without the mistakes that can be seen before it runs."""
+    """Check that this is a policy class without mistakes that can be found before it runs.
+
+    Raises:
+        LoadError: it is not; the message begins with `head`.
+    """
     if not (isinstance(policy, type) and issubclass(policy, Policy)):
         raise LoadError(f"{head} is not a subclass of shaper.Policy")
     mistake = lint(policy)
@@ -235,6 +256,7 @@ def check(policy: object, head: str) -> type[Policy]:
     return policy
 
 
-def suggest(word: str, known: Any) -> str:
+def suggest(word: str, known: Iterable[str]) -> str:
+    """The end of a message about an unknown word: " (did you mean 'delay'?)", or "" if nothing is similar."""
     close = get_close_matches(word, list(known), n=1)
     return f" (did you mean '{close[0]}'?)" if close else ""

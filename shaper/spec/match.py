@@ -1,11 +1,11 @@
-"""The words for which packets are shaped, in profiles, options and rules alike."""
+"""Words that say which packets are shaped, in profiles, options and rules."""
 
 from __future__ import annotations
 
 from typing import Literal
 
 Hook = Literal["input", "output", "forward"]
-"""Packets on their way into this machine, out of it, or through it."""
+"""Packets that come into this machine, leave it, or are forwarded by it."""
 
 Protocol = Literal["tcp", "udp", "icmp", "all"]
-"""icmp is ICMPv6, too."""
+"""icmp includes ICMPv6."""

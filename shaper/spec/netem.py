@@ -1,4 +1,4 @@
-"""A tc-netem line, translated into a pipeline of policies.
+"""Translates a tc-netem line into a pipeline of policies.
 
     delay 100ms 10ms 25% distribution normal loss 1%
     -> loss:probability=1%  delay:time=100ms,jitter=10ms,correlation=25%,…
@@ -6,9 +6,9 @@
 Sources: tc-netem(8); tc/q_netem.c of iproute2 for the spellings and defaults;
 netem_enqueue() in the kernel's net/sched/sch_netem.c for the order of the stages.
 
-The pipeline differs from the qdisc in this: each policy keeps its own queue, so `limit`
-counts for each stage that holds packets; a duplicate is lost or corrupted by a chance of
-its own; correlation is kept by all distributions (see `Distribution.draw`).
+The pipeline differs from the qdisc in three ways. Each policy has its own queue, so `limit`
+applies to each stage that holds packets. A duplicate is lost or corrupted independently of
+its original. All distributions keep the correlation (see `Distribution.draw`).
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ from shaper.errors import UsageError
 from shaper.units import format_duration, format_share, parse_duration, parse_rate, parse_share, parse_size, split
 
 LIMIT = 1000
-"""Packets that netem holds at most, unless told otherwise."""
+"""Packets that netem holds at most if the line has no limit."""
 
 
 class NetemError(UsageError):
-    """A netem line that can't be read; the message says what is wrong."""
+    """A netem line can't be read; the message says what is wrong."""
 
 
 def expand(specs: Iterable[str]) -> list[str]:
-    """The SPECs, each `netem:"…"` among them replaced by what it stands for.
+    """The SPECs, with each `netem:"…"` replaced by the SPECs of its policies.
 
     Raises:
-        NetemError: a netem line that can't be read.
+        NetemError: a netem line can't be read.
     """
     expanded: list[str] = []
     for spec in specs:
@@ -45,10 +45,10 @@ def translate(line: str) -> list[str]:
     """The SPECs of the policies that do what netem does with these options.
 
     Args:
-        line: the options of `tc qdisc … netem`, the command before them included or not.
+        line: the options of a `tc qdisc … netem` command, or all of it.
 
     Raises:
-        NetemError: an option that netem doesn't have, or a value that it can't have.
+        NetemError: netem doesn't have such an option, or the option can't have this value.
     """
     words = line.split()
     if "netem" in words:
@@ -60,7 +60,14 @@ def translate(line: str) -> list[str]:
 
 
 class LineReader:
-    """Reads the options, word by word, into the stages' options."""
+    """Reads a line, option by option.
+
+    Args:
+        words: of the line.
+
+    Attributes:
+        words: those not read yet.
+    """
 
     def __init__(self, words: list[str]) -> None:
         self.words = words
@@ -83,7 +90,11 @@ class LineReader:
         }
 
     def option(self) -> None:
-        """Read one option with its values."""
+        """Read one option with its values.
+
+        Raises:
+            NetemError: see `translate`.
+        """
         name = self.words.pop(0)
         if name not in self._options:
             close = get_close_matches(name, self._options, n=1)
@@ -97,10 +108,14 @@ class LineReader:
             raise NetemError(f"netem: {name} needs a value") from None
 
     def specs(self) -> list[str]:
-        """The stages in the order in which netem applies them."""
+        """The SPECs of the policies, in the order in which netem applies them.
+
+        Raises:
+            NetemError: an option lacks another one that it needs.
+        """
         delay = self._stages.get("delay", {})
         if "reorder" in delay and "time" not in delay:
-            raise NetemError("netem: reorder needs a delay, which the other packets get")
+            raise NetemError("netem: reorder needs a delay for the packets that are not reordered")
         if "ecn" in self._stages.get("loss", {}) and len(self._stages["loss"]) == 1:
             raise NetemError("netem: ecn needs a loss model")
         specs = []
@@ -109,14 +124,14 @@ class LineReader:
                 continue
             options = {**self._stages[name], "scope": "queue"}
             if name == "delay" and "rate" not in self._stages:
-                # With a rate, netem counts from the last packet in the queue, so order is kept.
+                # With a rate, netem delays from the last packet in the queue, so order is kept.
                 options["order"] = "free"
             if name in ("delay", "rate", "slot"):
                 options["limit"] = str(self._limit)
             specs.append(f"{name}:{','.join(f'{key}={value}' for key, value in options.items())}")
         return specs
 
-    # Each option.
+    # One method for each option.
 
     def _read_limit(self) -> None:
         self._limit = int(self.words.pop(0))
@@ -168,7 +183,7 @@ class LineReader:
     def _read_gap(self) -> None:
         stage = self._stage("delay")
         stage["reorder_gap"] = str(int(self.words.pop(0)))
-        # Without a share, every so many-th packet is reordered: netem_change() in the kernel.
+        # Without a share, every gap-th packet is reordered: netem_change() in the kernel.
         stage.setdefault("reorder", "100%")
 
     def _read_rate(self) -> None:
@@ -204,23 +219,23 @@ class LineReader:
         return bool(self.words) and self.words[0].lstrip("+-")[:1].isdigit()
 
     def _in_turn(self, rest: dict[str, str]) -> dict[str, str]:
-        """The values given for these, in order, and the defaults of those that aren't."""
+        """The values of these options, in order; the default for each that the line doesn't have."""
         return {name: self._share() if self._is_number() else default for name, default in rest.items()}
 
     def _time(self) -> str:
-        """tc's bare number is microseconds."""
+        """A duration; in tc a number without a unit is in microseconds."""
         word = self.words.pop(0)
         _, unit = split(word)
         return format_duration(parse_duration(word if unit else f"{word}us"))
 
     def _share(self) -> str:
-        """tc's bare number is percent."""
+        """A share; in tc a number without a unit is in percent."""
         word = self.words.pop(0)
         _, unit = split(word)
         return format_share(parse_share(word if unit else f"{word}%"))
 
     def _distribution(self) -> str:
-        """A name of tc's, or its file of that name in the current directory."""
+        """One of tc's distributions; any other name is a file NAME.dist in the current directory."""
         word = self.words.pop(0)
         return word if word in ("uniform", "normal", "pareto", "paretonormal") else f"{word.removesuffix('.dist')}.dist"
 

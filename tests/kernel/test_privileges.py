@@ -111,7 +111,7 @@ def test_root_runs_no_policy_that_everybody_can_write(
     assert main(["start", "--policy", str(file)]) == 2
     assert capsys.readouterr().err == (
         f"shaper: {file} or its directory is writable by everybody, so root runs no policy in it; "
-        "mend it with `chmod o-w` or copy it elsewhere\n"
+        "fix that with `chmod o-w`, or copy the file elsewhere\n"
     )
 
 

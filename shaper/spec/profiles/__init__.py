@@ -1,4 +1,4 @@
-"""Profiles: a pipeline, what it shapes and its seed, in a TOML file under a name.
+"""Profiles: a pipeline for a kind of network, in a TOML file.
 
     about = "Mobile, third generation"
     source = "where the numbers come from"
@@ -9,7 +9,7 @@
     [match]
     port = [80, 443]
 
-All but `pipeline` may be left out. Those that come with shaper stand beside this file.
+All but `pipeline` may be left out. The built-in profiles are beside this file.
 """
 
 from __future__ import annotations
@@ -18,8 +18,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from shaper.spec.load import suggest
-from shaper.spec.profiles.profile import Profile
-from shaper.spec.profiles.toml import ProfileError, read
+from shaper.spec.profiles.profile import Profile, ProfileError, read
 
 __all__ = ["Profile", "ProfileError", "find", "names", "read"]
 
@@ -27,16 +26,17 @@ SUFFIX = ".toml"
 
 
 def names() -> list[str]:
-    """The profiles that come with shaper."""
+    """The names of the built-in profiles."""
     entries = (entry.name for entry in files("shaper.spec.profiles").iterdir())
     return sorted(name.removesuffix(SUFFIX) for name in entries if name.endswith(SUFFIX))
 
 
 def find(name: str) -> Profile:
-    """One of those that come with shaper, or the one in a file that ends in .toml.
+    """The profile of this name: a built-in one, or a file that ends in .toml.
 
     Raises:
-        ProfileError: there is none, or it is at fault.
+        ProfileError: there is no such profile, or it can't be used.
+        OSError: the file can't be read.
     """
     if name.endswith(SUFFIX):
         path = Path(name)
@@ -45,7 +45,7 @@ def find(name: str) -> Profile:
         try:
             text = path.read_text(encoding="utf-8")
         except UnicodeDecodeError:
-            raise ProfileError(f"{name} is not a text in UTF-8, as TOML has to be") from None
+            raise ProfileError(f"{name} is not in UTF-8, as TOML must be") from None
         return read(text, name)
     if name not in names():
         raise ProfileError(

@@ -1,11 +1,23 @@
-"""What a profile says."""
+"""A profile: what it says, and how its file is read."""
 
 from __future__ import annotations
 
+import json
+import re
+import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from ipaddress import ip_network
-from typing import Any
+from pathlib import Path
+from typing import Any, NoReturn, get_args
+
+from shaper.errors import UsageError
+from shaper.spec.load import load, suggest
+from shaper.spec.match import Hook, Protocol
+from shaper.spec.netem import expand
+
+CHOICES = {"hook": get_args(Hook), "protocol": get_args(Protocol)}
+DATE = re.compile(r"\d{4}(-\d\d){0,2}")
 
 
 @dataclass(frozen=True)
@@ -14,13 +26,12 @@ class Profile:
 
     Attributes:
         name: the file's, without its ending.
-        about: what it is like, in a line.
-        source: where its numbers come from.
-        date: when the source was published, or, if it has no date, read: YYYY, YYYY-MM or YYYY-MM-DD.
         pipeline: SPECs, the first policy first.
-        match: of interface, hook, protocol, port, source, destination, filter what it gives;
-            `port` as a list.
-        seed: decides all chance; None where the file has none.
+        about: what the network is like, in a line.
+        source: where its numbers come from.
+        date: when the source was published, or if it has no date, read: YYYY, YYYY-MM or YYYY-MM-DD.
+        match: those of interface, hook, protocol, port (a list), source, destination and filter that it has.
+        seed: decides all chance; None if the file has none.
     """
 
     name: str
@@ -32,10 +43,10 @@ class Profile:
     seed: str | None = None
 
     def expression(self, filter: str | None = None) -> str | None:
-        """What it matches as a tcpdump expression, but for interface and hook, of which a capture knows nothing.
+        """Its match as a tcpdump expression, without interface and hook, which a capture doesn't have.
 
         Args:
-            filter: stands in place of the profile's own.
+            filter: used instead of the profile's own filter.
         """
         parts = []
         if self.match.get("protocol", "all") != "all":
@@ -47,3 +58,134 @@ class Profile:
                 parts.append(f"{word} net {ip_network(self.match[key], strict=False)}")
         parts += [part for part in (filter or self.match.get("filter"),) if part]
         return " and ".join(f"({part})" for part in parts) or None
+
+
+class ProfileError(UsageError):
+    """A profile can't be used; the message says what is wrong, with the file and the line."""
+
+
+def read(text: str, file: str) -> Profile:
+    """The profile in a text.
+
+    Args:
+        text: TOML.
+        file: the name of its file, for the profile's name and for errors.
+
+    Raises:
+        ProfileError: the text is not a profile.
+    """
+    try:
+        content = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        message, _, where = str(error).partition(" (at ")
+        line = re.search(r"line (\d+)", where)
+        raise ProfileError(f"{file}:{line[1] if line else len(text.splitlines())}: {message}") from None
+    return ProfileReader(text, file).profile(content)
+
+
+class ProfileReader:
+    """Checks the content of a TOML text, and finds the line of what is wrong.
+
+    Args:
+        text: TOML.
+        file: its name.
+    """
+
+    def __init__(self, text: str, file: str) -> None:
+        self.lines = text.splitlines()
+        self.file = file
+
+    def profile(self, content: dict[str, Any]) -> Profile:
+        """The profile with this content, as `tomllib` has read it.
+
+        Raises:
+            ProfileError: the content is not a profile's.
+        """
+        self._check_keys(content, ("about", "source", "date", "pipeline", "seed", "match"), "")
+        if "pipeline" not in content:
+            raise ProfileError(f'{self.file}:1: there is no pipeline; write pipeline = ["delay:20ms"]')
+        texts = {key: self._text(content, key) for key in ("about", "source", "date")}
+        if texts["date"] and not DATE.fullmatch(texts["date"]):
+            self._fail("date", f"'{texts['date']}' is not a date, such as 2024-05-31, 2024-05 or 2024")
+        seed = content.get("seed")
+        if seed is not None and (isinstance(seed, bool) or not isinstance(seed, int | str)):
+            self._fail("seed", "a seed is a number or a text")
+        return Profile(
+            name=Path(self.file).stem,
+            pipeline=self._pipeline(content["pipeline"]),
+            **texts,
+            match=self._match(content.get("match", {})),
+            seed=None if seed is None else str(seed),
+        )
+
+    def _pipeline(self, specs: object) -> tuple[str, ...]:
+        if not isinstance(specs, list) or not specs or not all(isinstance(spec, str) for spec in specs):
+            self._fail("pipeline", 'a pipeline is a list of policies, such as ["delay:20ms", "loss:1%"]')
+        for spec in specs:
+            try:
+                for one in expand([spec]):
+                    load(one)
+            except UsageError as error:
+                raise ProfileError(f"{self.file}:{self._line_with(spec)}: {error}") from None
+        return tuple(specs)
+
+    def _match(self, match: object) -> dict[str, Any]:
+        if not isinstance(match, dict):
+            self._fail("match", "match is a table: [match]")
+        known = ("interface", "hook", "protocol", "port", "source", "destination", "filter")
+        self._check_keys(match, known, "match")
+        checked = {key: self._text(match, key, "match") for key in match if key != "port"}
+        for key, choices in CHOICES.items():
+            if key in checked and checked[key] not in choices:
+                self._fail(key, f"'{checked[key]}' is none of {', '.join(choices)}", "match")
+        for key in ("source", "destination"):
+            if key in checked:
+                try:
+                    ip_network(checked[key], strict=False)
+                except ValueError:
+                    self._fail(key, f"'{checked[key]}' is not an IP address or network", "match")
+        if "port" not in match:
+            return checked
+        ports = match["port"] if isinstance(match["port"], list) else [match["port"]]
+        if not all(type(port) is int and 0 < port < 65536 for port in ports):
+            self._fail("port", "a port is a number from 1 to 65535, or a list of these", "match")
+        return {**checked, "port": ports}
+
+    def _text(self, table: dict[str, Any], key: str, section: str = "") -> str:
+        value = table.get(key, "")
+        # TOML has dates without quotes.
+        if key == "date" and hasattr(value, "isoformat"):
+            return str(value.isoformat())
+        if not isinstance(value, str):
+            self._fail(key, f"{key} is a text, in quotes", section)
+        return " ".join(value.split())
+
+    def _check_keys(self, table: dict[str, Any], known: tuple[str, ...], section: str) -> None:
+        for key in table:
+            if key not in known:
+                where = f"[{section}] has" if section else "a profile has"
+                self._fail(key, f"{where} no '{key}'{suggest(key, known)}; it has {', '.join(known)}", section)
+
+    def _fail(self, key: str, message: str, section: str = "") -> NoReturn:
+        raise ProfileError(f"{self.file}:{self._line_of(key, section)}: {message}")
+
+    def _line_of(self, key: str, section: str = "") -> int:
+        """The line of a key in this table, or the line in which the table of this name begins; 1 if there is none."""
+        inside = ""
+        for number, line in enumerate(self.lines, 1):
+            header = re.match(r"\s*\[\s*(\w+)", line)
+            if header:
+                inside = header[1]
+            if (header and inside == key) or (inside == section and re.match(rf"\s*[\"']?{re.escape(key)}\b", line)):
+                return number
+        return 1
+
+    def _line_with(self, spec: str) -> int:
+        """The line of the pipeline that has this SPEC."""
+        begin = self._line_of("pipeline")
+        # As in single quotes, or with the escapes of double quotes.
+        spellings = (spec, json.dumps(spec)[1:-1])
+        for number, line in enumerate(self.lines[begin - 1 :], begin):
+            if any(spelling in line for spelling in spellings):
+                return number
+        return begin
