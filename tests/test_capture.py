@@ -1,4 +1,4 @@
-"""Captures: times exact to the ns, every link type we know, and what was cut off."""
+"""Captures: times exact to the ns, every link type we know, and files that are cut off."""
 
 import io
 import shutil
@@ -81,7 +81,7 @@ def test_a_pcapng_is_read_with_every_interface_s_own_clock(tmp_path: Path, order
     ]
 
 
-def test_a_further_section_starts_afresh(tmp_path: Path) -> None:
+def test_each_section_has_interfaces_of_its_own(tmp_path: Path) -> None:
     data = section() + interface(resolution=9) + enhanced(EPOCH, UDP)
     data += section(">") + interface(order=">") + enhanced(EPOCH // 1000, UDP, order=">")
     assert [packet.arrived for packet in packets(tmp_path, data)] == [EPOCH, EPOCH // 1000 * 1000]
@@ -101,14 +101,14 @@ def test_a_further_section_starts_afresh(tmp_path: Path) -> None:
         (276, b"\x08\x00" + bytes(18)),
     ],
 )
-def test_link_headers_are_taken_off(tmp_path: Path, link: int, header: bytes) -> None:
+def test_link_headers_are_removed(tmp_path: Path, link: int, header: bytes) -> None:
     padding = b"\0" * 18 if link == 1 else b""
     (packet,) = packets(tmp_path, pcap([(EPOCH, header + UDP + padding)], link))
     assert packet.raw == UDP
 
 
 @pytest.mark.parametrize(("link", "header"), [(1, bytes(12) + b"\x86\xdd"), (276, b"\x86\xdd" + bytes(18)), (229, b"")])
-def test_ipv6_is_known_behind_link_headers(tmp_path: Path, link: int, header: bytes) -> None:
+def test_ipv6_is_found_after_link_headers(tmp_path: Path, link: int, header: bytes) -> None:
     (packet,) = packets(tmp_path, pcap([(EPOCH, header + UDP6)], link))
     assert packet.raw == UDP6
 
@@ -118,7 +118,7 @@ def test_frames_without_ip_are_left_out_but_counted(tmp_path: Path) -> None:
     assert [packet.id for packet in packets(tmp_path, pcap([(1, arp), (2, ip), (3, b""), (4, ip)], 1))] == [2, 4]
 
 
-def test_a_packet_cut_by_the_snap_length_knows_its_whole_length(tmp_path: Path) -> None:
+def test_a_packet_cut_by_the_snap_length_keeps_its_full_length(tmp_path: Path) -> None:
     (packet,) = packets(tmp_path, pcap([(EPOCH, UDP[:24])]))
     assert packet.truncated
     assert packet.length == len(UDP)
@@ -139,7 +139,7 @@ def test_a_cut_file_gives_its_whole_packets_and_then_an_error(tmp_path: Path, wh
             next(capture)
 
 
-def test_what_is_no_capture_is_said_to_be_none(tmp_path: Path) -> None:
+def test_a_file_that_is_no_capture_gives_an_error(tmp_path: Path) -> None:
     with pytest.raises(CaptureError, match=r"in\.pcap is neither a pcap nor a pcapng file$"):
         packets(tmp_path, b"hello, world")
 

@@ -197,7 +197,9 @@ def test_what_can_t_be_replayed_leaves_no_file_behind(arguments: list[str], capt
     assert [file.name for file in tmp_path.iterdir()] == ["in.pcap"]
 
 
-def test_no_tcpdump_is_said(capture: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_missing_tcpdump_is_named(
+    capture: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setenv("PATH", "/nowhere")
     assert main(["replay", capture, "--policy", "delay", "--filter", "udp"]) == 1
     one_line(capsys, "--filter needs tcpdump: apt install tcpdump")

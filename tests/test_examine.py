@@ -19,7 +19,7 @@ def write(folder: Path, body: str, doc: str = "") -> str:
 
 
 @pytest.mark.parametrize("name", builtin_names())
-def test_nothing_is_to_mend_in_a_built_in_policy(name: str) -> None:
+def test_built_in_policies_have_nothing_to_fix(name: str) -> None:
     found = examine(name)
     assert found.ok, found
     assert found.packets == 10_000
@@ -68,18 +68,18 @@ def test_a_difference_in_the_first_packet_alone_is_found(tmp_path: Path) -> None
     assert (found.differs, found.ok) == (1, False)
 
 
-def test_scapy_is_no_io_and_takes_whatever_comes(tmp_path: Path) -> None:
+def test_scapy_is_no_io_and_accepts_any_packet(tmp_path: Path) -> None:
     assert examine(write(tmp_path, "    def on_packet(self, packet, now):\n        packet.scapy()\n"), 300).ok
 
 
-def test_a_story_that_goes_otherwise_is_shown(tmp_path: Path) -> None:
+def test_a_story_with_another_outcome_is_shown(tmp_path: Path) -> None:
     doc = "\n\n    # mine\n    +0  < a\n    +1  > a\n    "
     found = examine(write(tmp_path, "", doc), 10)
     assert found.stories == 1
     assert "- +1       > a" in found.otherwise[0]
 
 
-def test_a_failure_is_told_with_its_line(tmp_path: Path) -> None:
+def test_a_failure_is_reported_with_its_line(tmp_path: Path) -> None:
     found = examine(write(tmp_path, "    def on_packet(self, packet, now):\n        return 1 / 0\n"), 10)
     assert found.failure is not None
     assert "mine.py:6: ZeroDivisionError" in found.failure
@@ -104,7 +104,7 @@ def test_new_writes_a_policy_that_passes_its_own_test(tmp_path: Path, capsys: py
 
 
 @pytest.mark.parametrize(("name", "says"), [("my policy.py", "can't name a policy"), ("later.txt", "can't name")])
-def test_new_refuses_a_name_that_is_none(name: str, says: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_new_refuses_an_invalid_name(name: str, says: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["new", name]) == 2
     assert says in capsys.readouterr().err
 

@@ -1,4 +1,4 @@
-"""SPECs, policy files, and what is told of those at fault."""
+"""SPECs, policy files, and the errors for faulty ones."""
 
 import sys
 from pathlib import Path
@@ -172,7 +172,7 @@ def test_an_entry_point(here: Path) -> None:
         ("", "there is no policy ''"),
     ],
 )
-def test_a_bad_spec_is_told_in_one_line(spec: str, message: str) -> None:
+def test_a_bad_spec_gives_one_line(spec: str, message: str) -> None:
     assert message in told(spec)
 
 
@@ -221,7 +221,7 @@ FAULTS = {
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_a_file_at_fault_is_told_in_one_line(fault: str) -> None:
+def test_a_faulty_file_gives_one_line(fault: str) -> None:
     text, message = FAULTS[fault]
     said = told(write("fault.py", text))
     assert message in said

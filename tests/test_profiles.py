@@ -1,4 +1,4 @@
-"""Profiles: those that come with shaper are what they say, and mistakes are told with their line."""
+"""Profiles: the built-in ones do what they say, and mistakes are reported with their line."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ EXPECTED = {
     "transatlantic": (Link(None, 32_500 * us, None), Link(None, 32_500 * us, None)),
     "incast": (Link(1_000_000_000, 112 * us, 150_000), Link(1_000_000_000, 112 * us, 150_000)),
 }
-"""Up, from the one who opens connections, and down."""
+"""The links up, from the side that opens connections, and down."""
 DIRECTIONS = [(name, direction) for name in EXPECTED for direction in (0, 1)]
 CONSTANT = [(name, direction) for name, direction in DIRECTIONS if EXPECTED[name][direction].delay is not None]
 LIMITED = [(name, direction) for name, direction in DIRECTIONS if EXPECTED[name][direction].rate is not None]
@@ -189,7 +189,7 @@ def test_a_file() -> None:
         ("[match]", "[macht]", "t.toml:9: a profile has no 'macht' (did you mean 'match'?)"),
     ],
 )
-def test_a_mistake_is_told_with_file_and_line(wrong: str, instead: str, message: str) -> None:
+def test_a_mistake_is_reported_with_file_and_line(wrong: str, instead: str, message: str) -> None:
     assert wrong in MOBILE
     with pytest.raises(ProfileError) as error:
         read(MOBILE.replace(wrong, instead), "t.toml")
@@ -279,7 +279,9 @@ def test_one_of_both_is_needed(capture: str, capsys: pytest.CaptureFixture[str])
         ("binary.toml", "binary.toml is not in UTF-8"),
     ],
 )
-def test_a_profile_that_can_t_be_had(name: str, message: str, capture: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_profile_that_can_t_be_used(
+    name: str, message: str, capture: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     Path("binary.toml").write_bytes(b"\xff\x00")
     for command in (["profiles", name], ["replay", capture, "--profile", name]):
         assert main(command) == 2

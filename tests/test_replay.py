@@ -220,7 +220,7 @@ def test_a_policy_that_never_rests_does_not_keep_a_replay_from_ending() -> None:
 
 
 @pytest.mark.parametrize("arguments", [[], ["--filter", "udp"]])
-def test_of_its_own_captures_what_came_is_taken(tmp_path: Path, arguments: list[str]) -> None:
+def test_own_captures_are_replayed_with_the_packets_as_they_came(tmp_path: Path, arguments: list[str]) -> None:
     own, out = tmp_path / "own.pcapng", tmp_path / "summary.json"
     with CaptureWriter(own) as writer:
         core = Core([load("delay:5ms")])

@@ -1,4 +1,4 @@
-"""The notation of timelines: what it can say, what it refuses, and that it says the same twice."""
+"""The notation of timelines: what it can say, what it refuses, and that what is written reads back the same."""
 
 import pytest
 from hypothesis import assume, given, settings
@@ -81,7 +81,7 @@ def test_an_unknown_policy() -> None:
         run(story("# delai\n+0 < a\n"))
 
 
-def test_a_conversation_s_numbers_follow_by_themselves() -> None:
+def test_sequence_numbers_follow_by_themselves() -> None:
     packets = segments("+0 < s:syn sa:synack,reply k:ack d:data=6 e:reply,ack f:fin g:ack=8,reply")
     assert [packet.kind for packet in packets] == [
         "syn",
@@ -109,7 +109,7 @@ def test_words_make_the_packets_they_name() -> None:
     assert told.scapy().sprintf("%TCP.flags%") == "PA"
 
 
-def test_what_went_otherwise_is_shown() -> None:
+def test_a_difference_is_shown() -> None:
     wrong = check(story("# delay time=10ms\n+0 < a\n+.011 > a\n"))
     assert wrong is not None
     assert "- +.011    > a" in wrong
@@ -155,19 +155,19 @@ class Flip(Policy):
 
 
 @pytest.mark.parametrize("policy", [Rewrite, Flip])
-def test_what_policies_change_and_add_is_told(policy: type[Policy]) -> None:
+def test_words_for_what_policies_change_and_add(policy: type[Policy]) -> None:
     for told in stories_of(policy):
         assert check(told) is None
 
 
-def test_stories_stand_in_docstrings() -> None:
+def test_stories_in_docstrings() -> None:
     assert [str(told.events[0].mentions[0]) for told in stories_of(Rewrite)] == ["a", "u:udp"]
 
 
 @given(packets=traffic())
 @settings(max_examples=60, deadline=None)
-def test_any_traffic_is_written_and_happens_again(packets: list[Packet]) -> None:
-    """What was written of real packets, with their classes, makes packets of the same fates."""
+def test_a_story_written_from_any_traffic_runs_again(packets: list[Packet]) -> None:
+    """Packets made from it have the classes, lengths and fates of the real ones."""
     whole = [packet for packet in anew(packets) if packet.ip.version and not packet.truncated]
     assume(whole)
     spec = "spread_burst:gap=5ms,only=data+udp+pure-ack"

@@ -94,9 +94,9 @@ def replay(
     pipeline = load_pipeline(policy, max_hold)
     core = Core(pipeline, seed=seed, max_hold=max_hold)
     packets = begun(read_filtered(capture, expression) if expression else read_capture(capture))
-    told = read_signals(signals) if signals is not None else []
+    recorded = read_signals(signals) if signals is not None else []
     names = stage_names(pipeline)
-    if stranger := next((given.policy for given in told if given.policy not in names), None):
+    if stranger := next((given.policy for given in recorded if given.policy not in names), None):
         raise UsageError(f"{signals} has signals for {stranger}, but the policies are {', '.join(names)}")
     holds = HoldsByPolicy(names)
     taken: list[Packet] = []
@@ -114,7 +114,7 @@ def replay(
             packets = kept(packets, taken)
             sinks.append(verdicts.append)
         try:
-            for verdict in run(packets, core, told):
+            for verdict in run(packets, core, recorded):
                 for sink in sinks:
                     sink(verdict)
         except CaptureError as error:

@@ -19,6 +19,8 @@ from shaper.errors import UsageError
 from shaper.units import s
 
 if TYPE_CHECKING:
+    import trio
+
     from shaper.linux.command import Command
     from shaper.trace.tracing import Tracing
 
@@ -107,7 +109,7 @@ async def _run(tracing: Tracing, child: Command) -> int:
 
 
 async def _watch(directory: Path, pids: Sequence[int], time: int | None) -> None:
-    """Record running processes until they end, time is over, or Ctrl-C."""
+    """Record running processes until they end, the time (ns) is over, or a SIGINT or SIGTERM comes."""
     import trio
 
     from shaper.trace.record.recorder import TraceRecorder
@@ -123,7 +125,8 @@ async def _watch(directory: Path, pids: Sequence[int], time: int | None) -> None
                     nursery.cancel_scope.cancel()
 
 
-async def _await_ends(pids: Sequence[int], scope: object) -> None:
+async def _await_ends(pids: Sequence[int], scope: trio.CancelScope) -> None:
+    """Cancel the scope once all of these processes have ended."""
     import trio
 
     for pid in pids:
@@ -133,5 +136,4 @@ async def _await_ends(pids: Sequence[int], scope: object) -> None:
                 await trio.lowlevel.wait_readable(descriptor)
             finally:
                 os.close(descriptor)
-    assert isinstance(scope, trio.CancelScope)
     scope.cancel()

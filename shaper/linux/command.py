@@ -93,7 +93,7 @@ class Command:
 
 
 def _first_child(pid: int) -> int:
-    """The first child of a process with one thread; the process itself where it has none."""
+    """The first child of a process with one thread; the process itself if it has none."""
     with suppress(OSError):
         if children := Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
             return int(children[0])

@@ -1,4 +1,4 @@
-"""`shaper clean`: dead shapers' rules go, living ones' stay."""
+"""`shaper clean`: the rules of dead shapers go, those of running ones stay."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""Every story of every policy happens as it is told: those in this folder and those in docstrings."""
+"""Every policy follows all of its stories: those in this folder and those in docstrings."""
 
 from pathlib import Path
 
@@ -28,7 +28,7 @@ def label(value: object) -> str | None:
 
 
 @pytest.mark.parametrize(("name", "story"), STORIES, ids=label)
-def test_it_happens_as_told(name: str, story: Story) -> None:
+def test_the_policy_follows_its_story(name: str, story: Story) -> None:
     wrong = check(story)
     assert wrong is None, f"{name}.txt or docstring, line {story.line}:\n{wrong}"
 
@@ -39,7 +39,7 @@ def test_it_is_about_its_policy(name: str, story: Story) -> None:
 
 
 @pytest.mark.parametrize(("name", "story"), STORIES, ids=label)
-def test_what_is_written_of_it_happens_again(name: str, story: Story) -> None:
+def test_a_story_written_from_its_outcome_runs_again(name: str, story: Story) -> None:
     outcome = run(story)
     written = write(story.specs, outcome.packets, outcome.verdicts, seed=story.seed, max_hold=story.max_hold)
     [again] = parse(str(written))
@@ -63,7 +63,7 @@ def test_every_policy_has_stories(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", builtin_names())
-def test_every_option_is_told_of(name: str) -> None:
+def test_every_option_is_in_a_story(name: str) -> None:
     policy = find(name)
     own = [option for option in policy.option_names() if option not in Policy.__annotations__]
     text = " ".join(story.title for other, story in STORIES if other == name)
