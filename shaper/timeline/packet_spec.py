@@ -154,7 +154,7 @@ def text_in(payload: bytes) -> str:
 
 
 def mss_of(raw: bytes, transport: int) -> int:
-    """The maximum segment size that the TCP header at `transport` announces (RFC 9293, section 3.7.1); 0 if it announces none."""
+    """The maximum segment size that a TCP header announces (RFC 9293, section 3.7.1); 0 if it announces none."""
     where = read_options(raw, transport).get(MSS, slice(0, 0))
     return int.from_bytes(raw[where]) if where.stop - where.start == 2 else 0
 
