@@ -33,7 +33,7 @@ def run(core: Core, *arrivals: Packet, until: int | None = None) -> Said:
 
 
 def answering(answer: Callable[[Packet, int], Any]) -> Policy:
-    """A policy that answers every packet so."""
+    """A policy that gives this answer to every packet."""
 
     class Answers(Policy):
         scope = "queue"

@@ -126,7 +126,7 @@ def test_an_answer_that_breaks_half_way_keeps_what_was_done() -> None:
         (lambda packet, now: 1 // 0, "ZeroDivisionError"),
     ],
 )
-def test_an_answer_that_makes_no_sense_is_told_and_the_packet_goes_on(answer: Any, message: str) -> None:
+def test_an_answer_that_makes_no_sense_is_reported_and_the_packet_goes_on(answer: Any, message: str) -> None:
     core = Core([answering(answer)])
     assert run(core, udp(1), udp(2)) == [(1, "sent", 0), (2, "sent", 0)]
     assert message in core.failures[0].what

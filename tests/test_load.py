@@ -1,4 +1,4 @@
-"""SPECs, policy files, and the errors for faulty ones."""
+"""SPECs, policy files, and the messages about those at fault."""
 
 import sys
 from pathlib import Path
@@ -38,7 +38,7 @@ def write(name: str, text: str) -> str:
     return name
 
 
-def told(spec: str) -> str:
+def error_of(spec: str) -> str:
     """The error that this SPEC gives: for the user, in one line."""
     with pytest.raises(LoadError) as caught:
         load(spec)
@@ -148,7 +148,7 @@ def test_an_entry_point(here: Path) -> None:
     write("broken_for_test.py", "1 / 0")
     sys.path.insert(0, str(here))
     assert type(load("third:only=udp")).__name__ == "DropThird"
-    assert "broken_for_test: ZeroDivisionError" in told("broken")
+    assert "broken_for_test: ZeroDivisionError" in error_of("broken")
 
 
 @pytest.mark.parametrize(
@@ -172,15 +172,15 @@ def test_an_entry_point(here: Path) -> None:
         ("", "there is no policy ''"),
     ],
 )
-def test_a_bad_spec_gives_one_line(spec: str, message: str) -> None:
-    assert message in told(spec)
+def test_a_bad_spec_is_reported_in_one_line(spec: str, message: str) -> None:
+    assert message in error_of(spec)
 
 
 FAULTS = {
-    "none": ("x = 1", "must define one subclass of shaper.Policy, but it defines none"),
+    "none": ("x = 1", "must define one subclass of shaper.Policy, it defines none"),
     "two": (
         "from shaper import Policy\nclass A(Policy): pass\nclass B(Policy): pass",
-        "must define one subclass of shaper.Policy, but it defines 2: A, B",
+        "must define one subclass of shaper.Policy, it defines 2: A, B",
     ),
     "syntax": ("x = 1\ndef f(:\n", "fault.py:2: invalid syntax"),
     "raises": ("x = 1\n1 / 0", "fault.py: ZeroDivisionError: division by zero"),
@@ -221,11 +221,11 @@ FAULTS = {
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_a_faulty_file_gives_one_line(fault: str) -> None:
+def test_a_file_at_fault_is_reported_in_one_line(fault: str) -> None:
     text, message = FAULTS[fault]
-    said = told(write("fault.py", text))
-    assert message in said
-    assert said.startswith(("fault.py", str(Path("fault.py").resolve())))
+    error = error_of(write("fault.py", text))
+    assert message in error
+    assert error.startswith(("fault.py", str(Path("fault.py").resolve())))
 
 
 def test_find_gives_the_class_itself() -> None:

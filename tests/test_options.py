@@ -102,7 +102,7 @@ def test_a_policy_that_keeps_no_packets_has_no_limit() -> None:
         ("only", "", "'' is no segment class"),
     ],
 )
-def test_bad_values_are_told(name: str, text: str, message: str) -> None:
+def test_bad_values_are_refused(name: str, text: str, message: str) -> None:
     with pytest.raises(ValueError, match=message.replace("+", "\\+")):
         options_of(Example)[name].parse(text)
 

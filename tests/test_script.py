@@ -1,4 +1,4 @@
-"""Scripts: policies told as a story, in virtual time."""
+"""Scripts: policies written as a story, in virtual time."""
 
 import struct
 

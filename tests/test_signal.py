@@ -1,4 +1,4 @@
-"""Signals: what policies are told of beside their packets, live and again in a replay."""
+"""Signals: what policies learn apart from their packets, live and again in a replay."""
 
 import io
 import json
@@ -27,7 +27,7 @@ TO_RECEIVER = Packet(DATA).flow
 
 
 class Keeps(Policy):
-    """Holds its packets until it is told to let them go."""
+    """Holds its packets until a signal comes."""
 
     def start(self) -> None:
         self.kept: list[Packet] = []
@@ -66,7 +66,7 @@ def test_a_bad_answer_to_a_signal_is_a_failure_of_that_hook() -> None:
     assert core.failures[0].where == f"{__file__}:{Answers.on_signal.__code__.co_firstlineno}"
 
 
-def test_nobody_is_told_of_a_flow_that_was_not_seen_or_after_the_end() -> None:
+def test_a_signal_of_an_unseen_flow_or_after_the_end_reaches_no_policy() -> None:
     core = Core([Keeps()])
     core.signal("test_signal", drained(udp(1).raw), 0)
     core.receive(udp(1), 0)
@@ -80,16 +80,16 @@ def test_a_stage_that_there_is_not() -> None:
         Core([Keeps()]).signal("delay", drained(udp(1).raw), 0)
 
 
-def test_a_policy_that_fails_when_told_lets_its_packets_go() -> None:
+def test_a_policy_that_fails_on_a_signal_releases_its_packets() -> None:
     class Fails(Keeps):
         def on_signal(self, signal: Signal, now: int) -> Answer:
-            raise RuntimeError("told")
+            raise RuntimeError("signalled")
 
     core = Core([Fails()])
     core.receive(udp(1), 0)
     core.signal("test_signal", drained(udp(1).raw), 3)
     assert [verdict.planned for verdict in core.due(3)] == [3]
-    assert "RuntimeError: told" in str(core.failures[0])
+    assert "RuntimeError: signalled" in str(core.failures[0])
 
 
 def test_what_is_planned_before_a_signal_happens_before_it() -> None:

@@ -48,7 +48,7 @@ def test_reads_the_spellings_of_tc(parse: Callable[[str], Any], text: str, value
 
 
 @pytest.mark.parametrize(
-    ("parse", "text", "told"),
+    ("parse", "text", "message"),
     [
         (units.parse_duration, "20", "needs a unit of time, such as 20ms"),
         (units.parse_duration, "20parsecs", "needs a unit"),
@@ -68,8 +68,8 @@ def test_reads_the_spellings_of_tc(parse: Callable[[str], Any], text: str, value
         (units.parse_limit, "1.5", "not a whole number of packets"),
     ],
 )
-def test_says_what_is_wrong(parse: Callable[[str], Any], text: str, told: str) -> None:
-    with pytest.raises(ValueError, match=told) as caught:
+def test_says_what_is_wrong(parse: Callable[[str], Any], text: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message) as caught:
         parse(text)
     assert f"'{text}'" in str(caught.value)
 

@@ -54,7 +54,7 @@ def test_what_is_planned_for_now_goes_before_what_arrives_now() -> None:
     assert run(Core([policy]), udp(1), udp(2, 5 * ms)) == [(1, "sent", 5 * ms), (2, "sent", 5 * ms)]
 
 
-def test_on_packet_is_told_when_the_stage_before_sent() -> None:
+def test_on_packet_gets_the_time_at_which_the_stage_before_sent() -> None:
     times: list[int] = []
     first = answering(lambda packet, now: Send(packet, at=now + 7 * ms))
     core = Core([first, answering(lambda packet, now: times.append(now))])
