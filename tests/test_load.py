@@ -177,10 +177,10 @@ def test_a_bad_spec_is_reported_in_one_line(spec: str, message: str) -> None:
 
 
 FAULTS = {
-    "none": ("x = 1", "must define one subclass of shaper.Policy, it defines none"),
+    "none": ("x = 1", "must define one subclass of shaper.Policy, but it defines none"),
     "two": (
         "from shaper import Policy\nclass A(Policy): pass\nclass B(Policy): pass",
-        "must define one subclass of shaper.Policy, it defines 2: A, B",
+        "must define one subclass of shaper.Policy, but it defines 2: A, B",
     ),
     "syntax": ("x = 1\ndef f(:\n", "fault.py:2: invalid syntax"),
     "raises": ("x = 1\n1 / 0", "fault.py: ZeroDivisionError: division by zero"),
