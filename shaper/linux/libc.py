@@ -1,8 +1,20 @@
-"""System calls that Python's os module lacks; unshare(2) and setns(2) are in it from 3.12 on."""
+"""The C library's calls that Python's os module lacks: each is declared here, and nowhere else.
+
+Python's own os has unshare and setns from 3.12 on, the timers from 3.13.
+
+Calls on the path of packets are *prepared*: `ppoll`, `recvmmsg` and `timerfd_settime` convert the arguments once and
+return the call. It reads anew each time what the structures hold, and returns what the C function does; if that is
+negative, `last_error` says why. Converting the arguments at each call would make it up to twice as slow.
+"""
+
+from __future__ import annotations
 
 import ctypes
 import os
 import struct
+from collections.abc import Callable
+from ctypes import POINTER, byref, c_char_p, c_int, c_int64, c_long, c_short, c_uint, c_ulong, c_void_p
+from functools import partial
 
 # linux/sched.h
 CLONE_NEWUSER = 0x1000_0000
@@ -11,7 +23,69 @@ CLONE_NEWNET = 0x4000_0000
 # linux/capability.h, _LINUX_CAPABILITY_VERSION_3
 CAPABILITY_VERSION = 0x2008_0522
 
+# linux/timerfd.h
+TFD_NONBLOCK, TFD_CLOEXEC = os.O_NONBLOCK, os.O_CLOEXEC
+TFD_TIMER_ABSTIME = 1
+
+# linux/mount.h, and the numbers of the system calls, which are the same on all architectures.
+FSOPEN_CLOEXEC = FSMOUNT_CLOEXEC = 1
+FSCONFIG_CMD_CREATE = 6
+_FSOPEN, _FSCONFIG, _FSMOUNT = 430, 431, 432
+
+
+class TimeSpec(ctypes.Structure):
+    """struct timespec."""
+
+    _fields_ = (("tv_sec", c_int64), ("tv_nsec", c_long))
+
+
+class ITimerSpec(ctypes.Structure):
+    """struct itimerspec, see timerfd_create(2)."""
+
+    _fields_ = (("it_interval", TimeSpec), ("it_value", TimeSpec))
+
+
+class PollFD(ctypes.Structure):
+    """struct pollfd, see poll(2)."""
+
+    _fields_ = (("fd", c_int), ("events", c_short), ("revents", c_short))
+
+
+class IOVec(ctypes.Structure):
+    """struct iovec, see readv(2)."""
+
+    _fields_ = (("iov_base", c_void_p), ("iov_len", ctypes.c_size_t))
+
+
+class MsgHdr(ctypes.Structure):
+    """struct msghdr, see recvmsg(2)."""
+
+    _fields_ = (
+        ("msg_name", c_void_p),
+        ("msg_namelen", c_uint),
+        ("msg_iov", POINTER(IOVec)),
+        ("msg_iovlen", ctypes.c_size_t),
+        ("msg_control", c_void_p),
+        ("msg_controllen", ctypes.c_size_t),
+        ("msg_flags", c_int),
+    )
+
+
+class MMsgHdr(ctypes.Structure):
+    """struct mmsghdr, see recvmmsg(2)."""
+
+    _fields_ = (("msg_hdr", MsgHdr), ("msg_len", c_uint))
+
+
 _libc = ctypes.CDLL(None, use_errno=True)
+_libc.unshare.argtypes = (c_int,)
+_libc.setns.argtypes = (c_int, c_int)
+_libc.prctl.argtypes = (c_int, c_ulong, c_ulong, c_ulong, c_ulong)
+_libc.capset.argtypes = (c_char_p, c_char_p)
+_libc.timerfd_create.argtypes = (c_int, c_int)
+_libc.syscall.restype = c_long
+# Keeps the interpreter's lock: for what never waits, since to let go of it costs more than other threads gain.
+_never_waiting = ctypes.PyDLL(None, use_errno=True)
 
 
 def unshare(kinds: int) -> None:
@@ -20,7 +94,7 @@ def unshare(kinds: int) -> None:
     Raises:
         OSError: see unshare(2).
     """
-    _check(_libc.unshare(kinds))
+    _checked(_libc.unshare(kinds))
 
 
 def setns(descriptor: int, kind: int) -> None:
@@ -29,7 +103,7 @@ def setns(descriptor: int, kind: int) -> None:
     Raises:
         OSError: see setns(2).
     """
-    _check(_libc.setns(descriptor, kind))
+    _checked(_libc.setns(descriptor, kind))
 
 
 def prctl(option: int, *arguments: int) -> None:
@@ -38,8 +112,7 @@ def prctl(option: int, *arguments: int) -> None:
     Raises:
         OSError: see there.
     """
-    given = [ctypes.c_ulong(argument) for argument in (*arguments, 0, 0, 0, 0)[:4]]
-    _check(_libc.prctl(ctypes.c_int(option), *given))
+    _checked(_libc.prctl(option, *(*arguments, 0, 0, 0, 0)[:4]))
 
 
 def capset(capabilities: int) -> None:
@@ -49,10 +122,68 @@ def capset(capabilities: int) -> None:
         OSError: some are not permitted.
     """
     low, high = capabilities & 0xFFFF_FFFF, capabilities >> 32
-    _check(_libc.capset(struct.pack("=Ii", CAPABILITY_VERSION, 0), struct.pack("=6I", *(low,) * 3, *(high,) * 3)))
+    _checked(_libc.capset(struct.pack("=Ii", CAPABILITY_VERSION, 0), struct.pack("=6I", *(low,) * 3, *(high,) * 3)))
 
 
-def _check(result: int) -> None:
-    if result:
-        error = ctypes.get_errno()
-        raise OSError(error, os.strerror(error))
+def fsopen(name: str, flags: int) -> int:
+    """A descriptor for making a mount of this kind of file system, see fsopen(2).
+
+    Raises:
+        OSError: see there; ENODEV where the kernel lacks it.
+    """
+    return _checked(_libc.syscall(c_long(_FSOPEN), c_char_p(name.encode()), c_uint(flags)))
+
+
+def fsconfig(context: int, command: int) -> None:
+    """Carry out a command that takes no arguments on what `fsopen` gave, see fsconfig(2).
+
+    Raises:
+        OSError: see there.
+    """
+    _checked(_libc.syscall(c_long(_FSCONFIG), c_int(context), c_uint(command), None, None, c_int(0)))
+
+
+def fsmount(context: int, flags: int) -> int:
+    """A descriptor of a new mount that is attached nowhere, see fsmount(2).
+
+    Raises:
+        OSError: see there.
+    """
+    return _checked(_libc.syscall(c_long(_FSMOUNT), c_int(context), c_uint(flags), c_uint(0)))
+
+
+def timerfd_create(clock: int, flags: int) -> int:
+    """The descriptor of a new timer.
+
+    Raises:
+        OSError: see timerfd_create(2).
+    """
+    return _checked(_libc.timerfd_create(clock, flags))
+
+
+def timerfd_settime(descriptor: int, flags: int, spec: ITimerSpec) -> Callable[[], int]:
+    """A prepared call that sets a timer to what the structure holds, see timerfd_settime(2)."""
+    return partial(_libc.timerfd_settime, c_int(descriptor), c_int(flags), byref(spec), None)
+
+
+def ppoll(polled: ctypes.Array[PollFD], count: c_ulong, timeout: TimeSpec) -> Callable[[], int]:
+    """A prepared call that waits for some of the first descriptors, see ppoll(2); no signal mask is set."""
+    return partial(_libc.ppoll, polled, count, byref(timeout), None)
+
+
+def recvmmsg(descriptor: int, messages: ctypes.Array[MMsgHdr], flags: int) -> Callable[[], int]:
+    """A prepared call that takes as many datagrams as there are messages, see recvmmsg(2); it must not wait."""
+    call = _never_waiting.recvmmsg
+    return partial(call, c_int(descriptor), messages, c_uint(len(messages)), c_int(flags), None)
+
+
+def last_error() -> OSError:
+    """Why the last call of this thread failed."""
+    error = ctypes.get_errno()
+    return OSError(error, os.strerror(error))
+
+
+def _checked(result: int) -> int:
+    if result < 0:
+        raise last_error()
+    return result

@@ -1,68 +1,61 @@
-"""A timerfd: a descriptor that becomes readable at a time of CLOCK_MONOTONIC, to the nanosecond.
+"""A timer that makes a descriptor readable at a time of CLOCK_MONOTONIC, to the nanosecond: timerfd_create(2)."""
 
-`os.timerfd_create` exists from Python 3.13 on; before, the C library is called by ctypes.
-See timerfd_create(2).
-"""
-
-import ctypes
 import os
 import time
-from ctypes import c_int, c_int64, c_long
 
-TFD_NONBLOCK, TFD_CLOEXEC = os.O_NONBLOCK, os.O_CLOEXEC
-TFD_TIMER_ABSTIME = 1
+from shaper.linux.libc import (
+    TFD_CLOEXEC,
+    TFD_NONBLOCK,
+    TFD_TIMER_ABSTIME,
+    ITimerSpec,
+    last_error,
+    timerfd_create,
+    timerfd_settime,
+)
+
 SECOND = 1_000_000_000
 
 
-class TimeSpec(ctypes.Structure):  # struct timespec
-    _fields_ = (("seconds", c_int64), ("nanoseconds", c_long))
-
-
-class _ITimerSpec(ctypes.Structure):
-    _fields_ = (("interval", TimeSpec), ("value", TimeSpec))
-
-
 class TimerFD:
-    """One timer, for one time at once.
+    """One timer; it is set to one time at most.
 
     Raises:
         OSError: see timerfd_create(2).
     """
 
     def __init__(self) -> None:
-        self._libc = ctypes.CDLL(None, use_errno=True)
-        self._fd = _checked(self._libc.timerfd_create(c_int(time.CLOCK_MONOTONIC), c_int(TFD_NONBLOCK | TFD_CLOEXEC)))
+        self._fd = timerfd_create(time.CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC)
         self._set_to = 0
-        self._spec = _ITimerSpec()
-        self._arguments = (c_int(self._fd), c_int(TFD_TIMER_ABSTIME), ctypes.byref(self._spec), None)
+        spec = ITimerSpec()
+        self._value = spec.it_value
+        self._settime = timerfd_settime(self._fd, TFD_TIMER_ABSTIME, spec)
 
     def fileno(self) -> int:
-        """The descriptor, readable from the set time on until it is set anew."""
+        """The descriptor: readable from the set time on, until the timer is set anew."""
         return self._fd
 
     def set(self, at: int | None) -> None:
-        """Ring at this time (ns), and no more at the one before; None: don't ring."""
-        # A value of 0 disarms; a time past rings at once.
+        """Expire at this time (ns) instead of the one set before; None: don't expire.
+
+        Raises:
+            OSError: see timerfd_settime(2).
+        """
+        # The kernel takes 0 to disarm the timer; at a time that has passed it expires at once.
         at = max(at, 1) if at is not None else 0
         if at == self._set_to:
             return
         self._set_to = at
-        value = self._spec.value
-        value.seconds, value.nanoseconds = divmod(at, SECOND)
-        _checked(self._libc.timerfd_settime(*self._arguments))
+        value = self._value
+        value.tv_sec, value.tv_nsec = divmod(at, SECOND)
+        if self._settime() < 0:
+            raise last_error()
 
     def close(self) -> None:
+        """Give the descriptor up."""
         os.close(self._fd)
 
 
-def _checked(result: int) -> int:
-    if result < 0:
-        error = ctypes.get_errno()
-        raise OSError(error, os.strerror(error))
-    return result
-
-
 def wait_until(at: int) -> None:
-    """Watch the clock (ns): nothing else is so punctual."""
+    """Watch the clock until this time (ns), which is more punctual than any sleep."""
     while time.monotonic_ns() < at:
         pass

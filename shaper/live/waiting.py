@@ -11,16 +11,15 @@ is woken early, by its `lead`, and the rest of the time is spent watching the cl
 
 from __future__ import annotations
 
-import ctypes
 import select
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from ctypes import c_int, c_short, c_ulong
+from ctypes import c_ulong
 from typing import Literal, NamedTuple
 
-from shaper.linux.libc import prctl
-from shaper.linux.timerfd import SECOND, TimerFD, TimeSpec
+from shaper.linux.libc import PollFD, TimeSpec, ppoll, prctl
+from shaper.linux.timerfd import SECOND, TimerFD
 from shaper.live.choices import Timing
 from shaper.units import us
 
@@ -56,8 +55,6 @@ DEAF = 100 * us
 """So close to a deadline, packets may wait for it to be taken when those before them were all held."""
 PR_SET_TIMERSLACK = 29
 
-_ppoll = ctypes.CDLL(None).ppoll
-
 
 @contextmanager
 def exact_timers() -> Iterator[None]:
@@ -67,10 +64,6 @@ def exact_timers() -> Iterator[None]:
         yield
     finally:
         prctl(PR_SET_TIMERSLACK, 0)  # the default
-
-
-class _PollFD(ctypes.Structure):
-    _fields_ = (("fd", c_int), ("events", c_short), ("revents", c_short))
 
 
 class Waiting:
@@ -94,8 +87,8 @@ class Waiting:
         self._timeout = TimeSpec()
         self._watched = c_ulong()
         self._all = len(sockets)
-        polled = (_PollFD * self._all)(*(_PollFD(socket, select.POLLIN) for socket in sockets))
-        self._arguments = (polled, self._watched, ctypes.byref(self._timeout), None)
+        polled = (PollFD * self._all)(*(PollFD(socket, select.POLLIN) for socket in sockets))
+        self._ppoll = ppoll(polled, self._watched, self._timeout)
         self._timer = TimerFD()
         self._epoll = select.epoll()
         for socket in sockets:
@@ -137,9 +130,8 @@ class Waiting:
 
     def _sleep(self, duration: int, *, for_packets: bool) -> bool:
         self._watched.value = self._all if for_packets else 0
-        self._timeout.seconds, self._timeout.nanoseconds = divmod(max(duration, 0), SECOND)
-        woken: int = _ppoll(*self._arguments)
-        return woken > 0
+        self._timeout.tv_sec, self._timeout.tv_nsec = divmod(max(duration, 0), SECOND)
+        return self._ppoll() > 0
 
     def woken(self, early: int) -> None:
         """Who slept till shortly before a deadline could begin to act so long (ns) before it was needed."""

@@ -8,20 +8,16 @@ Source: Documentation/trace/ftrace.rst, "Instances".
 
 from __future__ import annotations
 
-import ctypes
+import errno
 import os
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from shaper.linux.libc import FSCONFIG_CMD_CREATE, FSMOUNT_CLOEXEC, FSOPEN_CLOEXEC, fsconfig, fsmount, fsopen
 from shaper.trace.read.events import TraceError
 
-# The same numbers on all architectures; include/uapi/linux/mount.h.
-FSOPEN, FSCONFIG, FSMOUNT = 430, 431, 432
-FSCONFIG_CMD_CREATE = 6
 PREFIX = "shaper-"
-
-_syscall = ctypes.CDLL(None, use_errno=True).syscall
 
 
 class Tracefs:
@@ -153,18 +149,14 @@ def _mounted() -> Path | None:
 
 def _mount() -> int:
     """A descriptor of a mount that is attached nowhere."""
-    context = _syscall(FSOPEN, b"tracefs", 1)
-    if context < 0:
-        error = ctypes.get_errno()
-        if error == 19:  # ENODEV
-            raise TraceError("this kernel has no tracefs (CONFIG_TRACING)")
-        raise TraceError(f"tracing needs root: can't mount tracefs ({os.strerror(error)})")
     try:
-        if _syscall(FSCONFIG, context, FSCONFIG_CMD_CREATE, None, None, 0) < 0:
-            raise TraceError(f"tracing needs root: can't mount tracefs ({os.strerror(ctypes.get_errno())})")
-        mount: int = _syscall(FSMOUNT, context, 1, 0)
-    finally:
-        os.close(context)
-    if mount < 0:
-        raise TraceError(f"tracing needs root: can't mount tracefs ({os.strerror(ctypes.get_errno())})")
-    return mount
+        context = fsopen("tracefs", FSOPEN_CLOEXEC)
+        try:
+            fsconfig(context, FSCONFIG_CMD_CREATE)
+            return fsmount(context, FSMOUNT_CLOEXEC)
+        finally:
+            os.close(context)
+    except OSError as error:
+        if error.errno == errno.ENODEV:
+            raise TraceError("this kernel has no tracefs (CONFIG_TRACING)") from None
+        raise TraceError(f"tracing needs root: can't mount tracefs ({error.strerror})") from None
