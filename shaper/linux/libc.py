@@ -2,9 +2,9 @@
 
 Python's own os has unshare and setns from 3.12 on, the timers from 3.13.
 
-Calls on the path of packets are *prepared*: `ppoll`, `recvmmsg` and `timerfd_settime` convert the arguments once and
-return the call. It reads anew each time what the structures hold, and returns what the C function does; if that is
-negative, `last_error` says why. Converting the arguments at each call would make it up to twice as slow.
+Calls on the path of packets are *prepared*: `ppoll`, `recvmmsg` and `timerfd_settime` convert the arguments once, and
+return what to call and with what. What the structures hold is read at each call. To convert the arguments each time
+would make a call up to twice as slow.
 """
 
 from __future__ import annotations
@@ -14,7 +14,10 @@ import os
 import struct
 from collections.abc import Callable
 from ctypes import POINTER, byref, c_char_p, c_int, c_int64, c_long, c_short, c_uint, c_ulong, c_void_p
-from functools import partial
+from typing import Any
+
+Prepared = tuple[Callable[..., int], tuple[Any, ...]]
+"""A function of the C library and its arguments; where it returns a negative number, see `last_error`."""
 
 # linux/sched.h
 CLONE_NEWUSER = 0x1000_0000
@@ -84,8 +87,10 @@ _libc.prctl.argtypes = (c_int, c_ulong, c_ulong, c_ulong, c_ulong)
 _libc.capset.argtypes = (c_char_p, c_char_p)
 _libc.timerfd_create.argtypes = (c_int, c_int)
 _libc.syscall.restype = c_long
-# Keeps the interpreter's lock: for what never waits, since to let go of it costs more than other threads gain.
+# Keeps the interpreter's lock: for what never waits, since releasing it costs more than other threads gain.
 _never_waiting = ctypes.PyDLL(None, use_errno=True)
+# Keeps no errno: for calls of which nobody asks why they failed.
+_without_errno = ctypes.CDLL(None)
 
 
 def unshare(kinds: int) -> None:
@@ -161,20 +166,19 @@ def timerfd_create(clock: int, flags: int) -> int:
     return _checked(_libc.timerfd_create(clock, flags))
 
 
-def timerfd_settime(descriptor: int, flags: int, spec: ITimerSpec) -> Callable[[], int]:
-    """A prepared call that sets a timer to what the structure holds, see timerfd_settime(2)."""
-    return partial(_libc.timerfd_settime, c_int(descriptor), c_int(flags), byref(spec), None)
+def timerfd_settime(descriptor: int, flags: int, spec: ITimerSpec) -> Prepared:
+    """Set a timer to what the structure holds, see timerfd_settime(2)."""
+    return _libc.timerfd_settime, (c_int(descriptor), c_int(flags), byref(spec), None)
 
 
-def ppoll(polled: ctypes.Array[PollFD], count: c_ulong, timeout: TimeSpec) -> Callable[[], int]:
-    """A prepared call that waits for some of the first descriptors, see ppoll(2); no signal mask is set."""
-    return partial(_libc.ppoll, polled, count, byref(timeout), None)
+def ppoll(polled: ctypes.Array[PollFD], count: c_ulong, timeout: TimeSpec) -> Prepared:
+    """Wait for the first `count` of these descriptors, see ppoll(2); for why it failed there is no `last_error`."""
+    return _without_errno.ppoll, (polled, count, byref(timeout), None)
 
 
-def recvmmsg(descriptor: int, messages: ctypes.Array[MMsgHdr], flags: int) -> Callable[[], int]:
-    """A prepared call that takes as many datagrams as there are messages, see recvmmsg(2); it must not wait."""
-    call = _never_waiting.recvmmsg
-    return partial(call, c_int(descriptor), messages, c_uint(len(messages)), c_int(flags), None)
+def recvmmsg(descriptor: int, messages: ctypes.Array[MMsgHdr], flags: int) -> Prepared:
+    """Take as many datagrams as there are messages, at most, see recvmmsg(2); the flags must forbid waiting."""
+    return _never_waiting.recvmmsg, (c_int(descriptor), messages, c_uint(len(messages)), c_int(flags), None)
 
 
 def last_error() -> OSError:

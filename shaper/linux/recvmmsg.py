@@ -31,7 +31,7 @@ class Datagrams:
             vector.iov_base, vector.iov_len = ctypes.addressof(ctypes.c_char.from_buffer(slot)), room
             message.msg_hdr.msg_iov, message.msg_hdr.msg_iovlen = ctypes.pointer(vector), 1
         self._lengths = memoryview(messages).cast("B").cast("I")
-        self._receive = recvmmsg(descriptor, messages, socket.MSG_DONTWAIT)
+        self._recvmmsg, self._arguments = recvmmsg(descriptor, messages, socket.MSG_DONTWAIT)
 
     def receive(self) -> list[int]:
         """Take the datagrams that wait; returns the length of each.
@@ -39,7 +39,7 @@ class Datagrams:
         Raises:
             OSError: see recvmmsg(2).
         """
-        count = self._receive()
+        count = self._recvmmsg(*self._arguments)
         if count >= 0:
             return self._lengths[_FIRST : count * _STEP : _STEP].tolist()
         # To build an OSError each time that nothing waits would cost half a microsecond.

@@ -28,7 +28,7 @@ class TimerFD:
         self._set_to = 0
         spec = ITimerSpec()
         self._value = spec.it_value
-        self._settime = timerfd_settime(self._fd, TFD_TIMER_ABSTIME, spec)
+        self._settime, self._arguments = timerfd_settime(self._fd, TFD_TIMER_ABSTIME, spec)
 
     def fileno(self) -> int:
         """The descriptor: readable from the set time on, until the timer is set anew."""
@@ -47,7 +47,7 @@ class TimerFD:
         self._set_to = at
         value = self._value
         value.tv_sec, value.tv_nsec = divmod(at, SECOND)
-        if self._settime() < 0:
+        if self._settime(*self._arguments) < 0:
             raise last_error()
 
     def close(self) -> None:

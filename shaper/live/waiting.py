@@ -88,7 +88,7 @@ class Waiting:
         self._watched = c_ulong()
         self._all = len(sockets)
         polled = (PollFD * self._all)(*(PollFD(socket, select.POLLIN) for socket in sockets))
-        self._ppoll = ppoll(polled, self._watched, self._timeout)
+        self._ppoll, self._arguments = ppoll(polled, self._watched, self._timeout)
         self._timer = TimerFD()
         self._epoll = select.epoll()
         for socket in sockets:
@@ -131,7 +131,7 @@ class Waiting:
     def _sleep(self, duration: int, *, for_packets: bool) -> bool:
         self._watched.value = self._all if for_packets else 0
         self._timeout.tv_sec, self._timeout.tv_nsec = divmod(max(duration, 0), SECOND)
-        return self._ppoll() > 0
+        return self._ppoll(*self._arguments) > 0
 
     def woken(self, early: int) -> None:
         """Who slept till shortly before a deadline could begin to act so long (ns) before it was needed."""
