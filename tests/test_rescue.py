@@ -7,8 +7,9 @@ from collections.abc import Iterator
 
 import pytest
 
+from shaper.linux.proc import SchedStat
 from shaper.live.guardian import rescue
-from shaper.live.guardian.rescue import BEAT, GOODBYE, GuardianOrder, Scheduled, watch
+from shaper.live.guardian.rescue import BEAT, GOODBYE, GuardianOrder, watch
 from shaper.live.rules.owner import Owner
 from shaper.units import ms
 
@@ -31,7 +32,7 @@ def order() -> GuardianOrder:
 def scheduled(monkeypatch: pytest.MonkeyPatch, *readings: tuple[int, int]) -> list[tuple[int, int]]:
     """What the kernel says of the engine's thread each time it is asked, in ms; returns what is still to be said."""
     to_come = list(readings)
-    monkeypatch.setattr(rescue, "_scheduled", lambda pid: Scheduled(*(value * ms for value in to_come.pop(0))))
+    monkeypatch.setattr(rescue, "_scheduled", lambda pid: SchedStat(*(value * ms for value in to_come.pop(0))))
     return to_come
 
 

@@ -12,6 +12,7 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
+from shaper.linux import proc
 from shaper.linux.libc import capset, prctl
 
 # linux/capability.h
@@ -28,7 +29,7 @@ NOBODY = 65534
 
 def can(capability: int) -> bool:
     """Whether this process has the capability, in its own user namespace."""
-    return bool(int(_status("CapEff"), 16) >> capability & 1)
+    return bool(int(proc.status("CapEff"), 16) >> capability & 1)
 
 
 def confine() -> None:
@@ -41,7 +42,7 @@ def confine() -> None:
     Raises:
         OSError: this process lacks CAP_NET_ADMIN.
     """
-    if len(os.listdir("/proc/self/task")) > 1:
+    if len(proc.threads()) > 1:
         raise RuntimeError("a process with several threads can't be confined: each has capabilities of its own")
     prctl(PR_SET_NO_NEW_PRIVS, 1)
     for capability in range(int(Path("/proc/sys/kernel/cap_last_cap").read_text()) + 1):
@@ -75,12 +76,3 @@ def _become_ordinary() -> None:
         os.setresuid(user, user, user)
     else:
         os.setgroups(groups)
-
-
-def _status(field: str) -> str:
-    """A field of /proc/self/status, see proc(5)."""
-    for line in Path("/proc/self/status").read_text().splitlines():
-        name, _, value = line.partition(":")
-        if name == field:
-            return value.strip()
-    raise KeyError(field)

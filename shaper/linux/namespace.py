@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from shaper.errors import ShaperError, UsageError
+from shaper.linux import proc
 from shaper.linux.capabilities import CAP_SYS_ADMIN, can
 from shaper.linux.command import Command
 from shaper.linux.libc import CLONE_NEWNET, CLONE_NEWUSER, unshare
@@ -77,7 +78,7 @@ def enter(mtu: int = MTU) -> Private:
     """
     if not SMALLEST_MTU <= mtu <= LARGEST_MTU:
         raise UsageError(f"an MTU of {mtu} bytes carries no IP packets; give one from {SMALLEST_MTU} to {LARGEST_MTU}")
-    if len(os.listdir("/proc/self/task")) > 1:
+    if len(proc.threads()) > 1:
         raise RuntimeError("a process with several threads can't enter a user namespace, see unshare(2)")
     caller = os.geteuid(), os.getegid()
     mapped = not can(CAP_SYS_ADMIN)

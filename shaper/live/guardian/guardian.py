@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from shaper.errors import ShaperError
+from shaper.linux import proc
 from shaper.live.guardian.rescue import BEAT, GOODBYE, GuardianOrder
 from shaper.live.rules.iptables import Family, RulesError
 from shaper.live.rules.owner import Owner
@@ -158,9 +159,8 @@ class Guardian:
                 process.wait()
 
     def _is_stopped(self) -> bool:
-        """See the state in /proc/pid/stat, proc(5)."""
         with suppress(OSError):
-            return Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
+            return proc.stat(self.pid).state == "T"
         return False
 
     def _follow(self) -> None:

@@ -26,6 +26,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from shaper.errors import ShaperError
+from shaper.linux import proc
+from shaper.linux.proc import SchedStat
 from shaper.linux.scheduling import FIFO, NORMAL, PRIORITY, set_policy
 from shaper.live.guardian import endless
 from shaper.live.nfqueue.netlink import ACK_OF_NOTHING, accept_all, errors_in
@@ -159,26 +161,16 @@ def serve(beats: socket.socket, word: str, rules: RuleSet) -> None:
         beats.send(json.dumps(answer).encode())
 
 
-class Scheduled(NamedTuple):
-    """How long a process's main thread ran, and waited for a CPU, in ns."""
-
-    ran: int
-    waited: int
-
-
-def _scheduled(pid: int) -> Scheduled:
-    """See schedstat in proc(5) and Documentation/scheduler/sched-stats.rst of the kernel."""
-    with suppress(OSError, ValueError):
-        ran, waited, _ = Path(f"/proc/{pid}/schedstat").read_text().split()
-        return Scheduled(int(ran), int(waited))
-    return Scheduled(0, 0)
+def _scheduled(pid: int) -> SchedStat:
+    with suppress(OSError):
+        return proc.schedstat(pid)
+    return SchedStat(0, 0)
 
 
 def _is_debugged(pid: int) -> bool:
-    """A debugger has halted the process, see TracerPid in proc(5)."""
+    """Whether a debugger, which may have halted it, is attached to a process."""
     with suppress(OSError):
-        status = Path(f"/proc/{pid}/status").read_text()
-        return "\nTracerPid:\t0\n" not in status
+        return proc.status("TracerPid", pid) != "0"
     return False
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import re
-from pathlib import Path
 from typing import NamedTuple
+
+from shaper.linux import proc
 
 
 class Owner(NamedTuple):
@@ -58,12 +59,10 @@ class Owner(NamedTuple):
 def _start(pid: int) -> int | None:
     """When a process started, in clock ticks since boot; None if there is none, or only a zombie is left."""
     try:
-        stat = Path(f"/proc/{pid}/stat").read_text()
+        stat = proc.stat(pid)
     except OSError:
         return None
-    # The second field, the command's name in brackets, may itself contain spaces and brackets.
-    state, *fields = stat.rpartition(")")[2].split()
-    return None if state in "ZX" else int(fields[18])
+    return None if stat.has_ended else stat.start
 
 
 def _pid_namespace() -> int:

@@ -10,14 +10,15 @@ import re
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
+from shaper.linux import proc
+from shaper.linux.sockets import Table, sockets
 from shaper.wire.flow import format_end
 
 SOCKET = re.compile(r"socket:\[(\d+)\]")
-TABLES = ("tcp", "tcp6", "udp", "udp6")
+TABLES: tuple[Table, ...] = ("tcp", "tcp6", "udp", "udp6")
 
 Entry = dict[str, Any]
 
@@ -46,15 +47,15 @@ class Snapshots:
         return entries
 
     def _tasks_of(self, process: int, now: int) -> Iterator[Entry]:
-        parent = _parent(process)
-        for path in Path(f"/proc/{process}/task").iterdir():
-            tid, comm = int(path.name), (path / "comm").read_text().rstrip("\n")
+        parent = proc.stat(process).parent
+        for tid in proc.threads(process):
+            comm = proc.comm(process, tid)
             if self._tasks.get(tid) != (process, comm):
                 self._tasks[tid] = process, comm
                 yield {"at": now, "event": "task", "pid": tid, "of": process, "comm": comm, "parent": parent}
 
     def _files_of(self, process: int, now: int) -> Iterator[Entry]:
-        sockets: dict[str, str] | None = None
+        ends: dict[int, str] | None = None
         for path in Path(f"/proc/{process}/fd").iterdir():
             with suppress(FileNotFoundError):
                 key, link = (process, int(path.name)), str(path.readlink())
@@ -64,9 +65,9 @@ class Snapshots:
                     # A socket gets its ends later.
                     if link == self._links.get(key) and ">" in name:
                         continue
-                    if sockets is None:
-                        sockets = socket_ends(process)
-                    link_name = sockets.get(inode[1], link)
+                    if ends is None:
+                        ends = socket_ends(process)
+                    link_name = ends.get(int(inode[1]), link)
                 else:
                     link_name = link
                 if link_name != name:
@@ -81,41 +82,24 @@ def descendants(pids: Iterable[int]) -> Iterator[int]:
         process = waiting.pop()
         yield process
         with suppress(OSError):
-            for path in Path(f"/proc/{process}/task").iterdir():
-                waiting += [int(child) for child in (path / "children").read_text().split()]
+            waiting += proc.children(process)
 
 
 def threads(pids: Iterable[int]) -> list[int]:
     """All threads of these processes and of their descendants."""
-    found = []
+    found: list[int] = []
     for process in descendants(pids):
         with suppress(OSError):
-            found += [int(path.name) for path in Path(f"/proc/{process}/task").iterdir()]
+            found += proc.threads(process)
     return found
 
 
-def socket_ends(process: int) -> dict[str, str]:
+def socket_ends(process: int) -> dict[int, str]:
     """The sockets of the process's network namespace: inode -> "tcp 127.0.0.1:40000 > 127.0.0.1:80"."""
     ends = {}
     for table in TABLES:
         with suppress(OSError):
-            for line in Path(f"/proc/{process}/net/{table}").read_text().splitlines()[1:]:
-                fields = line.split()
-                local, remote = _end(fields[1]), _end(fields[2])
-                peer = f" > {format_end(*remote)}" if remote[1] else ""
-                ends[fields[9]] = f"{table.rstrip('6')} {format_end(*local)}{peer}"
+            for local, local_port, remote, remote_port, _, inode in sockets(table, process):
+                peer = f" > {format_end(str(remote), remote_port)}" if remote_port else ""
+                ends[inode] = f"{table.rstrip('6')} {format_end(str(local), local_port)}{peer}"
     return ends
-
-
-def _end(text: str) -> tuple[str, int]:
-    """Address and port in "0100007F:1F90": words of the machine's own byte order, here little-endian."""
-    raw, _, port = text.partition(":")
-    words = [bytes.fromhex(raw[index : index + 8])[::-1] for index in range(0, len(raw), 8)]
-    address = ip_address(b"".join(words))
-    mapped = getattr(address, "ipv4_mapped", None)
-    return str(mapped or address), int(port, 16)
-
-
-def _parent(process: int) -> int:
-    # After the name, which may hold anything, in brackets: state, parent.
-    return int(Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[1])
