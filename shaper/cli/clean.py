@@ -13,7 +13,7 @@ EXAMPLES = (
 def clean(netns: Netns = None) -> None:
     """Remove the rules of a shaper that died; those of a running one stay."""
     from shaper.linux import netns as namespaces
-    from shaper.live.rules.leftovers import installed
+    from shaper.live.rules.chain import installed
 
     if netns is not None:
         namespaces.join(netns)

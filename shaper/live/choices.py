@@ -16,6 +16,6 @@ WhenFull = Literal["open", "closed"]
 Timing = Literal["precise", "balanced", "thrifty"]
 """How much CPU time punctuality is worth.
 
-Precise: the longest lead always, and nothing gathers. Balanced: as long a lead as waking up lately took. Thrifty: none.
+Precise: always the longest lead, and no gathering. Balanced: a lead as long as waking up took lately. Thrifty: no lead.
 See `Waiting` and `Gathering`.
 """

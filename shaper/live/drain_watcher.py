@@ -1,8 +1,8 @@
-"""Who reads: sockets that data was delivered to are watched until their processes have read it all.
+"""Watches the sockets that data was delivered to, until their processes have read it all.
 
-The kernel tells how many bytes wait in a socket when it is asked (sock_diag(7), as ss(8) does
-it), in some 15 us. There is no event for the moment at which they are read, so it is looked
-again and again: soon at first, since most drain_watcher are quick, then less and less often.
+Asked for one socket, the kernel says in some 15 us how many bytes wait in it (sock_diag(7), as ss(8) does). It has no
+event for the moment at which they are read, so it is asked again and again: soon at first, since most readers are
+quick, then less and less often.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from shaper.units import ms, us
 from shaper.wire.flow import Flow
 from shaper.wire.header import TCP
 
-SOONEST, LATEST = 100 * us, 10 * ms
-"""A look comes so long after a delivery or the look before; in between, an eighth of what was waited already."""
-SHARE = 10
-"""Looks take one part in so many of the time at most, however many sockets there are."""
+SHORTEST_INTERVAL, LONGEST_INTERVAL = 100 * us, 10 * ms
+"""The time (ns) from a delivery or a look to the next look; between these, an eighth of the time waited so far."""
+IDLE_FACTOR = 10
+"""After a look comes a pause of at least this many times its duration, however many sockets there are."""
 
 # linux/netlink.h, linux/sock_diag.h, net/tcp_states.h
 NETLINK_SOCK_DIAG = 4
@@ -41,10 +41,10 @@ _kind = Struct("=4xH")
 
 
 class DrainWatcher:
-    """The sockets that data was delivered to and, as far as is known, is still in.
+    """The sockets that data was delivered to and, as far as is known, still waits in.
 
     Raises:
-        ShaperError: this kernel doesn't tell of its sockets.
+        ShaperError: this kernel gives no information about sockets.
     """
 
     def __init__(self) -> None:
@@ -55,50 +55,54 @@ class DrainWatcher:
         if not self._is_answered():
             self.close()
             raise ShaperError(
-                "this kernel tells nothing of its sockets, so nobody sees them read; try modprobe tcp_diag"
+                "this kernel gives no information about sockets, so shaper can't see them read; try modprobe tcp_diag"
             )
 
     def fileno(self) -> int:
-        """Readable when it is time for a `look`."""
+        """A descriptor that is readable when it is time for a `look`."""
         return self._timer.fileno()
 
     def delivered(self, verdicts: Sequence[Verdict], now: int) -> None:
-        """These verdicts were carried out: watch where payload went."""
+        """These verdicts were carried out at `now` (ns): watch the sockets that got payload."""
         for verdict in verdicts:
             packet = verdict.packet
             if verdict.fate != "dropped" and packet.tcp is not None and packet.tcp.payload:
                 self._since[packet.flow] = now
-                if self._next is None or self._next > now + SOONEST:
-                    self._look_at(now + SOONEST)
+                if self._next is None or self._next > now + SHORTEST_INTERVAL:
+                    self._look_at(now + SHORTEST_INTERVAL)
 
     def look(self, now: int) -> list[Flow]:
-        """The flows whose sockets are empty, when it is time to look; they and those gone are watched no longer."""
+        """The flows whose sockets are now empty; none before it is time (ns) to look.
+
+        They, and those whose sockets are gone, are watched no longer.
+        """
         if self._next is None or now < self._next:
             return []
         drained = []
         for flow in list(self._since):
-            waiting = self.waiting(flow)
-            if not waiting:
+            unread = self.unread(flow)
+            if not unread:
                 del self._since[flow]
-            if waiting == 0:
+            if unread == 0:
                 drained.append(flow)
         if self._since:
             waited = now - max(self._since.values())
             spent = time.monotonic_ns() - now
-            self._look_at(now + max(min(max(SOONEST, waited // 8), LATEST), SHARE * spent))
+            self._look_at(now + max(min(max(SHORTEST_INTERVAL, waited // 8), LONGEST_INTERVAL), IDLE_FACTOR * spent))
         else:
             self._look_at(None)
         return drained
 
-    def waiting(self, flow: Flow) -> int | None:
-        """How many bytes the socket that this flow goes to holds unread; None where there is none."""
+    def unread(self, flow: Flow) -> int | None:
+        """How many bytes wait unread in the socket that this flow goes to; None if there is no such socket."""
         answer = self._ask(flow)
         if answer is None:
             return None
-        state, waiting = answer
-        return None if state == LISTEN else waiting
+        state, unread = answer
+        return None if state == LISTEN else unread
 
     def close(self) -> None:
+        """Give the sockets up."""
         self._socket.close()
         self._timer.close()
 
@@ -107,14 +111,14 @@ class DrainWatcher:
         self._timer.set(at)
 
     def _is_answered(self) -> bool:
-        """Whether the kernel tells of a socket that is there."""
+        """Whether the kernel gives information about a socket that is there."""
         with socket.socket() as own:
             own.bind(("127.0.0.1", 0))
             own.listen(1)
             return self._ask(Flow("tcp", "127.0.0.1", 1, *own.getsockname())) is not None
 
     def _ask(self, flow: Flow) -> tuple[int, int] | None:
-        """State and unread bytes of the socket at a flow's destination; None where there is none."""
+        """State and unread bytes of the socket at a flow's destination; None if there is none."""
         own, peer = ip_address(flow.destination).packed, ip_address(flow.source).packed
         family = socket.AF_INET if len(own) == 4 else socket.AF_INET6
         request = _request.pack(family, TCP, 0, 0, 0xFFFFFFFF) + _ports.pack(flow.dport, flow.sport)
@@ -124,5 +128,5 @@ class DrainWatcher:
         answer = self._socket.recv(8192)
         if _kind.unpack_from(answer)[0] != SOCK_DIAG_BY_FAMILY:
             return None
-        _, state, waiting = _answer.unpack_from(answer)
-        return state, waiting
+        _, state, unread = _answer.unpack_from(answer)
+        return state, unread

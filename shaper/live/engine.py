@@ -1,6 +1,6 @@
-"""The engine: one task that takes packets, lets the core decide, and answers when the time has come.
+"""The engine: one task that takes packets, lets the core decide, and gives each verdict when it is due.
 
-Three things wake it: packets in the queue, the next deadline, the end (see waiting.py).
+It is woken by packets in the queue and by the next deadline (see waiting.py).
 """
 
 from __future__ import annotations
@@ -29,25 +29,28 @@ from shaper.policy.signal import Signal, SignalRecord
 from shaper.units import ms, us
 from shaper.wire.packet import Packet
 
-TURN: Final = 2 * ms
-"""The longest that other tasks of this process have to wait."""
-FEW: Final = 64
-"""Packets that go on so few at once cost less if the next ones join them."""
-BLUR: Final = 100 * us
-"""A packet that comes while others are taken counts as arriving so much later at most, even if the engine is halted."""
-PAUSE: Final = 100 * us
-"""From half a turn on, they get theirs when there is so much time to the next deadline."""
-AHEAD: Final = 28 * us
-"""How long before a deadline its verdicts are decided on; packets that arrive meanwhile count as arriving at it."""
+LONGEST_TURN: Final = 2 * ms
+"""The longest time (ns) before other tasks of this process get a turn."""
+SMALL_BATCH: Final = 64
+"""When fewer packets than this go on at once, it is cheaper to let the next ones join them."""
+ARRIVAL_TOLERANCE: Final = 100 * us
+"""A packet that comes while others are taken counts as arriving later than it did by at most this time (ns).
+
+That holds even if the engine is halted meanwhile.
+"""
+IDLE_GAP: Final = 100 * us
+"""After half a turn, other tasks get theirs already if the next deadline is further off than this (ns)."""
+DECIDE_AHEAD: Final = 28 * us
+"""How long (ns) before a deadline its verdicts are decided; packets that arrive meanwhile count as arriving at it."""
 
 
 @contextmanager
 def few_pauses() -> Iterator[None]:
-    """Keep Python itself from making packets late.
+    """In here Python itself makes packets less late.
 
-    With 60 000 packets held, a full collection took 100 to 200 ms; without what was there at
-    the start, 30 ms, and packets leave nothing to collect. Other threads, such as the one
-    that waits for iptables, may keep the interpreter for 5 ms by default.
+    With 60 000 packets held, a full garbage collection took 100 to 200 ms, or 30 ms without the objects that were
+    there at the start; packets leave nothing to collect. By default another thread, such as the one that waits for
+    iptables, may keep the interpreter for 5 ms.
     """
     thresholds, interval = gc.get_threshold(), sys.getswitchinterval()
     gc.freeze()
@@ -62,21 +65,22 @@ def few_pauses() -> Iterator[None]:
 
 
 class Engine:
-    """Joins the core with the kernel.
+    """Connects the core with the kernel.
 
     Args:
-        core: decides.
+        core: decides what happens to each packet.
         queue: where the packets come from.
         injector: sends packets that policies make.
-        recorder: is told of each packet, if given.
-        drain_watcher: watches the sockets that packets go to, if some policy asks for that.
-        one_by_one: write each verdict by itself, so that what it causes in the kernel can be told apart.
+        recorder: records each packet, if given.
+        drain_watcher: watches the sockets that packets go to, if some policy listens for `drained`.
+        one_by_one: write each verdict in a system call of its own, so that what it causes in the kernel can be told
+            apart.
         timing: how much CPU time punctuality is worth.
 
     Attributes:
-        holds: how long packets were to be held, and were.
+        holds: planned and actual holds so far.
         injector: see above.
-        last_id: the kernel's number for the packet taken last; it numbers those, too, that find no room.
+        last_id: the kernel's number of the packet taken last; packets that found no room are numbered too.
     """
 
     def __init__(
@@ -101,10 +105,14 @@ class Engine:
         self._one_by_one = one_by_one
         sockets = [queue.fileno()] if drain_watcher is None else [queue.fileno(), drain_watcher.fileno()]
         self._waiting = Waiting(sockets, timing)
-        self._answered = 0  # when some packet went on last
+        self._last_sent = 0  # when packets went on last, in ns
 
     async def run(self) -> None:
-        """Shape until cancelled."""
+        """Shape until cancelled.
+
+        Raises:
+            OSError: the queue's socket fails.
+        """
         with few_pauses(), exact_timers():
             while True:
                 if self.work():
@@ -115,7 +123,7 @@ class Engine:
     def work(self) -> bool:
         """Work for one turn; returns whether there is more to do at once. If not, nothing waits in the queue."""
         is_more = self._turn()
-        # Others than `run` may call this, too, and what they took is to wake it in time.
+        # Other tasks call this too, and `run` must wake in time for what they took.
         self._waiting.set(self._core.next_deadline())
         return is_more
 
@@ -124,48 +132,48 @@ class Engine:
         begin = clock()
         while True:
             seen = clock()
-            packets = self.receive()
-            # While more packets wait, or may have come since, time goes on no further than they allow.
+            packets = self._receive()
+            # While more packets wait, or may have come since, the core's time must not pass their arrival.
             is_full = len(packets) == BATCH
-            verdicts = core.due(packets[-1].arrived if is_full else min(clock(), seen + BLUR))
+            verdicts = core.due(packets[-1].arrived if is_full else min(clock(), seen + ARRIVAL_TOLERANCE))
             self.answer(verdicts)
             now = clock()
             deadline = core.next_deadline()
-            is_due = is_full or (deadline is not None and deadline - now < PAUSE)
-            if now - begin >= (TURN if is_due else TURN // 2):
+            is_due = is_full or (deadline is not None and deadline - now < IDLE_GAP)
+            if now - begin >= (LONGEST_TURN if is_due else LONGEST_TURN // 2):
                 return True
             if is_full:
                 continue
-            if self.is_busy(len(verdicts), now):
+            if self._is_busy(len(verdicts), now):
                 waiting.gather(deadline, now)
             elif deadline is None or deadline - now > waiting.lead:
-                woken = waiting.sleep(deadline, begin + TURN, all_held=not verdicts)
+                woken = waiting.sleep(deadline, begin + LONGEST_TURN, all_held=not verdicts)
                 if woken is None:
                     return False
                 if woken == "deadline" and deadline is not None:
-                    waiting.woken(deadline - AHEAD - clock())
-                    self.meet(deadline)
-            elif waiting.frequent and deadline - self._answered < waiting.frequent:
+                    waiting.adapt(deadline - DECIDE_AHEAD - clock())
+                    self._meet(deadline)
+            elif waiting.frequent and deadline - self._last_sent < waiting.frequent:
                 waiting.gather(deadline, now)
             elif deadline > now:
-                self.meet(deadline)
+                self._meet(deadline)
 
-    def is_busy(self, answers: int, now: int) -> bool:
-        """Whether packets go on a few at a time, in quick succession: together they cost half as much."""
+    def _is_busy(self, answers: int, now: int) -> bool:
+        """Whether packets go on in small batches, in quick succession: gathered, they cost half as much."""
         if not answers:
             return False
-        before, self._answered = self._answered, now
-        return answers < FEW and now - before < answers * self._waiting.frequent
+        before, self._last_sent = self._last_sent, now
+        return answers < SMALL_BATCH and now - before < answers * self._waiting.frequent
 
-    def meet(self, deadline: int) -> None:
-        """Decide just before the deadline, so that when it comes only the verdicts are left to be written."""
-        wait_until(deadline - AHEAD)
-        self.receive()
+    def _meet(self, deadline: int) -> None:
+        """Decide just before the deadline, so that at the deadline only the verdicts have to be written."""
+        wait_until(deadline - DECIDE_AHEAD)
+        self._receive()
         self.answer(self._core.due(deadline), deadline)
-        self._answered = deadline
+        self._last_sent = deadline
 
-    def receive(self) -> list[Packet]:
-        """Take what waits in the queue, a batch at most, and give it to the core."""
+    def _receive(self) -> list[Packet]:
+        """Take the packets that wait in the queue, a batch at most, and give them to the core."""
         packets = self._queue.take()
         if packets:
             self.last_id = packets[-1].id
@@ -176,10 +184,10 @@ class Engine:
         for packet in packets:
             core.receive(packet, packet.arrived)
         if self._drain_watcher is not None:
-            self._see_who_reads(self._drain_watcher)
+            self._signal_drained(self._drain_watcher)
         return packets
 
-    def _see_who_reads(self, drain_watcher: DrainWatcher) -> None:
+    def _signal_drained(self, drain_watcher: DrainWatcher) -> None:
         now = time.monotonic_ns()
         for flow in drain_watcher.look(now):
             for policy in self._core.listeners("drained"):
@@ -189,7 +197,7 @@ class Engine:
                     self._recorder.signalled(given)
 
     def answer(self, verdicts: Sequence[Verdict], at: int = 0) -> None:
-        """Carry the verdicts out, in their order, not before a time (ns)."""
+        """Carry these verdicts out, in their order, but not before a time (ns)."""
         if not verdicts:
             return
         injected, self._injected = self._injected, self._core.counts.injected
@@ -216,4 +224,5 @@ class Engine:
                 self._recorder.answered(verdict, begin, end, tid)
 
     def close(self) -> None:
+        """Give up what it waits with; the queue stays open."""
         self._waiting.close()

@@ -1,7 +1,7 @@
-"""Packets that policies made: sent through raw sockets, marked so that they are not queued again.
+"""Packets that policies made: sent through raw sockets, with a mark, so that they are not queued again.
 
-Such a packet takes the machine's way out and, if it is for this machine, in again; the
-rules let it pass by its mark (see rules.py).
+Such a packet takes the machine's way out and, if it is for this machine, in again; the rules let it pass because of
+its mark (see rules.py).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ class Injector:
     """Sends packets as they are, from the IP header on. Needs CAP_NET_RAW and CAP_NET_ADMIN.
 
     Attributes:
-        failed: packets that the kernel did not take.
+        failed: packets that the kernel refused.
 
     Raises:
         PermissionError: see raw(7).
@@ -34,7 +34,7 @@ class Injector:
             raw.setblocking(False)
 
     def send(self, packet: Packet) -> None:
-        """Send the packet where its header says; what the kernel refuses is counted."""
+        """Send the packet to its destination; if the kernel refuses it, it is counted in `failed`."""
         ip = packet.ip
         raw = self._sockets.get(ip.version)
         if raw is None:
@@ -46,5 +46,6 @@ class Injector:
             self.failed += 1
 
     def close(self) -> None:
+        """Give the sockets up."""
         for raw in self._sockets.values():
             raw.close()

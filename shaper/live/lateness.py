@@ -1,4 +1,4 @@
-"""How long packets were to be held, and were: the price of a userspace shaper, kept cheaply."""
+"""Planned and actual holds of packets: how late a userspace shaper is, measured cheaply."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import Any, Self
 from shaper.core.verdict import Verdict
 from shaper.report.quantiles import Quantiles
 
-MOST = 1 << 15
-"""Samples kept; when there are more, every second one is given up, and half as many are taken."""
+MAX_SAMPLES = 1 << 15
+"""Samples kept; when there are more, every second one is discarded, and from then on half as many are taken."""
 
 
 class Holds:
-    """Wanted and actual holds of the packets that went on, by an even sample; the longest ones exactly."""
+    """Planned ("wanted") and actual holds of the packets that went on: an even sample, and the exact maxima."""
 
     def __init__(self) -> None:
         self._samples: list[tuple[int, int]] = []  # wanted, actual
@@ -37,7 +37,7 @@ class Holds:
                 arrived = verdict.packet.arrived
                 self._samples.append((verdict.planned - arrived, at - arrived))
         self._next = (self._next - len(verdicts)) % self._step
-        if len(self._samples) > MOST:
+        if len(self._samples) > MAX_SAMPLES:
             self._samples = self._samples[::2]
             self._step *= 2
 
@@ -48,13 +48,13 @@ class Holds:
         return worst
 
     def to_json(self) -> dict[str, Any]:
-        """All of it, for `joined`."""
+        """All of it as JSON has it, for `joined`."""
         longest = (self._max_actual, max(self._max_late, self._worst))
         return {"step": self._step, "samples": self._samples, "longest": longest}
 
     @classmethod
     def joined(cls, parts: Iterable[Mapping[str, Any]]) -> Self:
-        """What `to_json` gave for several, together: each sample stands for as many packets as any other."""
+        """Those of several, as `to_json` gave them, joined: each sample stands for as many packets as any other."""
         parts = list(parts)
         made = cls()
         made._step = max((part["step"] for part in parts), default=1)

@@ -1,7 +1,7 @@
 """Marks in the kernel's trace: when each packet was taken and when it went on, for any tracer to see.
 
-Written as Android's atrace has it, so that Perfetto shows each packet as a slice; to
-trace-cmd and perf (event ftrace:print) they are lines of text.
+They are written as Android's atrace does, so that Perfetto shows each packet as a slice; to trace-cmd and perf (event
+ftrace:print) they are lines of text.
 
 Source: Documentation/trace/ftrace.rst, "trace_marker"; Perfetto, "ATrace: Android system events".
 """
@@ -19,7 +19,7 @@ class Marks:
     """Writes to a trace_marker.
 
     Args:
-        descriptor: of the opened file; closing it is the caller's.
+        descriptor: of the opened file; the caller closes it.
     """
 
     def __init__(self, descriptor: int) -> None:
@@ -38,7 +38,7 @@ class Marks:
     def _write(self, phase: str, packet: Packet) -> None:
         tcp = packet.tcp
         flags = f"{tcp.flag_names} " if tcp is not None else ""
-        # While tracing is off the kernel refuses, which is no failure of ours.
+        # While tracing is off the kernel refuses the write, which is no failure.
         with suppress(OSError):
             line = f"{phase}|{self._process}|shaper {flags}{packet.flow}|{packet.id}"
             os.write(self._descriptor, line.encode())

@@ -1,7 +1,7 @@
-"""How much memory policies may gather: beyond it they fail, and not the machine.
+"""A limit on the memory that policies may take: beyond it they fail, and not the machine.
 
-A hook that asks for too much at once gets a MemoryError from the kernel's limit. What is gathered little by
-little must be seen sooner, for at that limit it would be as likely the engine that gets nothing any more.
+A hook that asks for too much at once gets a MemoryError, by the kernel's limit. Memory taken little by little must be
+noticed sooner: at the kernel's limit it could as well be the engine that gets no more.
 """
 
 from __future__ import annotations
@@ -9,21 +9,21 @@ from __future__ import annotations
 import os
 import resource
 
-GATHERED = 768 << 20
-"""Bytes that may be gathered little by little."""
-AT_ONCE = 1 << 30
-"""Bytes that this process may get at all, beyond what it has when it begins."""
+GRADUAL_LIMIT = 768 << 20
+"""Bytes that may be taken little by little."""
+HARD_LIMIT = 1 << 30
+"""Bytes that the kernel gives this process at most, beyond what it has at the start."""
 
 
 class MemoryLimit:
-    """From now on this process has so much memory and no more, for good."""
+    """Limits this process's memory from now on, for good."""
 
     def __init__(self) -> None:
-        # Open before the process may no longer do so.
+        # Opened now, since later the process may not be allowed to.
         self._statm = os.open("/proc/self/statm", os.O_RDONLY)
         self._page = resource.getpagesize()
         self._begun = self._data()
-        most = self._begun + AT_ONCE
+        most = self._begun + HARD_LIMIT
         resource.setrlimit(resource.RLIMIT_DATA, (most, most))
 
     def _data(self) -> int:
@@ -31,8 +31,9 @@ class MemoryLimit:
         return int(os.pread(self._statm, 200, 0).split()[5]) * self._page
 
     def is_used_up(self) -> bool:
-        """Whether it is time to let the policies go."""
-        return self._data() - self._begun > GATHERED
+        """Whether the policies have taken more than they may."""
+        return self._data() - self._begun > GRADUAL_LIMIT
 
     def close(self) -> None:
+        """Stop measuring; the kernel's limit stays."""
         os.close(self._statm)

@@ -1,4 +1,4 @@
-"""Errors out of trio's nurseries."""
+"""Errors that leave trio's nurseries."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def ungrouped() -> Iterator[None]:
-    """An error that comes alone out of a nursery in here is raised as itself, not in a group."""
+    """An error that leaves a nursery in here alone is raised as itself, not in a group."""
     try:
         yield
     except BaseExceptionGroup as group:

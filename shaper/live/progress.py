@@ -1,4 +1,4 @@
-"""How a run goes, as a line on a terminal has it."""
+"""The state of a run, for a line on a terminal."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import NamedTuple, Self
 
 
 class Progress(NamedTuple):
-    """The counts of packets so far; the greatest lateness since it was last asked, in ns."""
+    """Counts of packets so far, and the greatest lateness since the last such state, in ns."""
 
     taken: int = 0
     held: int = 0
@@ -17,6 +17,6 @@ class Progress(NamedTuple):
 
     @classmethod
     def of_all(cls, each: Sequence[Progress]) -> Self:
-        """Several runs' together."""
+        """The state of several runs, added up; of the latenesses the greatest."""
         taken, held, dropped, bypassed, late = zip(cls(), *each, strict=True)
         return cls(sum(taken), sum(held), sum(dropped), sum(bypassed), max(late))

@@ -1,4 +1,4 @@
-"""Writes a run's journal, capture and marks in the kernel's trace, packet by packet."""
+"""Writes a run's journal, its capture and its marks in the kernel's trace, packet by packet."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from shaper.wire.packet import Packet
 
 
 class PacketRecorder:
-    """Tells the journal, the capture and the trace, as far as they are wanted, of each packet.
+    """Records each packet in the journal, the capture and the trace, as far as these are wanted.
 
     Args:
         journal: a file for JSON lines, or None.
         capture: a pcapng file, or None.
         policies: the pipeline, as it was given.
         seed: decides all chance.
-        paired: each verdict is written by itself.
+        paired: each verdict is written in a system call of its own.
         marks: a descriptor of the kernel's trace_marker, or None.
 
     Raises:
@@ -58,7 +58,7 @@ class PacketRecorder:
             self._marks.arrived(packet)
 
     def answered(self, verdict: Verdict, begin: int, end: int, tid: int) -> None:
-        """The verdict was written by thread `tid` between these times, in ns."""
+        """The verdict was written by thread `tid` between these times (ns)."""
         if self._journal is not None:
             self._journal.record(verdict, begin=begin, end=end, tid=tid)
         if self._capture is not None:
@@ -72,4 +72,5 @@ class PacketRecorder:
             self._journal.signalled(given)
 
     def close(self) -> None:
+        """Finish and close the files."""
         self._files.close()

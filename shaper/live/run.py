@@ -13,7 +13,7 @@ from shaper.core.failure import Failure
 from shaper.core.verdict import Verdict
 from shaper.live.engine import Engine
 from shaper.live.guardian.guardian import Guardian
-from shaper.live.memory import GATHERED, MemoryLimit
+from shaper.live.memory import GRADUAL_LIMIT, MemoryLimit
 from shaper.live.nfqueue.counters import QueueCounters
 from shaper.live.nfqueue.losses import Losses
 from shaper.live.nfqueue.queue import Queue
@@ -22,39 +22,39 @@ from shaper.live.nursery import ungrouped
 from shaper.live.progress import Progress
 from shaper.live.rules.ruleset import RuleSet
 from shaper.live.settings import Settings
-from shaper.live.shared import Keeper
+from shaper.live.shared_rules import RulesControl
 from shaper.live.summary import Summary
 from shaper.units import ms, s
 
-LOOK = 50 * ms
-"""How often the kernel's own count of held packets, and the memory, are looked at."""
-LOOK_AT_RULES = 1 * s
-"""How often it is looked whether the rules are still there; that costs some ms of another process."""
-AT_ONCE = 4096
-"""So many packets go on between signs of life when all are let go."""
-QUIET = 5 * ms
-"""The queue is empty when no packet came for this long after the rules were detached."""
-PATIENCE = 1 * s
-"""How long packets that someone else's rules bring are waited for at the end."""
+WATCH_INTERVAL = 50 * ms
+"""Between two looks at the kernel's own count of held packets, and at the memory used."""
+RULES_INTERVAL = 1 * s
+"""Between two checks that the rules are still there; a check costs some ms of another process."""
+VERDICTS_PER_BEAT = 4096
+"""When all packets are let go, a sign of life is given after this many."""
+QUIET_TIME = 5 * ms
+"""The queue is empty when no packet has come for this long after the rules were detached."""
+DRAIN_LIMIT = 1 * s
+"""How long the queue is drained at the end if someone else's rules still bring packets."""
 
 
 class Run:
     """A run under way.
 
     Attributes:
-        settings: what it was told.
-        queue: what was bound.
+        settings: how it was started.
+        queue: where the packets come from.
         rules: what brings the packets; None with `install_rules` off.
-        core: its counts so far.
-        engine: how late it is.
+        core: has the counts so far.
+        engine: has the holds so far.
         rules_lost: how often other programs removed some of the rules.
         bypassed: packets that our rules matched and that were never taken, as far as was seen.
-        keeper: sees to the rules: the guardian, if there is one; None with `install_rules` off.
-        guardian: sees to the packets when this process can't; None with `watchdog` off.
-        memory_limit: how much memory the policies may gather; None if as much as there is.
+        rules_control: changes the rules: the guardian, if there is one; None with `install_rules` off.
+        guardian: lets the packets go on when this process can't; None with `watchdog` off.
+        memory_limit: how much memory the policies may take; None if there is no limit.
     """
 
-    keeper: Keeper | None = None
+    rules_control: RulesControl | None = None
     guardian: Guardian | None = None
     memory_limit: MemoryLimit | None = None
 
@@ -65,6 +65,7 @@ class Run:
         rules: RuleSet | None,
         core: Core,
         engine: Engine,
+        counters: QueueCounters,
         failed: Callable[[Failure], None],
         warned: Callable[[str], None],
     ) -> None:
@@ -75,13 +76,13 @@ class Run:
         self.engine = engine
         self.bypassed = self.rules_lost = 0
         self._losses = Losses()
-        self._passed = 0  # what the counters of rules that were lost stood for
+        self._matched_before = 0  # packets counted by rules that were lost
         self._notices = Notices(failed, warned)
-        self._begun = time.monotonic_ns()
-        self._counters = QueueCounters(queue.number)
+        self._started = time.monotonic_ns()
+        self._counters = counters
 
     async def until(self, stop: trio.Event) -> None:
-        """Shape until told to stop, for as long as the settings say, or until a policy fails."""
+        """Shape until `stop` is set, for as long as the settings say, or until a policy fails."""
         duration = self.settings.duration
         with ungrouped():
             async with trio.open_nursery() as nursery:
@@ -110,29 +111,29 @@ class Run:
             self._notices.failures(self.core.failures)
             if self.core.failures and self.settings.on_error == "stop":
                 stop.set()
-            await trio.sleep(LOOK / s)
+            await trio.sleep(WATCH_INTERVAL / s)
 
     async def _watch_rules(self, stop: trio.Event) -> None:
-        """Put the rules right when another program has removed some, or end the run."""
-        while self.keeper is not None:
-            await trio.sleep(LOOK_AT_RULES / s)
-            if await self.look_at_rules():
+        """Restore the rules when another program has removed some, or end the run."""
+        while self.rules_control is not None:
+            await trio.sleep(RULES_INTERVAL / s)
+            if await self._check_rules():
                 continue
             self.rules_lost += 1
             if self.settings.on_rules_lost == "stop":
                 stop.set()
                 return
-            await self._restore(self.keeper)
+            await self._restore(self.rules_control)
             self._notices.rules_lost(self.rules_lost)
 
-    async def _restore(self, keeper: Keeper) -> None:
-        """Set the rules anew, and their counters with them: nothing may come while these are made up for."""
-        await trio.to_thread.run_sync(keeper.detach)
+    async def _restore(self, rules_control: RulesControl) -> None:
+        """Set the rules again. Their counters begin at zero, so what the old ones brought is counted before that."""
+        await trio.to_thread.run_sync(rules_control.detach)
         while self.engine.work():
             await trio.lowlevel.checkpoint()
-        await self.look_at_rules()
-        self._passed = self.come() + self.bypassed
-        await trio.to_thread.run_sync(keeper.restore)
+        await self._check_rules()
+        self._matched_before = self.packets_received() + self.bypassed
+        await trio.to_thread.run_sync(rules_control.restore)
 
     def _look_for_losses(self) -> None:
         """See whether the kernel still has all packets that the core holds."""
@@ -143,23 +144,24 @@ class Run:
         self._notices.held(waiting, length=self.settings.length, fail_open=self.settings.fail_open)
 
     def _look_at_memory(self) -> None:
-        """Let the policies go before they have gathered so much that the engine gets no memory any more."""
+        """Give the policies up before they have taken so much memory that the engine gets none."""
         if self.memory_limit is not None and self.memory_limit.is_used_up():
             self.memory_limit = None
-            self._answer(self.core.give_up(MemoryError(f"more than {GATHERED >> 20} MB were gathered")))
+            self._answer(self.core.give_up(MemoryError(f"more than {GRADUAL_LIMIT >> 20} MB were gathered")))
 
-    async def look_at_rules(self) -> bool:
-        """Whether all are there; the packets that they matched and that were never taken have passed unshaped."""
-        assert self.keeper is not None
-        matched, whole = await trio.to_thread.run_sync(self.keeper.look)
+    async def _check_rules(self) -> bool:
+        """Whether all rules are there; packets that they matched and that were never taken count as bypassed."""
+        assert self.rules_control is not None
+        matched, whole = await trio.to_thread.run_sync(self.rules_control.look)
         if not self.engine.work():
-            self.bypassed = max(self.bypassed, self._passed + matched - self.come(), self._unread())
+            self.bypassed = max(self.bypassed, self._matched_before + matched - self.packets_received(), self._unread())
         return whole
 
     def _unread(self) -> int:
         """Packets that found no room in the socket's buffer and passed, by the gaps in the kernel's numbering.
 
-        A rule counts what a TCP sender left uncut as one packet, but the queue gets it cut up into many.
+        The rules' counters miss some of them: of what a TCP sender left uncut, a rule counts one packet where the
+        queue gets many.
         """
         counters = self._counters.read()
         if counters is None and not self.settings.fail_open:
@@ -167,13 +169,17 @@ class Run:
         dropped = counters.lost_buffer_full if counters else 0
         return (self.engine.last_id - self.core.counts.taken - dropped) % (1 << 32)
 
-    def come(self) -> int:
-        """Packets that the queue got, those included that it had to drop."""
+    def packets_received(self) -> int:
+        """How many packets the queue received, including those that it had to drop."""
         counters = self._counters.read()
         return self.core.counts.taken + (counters.lost_queue_full + counters.lost_buffer_full if counters else 0)
 
     async def finish(self) -> None:
-        """Send on all that is held, let pass what still comes, and leave nothing behind."""
+        """Send on all that is held, let pass what still comes, and leave nothing behind.
+
+        Raises:
+            RulesError: the rules can't be removed.
+        """
         self._look_for_losses()
         self._notices.failures(self.core.failures)
         self._beat()
@@ -183,46 +189,46 @@ class Run:
                 nursery.start_soon(self.engine.run)
                 nursery.start_soon(self._show_life)
                 try:
-                    if self.keeper is not None:
+                    if self.rules_control is not None:
                         # No more packets, but the rules' counters stay to be read.
-                        await trio.to_thread.run_sync(self.keeper.detach)
+                        await trio.to_thread.run_sync(self.rules_control.detach)
                     await self._drain()
-                    if self.keeper is not None:
-                        await self.look_at_rules()
+                    if self.rules_control is not None:
+                        await self._check_rules()
                 finally:
-                    if self.keeper is not None:
-                        await trio.to_thread.run_sync(self.keeper.remove)
+                    if self.rules_control is not None:
+                        await trio.to_thread.run_sync(self.rules_control.remove)
                     nursery.cancel_scope.cancel()
 
     def _answer(self, verdicts: list[Verdict]) -> None:
-        """Answer so many packets that it may take long enough to be taken for dead."""
-        for at in range(0, len(verdicts), AT_ONCE):
+        """Answer any number of packets, with signs of life in between, since it may take long."""
+        for at in range(0, len(verdicts), VERDICTS_PER_BEAT):
             self._beat()
-            self.engine.answer(verdicts[at : at + AT_ONCE])
+            self.engine.answer(verdicts[at : at + VERDICTS_PER_BEAT])
 
     async def _drain(self) -> None:
         """Take packets until no more come."""
-        # With someone else's rules they may never cease.
-        with trio.move_on_after(inf if self.rules is not None else PATIENCE / s):
+        # Someone else's rules may bring packets for ever.
+        with trio.move_on_after(inf if self.rules is not None else DRAIN_LIMIT / s):
             before = -1
             while self.core.counts.taken != before:
                 before = self.core.counts.taken
-                await trio.sleep(QUIET / s)
+                await trio.sleep(QUIET_TIME / s)
                 while self.engine.work():
                     await trio.lowlevel.checkpoint()
 
     @property
     def queues(self) -> str:
-        """The queue, in words."""
+        """The queue's number, in words."""
         return f"queue {self.queue.number}"
 
     def progress(self) -> Progress:
-        """How it goes."""
+        """The state now; resets the greatest lateness."""
         counts = self.core.counts
         return Progress(counts.taken, counts.held, counts.dropped, self.bypassed, self.engine.holds.worst_lately())
 
     def summary(self) -> Summary:
-        """What it came to so far."""
+        """Counts, losses and holds so far."""
         core, holds, counters = self.core, self.engine.holds, self._counters.read()
         return Summary(
             taken=core.counts.taken,
@@ -241,7 +247,7 @@ class Run:
             actual=holds.actual,
             late=holds.late,
             failures=core.failures,
-            duration=time.monotonic_ns() - self._begun,
+            duration=time.monotonic_ns() - self._started,
             counters=core.counters,
             allow_bypass=self.settings.allow_bypass,
         )

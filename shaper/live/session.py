@@ -1,8 +1,8 @@
 """A run, from binding the queue to the summary: the one way in which live traffic is shaped.
 
-The order at the end is what keeps packets whole: all that are held go on, in order; what
-still comes passes at once; the rules go; the queue is drained until it is empty; only then
-is it closed, for closing makes the kernel drop what is left in it.
+The order at the end keeps packets from being lost: all that are held go on, in order; what still comes passes at once;
+the rules are detached; the queue is drained until it is empty; only then is it closed, because closing makes the kernel
+drop what is left in it.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from shaper.live.guardian.endless import interruptible
 from shaper.live.guardian.guardian import Guardian
 from shaper.live.inject import Injector
 from shaper.live.memory import MemoryLimit
+from shaper.live.nfqueue.counters import QueueCounters
 from shaper.live.nfqueue.queue import open_queue
 from shaper.live.record import PacketRecorder
 from shaper.live.rules.owner import Owner
@@ -42,17 +43,17 @@ async def shape(
     warned: Callable[[str], None] = lambda message: None,
     stop: trio.Event | None = None,
 ) -> Summary:
-    """Shape live traffic until told to stop, and leave nothing behind, however it ends.
+    """Shape live traffic until `stop` is set or the settings say so, and leave nothing behind, however it ends.
 
     Args:
         settings: what, how, how long.
         started: called once packets are shaped.
         failed: called with the first failure of each policy, at once.
-        warned: called with what should be known while it runs, a line each.
+        warned: called with each warning while it runs, one line.
         stop: ends the run when set.
 
     Raises:
-        QueueError: the queue can't be had.
+        QueueError: the queue can't be bound.
         RulesError: the rules can't be set.
         UsageError: no packet could ever match; there is no such CPU.
         ShaperError: SCHED_FIFO is not permitted.
@@ -111,13 +112,14 @@ def _open(
         timing=settings.timing,
     )
     opened.enter_context(closing(engine))
-    shared = settings.shared
+    shared = settings.shared_rules
     rules: RuleSet | None = None
     if shared is not None:
         rules = shared.rules
     elif settings.install_rules:
         rules = Rules(settings.match, queue.number)
-    run = Run(settings, queue, rules, core, engine, failed, warned)
+    counters = opened.enter_context(closing(QueueCounters(queue.number)))
+    run = Run(settings, queue, rules, core, engine, counters, failed, warned)
     if settings.watchdog is not None:
         owner, text = (rules.owner, rules.text()) if rules is not None else (Owner.here(queue.number), {})
         run.guardian = Guardian(
@@ -130,11 +132,11 @@ def _open(
         )
         opened.callback(run.guardian.dismiss)
         opened.enter_context(interruptible())
-    # The guardian sees to the rules, if there is one, for this process may be confined.
-    run.keeper = rules and (run.guardian or rules)
+    # If there is a guardian, it changes the rules, because this process may be confined.
+    run.rules_control = rules and (run.guardian or rules)
     if shared is not None:
         shared.guardian = run.guardian
-        run.keeper = shared
+        run.rules_control = shared
     elif rules is not None:
         rules.install()
     opened.enter_context(scheduled(cpu=settings.cpu, realtime=settings.realtime))
@@ -142,6 +144,6 @@ def _open(
         confine()
         run.memory_limit = opened.enter_context(closing(MemoryLimit()))
     if run.guardian is not None:
-        # It has started: from now on, before a policy sees the first packet, the watchdog's time is all there is.
+        # The start is over: from here on, before a policy sees the first packet, the watchdog's time holds.
         run.guardian.beat()
     return run

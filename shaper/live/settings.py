@@ -1,4 +1,4 @@
-"""What a run of live traffic through policies is told."""
+"""How a run of live traffic through policies is set up."""
 
 from __future__ import annotations
 
@@ -10,72 +10,70 @@ from shaper.live.choices import OnError, OnRulesLost, Timing
 from shaper.live.nfqueue.netlink import MAX_LENGTH
 from shaper.live.nfqueue.queue import HEADERS, WHOLE
 from shaper.live.rules.rules import Match
-from shaper.live.shared import Shared
+from shaper.live.shared_rules import SharedRules
 from shaper.policy.base import Policy
 
 
 @dataclass(frozen=True)
 class Settings:
-    """All that a run is told.
-
-    Attributes:
-        policies: the pipeline.
-        match: which packets.
-        specs: the policies as they were given, for the journal.
-        queue: its number; None takes a free one.
-        seed: decides all chance.
-        max_hold: the longest that any packet is held, in ns.
-        on_error: end the run when a policy fails, or let packets pass by that policy.
-        journal: a file for what happened to each packet.
-        capture: a pcapng file for the packets as they came and as they went.
-        one_verdict_per_write: so that what each causes in the kernel can be told apart; slower.
-        marks: a descriptor of the kernel's trace_marker, to write there when each packet came and went.
-        install_rules: without, someone else's rules bring the packets.
-        duration: end the run after so many ns.
-        length: how many packets the kernel holds at most.
-        buffer: bytes of the socket's receive buffer to ask for.
-        fail_open: packets pass unshaped, rather than being dropped, when the queue is full.
-        gso: take TCP segments that the sender left uncut, up to 64 kB, whole.
-        timing: how much CPU time punctuality is worth, see waiting.py.
-        on_rules_lost: set the rules anew when another program has removed some of them, or end the run.
-        allow_bypass: packets that passed unshaped are no failure.
-        watchdog: when the engine gives no sign of life for so long (ns), a guardian lets all packets
-            go on; None for no guardian.
-        cpu: the one that the engine's thread stays on; None for any.
-        realtime: the engine's thread comes before all that isn't real-time, see scheduling.py.
-        shared: rules that this run shares with others, see shared.py; then it installs none.
-        confined: once all is set up, give up all that shaping itself doesn't need, see privileges.py;
-            needs a guardian, which sees to the rules then.
-    """
+    """All that decides how a run goes."""
 
     policies: tuple[Policy, ...]
+    """The pipeline."""
     match: Match
+    """Which packets are shaped."""
     specs: tuple[str, ...] = ()
+    """The policies as they were given, for the journal."""
     queue: int | None = None
+    """The queue's number; None takes a free one."""
     seed: int | str = 0
+    """Decides all chance."""
     max_hold: int = MAX_HOLD
+    """The longest that any packet is held, in ns."""
     on_error: OnError = "stop"
+    """When a policy fails: end the run, or let packets pass by that policy."""
     journal: Path | None = None
+    """A file for what happened to each packet."""
     capture: Path | None = None
+    """A pcapng file for the packets as they came and as they went."""
     one_verdict_per_write: bool = False
+    """Write each verdict by itself, so that what it causes in the kernel can be told apart; slower."""
     marks: int | None = None
+    """A descriptor of the kernel's trace_marker, to write there when each packet came and went."""
     install_rules: bool = True
+    """Set rules that bring the packets; if not, someone else's do."""
     duration: int | None = None
+    """End the run after this time, in ns; None for no end."""
     length: int = MAX_LENGTH
+    """How many packets the kernel holds at most."""
     buffer: int = 16 << 20
+    """Bytes of the socket's receive buffer to ask for."""
     fail_open: bool = True
+    """When the queue is full, packets pass unshaped instead of being dropped."""
     gso: bool = False
+    """Take TCP segments that the sender left uncut, up to 64 kB, whole."""
     timing: Timing = "balanced"
+    """How much CPU time punctuality is worth, see choices.py and waiting.py."""
     on_rules_lost: OnRulesLost = "restore"
+    """When another program has removed some of the rules: set them again, or end the run."""
     allow_bypass: bool = False
+    """Packets that passed unshaped are no failure."""
     watchdog: int | None = None
+    """If the engine gives no sign of life for this time (ns), a guardian lets all packets go on; None: no guardian."""
     cpu: int | None = None
+    """The CPU that the engine's thread stays on; None for any."""
     realtime: bool = False
-    shared: Shared | None = None
+    """The engine's thread comes before all that isn't real-time, see linux/scheduling.py."""
+    shared_rules: SharedRules | None = None
+    """Rules that this run shares with others, see shared_rules.py; then it installs none."""
     confined: bool = False
+    """Once all is set up, give up every privilege that shaping itself doesn't need, see linux/capabilities.py.
+
+    This needs a guardian, which then changes the rules.
+    """
 
     @property
     def copy_range(self) -> int:
-        """How many bytes of each packet the kernel is to copy."""
+        """How many bytes of each packet the kernel copies."""
         whole = self.capture is not None or any(policy.needs == "packet" for policy in self.policies)
         return WHOLE if whole else HEADERS

@@ -1,4 +1,4 @@
-"""What a run came to: counts, losses, holds; as a report and as JSON."""
+"""The outcome of a run: counts, losses, holds; as a report and as JSON."""
 
 from __future__ import annotations
 
@@ -18,53 +18,54 @@ VERSION = 1
 
 @dataclass(frozen=True)
 class Summary:
-    """The counts of one run.
-
-    Attributes:
-        taken: packets that came from the kernel.
-        sent: those that went on.
-        dropped: those that policies dropped, and those beyond a policy's limit.
-        overflowed: the latter alone.
-        injected: packets that policies made.
-        not_injected: those of them that the kernel refused.
-        bypassed: packets that our rules matched but that passed unshaped, the queue being full.
-        cut_short: packets sent earlier than planned, because of the longest hold allowed.
-        lost_queue_full, lost_buffer_full: packets that the kernel dropped; None where it doesn't say.
-        lost_to_reload: packets that the kernel dropped while we held them, when other rules were loaded.
-        rules_lost: how often another program removed our rules.
-        wanted, actual, late: holds as planned, as they were, and the difference, in ns.
-        failures: the first of each policy, and how many there were.
-        counters: what policies counted themselves, by their names.
-        allow_bypass: bypassed packets are no reason to fail.
-    """
+    """The counts of one run; those of packets unless another unit is given."""
 
     taken: int
+    """Came from the kernel."""
     sent: int
+    """Went on."""
     dropped: int
+    """Dropped by policies, or because they were beyond a policy's limit."""
     overflowed: int
+    """Those of `dropped` that were beyond a limit."""
     injected: int
+    """Made by policies."""
     not_injected: int
+    """Those of `injected` that the kernel refused."""
     bypassed: int | None
+    """Matched by our rules, but passed unshaped because the queue was full; None if the rules aren't ours."""
     cut_short: int
+    """Sent earlier than planned, because of the longest hold allowed."""
     lost_queue_full: int | None
+    """Dropped by the kernel because the queue was full; None where it doesn't say."""
     lost_buffer_full: int | None
+    """Dropped by the kernel because the socket's buffer was full; None where it doesn't say."""
     lost_to_reload: int
+    """Dropped by the kernel while we held them, when other rules were loaded."""
     rules_lost: int
+    """How often another program removed our rules."""
     wanted: Quantiles
+    """Holds as planned, in ns."""
     actual: Quantiles
+    """Holds as they were, in ns."""
     late: Quantiles
+    """Actual minus planned departures, in ns."""
     failures: Failures
+    """The first failure of each policy, and how many there were."""
     duration: int
+    """Of the run, in ns."""
     counters: Mapping[str, Mapping[str, int]]
+    """What policies counted themselves, by the names of policy and counter."""
     allow_bypass: bool = False
+    """Bypassed packets are no reason to fail."""
 
     @property
     def lost(self) -> int:
-        """Packets that the kernel dropped because of us."""
+        """Packets that the kernel dropped because of shaper."""
         return (self.lost_queue_full or 0) + (self.lost_buffer_full or 0) + self.lost_to_reload
 
     def problems(self) -> list[str]:
-        """Why the run did not go as it should, a line each."""
+        """What went wrong, one line each; none if all is well."""
         found = [str(failure) for failure in self.failures]
         if self.lost_queue_full:
             found.append(f"{self.lost_queue_full} packets were lost because the queue was full")

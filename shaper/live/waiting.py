@@ -1,12 +1,11 @@
 """Waiting for packets or for a deadline, whichever comes first, to a few microseconds.
 
-While packets come the engine waits in ppoll(2), which takes its time-out in nanoseconds
-and costs one system call; trio's way round costs ten times as much. For long pauses trio
-waits, for an epoll that joins the queue with a timerfd: a trio deadline would be up to a
-millisecond late, since trio's own epoll counts in milliseconds.
+While packets come, the engine waits in ppoll(2), which takes its timeout in nanoseconds and costs one system call;
+to wait through trio costs ten times as much. In long pauses trio waits, for an epoll that joins the queue with a
+timerfd: a deadline of trio's own would be up to a millisecond late, since its epoll counts in milliseconds.
 
-A sleeper wakes late, by 10 us on a warm CPU and by 100 us on one that slept deeply. So it
-is woken early, by its `lead`, and the rest of the time is spent watching the clock.
+A sleeper wakes late, by 10 us on a warm CPU and by 100 us on one that slept deeply. So it is woken early, by `lead`,
+and watches the clock for the rest of the time.
 """
 
 from __future__ import annotations
@@ -28,12 +27,12 @@ Reason = Literal["packets", "deadline"]
 
 
 class Gathering(NamedTuple):
-    """How packets that go on in quick succession are kept together, so that there are fewer turns, with more to do.
+    """How packets that go on in quick succession are gathered, so that fewer turns have more to do.
 
     Attributes:
-        frequent: they go on so shortly after each other, on average, in ns.
-        longest: then the next may gather for so long, in ns.
-        missed: a deadline is missed by so much for that, at most, in ns.
+        frequent: packets are gathered when they go on less than this after each other, on average, in ns.
+        longest: how long the next ones are waited for, in ns.
+        missed: by how much a deadline may be missed for that, in ns.
     """
 
     frequent: int
@@ -47,18 +46,18 @@ GATHERING: dict[Timing, Gathering] = {
     "thrifty": Gathering(100 * us, 100 * us, 100 * us),
 }
 LONGEST_LEAD = 120 * us
-ROUND = 300 * us
-"""How long before a deadline trio's way round is to begin, so that the rest of the time can be waited for in ppoll."""
-SPARE = 5 * us
-"""How much earlier than waking up takes a balanced sleeper is woken."""
-DEAF = 100 * us
-"""So close to a deadline, packets may wait for it to be taken when those before them were all held."""
+TRIO_MARGIN = 300 * us
+"""How long before a deadline trio wakes the engine, so that it can wait for the rest of the time in ppoll."""
+WAKE_MARGIN = 5 * us
+"""By how much the lead of balanced timing is longer than waking up takes."""
+UNDISTURBED = 100 * us
+"""When a deadline is closer than this and the last packets were all held, new packets don't end the sleep."""
 PR_SET_TIMERSLACK = 29
 
 
 @contextmanager
 def exact_timers() -> Iterator[None]:
-    """In here the kernel doesn't put this thread's timers off by 50 us to join them with others, see prctl(2)."""
+    """In here the kernel doesn't delay this thread's timers, by up to 50 us, to join them with others: prctl(2)."""
     prctl(PR_SET_TIMERSLACK, 1)
     try:
         yield
@@ -70,7 +69,7 @@ class Waiting:
     """Waits for packets and for one deadline.
 
     Args:
-        sockets: the queue's, and what else is to wake it.
+        sockets: descriptors; it is woken when one of them is readable.
         timing: see `Timing`.
 
     Attributes:
@@ -80,7 +79,7 @@ class Waiting:
 
     def __init__(self, sockets: Sequence[int], timing: Timing) -> None:
         self.lead = 0 if timing == "thrifty" else LONGEST_LEAD
-        self._round = 0 if timing == "thrifty" else ROUND
+        self._round = 0 if timing == "thrifty" else TRIO_MARGIN
         self._adapts = timing == "balanced"
         self._gathering = GATHERING[timing]
         self.frequent = self._gathering.frequent
@@ -96,20 +95,20 @@ class Waiting:
         self._epoll.register(self._timer.fileno(), select.EPOLLIN)
 
     def fileno(self) -> int:
-        """Readable when packets have come or what `set` was told is near."""
+        """A descriptor that is readable when packets have come or the deadline of `set` is near."""
         return self._epoll.fileno()
 
     def set(self, deadline: int | None) -> None:
-        """Let `fileno` become readable shortly before this time (ns)."""
+        """Make `fileno` readable shortly before this time (ns); None: only when packets come."""
         self._timer.set(None if deadline is None else deadline - self._round)
 
     def sleep(self, deadline: int | None, until: int, *, all_held: bool) -> Reason | None:
-        """Wait for packets, or until shortly before the deadline; returns what came, None if neither did by `until`.
+        """Wait for packets or until shortly before the deadline; returns which came, None if neither did by `until`.
 
         Args:
             deadline: in ns.
             until: in ns.
-            all_held: no packet that came last went on at once.
+            all_held: none of the packets taken last went on at once.
         """
         now, wakes = time.monotonic_ns(), until
         reason: Reason | None = None
@@ -117,13 +116,13 @@ class Waiting:
             wakes, reason = deadline - self.lead, "deadline"
         elif deadline is not None:
             wakes = min(until, deadline - self._round)
-        is_deaf = reason == "deadline" and all_held and self.frequent > 0 and wakes - now < DEAF
-        if self._sleep(wakes - now, for_packets=not is_deaf):
+        is_undisturbed = reason == "deadline" and all_held and self.frequent > 0 and wakes - now < UNDISTURBED
+        if self._sleep(wakes - now, for_packets=not is_undisturbed):
             return "packets"
         return reason
 
     def gather(self, deadline: int | None, now: int) -> None:
-        """Let packets come, and time go on, for a moment."""
+        """Sleep for a moment while packets gather; `deadline` and `now` are in ns."""
         _, longest, missed = self._gathering
         duration = longest if deadline is None else min(max(deadline - now, missed), longest)
         self._sleep(duration, for_packets=False)
@@ -133,13 +132,14 @@ class Waiting:
         self._timeout.tv_sec, self._timeout.tv_nsec = divmod(max(duration, 0), SECOND)
         return self._ppoll(*self._arguments) > 0
 
-    def woken(self, early: int) -> None:
-        """Who slept till shortly before a deadline could begin to act so long (ns) before it was needed."""
+    def adapt(self, early: int) -> None:
+        """Adapt the lead: after the last sleep before a deadline, this much time (ns) was left to spare."""
         if self._adapts:
-            # Up at once, down slowly.
-            change = SPARE - early
+            # Longer at once, shorter slowly.
+            change = WAKE_MARGIN - early
             self.lead = min(self.lead + (change >> 2 if change > 0 else change >> 6), LONGEST_LEAD)
 
     def close(self) -> None:
+        """Give the timer and the epoll up."""
         self._epoll.close()
         self._timer.close()

@@ -12,7 +12,7 @@ import pytest
 
 from tests.kernel.shaping import Receiver, Shaper, wait_until_held
 
-ANEW = "another program removed shaper's rules; they are set anew"
+ANEW = "another program removed shaper's rules; they are set again"
 
 Shell = Callable[[str], str]
 RELOADS = {

@@ -180,7 +180,7 @@ def test_lost_rules_are_set_anew(tmp_path: Path, hosts: Hosts, shell: Callable[[
         hosts.send()
         assert hosts.receive() == ALL_IN_ORDER
         shell("iptables -t mangle -F INPUT")
-        wait_until(lambda: "another program removed shaper's rules; they are set anew" in shaper.errors)
+        wait_until(lambda: "another program removed shaper's rules; they are set again" in shaper.errors)
         begun = time.monotonic()
         hosts.send()
         assert hosts.receive() == ALL_IN_ORDER

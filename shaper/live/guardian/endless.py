@@ -1,8 +1,8 @@
 """An endless loop in a policy's hook, ended from outside.
 
-A hook that never returns keeps its thread for ever, Ctrl-C included. The guardian, having
-seen to the packets, sends this process a signal; its handler raises inside the hook, which
-then counts as failed, with the line that it had come to.
+A hook that never returns keeps its thread for ever; Ctrl-C doesn't help either. When the guardian has let the packets
+go on, it sends this process a signal. The signal's handler raises an error inside the hook, which then counts as
+failed, with the line at which it was.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ SIGNAL = signal.SIGXCPU
 
 @contextmanager
 def interruptible() -> Iterator[None]:
-    """In here, the guardian can end a hook that never returns. For the main thread."""
+    """In here the guardian can end a hook that never returns. For the main thread only."""
     before = signal.signal(SIGNAL, _break)
     try:
         yield
@@ -30,7 +30,7 @@ def interruptible() -> Iterator[None]:
 
 
 def _break(_number: int, frame: FrameType | None) -> None:
-    # Outside a hook an error out of nowhere would do harm.
+    # Outside a hook such an error would do harm.
     while frame is not None:
         if isinstance(frame.f_locals.get("self"), Policy):
             raise PolicyError("it ran on without an end")

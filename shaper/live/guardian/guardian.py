@@ -1,6 +1,6 @@
-"""The engine's side of the guardian: starts the process, shows it signs of life, asks it to see to the rules.
+"""The guardian as the engine sees it: starts the process, gives it signs of life, has it change the rules.
 
-What the guardian itself does is in rescue.py.
+What the process itself does is in process.py.
 """
 
 from __future__ import annotations
@@ -20,22 +20,22 @@ from typing import Any
 
 from shaper.errors import ShaperError
 from shaper.linux import proc
-from shaper.live.guardian.rescue import BEAT, GOODBYE, GuardianOrder
+from shaper.live.guardian.process import BEAT, GOODBYE, GuardianOrder
 from shaper.live.rules.iptables import Family, RulesError
 from shaper.live.rules.owner import Owner
 from shaper.live.rules.ruleset import RulesState
 
 RUN = (
     "import sys; sys.path.append(sys.argv[1]); "
-    "from shaper.live.guardian.rescue import main; main(*map(int, sys.argv[2:]))"
+    "from shaper.live.guardian.process import main; main(*map(int, sys.argv[2:]))"
 )
-"""Python's own library and shaper are all that it needs: neither is looked for in the working directory, where
-anybody may have put a file, nor are installed packages gone through."""
+"""Python's own library and shaper are all that it needs. Neither is searched for in the working directory, where
+anybody may have put a file, nor among installed packages, which would take time."""
 ROOT = Path(__file__).parents[3]
-MOST_DEATHS = 5
-"""So many guardians are followed by another."""
-PATIENCE = 1.0
-"""After so many seconds without an answer it is looked whether the guardian can give one at all."""
+MAX_RESTARTS = 5
+"""How many guardians that died are replaced."""
+ANSWER_TIMEOUT = 1.0
+"""Seconds without an answer until it is checked whether the guardian can give one at all."""
 
 
 class TakenOver(ShaperError):
@@ -43,14 +43,15 @@ class TakenOver(ShaperError):
 
 
 class Guardian:
-    """The process, as the engine sees it.
+    """The process, started with this object and replaced when it dies.
 
     Args:
         queue: the queue's socket.
-        owner, rules: whose rules they are, and their text by family.
+        owner: whose rules they are.
+        rules: their text, by family.
         watchdog: the longest time without a `beat`, in ns.
         number: the queue's, if not the one that the owner names.
-        realtime: the engine is to be scheduled by SCHED_FIFO, so the guardian has to come before it.
+        realtime: the engine will run under SCHED_FIFO, so the guardian must come before it.
 
     Attributes:
         pid: the process.
@@ -75,10 +76,10 @@ class Guardian:
 
     def _start(self) -> None:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        # Written before it starts, so that it knows all even if this process is killed meanwhile.
+        # Written before it starts, so that it knows everything even if this process is killed meanwhile.
         order = os.memfd_create("order")
         os.write(order, json.dumps(self._order).encode())
-        # The guardian inherits the mask, so that none of these ends it, from its first instruction on.
+        # The guardian inherits the mask, so that none of these ends it, not even at its start.
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM, signal.SIGHUP))
         # By exec, never by a fork alone: a fork of a running trio would share its epoll and its threads' locks.
         self._process = subprocess.Popen(
@@ -95,30 +96,37 @@ class Guardian:
         self.pid = self._process.pid
 
     def beat(self) -> None:
-        """A sign of life; a guardian that has died or was stopped is followed by another.
+        """Give a sign of life; a guardian that has died or was stopped is replaced.
 
         Raises:
             TakenOver: it took the engine for dead.
-            ShaperError: it can't live here.
+            ShaperError: guardians die again and again.
         """
         self._replace_stopped()
         self._say(BEAT)
 
     def look(self) -> RulesState:
-        """See `RuleSet.look`; takes as long as iptables does, so that it is for another thread. So for the others."""
+        """See `RuleSet.look`.
+
+        This and the others take as long as iptables does, so they are for another thread. They raise RulesError, as
+        those of `RuleSet` do, and what `beat` raises.
+        """
         return RulesState(*self._ask("look"))
 
     def detach(self) -> None:
+        """See `RuleSet.detach` and `look`."""
         self._ask("detach")
 
     def remove(self) -> None:
+        """See `RuleSet.remove` and `look`."""
         self._ask("remove")
 
     def restore(self) -> None:
+        """See `RuleSet.restore` and `look`."""
         self._ask("restore")
 
     def _say(self, word: bytes) -> socket.socket:
-        """Send a word; returns the socket on which an answer will come."""
+        """Send a word; returns the socket on which the answer will come."""
         with self._turn:
             while True:
                 try:
@@ -135,9 +143,9 @@ class Guardian:
         with self._request:
             while not answer:
                 beats = self._say(word.encode())
-                while not select.select([beats], [], [], PATIENCE)[0] and beats is self._beats:
+                while not select.select([beats], [], [], ANSWER_TIMEOUT)[0] and beats is self._beats:
                     self._replace_stopped()
-                # From one that was replaced there is nothing to read, so the next one is asked.
+                # A guardian that was replaced gives no answer, so the next one is asked.
                 with suppress(OSError):
                     answer = beats.recv(1 << 12)
         value, error = json.loads(answer)
@@ -146,7 +154,7 @@ class Guardian:
         return value
 
     def _replace_stopped(self) -> None:
-        """A guardian that somebody has stopped, by SIGSTOP, can't help; should it be continued, it only ends."""
+        """Replace a guardian that was stopped, by SIGSTOP, and so can't help; should it be continued, it ends."""
         with self._turn:
             if not self._is_stopped():
                 return
@@ -164,24 +172,24 @@ class Guardian:
         return False
 
     def _follow(self) -> None:
-        """Start another guardian after the last one's end."""
+        """Start another guardian after the last one has ended."""
         if self._process.wait() == 0:
             raise TakenOver(
                 "shaper gave no sign of life, so its guardian let all held packets go on and removed the rules"
             )
         self._deaths += 1
-        if self._deaths > MOST_DEATHS:
+        if self._deaths > MAX_RESTARTS:
             raise ShaperError("shaper's guardian dies again and again; `shaper clean` removes what is left")
         self._start()
 
     def dismiss(self) -> None:
-        """The engine ends in order: the guardian has nothing to do but to end too."""
+        """The engine ends in order: let the guardian end too, and wait for that."""
         with suppress(OSError):
             self._beats.send(GOODBYE)
         self._beats.close()
         while True:
             with suppress(subprocess.TimeoutExpired):
-                self._process.wait(PATIENCE)
+                self._process.wait(ANSWER_TIMEOUT)
                 return
             if self._is_stopped():
                 with suppress(PermissionError):

@@ -1,7 +1,7 @@
 """What the kernel counts for each queue, in /proc/net/netfilter/nfnetlink_queue.
 
-Its columns are those of seq_show in net/netfilter/nfnetlink_queue.c. With the fail-open
-flag packets pass a full queue uncounted: see `Rules.packets` for those.
+Its columns are those of seq_show in net/netfilter/nfnetlink_queue.c. With the fail-open flag, packets pass a full
+queue uncounted here; `RuleSet.look` counts them.
 """
 
 from __future__ import annotations
@@ -20,20 +20,17 @@ class Counters(NamedTuple):
         held: packets that await their verdict.
         lost_queue_full: packets dropped because the queue was full.
         lost_buffer_full: packets dropped because the socket's buffer was full.
-        last_id: the id of the packet queued last.
     """
 
     held: int
     lost_queue_full: int
     lost_buffer_full: int
-    last_id: int
 
 
 class QueueCounters:
     """The counters of one queue of this network namespace.
 
-    Only root may open the file, so this is made before privileges are dropped. In a user
-    namespace of its own even root may not.
+    Only root may open the file, so make this before privileges are dropped. In a user namespace not even root may.
 
     Args:
         queue: the number of the queue.
@@ -53,12 +50,13 @@ class QueueCounters:
         return _parse(self._file.read()).get(self._queue)
 
     def close(self) -> None:
+        """Close the file; after that, `read` must not be called."""
         if self._file is not None:
             self._file.close()
 
 
 def bound() -> set[int]:
-    """The numbers of the queues that programs are bound to, so far as the kernel shows them."""
+    """The numbers of the queues that programs are bound to, as far as the kernel shows them."""
     try:
         return set(_parse(PATH.read_text()))
     except OSError:
@@ -68,6 +66,6 @@ def bound() -> set[int]:
 def _parse(text: str) -> dict[int, Counters]:
     rows = {}
     for line in text.splitlines():
-        queue, _portid, held, _mode, _range, queue_full, buffer_full, last_id, *_ = map(int, line.split())
-        rows[queue] = Counters(held, queue_full, buffer_full, last_id)
+        queue, _portid, held, _mode, _range, queue_full, buffer_full, *_ = map(int, line.split())
+        rows[queue] = Counters(held, queue_full, buffer_full)
     return rows

@@ -1,10 +1,10 @@
-"""Where the parts of the kernel's message about a packet stand.
+"""Where the parts of the kernel's message about a packet are.
 
-Such a message is a row of attributes, and which ones there are depends on the hook, the
-interface and the packet: nfqnl_build_packet_message() in net/netfilter/nfnetlink_queue.c.
-To walk them in Python would cost more than all else that is done to take a packet, but
-neighbours look alike: a `Layout` learnt from one message reads another by two calls of
-struct, the first of which shows that every attribute up to the payload, the last, is where it was.
+Such a message is a sequence of attributes; which ones there are depends on the hook, the interface and the packet: see
+nfqnl_build_packet_message() in net/netfilter/nfnetlink_queue.c. To walk through them in Python would cost more than
+all else that is done to take a packet. But successive messages are alike: a `Layout` learnt from one message reads
+the next ones by two calls of struct. The first call checks that every attribute up to the payload, which is the last,
+is where it was.
 """
 
 from __future__ import annotations
@@ -24,22 +24,22 @@ _type = Struct("=4xH").unpack_from
 
 Read = Callable[[memoryview], tuple[Any, ...]]
 
-MOST = 16
-"""Layouts remembered; the packets of one hook have few."""
-LENGTHS = 1024
-"""Lengths of messages of which a layout remembers how they are read; most packets have few."""
+MAX_LAYOUTS = 16
+"""How many layouts are remembered; the packets of one hook have few."""
+MAX_LENGTHS = 1024
+"""For how many lengths of messages a layout remembers how to read them; most packets have few lengths."""
 
 
 class Layout(NamedTuple):
-    """Where things are in a message about a packet.
+    """Where the parts of a message about a packet are.
 
     Attributes:
         heads: reads the message's type and the heads of its attributes.
-        expected: what that gives for a message of this layout.
-        values: the format of the packet's id and, where `stamped`, seconds and microseconds of its arrival (realtime).
+        expected: what `heads` returns for a message of this layout.
+        values: the format of the packet's id and, if `stamped`, seconds and microseconds of its arrival (realtime).
         stamped: the kernel has stamped the packet.
         payload: where the packet begins.
-        reads: what reads a message, by its length.
+        reads: for each length of a message, what reads it.
         is_packet: the message is about a packet; some are not.
     """
 
@@ -52,8 +52,8 @@ class Layout(NamedTuple):
     is_packet: bool = True
 
     def read(self, length: int) -> Read:
-        """What reads the values of a message of this length, and after them the packet."""
-        if len(self.reads) >= LENGTHS:
+        """What reads the values of a message of this length and, after them, the packet."""
+        if len(self.reads) >= MAX_LENGTHS:
             self.reads.clear()
         read = Struct(f"{self.values}{max(length - self.payload, 0)}s").unpack_from
         self.reads[length] = read
@@ -61,11 +61,11 @@ class Layout(NamedTuple):
 
 
 NO_PACKET = Layout(_type, (), "", False, 0, {}, False)
-"""Stands for what no layout can be learnt from; no message has it."""
+"""Stands for messages that no layout can be learnt from; no message matches it."""
 
 
 def learn(message: memoryview) -> Layout:
-    """The layout of a message."""
+    """The layout of a message; `NO_PACKET` if it is about no packet."""
     length, kind = _header.unpack_from(message)
     if kind != NFQNL_MSG_PACKET:
         return NO_PACKET
@@ -94,7 +94,7 @@ def learn(message: memoryview) -> Layout:
 
 
 class Layouts:
-    """The layouts that messages had so far."""
+    """The layouts of the messages so far."""
 
     def __init__(self) -> None:
         self._known: list[Layout] = []
@@ -105,6 +105,6 @@ class Layouts:
             if layout.heads(message) == layout.expected:
                 return layout
         layout = learn(message)
-        if len(self._known) < MOST and layout.is_packet:
+        if len(self._known) < MAX_LAYOUTS and layout.is_packet:
             self._known.append(layout)
         return layout

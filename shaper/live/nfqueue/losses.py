@@ -1,14 +1,14 @@
 """Held packets that the kernel no longer has: other rules were loaded, or their interface went away.
 
-It says so to no one. But it counts what waits in a queue, and a core that holds more than
-that holds some in vain.
+The kernel doesn't report this. But it counts the packets in a queue, and if the core holds more than that, the kernel
+has lost some of them.
 """
 
 from __future__ import annotations
 
 
 class Losses:
-    """Compares the kernel's count with the core's.
+    """Compares the kernel's count of held packets with the core's.
 
     Attributes:
         count: packets lost so far, as far as was seen.
@@ -16,12 +16,17 @@ class Losses:
 
     def __init__(self) -> None:
         self.count = 0
-        self._missing = 0  # of those lost, these the core still holds
+        self._missing = 0  # lost packets that the core still holds
 
     def see(self, known: int, waiting: int) -> bool:
-        """So many packets the core held when the kernel had so many, those not yet taken included.
+        """Compare the two counts at one time.
 
-        Returns whether some are missing, so that `settle` has something to say.
+        Args:
+            known: packets that the core held.
+            waiting: packets that the kernel had, including those not yet taken.
+
+        Returns:
+            Whether some are missing, so that `settle` is worth calling.
         """
         missing = known - waiting
         self.count += max(0, missing - self._missing)
@@ -29,5 +34,5 @@ class Losses:
         return self._missing > 0
 
     def settle(self, known: int, waiting: int, taken: int) -> None:
-        """Since then so many were taken, among them all that waited; so no more than this are missing."""
+        """See how many are still missing, now that `taken` packets were taken, among them all that waited."""
         self._missing = min(self._missing, max(0, known + taken - waiting))

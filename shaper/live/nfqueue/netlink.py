@@ -1,7 +1,7 @@
-"""Messages of the kernel's queue, as bytes: settings of a queue, verdicts on packets.
+"""Messages to and from the kernel's queue, as bytes: settings of a queue, verdicts on packets.
 
-Source: linux/netfilter/nfnetlink.h and nfnetlink_queue.h. Headers are in the host's byte
-order, the values of the attributes in the network's.
+Source: linux/netfilter/nfnetlink.h and nfnetlink_queue.h. Headers are in the host's byte order, the values of
+attributes in the network's.
 """
 
 import errno
@@ -18,10 +18,10 @@ NFQNL_COPY_PACKET = 2
 NF_DROP, NF_ACCEPT = 0, 1
 
 FAIL_OPEN, GSO = 1 << 0, 1 << 2
-"""Flags of a queue: let packets pass when it is full; don't cut up segments that an interface would."""
+"""Flags of a queue: let packets pass when it is full; don't cut up segments that the interface would cut up."""
 
 MAX_LENGTH = 0xFFFF
-"""The kernel holds no more packets in one queue, see NFQNL_QMAX_DEFAULT and its check."""
+"""The most packets that the kernel holds in one queue, see NFQNL_QMAX_DEFAULT and its check."""
 MAX_PAYLOAD = 0xFFFF - 4
 """The longest payload of one message: an attribute's length, its header included, has 16 bits."""
 
@@ -46,19 +46,19 @@ def _attribute_of(kind: int, value: bytes) -> bytes:
 
 
 def copy_mode(queue: int, copy_range: int) -> bytes:
-    """Copy this many bytes of each packet, `MAX_PAYLOAD` at most."""
+    """The message: copy this many bytes of each packet, `MAX_PAYLOAD` at most."""
     params = Struct(">IB").pack(copy_range, NFQNL_COPY_PACKET)
     return _message(CONFIG, queue, _attribute_of(NFQA_CFG_PARAMS, params))
 
 
 def set_flags(queue: int, flags: int, mask: int) -> bytes:
-    """Set those of the queue's flags that are in the mask."""
+    """The message: set those of the queue's flags that are in the mask."""
     attributes = _attribute_of(NFQA_CFG_FLAGS, _id.pack(flags)) + _attribute_of(NFQA_CFG_MASK, _id.pack(mask))
     return _message(CONFIG, queue, attributes)
 
 
 def verdict_heads(queue: int) -> tuple[bytes, bytes, bytes]:
-    """Verdicts but for their last four bytes, an id (see `pack_id`): accept, drop, accept all up to it."""
+    """Verdicts without their last four bytes, the id (see `pack_id`): accept, drop, accept all up to this id."""
     accept, drop, accept_up_to = (
         _message(kind, queue, _attribute_of(NFQA_VERDICT_HDR, _verdict.pack(what, 0)))[: -_id.size]
         for kind, what in ((VERDICT, NF_ACCEPT), (VERDICT, NF_DROP), (VERDICT_BATCH, NF_ACCEPT))
@@ -67,7 +67,7 @@ def verdict_heads(queue: int) -> tuple[bytes, bytes, bytes]:
 
 
 def rewrite(queue: int, id: int, raw: bytes) -> bytes:
-    """The packet goes on with these bytes."""
+    """The verdict: the packet goes on with these bytes."""
     verdict = _attribute_of(NFQA_VERDICT_HDR, _verdict.pack(NF_ACCEPT, id))
     return _message(VERDICT, queue, verdict + _attribute_of(NFQA_PAYLOAD, raw))
 
@@ -77,14 +77,14 @@ pack_id = _id.pack
 
 
 ACK_OF_NOTHING = -errno.ENOENT
-"""What a batch of verdicts is answered with when no packet was meant by it."""
+"""The error that acknowledges a batch of verdicts when the queue holds no such packet."""
 
 
 def accept_all(queue: int) -> bytes:
     """Two batches of verdicts that accept every packet that the queue holds, whatever its id.
 
-    A batch is for all ids up to one, compared as nfq_batch_cmp() in nfnetlink_queue.c does,
-    with the sign of a 32-bit difference: each half of the ids takes one. Both are acknowledged.
+    A batch is for all ids up to the given one. nfq_batch_cmp() in nfnetlink_queue.c compares them by the sign of a
+    32-bit difference, so each half of the ids needs a batch. Both are acknowledged.
     """
     return b"".join(
         _message(VERDICT_BATCH, queue, _attribute_of(NFQA_VERDICT_HDR, _verdict.pack(NF_ACCEPT, last)), NLM_F_ACK)
@@ -93,7 +93,7 @@ def accept_all(queue: int) -> bytes:
 
 
 def errors_in(data: bytes) -> list[int]:
-    """The error codes, negative, or 0 for success, of the acknowledgements among these messages."""
+    """The error codes of the acknowledgements among these messages: negative, or 0 for success."""
     codes, at = [], 0
     while at + _header.size <= len(data):
         length, kind, *_ = _header.unpack_from(data, at)

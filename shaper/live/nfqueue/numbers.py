@@ -1,31 +1,37 @@
-"""The numbers of the queues that several workers have, all in a row."""
+"""The numbers of several workers' queues, one after the other."""
 
 from __future__ import annotations
 
 from shaper.errors import UsageError
 from shaper.live.nfqueue.counters import bound
-from shaper.live.nfqueue.queue import NUMBERS, QueueError
+from shaper.live.nfqueue.queue import AUTOMATIC_NUMBERS, QueueError
 
 LAST = 0xFFFF
-"""The highest number of a queue."""
+"""The highest number that a queue can have."""
 
 
 def first_number(number: int | None, workers: int) -> int:
-    """The first of as many queues in a row: of that number, or of one that makes all of them free ones.
+    """The number of the first of several queues in a row, one per worker.
+
+    Args:
+        number: the number wanted; None for one from which on all of them are free.
+        workers: how many queues.
 
     Raises:
-        UsageError: there are no queues beyond 65535.
-        QueueError: there are no free ones.
+        UsageError: the last would be beyond 65535.
+        QueueError: not so many are free in a row.
     """
     if number is not None:
         if number + workers - 1 > LAST:
             raise UsageError(f"--queue {number} and --workers {workers} go beyond {LAST}, the last queue")
         return number
     taken = bound()
-    for first in NUMBERS[: len(NUMBERS) - workers + 1]:
+    for first in AUTOMATIC_NUMBERS[: len(AUTOMATIC_NUMBERS) - workers + 1]:
         if taken.isdisjoint(range(first, first + workers)):
             return first
-    raise QueueError(f"no {workers} queues in a row are free from {NUMBERS[0]} to {NUMBERS[-1]}; use --queue")
+    raise QueueError(
+        f"no {workers} queues in a row are free from {AUTOMATIC_NUMBERS[0]} to {AUTOMATIC_NUMBERS[-1]}; use --queue"
+    )
 
 
 def numbered(first: int, workers: int) -> str:

@@ -1,8 +1,8 @@
 """One NFQUEUE: packets are taken from the kernel and answered with verdicts.
 
-NetfilterQueue binds the queue. Its callback and its `accept` cost a system call and an
-object for each packet, and its buffer is short; so many packets are taken from its socket
-at once (see datagrams.py, layout.py), and many verdicts written (see netlink.py).
+NetfilterQueue binds the queue. Its callback and its `accept` cost a system call and an object for each packet, and its
+buffer is short. So packets are read from its socket directly, many at once (see recvmmsg.py, layout.py), and so are
+verdicts written (see verdict_batches.py).
 """
 
 from __future__ import annotations
@@ -27,26 +27,26 @@ from shaper.live.nfqueue.verdict_batches import VerdictBatches
 from shaper.wire.packet import Packet
 
 HEADERS = 128
-"""Copied where the whole pipeline looks at headers only: IPv6 with extensions and TCP with options."""
+"""Bytes copied if the whole pipeline needs headers only: enough for IPv6 with extensions and TCP with options."""
 WHOLE = netlink.MAX_PAYLOAD
-"""Copied where some policy looks at, or changes, what follows them."""
-BESIDE = 512
-"""Room for all that the kernel says beside the packet itself."""
+"""Bytes copied if some policy reads or changes what follows the headers."""
+METADATA_ROOM = 512
+"""Room for all that the kernel says about a packet, in bytes."""
 BATCH: Final = 128
-"""Packets taken at once, at most."""
+"""The most packets taken at once."""
 
-CLOCK_SET: Final = 1_000_000
-"""When the wall clock goes on by so much (ns) more or less than CLOCK_MONOTONIC between two reads, it was set."""
+CLOCK_STEP: Final = 1_000_000
+"""If the wall clock and CLOCK_MONOTONIC differ by this much (ns) more or less than at the last read, it was set."""
 
-NUMBERS = range(100, 1000)
-"""Tried in order when a free number is to be found."""
+AUTOMATIC_NUMBERS = range(100, 1000)
+"""Tried in order when no number is given."""
 
 SOL_NETLINK, NETLINK_NO_ENOBUFS = 270, 5
 SO_TIMESTAMP = 29
 
 
 class QueueError(ShaperError):
-    """The queue can't be had."""
+    """The queue can't be bound."""
 
 
 class QueueInUse(QueueError):
@@ -65,7 +65,8 @@ class Queue:
         gso: take segments that the sender left uncut, up to 64 kB, whole.
 
     Attributes:
-        buffer: bytes of the receive buffer really got; the kernel counts its own overhead in.
+        number: see above.
+        buffer: bytes of the receive buffer that the kernel gave; it includes its own overhead.
 
     Raises:
         QueueError: the number is in use, no permission, no kernel support.
@@ -79,16 +80,16 @@ class Queue:
         self._offset = time.time_ns() - time.monotonic_ns()
         self._layout = NO_PACKET
         self._layouts = Layouts()
-        self._answers = VerdictBatches(number)
+        self._batches = VerdictBatches(number)
         self._netfilter = _open()
         self._bind(length, copy_range, buffer)
         self._fd: int = self._netfilter.get_fd()
         os.set_inheritable(self._fd, False)
         with socket.socket(fileno=os.dup(self._fd)) as options:
-            # Else the kernel, after one packet too many, takes none until all that wait were read.
+            # Without it, after one packet too many, the kernel takes none until all that wait have been read.
             options.setsockopt(SOL_NETLINK, NETLINK_NO_ENOBUFS, 1)
             self.buffer = options.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
-        self._datagrams = Datagrams(self._fd, room=copy_range + BESIDE, most=BATCH)
+        self._datagrams = Datagrams(self._fd, room=copy_range + METADATA_ROOM, most=BATCH)
         flags = netlink.FAIL_OPEN * fail_open | netlink.GSO * gso
         os.write(self._fd, netlink.set_flags(number, flags, netlink.FAIL_OPEN | netlink.GSO))
         # NetfilterQueue asks for 4016 bytes at most, which is what its own buffer has room for.
@@ -100,32 +101,32 @@ class Queue:
     def _bind(self, length: int, copy_range: int, buffer: int) -> None:
         try:
             with warnings.catch_warnings():
-                # It warns where the buffer is smaller than asked; we tell what was got.
+                # It warns if the buffer is smaller than asked for; `buffer` says how large it is.
                 warnings.simplefilter("ignore", RuntimeWarning)
                 # Its callback is never called, since packets are not read through it.
                 self._netfilter.bind(self.number, print, length, COPY_PACKET, copy_range, buffer)
         except OSError as error:
             if "create" not in str(error):
                 raise QueueError(f"queue {self.number} can't be set up: {error}") from error
-            raise QueueInUse(f"queue {self.number} is in use; choose another with --queue, or leave it away") from error
+            raise QueueInUse(f"queue {self.number} is in use; choose another with --queue, or leave it out") from error
 
     def fileno(self) -> int:
-        """The queue's socket: readable while packets wait to be taken."""
+        """The descriptor of the queue's socket: readable while packets wait to be taken."""
         return self._fd
 
     def take(self) -> list[Packet]:
-        """The packets that came since, in their order; BATCH at most."""
+        """The next packets that wait, in their order, `BATCH` at most."""
         lengths = self._datagrams.receive()
         taken: list[Packet] = []
         if not lengths:
             return taken
         clock, last = time.monotonic_ns, self._last_arrival
-        seconds: int  # which spares compiled code to ask what they are
+        seconds: int  # so that compiled code needn't check their types
         microseconds: int
         now = clock()
         offset = time.time_ns() - now
-        if abs(offset - self._offset) > CLOCK_SET:
-            last = now  # by which clock these were stamped can't be told: they count as arrived now
+        if abs(offset - self._offset) > CLOCK_STEP:
+            last = now  # nobody knows by which clock these were stamped: they count as arrived now
         self._offset = offset
         slots, layout = self._datagrams.slots, self._layout
         heads, expected, _, stamped, _, reads, is_packet = layout
@@ -146,27 +147,30 @@ class Queue:
                 id, raw = read(message)
                 arrived = clock()
             if arrived < last:
-                arrived = last  # packets from two CPUs, stamped before they were put in a row
+                arrived = last  # two CPUs stamped packets before they were put in one row
             last = arrived
             packet = Packet(raw, id, arrived)
             packet.taken = now
             taken.append(packet)
         self._layout, self._last_arrival = layout, last
-        self._answers.expect([packet.id for packet in taken])
+        self._batches.expect([packet.id for packet in taken])
         return taken
 
     def answer(self, verdicts: Sequence[Verdict], at: int = 0) -> None:
-        """Give these verdicts, in their order, in as few system calls as can be; none may be injected.
+        """Give these verdicts, in their order, in as few system calls as possible, but not before a time (ns).
 
-        The first write waits for a time (ns), watching the clock.
+        None may be of an injected packet.
+
+        Raises:
+            OSError: the socket fails.
         """
-        for data in self._answers.messages(verdicts):
+        for data in self._batches.messages(verdicts):
             wait_until(at)
             os.write(self._fd, data)
 
     def close(self) -> None:
         """Give the queue up; packets that are still in it go on."""
-        # An engine that an error ended may not know of all, and unbinding drops them.
+        # After an error the engine may have left some, and unbinding drops them.
         os.write(self._fd, netlink.accept_all(self.number))
         self._netfilter.unbind()
         self._stamping.close()
@@ -175,18 +179,20 @@ class Queue:
 def open_queue(
     number: int | None, *, copy_range: int, length: int, buffer: int, fail_open: bool = True, gso: bool = False
 ) -> Queue:
-    """The queue of that number, or of the first free one of NUMBERS; see `Queue`.
+    """The queue of that number, or of the first free one of AUTOMATIC_NUMBERS; see `Queue`.
 
     Raises:
         QueueError: the number is in use, no permission, no kernel support.
     """
-    for candidate in NUMBERS if number is None else (number,):
+    for candidate in AUTOMATIC_NUMBERS if number is None else (number,):
         try:
             return Queue(candidate, copy_range=copy_range, length=length, buffer=buffer, fail_open=fail_open, gso=gso)
         except QueueInUse:
             if number is not None:
                 raise
-    raise QueueError(f"the queues {NUMBERS[0]} to {NUMBERS[-1]} are all in use; choose another with --queue")
+    raise QueueError(
+        f"the queues {AUTOMATIC_NUMBERS[0]} to {AUTOMATIC_NUMBERS[-1]} are all in use; choose another with --queue"
+    )
 
 
 def _open() -> NetfilterQueue:

@@ -1,7 +1,7 @@
-"""Verdicts as messages to the kernel, as few as can be.
+"""Verdicts as messages to the kernel, as few as possible.
 
-A message can accept one packet, or all that the queue holds up to one: packets that go on
-in the order in which they came, as those of most policies do, need one message together.
+A message can accept one packet, or all that the queue holds up to one. So packets that go on in the order in which
+they came, as with most policies, need one message together.
 """
 
 from __future__ import annotations
@@ -13,12 +13,13 @@ from shaper.core.verdict import Verdict
 from shaper.live.nfqueue import netlink
 
 BYTES_AT_ONCE = 64 * 1024
-"""Of rewritten packets in one write; the socket's send buffer limits a write to some 200 kB."""
+"""Bytes of rewritten packets in one write; the socket's send buffer limits a write to some 200 kB."""
 MESSAGES_AT_ONCE = 256
+"""Messages in one write."""
 
 
 class VerdictBatches:
-    """Builds the answers about the packets of one queue, and knows which of them are still to come.
+    """Builds the messages for one queue, and remembers which packets have no verdict yet.
 
     Args:
         queue: its number.
@@ -27,29 +28,29 @@ class VerdictBatches:
     def __init__(self, queue: int) -> None:
         self._accept, self._drop, self._accept_up_to = netlink.verdict_heads(queue)
         self._queue = queue
-        # What was taken and not answered, oldest first, and what of it was answered before its turn.
+        # Packets taken and not answered, oldest first; and those of them that were answered before their turn.
         self._outstanding: deque[int] = deque()
         self._early: set[int] = set()
 
     def __len__(self) -> int:
-        """Ids remembered."""
+        """How many ids are remembered."""
         return len(self._outstanding) + len(self._early)
 
     def expect(self, ids: Sequence[int]) -> None:
         """These packets were taken, in this order."""
         self._outstanding.extend(ids)
         if len(self._outstanding) > 2 * netlink.MAX_LENGTH:
-            # One that waits long keeps the many that came after it and have gone; the kernel holds no more than half.
+            # Behind one that waits long are many that have gone; no more than half are still in the kernel.
             self._outstanding = deque(id for id in self._outstanding if id not in self._early)
             self._early.clear()
 
     def messages(self, verdicts: Sequence[Verdict]) -> list[bytes]:
-        """What to write, write by write, for these verdicts, in their order; none may be injected."""
+        """What to write for these verdicts, one item per write, in their order; none may be of an injected packet."""
         outstanding, early, pack_id = self._outstanding, self._early, netlink.pack_id
         writes: list[bytes] = []
         parts: list[bytes] = []
         rewritten = 0
-        last: int | None = None  # of some that are accepted together
+        last: int | None = None  # the last of some that are accepted together
         for verdict in verdicts:
             packet, fate = verdict.packet, verdict.fate
             id = packet.id

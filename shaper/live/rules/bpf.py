@@ -13,7 +13,7 @@ def bytecode(expression: str) -> str:
     """What `iptables -m bpf --bytecode` takes for a tcpdump expression; the same for IPv4 and IPv6.
 
     Raises:
-        UsageError: no valid expression, one about the link layer, or too long a one.
+        UsageError: the expression is not valid, is about the link layer, or is too long.
         ShaperError: tcpdump is missing.
     """
     tcpdump = find("tcpdump")
@@ -28,6 +28,6 @@ def bytecode(expression: str) -> str:
     if int(count) > MAX_INSTRUCTIONS:
         raise UsageError(
             f"filter '{expression}': {count} instructions, the kernel takes {MAX_INSTRUCTIONS}; "
-            "say ip or ip6 in it, or use --protocol, --port, --source, --destination for a part of it"
+            "write ip or ip6 in it, or use --protocol, --port, --source, --destination for a part of it"
         )
     return ",".join([count, *instructions])

@@ -1,17 +1,61 @@
-"""The chains that shapers have in the mangle table: whose they are, and how they go.
+"""The chains that shapers have in the mangle table: whose they are, whether their owner has died, and their removal.
 
-Only single rules and chains without a hook are deleted, so that packets held in any queue
-stay held: deleting a hooked chain would drop them (see iptables/README.md).
+Only single rules, and chains without a hook, are deleted, so that packets held in any queue stay held: deleting a
+chain that has a hook would drop them (see iptables/README.md).
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 
+from shaper.live.nfqueue import counters
 from shaper.live.rules import iptables
 from shaper.live.rules.iptables import Family, RulesError
 from shaper.live.rules.owner import Owner
+
+
+@dataclass
+class Installed:
+    """The rules of one shaper, as they are in the kernel.
+
+    Attributes:
+        owner: whose they are.
+        dead: the owner has died, so nobody else will remove them.
+        families: where they are.
+    """
+
+    owner: Owner
+    dead: bool
+    families: list[Family] = field(default_factory=list)
+
+    def remove(self) -> None:
+        """Remove them, in both families.
+
+        Raises:
+            RulesError: not permitted.
+        """
+        for family in self.families:
+            remove(family, self.owner)
+
+
+def installed() -> list[Installed]:
+    """The rules of all shapers, dead and living, in this network namespace.
+
+    Raises:
+        RulesError: iptables is missing, or not permitted.
+    """
+    found: dict[Owner, Installed] = {}
+    bound = counters.bound()
+    for family in iptables.families():
+        for owner in sorted(owners(family)):
+            if owner not in found:
+                alive = owner.alive()
+                # If the process can't be seen from here, its queue shows it: that is closed when the process ends.
+                found[owner] = Installed(owner, dead=not alive if alive is not None else owner.queue not in bound)
+            found[owner].families.append(family)
+    return list(found.values())
 
 
 def owners(family: Family) -> set[Owner]:
@@ -31,12 +75,12 @@ def owners(family: Family) -> set[Owner]:
 
 
 def remove(family: Family, owner: Owner, *, keep_counters: bool = False) -> None:
-    """Remove an owner's rules and its chain, so far as they are there.
+    """Remove an owner's rules and its chain, as far as they are there.
 
     Args:
         family: where.
         owner: whose.
-        keep_counters: only the rules that lead to the chain; the chain's counters can still be read.
+        keep_counters: remove only the rules that lead to the chain; its counters can still be read.
 
     Raises:
         RulesError: iptables is missing, or not permitted.

@@ -1,6 +1,6 @@
-"""iptables(8) for both families: read the mangle table, change it in one go, say plainly why not.
+"""iptables(8) for both families: read the mangle table, change it in one step, explain failures.
 
-Works with either backend, nf_tables or legacy; which one is the system's choice.
+Works with either backend, nf_tables or legacy, whichever the system uses.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ class RulesError(ShaperError):
 
 
 def families() -> list[Family]:
-    """The families that this kernel speaks; without IPv6 there are no IPv6 rules to set."""
+    """The families that this kernel has; without IPv6 there are no IPv6 rules to set."""
     return ["ipv4", "ipv6"] if Path("/proc/net/if_inet6").exists() else ["ipv4"]
 
 
 def save(family: Family, *, counters: bool = False) -> list[str]:
-    """The lines of the mangle table as iptables-save(8) prints them.
+    """The lines of the mangle table as iptables-save(8) prints them, on demand with each rule's counters.
 
     Raises:
         RulesError: iptables is missing, or not permitted.
@@ -42,6 +42,7 @@ def restore(family: Family, text: str) -> None:
     """Apply changes to the mangle table, all of them or none, and leave the rest of it alone.
 
     Args:
+        family: whose table.
         text: what iptables-restore(8) reads.
 
     Raises:
@@ -69,9 +70,11 @@ def _call(family: Family, verb: str, *arguments: str, input: str | None = None) 
 
 
 def explain(program: str, stderr: str, status: int) -> str:
-    """One line for what iptables says in several, or, if it says nothing, for how it ended.
+    """One line for what iptables says in several lines, or, if it says nothing, for how it ended.
 
     Args:
+        program: its name.
+        stderr: what it said.
         status: its exit status; -N if signal N ended it.
     """
     if not can(CAP_NET_ADMIN):

@@ -1,4 +1,4 @@
-"""Whose rules these are: the name that shaper leaves on each rule, and whether its owner still lives."""
+"""Whose rules these are: the owner that each rule of shaper's names, and whether it is still alive."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ class Owner(NamedTuple):
     Attributes:
         queue: the number of the queue.
         pid: the process.
-        start: when it started, in clock ticks since boot (proc(5), /proc/pid/stat), so that a process
-            that got the same number later isn't taken for it.
-        namespace: the inode of the PID namespace in which `pid` counts.
+        start: when it started, in clock ticks since boot (see proc(5), /proc/pid/stat), so that a process that got
+            the same number later isn't taken for it.
+        namespace: the inode of the PID namespace that `pid` belongs to.
     """
 
     queue: int
@@ -32,13 +32,13 @@ class Owner(NamedTuple):
 
     @classmethod
     def named_in(cls, rule: str) -> Owner | None:
-        """The owner that a rule of iptables-save(8) names; None where the rule isn't shaper's."""
+        """The owner that a rule of iptables-save(8) names; None if the rule isn't shaper's."""
         found = re.search(r'--comment "?shaper:(\d+):(\d+):(\d+):(\d+)\b', rule)
         return cls(*map(int, found.groups())) if found else None
 
     @classmethod
     def unnamed(cls, queue: int, pid: int) -> Owner:
-        """The owner of a chain of which only the name is left: whatever process has the number now."""
+        """The owner of a chain of which only the name is left: the process that has this number now."""
         return cls(queue, pid, _start(pid) or 0, _pid_namespace())
 
     def __str__(self) -> str:
@@ -50,7 +50,7 @@ class Owner(NamedTuple):
         return f"shaper-{self.queue}-{self.pid}"
 
     def alive(self) -> bool | None:
-        """Whether the process still runs; None where it can't be told, in another PID namespace."""
+        """Whether the process still runs; None if it is in another PID namespace, so that nobody here knows."""
         if self.namespace != _pid_namespace():
             return None
         return _start(self.pid) == self.start

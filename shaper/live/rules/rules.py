@@ -1,7 +1,7 @@
-"""The rules that bring packets to the queue: which ones, written for iptables.
+"""The rules that bring packets to the queue: which packets, and the text for iptables.
 
-A rule set is a chain of our own in the mangle table, and a rule that jumps to it from the
-hook. What the rules look like is in the files of iptables/.
+A rule set is a chain of our own in the mangle table, and a rule that jumps to it from the hook. What the rules look
+like is in the files of iptables/.
 """
 
 from __future__ import annotations
@@ -29,29 +29,26 @@ NEIGHBOUR_DISCOVERY = range(133, 138)
 
 @dataclass(frozen=True)
 class Match:
-    """Which packets are shaped.
-
-    Attributes:
-        interface: where they pass.
-        hook: on their way into this machine, out of it, or through it.
-        protocol: icmp is ICMPv6 too.
-        ports: TCP and UDP, at either end; none means all.
-        source: an address or a network, which decides the family.
-        destination: the same.
-        filter: an expression as tcpdump takes it, see pcap-filter(7).
-    """
+    """Which packets are shaped."""
 
     interface: str = "lo"
+    """Where they pass."""
     hook: Hook = "input"
+    """On their way into this machine, out of it, or through it."""
     protocol: Protocol = "all"
+    """Where icmp includes ICMPv6."""
     ports: tuple[int, ...] = ()
+    """Of TCP and UDP, at either end; empty for all."""
     source: str | None = None
+    """An address or a network, which decides the family."""
     destination: str | None = None
+    """An address or a network, which decides the family."""
     filter: str | None = None
+    """An expression as tcpdump takes it, see pcap-filter(7)."""
 
     @property
     def takes_all(self) -> bool:
-        """All traffic of a real interface, so that a mistake cuts a remote user off: ask first."""
+        """All traffic of a real interface, so that a mistake could cut off a remote user: ask first."""
         narrowed = self.protocol != "all" or self.ports or self.source or self.destination or self.filter
         return self.interface != "lo" and not narrowed
 
@@ -59,7 +56,7 @@ class Match:
         """Make sure that a packet could match.
 
         Raises:
-            UsageError: none ever could; there is no such interface.
+            UsageError: none ever could; there is no such interface or port.
         """
         names = [name for _, name in socket.if_nameindex()]
         if self.interface not in names:
@@ -67,7 +64,7 @@ class Match:
         if self.hook == "forward" and self.interface == "lo":
             raise UsageError("packets on lo are never forwarded; name another --interface")
         if self.ports and self.protocol == "icmp":
-            raise UsageError("ICMP has no ports; leave --port or --protocol icmp away")
+            raise UsageError("ICMP has no ports; leave out --port or --protocol icmp")
         for port in self.ports:
             if not 0 < port < 65536:
                 raise UsageError(f"{port} is not a port; ports are 1 to 65535")
@@ -78,8 +75,8 @@ class Match:
 class Rules(RuleSet):
     """The rules for one queue, or for several in a row.
 
-    Of several the kernel chooses by a hash of both addresses, whichever is the sender's, and for IPv4 the protocol,
-    so that a connection has one queue. See hash_v4() and hash_v6() in include/net/netfilter/nf_queue.h.
+    Among several the kernel chooses by a hash of both addresses, in either order, and for IPv4 the protocol, so that
+    a connection has one queue. See hash_v4() and hash_v6() in include/net/netfilter/nf_queue.h.
 
     Args:
         match: which packets are shaped.
@@ -111,7 +108,7 @@ class Rules(RuleSet):
 
 
 def _families(match: Match) -> set[Family]:
-    """The families to which both addresses belong."""
+    """The families that both addresses allow."""
     families: set[Family] = {"ipv4", "ipv6"}
     for address in (match.source, match.destination):
         if address is None:
@@ -125,7 +122,7 @@ def _families(match: Match) -> set[Family]:
 
 
 def _matches(match: Match, family: Family) -> Iterator[str]:
-    """What the queueing rules match, one by one."""
+    """What the rules that queue match, one item per rule."""
     ends = "".join(
         f" {flag} {ip_network(address, strict=False)}"
         for flag, address in (("-s", match.source), ("-d", match.destination))
@@ -152,7 +149,7 @@ def _exceptions(match: Match, family: Family) -> Iterator[str]:
 
 
 def _fill(template: str, values: dict[str, str], exceptions: Iterable[str], matches: Iterable[str]) -> str:
-    """The template with its values; a line with $exception or $match is repeated for each of them."""
+    """The template with its values; a line with $exception or $match is repeated for each of these."""
     lines = []
     for line in template.splitlines():
         if " $exception" in line:

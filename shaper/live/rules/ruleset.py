@@ -1,4 +1,7 @@
-"""A set of rules in the kernel: put there, looked at, removed without a trace."""
+"""A set of rules in the kernel: installed, checked, removed without a trace.
+
+How they are written is in rules.py. That needs more modules, which a guardian, given the text, needn't load.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 from typing import NamedTuple
 
-from shaper.live.rules import chain, iptables, leftovers
+from shaper.live.rules import chain, iptables
 from shaper.live.rules.iptables import Family
 from shaper.live.rules.owner import Owner
 
@@ -15,8 +18,8 @@ class RulesState(NamedTuple):
     """What a look at the rules showed.
 
     Attributes:
-        packets: how many they sent to the queue, or past it when it was full or nobody listened.
-        whole: all of them are there.
+        packets: how many the rules sent to the queue, or past it because it was full or nobody listened.
+        whole: all of the rules are there.
     """
 
     packets: int
@@ -27,8 +30,11 @@ class RuleSet:
     """One shaper's rules of both families.
 
     Args:
-        owner: whose they are, as they say themselves.
+        owner: whose they are, as their comments say.
         text: what iptables-restore(8) is given, by family.
+
+    Attributes:
+        owner: see above.
     """
 
     def __init__(self, owner: Owner, text: Mapping[Family, str]) -> None:
@@ -42,13 +48,13 @@ class RuleSet:
     def install(self) -> None:
         """Set the rules of both families, or none.
 
-        Rules that a dead shaper left are removed, for packets that they match would never come to ours: a
-        queue that nobody listens to lets them pass by all that follows in the table.
+        Rules that a dead shaper left are removed, because the packets that they match would never get to ours: a
+        queue that nobody listens to makes them skip all that follows in the table.
 
         Raises:
             RulesError: iptables is missing, not permitted, or the kernel lacks what a rule needs.
         """
-        for others in leftovers.installed():
+        for others in chain.installed():
             if others.dead:
                 others.remove()
         with ExitStack() as undo:
@@ -58,7 +64,7 @@ class RuleSet:
             undo.pop_all()
 
     def restore(self) -> None:
-        """Set them anew where somebody removed some of them; their counters begin anew too.
+        """Set them again after somebody has removed some of them; their counters begin at zero.
 
         Raises:
             RulesError: see `install`.
@@ -67,7 +73,7 @@ class RuleSet:
         self.install()
 
     def detach(self) -> None:
-        """Bring no more packets to the queue; the rules' counters stay to be read.
+        """Bring no more packets to the queue; the rules' counters can still be read.
 
         Raises:
             RulesError: iptables is missing, or not permitted.
@@ -76,7 +82,7 @@ class RuleSet:
             chain.remove(family, self.owner, keep_counters=True)
 
     def remove(self) -> None:
-        """Remove what is there of our rules; none is left, and nothing else is touched.
+        """Remove those of our rules that are there; nothing else is touched.
 
         Raises:
             RulesError: iptables is missing, or not permitted.
@@ -85,7 +91,7 @@ class RuleSet:
             chain.remove(family, self.owner)
 
     def look(self) -> RulesState:
-        """What the rules counted, and whether they are all there.
+        """How many packets the rules matched, and whether they are all there.
 
         Raises:
             RulesError: iptables is missing, or not permitted.
@@ -98,7 +104,3 @@ class RuleSet:
             whole = whole and len(rules) == sum(1 for line in text.splitlines() if line.startswith("-A"))
             packets += sum(int(line[1 : line.index(":")]) for line in rules if " -j NFQUEUE " in line)
         return RulesState(packets, whole)
-
-    def packets(self) -> int:
-        """How many packets the rules sent to the queue, or past it when it was full or nobody listened."""
-        return self.look().packets

@@ -1,4 +1,4 @@
-"""One worker, as the process that started it sees it; what it does itself is in work.py."""
+"""A worker as the process that started it sees it; what the worker itself does is in process.py."""
 
 from __future__ import annotations
 
@@ -19,11 +19,12 @@ from shaper.errors import ShaperError, UsageError
 from shaper.live.guardian.guardian import ROOT, TakenOver
 from shaper.live.progress import Progress
 from shaper.live.settings import Settings
-from shaper.live.workers.tally import Tally
-from shaper.live.workers.work import COUNT, STOP, WorkerOrder
+from shaper.live.workers.process import COUNT, STOP, WorkerOrder
+from shaper.live.workers.results import Result
 
 RUN = (
-    "import sys; sys.path.append(sys.argv[1]); from shaper.live.workers.work import main; main(*map(int, sys.argv[2:]))"
+    "import sys; sys.path.append(sys.argv[1]); "
+    "from shaper.live.workers.process import main; main(*map(int, sys.argv[2:]))"
 )
 
 
@@ -32,14 +33,14 @@ class Worker:
 
     Args:
         name: what it is called in messages.
-        settings: what it is told; its policies it loads itself, from their SPECs.
+        settings: its own; it loads its policies itself, from their SPECs.
         failed, warned: see `session.shape`.
 
     Attributes:
-        ready: its queue is bound.
-        ended: so has it.
-        progress: how it went when it last told.
-        tally: what it came to, if it ended in order.
+        ready: set when its queue is bound.
+        ended: set when the process has ended.
+        progress: its state when it last reported.
+        result: its counts, if it ended in order.
     """
 
     def __init__(
@@ -51,19 +52,19 @@ class Worker:
     ) -> None:
         self.ready, self.ended = trio.Event(), trio.Event()
         self.progress = Progress()
-        self.tally: Tally | None = None
+        self.result: Result | None = None
         self._name = name
         self._failed, self._warned = failed, warned
         self._error: ShaperError | None = None
-        self._counted, self._come = trio.Event(), 0
+        self._counted, self._received = trio.Event(), 0
         self._is_silent = self._is_killed = False
         self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         order = os.memfd_create("order")
-        self._result = os.memfd_create("tally")
+        self._result = os.memfd_create("result")
         with open(order, "wb", closefd=False) as file:
             pickle.dump(WorkerOrder(sys.path, settings), file)
         passed = (theirs.fileno(), order, self._result)
-        # By exec, as the guardian. Ctrl-C is for this process alone, so the worker has a process group of its own.
+        # By exec, as the guardian. Ctrl-C must reach this process alone, so the worker has a process group of its own.
         self._process = subprocess.Popen(
             [sys.executable, "-P", "-c", RUN, str(ROOT), *map(str, passed)],
             pass_fds=passed,
@@ -74,7 +75,7 @@ class Worker:
         os.close(order)
 
     async def listen(self) -> None:
-        """Take in what it says until it has ended."""
+        """Take its messages until it has ended."""
         while words := await self._hear():
             self._take(words)
         await trio.to_thread.run_sync(self._process.wait)
@@ -100,8 +101,8 @@ class Worker:
                 self._failed(Failure(*value))
             elif word == "warned":
                 self._warned(value)
-            elif word == "come":
-                self._come = value
+            elif word == "received":
+                self._received = value
                 self._counted.set()
 
     def _conclude(self, result: str) -> None:
@@ -117,7 +118,7 @@ class Worker:
             self._error = kinds.get(content["kind"], ShaperError)(content["error"])
             return
         else:
-            self.tally = content
+            self.result = content
             return
         self._error = ShaperError(f"{self._name} {how}, so all workers have ended; what they held goes on unshaped")
 
@@ -125,32 +126,32 @@ class Worker:
         """Make sure that it ended in order.
 
         Raises:
-            ShaperError: it did not.
+            ShaperError: it did not; UsageError or TakenOver if that is what ended it.
         """
         if self._error is not None:
             raise self._error
 
     async def count(self) -> int:
-        """How many packets its queue got, once it has taken all that are in it; for ever if it hangs or has ended."""
+        """How many packets its queue received, once it has taken them all; never returns if it hangs or has ended."""
         self._counted, self._is_silent = trio.Event(), True
         with suppress(OSError):
             self._control.send(COUNT)
         await self._counted.wait()
         self._is_silent = False
-        return self._come
+        return self._received
 
     def kill_if_silent(self) -> None:
-        """End it if it was asked to count and hasn't answered."""
+        """Kill it if it was asked to count and hasn't answered."""
         if self._is_silent:
             self.kill()
 
     def stop(self) -> None:
-        """Tell it to end; the rules bring no packets any more."""
+        """Ask it to end; the rules must be detached."""
         with suppress(OSError):
             self._control.send(STOP)
 
     def kill(self) -> None:
-        """End it, if it hasn't; its guardian sees to its packets."""
+        """Kill it, unless it has ended; its guardian lets its packets go on."""
         if not self.ended.is_set():
             self._is_killed = True
             self._process.kill()

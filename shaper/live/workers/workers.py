@@ -1,10 +1,9 @@
 """Several workers that shape together: one process per queue, one set of rules, one summary.
 
-The process that starts them installs the rules once all are ready, looks at them, removes
-them, and adds up what the workers came to. It runs no policy and sees no packet. Each
-worker has a guardian of its own that knows the rules: when one dies or hangs, its packets go on
-and the rules are removed. A worker that ends, in whatever way, ends the run: the kernel would
-go on sending packets to its queue.
+The process that starts them installs the rules once all are ready, checks them, removes them, and adds up the workers'
+results. It runs no policy and sees no packet. Each worker has a guardian of its own that knows the rules: when a worker
+dies or hangs, its packets go on and the rules are removed. A worker that ends, in whatever way, ends the run, because
+the kernel would go on sending packets to its queue.
 """
 
 from __future__ import annotations
@@ -22,23 +21,23 @@ from shaper.live.notices import Notices
 from shaper.live.nursery import ungrouped
 from shaper.live.progress import Progress
 from shaper.live.rules.rules import Rules
-from shaper.live.run import LOOK_AT_RULES
+from shaper.live.run import RULES_INTERVAL
 from shaper.live.settings import Settings
-from shaper.live.shared import Shared
+from shaper.live.shared_rules import SharedRules
 from shaper.live.summary import Summary
-from shaper.live.workers.tally import Tally, come, joined
+from shaper.live.workers.results import Result, merged, packets_received
 from shaper.live.workers.worker import Worker
 from shaper.units import s
 
 PATIENCE = 10
-"""Times the watchdog until a worker that doesn't answer is killed; its guardian sees to the packets."""
+"""A worker that doesn't answer for this many times the watchdog is killed; its guardian lets the packets go on."""
 
 
 class Workers:
     """A run of several workers.
 
     Attributes:
-        settings: what it was told.
+        settings: how it was started.
         rules: what brings the packets; None with `install_rules` off.
         queues: the numbers of the queues, in words.
     """
@@ -55,18 +54,18 @@ class Workers:
         self.settings = settings
         self.rules = Rules(settings.match, first, workers) if settings.install_rules else None
         self.queues = numbered(first, workers)
-        self._begun = time.monotonic_ns()
+        self._started = time.monotonic_ns()
         self._rules_lost = self._bypassed = 0
-        self._passed = 0  # what the counters of rules that were lost stood for
+        self._matched_before = 0  # packets counted by rules that were lost
         self._notices = Notices(failed, warned)
         self._one_ended = trio.Event()
-        told = replace(settings, policies=(), duration=None)
+        for_each = replace(settings, policies=(), duration=None)
         if self.rules is not None:
-            told = replace(told, shared=Shared(self.rules))
+            for_each = replace(for_each, shared_rules=SharedRules(self.rules))
         self._workers = [
             Worker(
                 f"worker {nth + 1} (queue {first + nth})",
-                replace(told, queue=first + nth, cpu=cpus[nth] if cpus else None),
+                replace(for_each, queue=first + nth, cpu=cpus[nth] if cpus else None),
                 failed,
                 warned,
             )
@@ -74,7 +73,16 @@ class Workers:
         ]
 
     async def run(self, stop: trio.Event, started: Callable[[Workers], None]) -> None:
-        """Shape until told to stop, for as long as the settings say, or until a worker has ended."""
+        """Shape until `stop` is set, for as long as the settings say, or until a worker has ended.
+
+        Args:
+            stop: ends the run when set; set when it ends by itself.
+            started: called once packets are shaped.
+
+        Raises:
+            RulesError: the rules can't be set or removed.
+            ShaperError: a worker has not ended in order.
+        """
         with ungrouped():
             async with trio.open_nursery() as nursery:
                 for worker in self._workers:
@@ -82,7 +90,7 @@ class Workers:
                 try:
                     await self._until_ready(stop)
                     if not (self._one_ended.is_set() or stop.is_set()):
-                        self._begun = time.monotonic_ns()
+                        self._started = time.monotonic_ns()
                         if self.rules is not None:
                             self.rules.install()
                         started(self)
@@ -98,7 +106,7 @@ class Workers:
         self._one_ended.set()
 
     async def _until_ready(self, stop: trio.Event) -> None:
-        """Until all workers are, one has ended, or there is no need any more."""
+        """Wait until all workers are ready, one has ended, or `stop` is set."""
         async with trio.open_nursery() as nursery:
 
             async def give_up(event: trio.Event) -> None:
@@ -126,9 +134,9 @@ class Workers:
             nursery.cancel_scope.cancel()
 
     async def _watch_rules(self, stop: trio.Event) -> None:
-        """Put the rules right when another program has removed some, or end the run."""
+        """Restore the rules when another program has removed some, or end the run."""
         while self.rules is not None:
-            await trio.sleep(LOOK_AT_RULES / s)
+            await trio.sleep(RULES_INTERVAL / s)
             if (await trio.to_thread.run_sync(self.rules.look)).whole:
                 continue
             self._rules_lost += 1
@@ -138,7 +146,7 @@ class Workers:
             self._notices.rules_lost(self._rules_lost)
 
     async def _restore(self, rules: Rules) -> bool:
-        """Set the rules anew, unless it was the guardian of a worker that hangs who removed them."""
+        """Set the rules again; False if it was the guardian of a worker that hangs that removed them."""
         await trio.to_thread.run_sync(rules.detach)
         with trio.move_on_after(self._patience) as waiting:
             counts = [await worker.count() for worker in self._workers]
@@ -146,19 +154,19 @@ class Workers:
             for worker in self._workers:
                 worker.kill_if_silent()
             return False
-        await self._look(rules, sum(counts))
-        self._passed = sum(counts) + self._bypassed
+        await self._count_bypassed(rules, sum(counts))
+        self._matched_before = sum(counts) + self._bypassed
         await trio.to_thread.run_sync(rules.restore)
         return True
 
-    async def _look(self, rules: Rules, come: int) -> None:
-        """See what the rules counted beyond what has come."""
+    async def _count_bypassed(self, rules: Rules, received: int) -> None:
+        """Count what the rules matched beyond the packets received."""
         matched = (await trio.to_thread.run_sync(rules.look)).packets
-        self._bypassed = max(self._bypassed, self._passed + matched - come)
+        self._bypassed = max(self._bypassed, self._matched_before + matched - received)
 
     @property
     def _patience(self) -> float:
-        """In seconds."""
+        """How long to wait for a worker, in seconds."""
         assert self.settings.watchdog is not None
         return PATIENCE * self.settings.watchdog / s
 
@@ -178,7 +186,7 @@ class Workers:
             await self._until_all_ended()
             if self.rules is not None:
                 try:
-                    await self._look(self.rules, come(self._tallies()))
+                    await self._count_bypassed(self.rules, packets_received(self._results()))
                 finally:
                     await trio.to_thread.run_sync(self.rules.remove)
 
@@ -186,20 +194,20 @@ class Workers:
         for worker in self._workers:
             await worker.ended.wait()
 
-    def _tallies(self) -> list[Tally]:
-        return [worker.tally for worker in self._workers if worker.tally is not None]
+    def _results(self) -> list[Result]:
+        return [worker.result for worker in self._workers if worker.result is not None]
 
     def progress(self) -> Progress:
-        """How it goes."""
+        """The state that the workers last reported, added up."""
         return Progress.of_all([worker.progress for worker in self._workers])
 
     def summary(self) -> Summary:
-        """What it came to, once all workers have ended in order."""
-        return joined(
-            self._tallies(),
+        """Counts, losses and holds, once all workers have ended in order."""
+        return merged(
+            self._results(),
             bypassed=None if self.rules is None else self._bypassed,
             rules_lost=self._rules_lost,
-            duration=time.monotonic_ns() - self._begun,
+            duration=time.monotonic_ns() - self._started,
             allow=self.settings.allow_bypass,
         )
 
@@ -219,11 +227,11 @@ async def shape_together(
     Args:
         settings: what, how, how long; `queue` is the first one's, and there must be a watchdog.
         workers: how many, two at least.
-        cpus: one for each, that its engine stays on; none to leave them where they are.
+        cpus: one per worker, for its engine to stay on; empty for any.
         started, failed, warned, stop: see there.
 
     Raises:
-        ShaperError: as there; or a worker has ended that should not.
+        ShaperError: as there; or a worker has ended without having been asked to.
     """
     run = Workers(settings, workers, cpus, failed, warned)
     await run.run(trio.Event() if stop is None else stop, started)

@@ -1,14 +1,15 @@
-"""The guardian: a second, small process that holds the queue's socket too.
+"""The guardian's process: a second, small one that has the queue's socket open too.
 
-The kernel drops all that a queue holds when its last socket closes, so a crashed engine
-would lose every packet it held. The guardian gets the socket by inheritance and waits. When
-the engine ends without a word, or gives no sign of life, it accepts everything the queue
-holds, removes the rules, accepts meanwhile what still comes until the queue stays empty, and ends.
+When a queue's last socket closes, the kernel drops all that the queue holds: a crashed engine would lose every packet
+it held. The guardian inherits the socket and waits. When the engine ends without saying goodbye, or gives no sign of
+life, the guardian accepts everything that the queue holds, removes the rules, meanwhile accepts what still comes until
+the queue stays empty, and ends.
 
-It also looks at the rules and removes them when the engine asks for it, which runs other
-people's policies and so may do little itself (see privileges.py).
+It also checks, changes and removes the rules when the engine asks it to, for the engine runs other people's policies
+and so has few privileges (see linux/capabilities.py).
 
-It is in a session of its own: Ctrl-C, Ctrl-Z and a closed terminal don't reach it.
+It is in a session of its own: Ctrl-C, Ctrl-Z and a closed terminal don't reach it. It imports little, so that it
+starts soon and is small.
 """
 
 from __future__ import annotations
@@ -37,17 +38,24 @@ from shaper.live.rules.ruleset import RuleSet
 from shaper.units import format_duration, ms
 
 BEAT, GOODBYE = b".", b"bye"
-START = 10
-"""Times the watchdog until the first sign of life: an engine that starts sets the rules, which may take long."""
-AT_ONCE = 1000
-"""Messages read before what came meanwhile is accepted: a flood may come faster than it can be read."""
+START_FACTOR = 10
+"""The first sign of life may take this many times the watchdog: an engine first sets the rules, which may take long."""
+MESSAGES_PER_ROUND = 1000
+"""Messages read before the next packets are accepted: a flood may come faster than it can be read."""
 
 
 class GuardianOrder(NamedTuple):
-    """What the guardian is told: the queue's socket, whose the rules are and what they are, and the engine.
+    """What the guardian is started with.
 
-    `watchdog` is the longest time without a sign of life, in ns. `number` is the queue's, if not the one that
-    the owner names. `cpus` are those that the guardian may run on; with `realtime` it comes before the engine.
+    Attributes:
+        queue: the descriptor of the queue's socket.
+        owner: whose rules they are.
+        rules: their text, by family.
+        watchdog: the longest time without a sign of life, in ns.
+        engine: the engine's process.
+        number: the queue's, if not the one that the owner names.
+        cpus: those that the guardian may run on.
+        realtime: it runs under SCHED_FIFO, before the engine.
     """
 
     queue: int
@@ -61,25 +69,26 @@ class GuardianOrder(NamedTuple):
 
     @classmethod
     def read(cls, text: str) -> GuardianOrder:
+        """From JSON, as a tuple is written."""
         order = cls(*json.loads(text))
         return order._replace(owner=Owner(*order.owner))
 
 
 def accept_held(queue: int, number: int) -> bool:
-    """Let every packet go on that the queue holds; whether there were any.
+    """Let every packet go on that the queue holds; returns whether there were any.
 
     Raises:
         OSError: the socket is closed.
     """
     os.write(queue, accept_all(number))
     verdicts = []
-    # Packets that the engine has not read come first; their ids are among those just accepted.
+    # Messages about packets that the engine has not read come first; those packets have just been accepted.
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, fileno=os.dup(queue)) as source:
-        for _ in range(AT_ONCE):
+        for _ in range(MESSAGES_PER_ROUND):
             if not select.select([source], [], [], 0)[0]:
                 break
             try:
-                # An engine that was only slow may read too, and leave nothing to wait for.
+                # An engine that was only slow may read too and leave nothing here.
                 verdicts += errors_in(source.recv(1 << 16, socket.MSG_DONTWAIT))
             except OSError:
                 continue  # ENOBUFS: messages were lost, and the packets of some with them
@@ -87,10 +96,10 @@ def accept_held(queue: int, number: int) -> bool:
 
 
 def rescue(order: GuardianOrder) -> None:
-    """Empty the queue and remove the rules, while what still comes goes on at once, until the queue stays empty."""
+    """Accept all that the queue holds, and what still comes while the rules are removed, until it stays empty."""
     number = order.owner.queue if order.number is None else order.number
     accept_held(order.queue, number)
-    # It takes as long as iptables does, on a busy machine a tenth of a second.
+    # This takes as long as iptables does: a tenth of a second on a busy machine.
     removal = threading.Thread(target=_remove, args=(RuleSet(order.owner, order.rules),))
     removal.start()
     poll = select.poll()
@@ -107,7 +116,10 @@ def _remove(rules: RuleSet) -> None:
 
 
 def watch(beats: socket.socket, order: GuardianOrder) -> str | None:
-    """Wait for the engine's end; why it has to be rescued, or None if it ended in order."""
+    """Wait until the engine ends or falls silent, and answer its requests.
+
+    Returns why its packets have to be rescued, or None if it ended in order.
+    """
     poll = select.poll()
     poll.register(beats, select.POLLIN)
     watchdog = order.watchdog
@@ -125,16 +137,16 @@ def watch(beats: socket.socket, order: GuardianOrder) -> str | None:
             if not words:
                 return "the engine has died"
             if words != BEAT:
-                serve(beats, words.decode(), RuleSet(order.owner, order.rules))
+                answer_request(beats, words.decode(), RuleSet(order.owner, order.rules))
             is_starting = False
             continue
-        # When this process was halted too, with the machine or by its scheduler, that is no silence of the engine's.
+        # If this process was halted too, with the machine or by its scheduler, that time doesn't count as silence.
         silence += min(time.monotonic_ns() - before, turn)
-        if silence < (START * watchdog if is_starting else watchdog):
+        if silence < (START_FACTOR * watchdog if is_starting else watchdog):
             continue
         silence = 0
         now = _scheduled(order.engine)
-        # On a busy machine it may have had no time to tell; a loop without an end has had it.
+        # On a busy machine it may have had no CPU time to give a sign; an endless loop has had it.
         is_starved = now.waited - lately.waited > watchdog // 2 and now.ran - alive.ran < watchdog // 2
         lately = now
         if not is_starved and not _is_debugged(order.engine):
@@ -142,15 +154,15 @@ def watch(beats: socket.socket, order: GuardianOrder) -> str | None:
 
 
 def _words(beats: socket.socket) -> bytes:
-    """What the engine says; nothing when it has died."""
+    """What the engine says; empty when it has died."""
     try:
         return beats.recv(1 << 10)
     except ConnectionResetError:
         return b""  # it died before it read the answer to a request
 
 
-def serve(beats: socket.socket, word: str, rules: RuleSet) -> None:
-    """Do to the rules what the engine asks for, and tell what came of it."""
+def answer_request(beats: socket.socket, word: str, rules: RuleSet) -> None:
+    """Do to the rules what the engine asks for, and send it the outcome: a value, or an error's message."""
     services = {"look": rules.look, "detach": rules.detach, "remove": rules.remove, "restore": rules.restore}
     answer: tuple[Any, str | None]
     try:
@@ -174,32 +186,32 @@ def _is_debugged(pid: int) -> bool:
     return False
 
 
-def main(beats_from: int, told_in: int) -> None:
-    """The guardian's life.
+def main(beats_from: int, order_in: int) -> None:
+    """Be the guardian, until the engine has ended or was rescued.
 
     Args:
-        beats_from: the descriptor of the socket through which it hears of the engine.
-        told_in: the descriptor of the file that says what it is in order of.
+        beats_from: the descriptor of the socket for signs of life and requests.
+        order_in: the descriptor of the file that holds the order.
     """
     beats = socket.socket(fileno=beats_from)
-    with open(told_in) as file:
+    with open(order_in) as file:
         file.seek(0)
         order = GuardianOrder.read(file.read())
     with suppress(OSError):
-        # When memory runs out, the kernel is to end the engine, not this one; see proc(5). Root may say so.
+        # When memory runs out, the kernel shall end the engine, not this one; see proc(5). Only root may ask for it.
         Path("/proc/self/oom_score_adj").write_text("-1000")
     with suppress(OSError):
-        # Not on the engine's CPU alone, which it inherits if it follows a guardian that has died.
+        # A guardian that replaces another inherits the engine's one CPU.
         os.sched_setaffinity(0, order.cpus)
     if order.realtime:
-        with suppress(ShaperError):  # such a one may not; the kernel keeps 5 % of the time for it, see sched(7)
+        with suppress(ShaperError):  # a replacement may not; the kernel keeps 5 % of the time for it, see sched(7)
             set_policy(0, FIFO, PRIORITY + 1)
     reason = watch(beats, order)
     if reason is None:
         return
     if order.realtime:
         with suppress(ShaperError, OSError):
-            # If it runs on without an end, iptables is to get a CPU too.
+            # If it runs on for ever, iptables needs a CPU too.
             set_policy(order.engine, NORMAL, 0)
     rescue(order)
     if os.getppid() == order.engine:

@@ -1,10 +1,10 @@
-"""A worker: a process that shapes the packets of one queue, one of several that share the rules.
+"""A worker's process: shapes the packets of one queue of several that share the rules.
 
-It is told all in a file and hears of its end by a socket, from the process that started it
-(see workers.py), and says there what should be known while it runs. What it came to it
-writes to another file, since a socket takes no message of that length at once.
+Its parent (see workers.py) gives it its order in a file, and has a socket to it: by this the parent asks it to count
+and to end, and it reports progress, failures and warnings. It writes its result to another file, since a socket takes
+no message of that length at once.
 
-Its parent may be root when it isn't any more, so what it says is JSON, and only read.
+Its parent may be root when it no longer is, so what it sends is JSON, which can do no harm.
 """
 
 from __future__ import annotations
@@ -27,39 +27,39 @@ from shaper.live.nursery import ungrouped
 from shaper.live.run import Run
 from shaper.live.session import shape
 from shaper.live.settings import Settings
-from shaper.live.workers.tally import tally
+from shaper.live.workers.results import result_of
 from shaper.spec.load import load_pipeline
 from shaper.units import s
 
 COUNT, STOP = b"count", b"stop"
-"""Take what the queue has and tell how many packets came. End; the rules are detached.
+"""Take what is in the queue and report how many packets were received. End; the rules are detached.
 
-The end of the socket means the latter, too, and that nobody else will see to the rules.
+The end of the socket means to end too, and that nobody else will detach or remove the rules.
 """
-TELL = 1 * s
-"""How often it says how it goes."""
+PROGRESS_INTERVAL = 1 * s
+"""Between two reports of progress."""
 
 
 class WorkerOrder(NamedTuple):
-    """What a worker is told: where modules are, and the settings but for the policies, which can't be handed over."""
+    """What a worker is started with: sys.path, and the settings without the policies, which can't be pickled."""
 
     path: Sequence[str]
     settings: Settings
 
 
 class Control:
-    """The socket between parent and worker, as the worker has it."""
+    """The worker's end of the socket to its parent."""
 
     def __init__(self, end: socket.socket) -> None:
         self._end = end
 
     def say(self, **words: Any) -> None:
-        """Nothing that must arrive: a parent that was stopped reads nothing, and packets don't wait for it."""
+        """Send a message, which may get lost: a stopped parent reads nothing, and packets can't wait for it."""
         with suppress(OSError):
             self._end.send(json.dumps(words).encode(), socket.MSG_DONTWAIT)
 
     async def hear(self) -> bytes:
-        """The parent's word; nothing when it has died."""
+        """The parent's next word; empty when it has died."""
         await trio.lowlevel.wait_readable(self._end)
         with suppress(OSError):
             return self._end.recv(1 << 10)
@@ -67,21 +67,25 @@ class Control:
 
 
 async def work(settings: Settings, control: Control) -> dict[str, Any]:
-    """Shape until the parent says so, has died, or a signal comes; the tally."""
+    """Shape until the parent asks to end or has died, or a signal comes; returns the result.
+
+    Raises:
+        ShaperError: see `session.shape`.
+    """
     stop = trio.Event()
     run: Run | None = None
 
     async def obey() -> None:
         while (word := await control.hear()) == COUNT:
             if run is not None and run.guardian is not None:
-                # One that has taken this process for dead doesn't answer.
+                # A guardian that has taken this process for dead doesn't answer.
                 await trio.to_thread.run_sync(run.guardian.look)
                 while run.engine.work():
                     await trio.lowlevel.checkpoint()
-                control.say(come=run.come())
-        if settings.shared is not None:
-            settings.shared.detached = word == STOP
-            settings.shared.orphaned = word != STOP
+                control.say(received=run.packets_received())
+        if settings.shared_rules is not None:
+            settings.shared_rules.detached = word == STOP
+            settings.shared_rules.orphaned = word != STOP
         stop.set()
 
     async def end_on_signal(*, task_status: trio.TaskStatus[None]) -> None:
@@ -90,16 +94,16 @@ async def work(settings: Settings, control: Control) -> dict[str, Any]:
             async for _ in signals:
                 stop.set()
 
-    async def tell(run: Run) -> None:
+    async def report_progress(run: Run) -> None:
         while True:
             control.say(progress=run.progress())
-            await trio.sleep(TELL / s)
+            await trio.sleep(PROGRESS_INTERVAL / s)
 
     def started(given: Run) -> None:
         nonlocal run
         run = given
         control.say(ready=True)
-        nursery.start_soon(tell, run)
+        nursery.start_soon(report_progress, run)
 
     with ungrouped():
         async with trio.open_nursery() as nursery:
@@ -114,19 +118,19 @@ async def work(settings: Settings, control: Control) -> dict[str, Any]:
             )
             nursery.cancel_scope.cancel()
     assert run is not None
-    return dict(tally(summary, run.engine.holds))
+    return dict(result_of(summary, run.engine.holds))
 
 
-def main(control_by: int, told_in: int, tell_in: int) -> None:
-    """A worker's life.
+def main(control_by: int, order_in: int, result_in: int) -> None:
+    """Be a worker.
 
     Args:
         control_by: the descriptor of its end of the socket.
-        told_in: the descriptor of the file that holds its order.
-        tell_in: the descriptor of the file for its tally.
+        order_in: the descriptor of the file that holds its order.
+        result_in: the descriptor of the file for its result, or for the error that ended it.
     """
     control = Control(socket.socket(fileno=control_by))
-    with open(told_in, "rb") as file:
+    with open(order_in, "rb") as file:
         file.seek(0)
         order: WorkerOrder = pickle.load(file)
     sys.path[:] = order.path
@@ -136,5 +140,5 @@ def main(control_by: int, told_in: int, tell_in: int) -> None:
         result = trio.run(work, settings, control)
     except (ShaperError, OSError) as error:
         result = {"error": str(error), "kind": type(error).__name__}
-    with os.fdopen(tell_in, "w") as file:
+    with os.fdopen(result_in, "w") as file:
         json.dump(result, file)

@@ -1,4 +1,4 @@
-"""What the workers of one run came to, told by each of them and added up."""
+"""The results of the workers of one run, as each reports them, and added up."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ ADDED = (
     "lost_buffer_full",
     "lost_to_reload",
 )
-"""The counts of a summary of which all are the sum of the workers'."""
+"""Those counts of a summary that are the sum of the workers'."""
 
-Tally = Mapping[str, Any]
+Result = Mapping[str, Any]
 """One worker's summary and holds, as JSON has them."""
 
 
-def tally(summary: Summary, holds: Holds) -> Tally:
-    """What a worker came to."""
+def result_of(summary: Summary, holds: Holds) -> Result:
+    """A worker's result."""
     return {
         "counts": {name: getattr(summary, name) for name in ADDED},
         "counters": summary.counters,
@@ -40,34 +40,34 @@ def tally(summary: Summary, holds: Holds) -> Tally:
     }
 
 
-def come(tallies: Sequence[Tally]) -> int:
-    """Packets that the queues got, those included that they had to drop."""
+def packets_received(results: Sequence[Result]) -> int:
+    """How many packets the queues received, including those that they had to drop."""
     names = ("taken", "lost_queue_full", "lost_buffer_full")
-    return sum(each["counts"][name] or 0 for each in tallies for name in names)
+    return sum(each["counts"][name] or 0 for each in results for name in names)
 
 
-def joined(tallies: Sequence[Tally], *, bypassed: int | None, rules_lost: int, duration: int, allow: bool) -> Summary:
+def merged(results: Sequence[Result], *, bypassed: int | None, rules_lost: int, duration: int, allow: bool) -> Summary:
     """The one summary of all workers.
 
     Args:
-        tallies: theirs.
-        bypassed: what the rules counted beyond what came; None where they are somebody else's.
+        results: theirs.
+        bypassed: packets that the rules counted and that never came; None if the rules are somebody else's.
         rules_lost: how often another program removed some of the rules.
         duration: of the run, in ns.
         allow: bypassed packets are no failure.
     """
-    counts: dict[str, Any] = {name: _sum([each["counts"][name] for each in tallies]) for name in ADDED}
-    # What the workers tell of it is what they saw in the kernel's numbering.
+    counts: dict[str, Any] = {name: _sum([each["counts"][name] for each in results]) for name in ADDED}
+    # The workers' own figures are those that they saw in the kernel's numbering.
     counts["bypassed"] = None if bypassed is None else max(bypassed, counts["bypassed"] or 0)
-    holds = Holds.joined(each["holds"] for each in tallies)
+    holds = Holds.joined(each["holds"] for each in results)
     counters: dict[str, Counter[str]] = {}
     failures = Failures()
-    for each in tallies:
+    for each in results:
         for policy, counted in each["counters"].items():
             counters.setdefault(policy, Counter()).update(counted)
         for failure in each["failures"]:
             failures.append(Failure(*failure))
-    failures.total = sum(each["failed"] for each in tallies)
+    failures.total = sum(each["failed"] for each in results)
     return Summary(
         **counts,
         rules_lost=rules_lost,

@@ -1,19 +1,30 @@
 """When the guardian takes the engine for dead: neither too late nor too soon."""
 
 import os
+import signal
 import socket
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 
 import pytest
 
 from shaper.linux.proc import SchedStat
-from shaper.live.guardian import rescue
-from shaper.live.guardian.rescue import BEAT, GOODBYE, GuardianOrder, watch
+from shaper.live.guardian import process
+from shaper.live.guardian.process import BEAT, GOODBYE, GuardianOrder, watch
 from shaper.live.rules.owner import Owner
 from shaper.units import ms
 
 WATCHDOG = 20 * ms
+# Watches this process, with a watchdog of 400 ms, and prints why it has to be rescued.
+WATCH = """
+import os, socket, sys
+from shaper.live.rules.owner import Owner
+from shaper.live.guardian.process import GuardianOrder, watch
+beats = socket.socket(fileno=int(sys.argv[1]))
+print(watch(beats, GuardianOrder(0, Owner.here(1), {}, 400_000_000, os.getppid())))
+"""
 
 
 @pytest.fixture
@@ -32,7 +43,7 @@ def order() -> GuardianOrder:
 def scheduled(monkeypatch: pytest.MonkeyPatch, *readings: tuple[int, int]) -> list[tuple[int, int]]:
     """What the kernel says of the engine's thread each time it is asked, in ms; returns what is still to be said."""
     to_come = list(readings)
-    monkeypatch.setattr(rescue, "_scheduled", lambda pid: SchedStat(*(value * ms for value in to_come.pop(0))))
+    monkeypatch.setattr(process, "_scheduled", lambda pid: SchedStat(*(value * ms for value in to_come.pop(0))))
     return to_come
 
 
@@ -88,3 +99,21 @@ def test_one_that_was_not_let_run_and_then_sleeps_hangs(
     to_come = scheduled(monkeypatch, (0, 0), (0, 0), (3, 17), (3, 18))
     assert watch(ends[1], order()) == "the engine has given no sign of life for 20ms"
     assert not to_come
+
+
+def test_a_pause_a_little_longer_than_the_watchdog_is_no_silence() -> None:
+    """As when a container is paused; the guardian has a CPU first when it goes on."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with ours:
+        with theirs:
+            command = [sys.executable, "-c", WATCH, str(theirs.fileno())]
+            process = subprocess.Popen(command, pass_fds=[theirs.fileno()], stdout=subprocess.PIPE, text=True)
+        ours.send(b"look")  # an answer shows that it watches
+        assert ours.recv(1 << 12)
+        time.sleep(0.1)  # it waits again
+        os.kill(process.pid, signal.SIGSTOP)
+        time.sleep(0.6)
+        os.kill(process.pid, signal.SIGCONT)
+        time.sleep(0.05)
+        ours.send(b"bye")
+        assert process.communicate(timeout=20)[0] == "None\n"

@@ -4,9 +4,9 @@ import json
 
 from shaper.core.failure import Failure, Failures
 from shaper.core.verdict import Verdict
-from shaper.live.lateness import MOST, Holds
+from shaper.live.lateness import MAX_SAMPLES, Holds
 from shaper.live.summary import Summary
-from shaper.live.workers.tally import Tally, come, joined, tally
+from shaper.live.workers.results import Result, merged, packets_received, result_of
 from shaper.wire.packet import Packet
 
 
@@ -18,7 +18,7 @@ def held(*holds: int) -> Holds:
     return made
 
 
-def told(holds: Holds, *, taken: int = 0, lost: int | None = 0, failures: Failures | None = None) -> Tally:
+def told(holds: Holds, *, taken: int = 0, lost: int | None = 0, failures: Failures | None = None) -> Result:
     """What a worker says, as it comes to its parent."""
     summary = Summary(
         taken=taken,
@@ -40,20 +40,20 @@ def told(holds: Holds, *, taken: int = 0, lost: int | None = 0, failures: Failur
         duration=0,
         counters={"p": {"seen": taken}},
     )
-    said: Tally = json.loads(json.dumps(tally(summary, holds)))
+    said: Result = json.loads(json.dumps(result_of(summary, holds)))
     return said
 
 
-def summed(*tallies: Tally, bypassed: int | None = 0) -> Summary:
-    return joined(tallies, bypassed=bypassed, rules_lost=0, duration=5, allow=False)
+def summed(*results: Result, bypassed: int | None = 0) -> Summary:
+    return merged(results, bypassed=bypassed, rules_lost=0, duration=5, allow=False)
 
 
 def test_counts_are_added_up() -> None:
-    tallies = told(held(1), taken=3), told(held(2), taken=4)
-    summary = summed(*tallies)
+    results = told(held(1), taken=3), told(held(2), taken=4)
+    summary = summed(*results)
     assert (summary.taken, summary.sent, summary.duration) == (7, 7, 5)
     assert summary.counters == {"p": {"seen": 7}}
-    assert come(tallies) == 7
+    assert packets_received(results) == 7
 
 
 def test_bypassed_is_what_the_rules_or_the_workers_saw_whichever_is_more() -> None:
@@ -77,9 +77,9 @@ def test_percentiles_are_those_of_all_packets() -> None:
 
 def test_a_busy_worker_counts_for_more_than_its_samples_do() -> None:
     """It has given up every second sample; those of the other are thinned as much."""
-    busy = held(*[10] * (MOST + 1))
+    busy = held(*[10] * (MAX_SAMPLES + 1))
     wanted = summed(told(busy), told(held(*[20] * 1000))).wanted
-    assert wanted.packets == MOST // 2 + 1 + 500
+    assert wanted.packets == MAX_SAMPLES // 2 + 1 + 500
 
 
 def test_failures_of_all_are_told_and_counted() -> None:
