@@ -1,8 +1,8 @@
-"""What this process may do: its capabilities, see capabilities(7), and how it gives up what it doesn't need.
+"""What this process may do: its capabilities, see capabilities(7), and how it gives up those that it doesn't need.
 
-An engine runs other people's policies on other people's packets. Once it is set up, all that
-shaping needs is CAP_NET_ADMIN: the kernel asks for it with every verdict. Sockets and files
-are open by then, and the guardian, which runs no policy, sees to the rules.
+An engine runs other people's policies on other people's packets. Once it is set up, shaping needs CAP_NET_ADMIN and
+nothing else: the kernel asks for it with every verdict. Sockets and files are open by then, and the guardian, which
+runs no policy, changes the rules.
 """
 
 from __future__ import annotations
@@ -28,32 +28,33 @@ NOBODY = 65534
 
 
 def can(capability: int) -> bool:
-    """Whether this process has the capability, in its own user namespace."""
+    """Whether this process has this capability in its own user namespace."""
     return bool(int(proc.status("CapEff"), 16) >> capability & 1)
 
 
 def confine() -> None:
-    """Keep CAP_NET_ADMIN and nothing else, as an ordinary user where that is possible, for good.
+    """Keep CAP_NET_ADMIN and nothing else, for good, as an ordinary user if possible.
 
-    The user is the one who called sudo(8), else nobody. It must be able to read Python's own files, for some
-    are imported when they are needed; where it can't, and in a user namespace with one user, the user stays.
+    That user is the one who called sudo(8), else nobody. It must be able to read Python's own files, because some are
+    imported only when they are needed; if it can't, and in a user namespace with one user, the user stays the same.
     No program that this process starts may do more. For the main thread, while it is the only one.
 
     Raises:
         OSError: this process lacks CAP_NET_ADMIN.
+        RuntimeError: it has several threads.
     """
     if len(proc.threads()) > 1:
         raise RuntimeError("a process with several threads can't be confined: each has capabilities of its own")
     prctl(PR_SET_NO_NEW_PRIVS, 1)
     for capability in range(int(Path("/proc/sys/kernel/cap_last_cap").read_text()) + 1):
         if capability != CAP_NET_ADMIN:
-            with suppress(PermissionError):  # there is nothing to give up
+            with suppress(PermissionError):  # it has nothing to give up
                 prctl(PR_CAPBSET_DROP, capability)
     if os.getuid() == 0:
         prctl(PR_SET_KEEPCAPS, 1)
         _become_ordinary()
     capset(1 << CAP_NET_ADMIN)
-    # So that a guardian that follows one that died can go on.
+    # So that a guardian that replaces one that died has it too.
     prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, CAP_NET_ADMIN)
 
 

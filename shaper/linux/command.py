@@ -7,12 +7,12 @@ import shutil
 import signal
 from collections.abc import Callable
 from contextlib import suppress
-from pathlib import Path
 from typing import NoReturn
 
 import trio
 
 from shaper.errors import UsageError
+from shaper.linux import proc
 
 CANNOT_RUN = 126
 """The exit status, as in a shell, of a command that was found but can't be run."""
@@ -93,10 +93,10 @@ class Command:
 
 
 def _first_child(pid: int) -> int:
-    """The first child of a process with one thread; the process itself if it has none."""
+    """The first child of a process; the process itself if it has none."""
     with suppress(OSError):
-        if children := Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
-            return int(children[0])
+        if children := proc.children(pid):
+            return children[0]
     return pid
 
 

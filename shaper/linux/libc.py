@@ -1,6 +1,6 @@
-"""The C library's calls that Python's os module lacks: each is declared here, and nowhere else.
+"""Calls of the C library that Python's os module lacks: they are declared here, and nowhere else.
 
-Python's own os has unshare and setns from 3.12 on, the timers from 3.13.
+os has unshare and setns from Python 3.12 on, and the timers from 3.13 on.
 
 Calls on the path of packets are *prepared*: `ppoll`, `recvmmsg` and `timerfd_settime` convert the arguments once, and
 return what to call and with what. What the structures hold is read at each call. To convert the arguments each time
@@ -103,7 +103,7 @@ def unshare(kinds: int) -> None:
 
 
 def setns(descriptor: int, kind: int) -> None:
-    """Move this thread into the namespace that a descriptor stands for.
+    """Move this thread into the namespace that a descriptor refers to.
 
     Raises:
         OSError: see setns(2).
@@ -112,7 +112,7 @@ def setns(descriptor: int, kind: int) -> None:
 
 
 def prctl(option: int, *arguments: int) -> None:
-    """Set an attribute of this thread, see prctl(2).
+    """Set an attribute of this thread, see prctl(2); arguments left out are 0.
 
     Raises:
         OSError: see there.

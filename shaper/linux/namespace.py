@@ -1,9 +1,8 @@
-"""A network namespace of one's own, whose lo is up and can be shaped without root.
+"""A private network namespace, whose lo is up and can be shaped without root.
 
-An ordinary user gets it together with a user namespace, in which shaper is root over that
-network and over nothing else: see user_namespaces(7). A command started inside runs in a
-second, inner user namespace that gives it back the caller's user and group: programs such
-as postgres refuse to be root.
+For an ordinary user it comes with a user namespace, in which shaper is root over that network and over nothing else:
+see user_namespaces(7). A command started inside runs in a second, inner user namespace that gives it back the caller's
+user and group, because programs such as postgres refuse to run as root.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ SIOCSIFFLAGS = 0x8914
 SIOCSIFMTU = 0x8922
 IFF_UP = 1
 
-# What may forbid user namespaces, the value that does, and what allows them.
+# Settings that may forbid user namespaces, the value that does, and one that allows them.
 SWITCHES = (
     ("kernel.apparmor_restrict_unprivileged_userns", "1", "0"),
     ("kernel.unprivileged_userns_clone", "0", "1"),
@@ -46,7 +45,7 @@ class Private:
     Attributes:
         uid: the caller's user.
         gid: the caller's group.
-        mapped: there is a user namespace around it, in which the caller is root.
+        mapped: a user namespace, in which the caller is root, comes with it.
     """
 
     uid: int
@@ -54,7 +53,7 @@ class Private:
     mapped: bool
 
     def spawn_inside(self, command: list[str], *, stdout: int | None = None, through_strace: bool = False) -> Command:
-        """A command inside, as the caller's user; it waits until `Command.release`.
+        """A command inside, run as the caller; it waits for `Command.release`.
 
         The arguments and errors are those of `Command`.
         """
@@ -67,14 +66,15 @@ class Private:
 
 
 def enter(mtu: int = MTU) -> Private:
-    """Move this process into a network namespace of its own. It must have one thread only: before trio starts.
+    """Move this process into a network namespace of its own. It must have one thread only, so before trio starts.
 
     Args:
-        mtu: of lo, in bytes, so that packets look like a network's.
+        mtu: of lo, in bytes, so that packets have the sizes that they have on a network.
 
     Raises:
         ShaperError: user namespaces are switched off here; the message names the setting.
-        UsageError: no IP packet fits into such an MTU, or none is so large.
+        UsageError: the MTU is too small for IP, or larger than lo's.
+        RuntimeError: this process has several threads.
     """
     if not SMALLEST_MTU <= mtu <= LARGEST_MTU:
         raise UsageError(f"an MTU of {mtu} bytes carries no IP packets; give one from {SMALLEST_MTU} to {LARGEST_MTU}")
@@ -89,15 +89,15 @@ def enter(mtu: int = MTU) -> Private:
     except OSError as error:
         raise ShaperError(_why_not(error)) from None
     _bring_up("lo", mtu)
-    # As distributions set it for the first namespace, so that ping needs no privilege in here either.
+    # Distributions set this for the first namespace; with it ping needs no privilege in here either.
     gid = 0 if mapped else 2**31 - 1
-    with suppress(OSError):  # in somebody else's user namespace not all groups are known
+    with suppress(OSError):  # in somebody else's user namespace not all groups exist
         Path("/proc/sys/net/ipv4/ping_group_range").write_text(f"0 {gid}")
     return Private(*caller, mapped)
 
 
 def forbidding() -> str | None:
-    """The command that allows user namespaces where a setting forbids them."""
+    """The command that allows user namespaces, if a setting forbids them; None if none does."""
     for name, off, on in SWITCHES:
         path = Path("/proc/sys", *name.split("."))
         if path.exists() and path.read_text().strip() == off:
@@ -106,7 +106,7 @@ def forbidding() -> str | None:
 
 
 def _map(inside: tuple[int, int], outside: tuple[int, int]) -> None:
-    """Let one user and one group of the parent namespace appear as others in this one."""
+    """Map one user and one group of the parent namespace into this one."""
     # Without this the kernel refuses the group: see user_namespaces(7), "Interaction with system calls".
     Path("/proc/self/setgroups").write_text("deny")
     Path("/proc/self/uid_map").write_text(f"{inside[0]} {outside[0]} 1")
@@ -121,6 +121,6 @@ def _bring_up(interface: str, mtu: int) -> None:
 
 
 def _why_not(error: OSError) -> str:
-    if (mend := forbidding()) is not None:
-        return f"user namespaces are switched off here; switch them on with `{mend}`, or run as root"
+    if (command := forbidding()) is not None:
+        return f"user namespaces are switched off here; switch them on with `{command}`, or run as root"
     return f"can't make a namespace ({error.strerror}): the container or a security module forbids it; run as root"

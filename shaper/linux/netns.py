@@ -1,4 +1,4 @@
-"""Another network namespace: one by `ip netns`, a process's (a container's, say), or a file."""
+"""Another network namespace: one made by `ip netns`, that of a process (say, of a container), or a file."""
 
 import os
 from pathlib import Path
@@ -6,19 +6,19 @@ from pathlib import Path
 from shaper.errors import ShaperError, UsageError
 from shaper.linux.libc import CLONE_NEWNET, setns
 
-# Where ip-netns(8) keeps them.
 NAMED = Path("/run/netns")
+"""Where ip-netns(8) keeps them."""
 
 
 def join(name: str) -> None:
-    """Move this thread, and those it starts, into a network namespace.
+    """Move this thread, and those that it starts, into a network namespace.
 
     Args:
-        name: as `ip netns` lists it, the number of a process in it, or the path of its file.
+        name: its name in `ip netns`, the number of a process in it, or the path of its file.
 
     Raises:
         UsageError: there is no such namespace.
-        ShaperError: no permission.
+        ShaperError: this user may not enter it.
     """
     path = _path(name)
     try:

@@ -1,4 +1,4 @@
-"""Which CPU the engine has, and that it gets it at once: see sched(7), taskset(1) and chrt(1)."""
+"""Keeps the engine on one CPU and lets it run before other programs: see sched(7), taskset(1) and chrt(1)."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from contextlib import contextmanager
 from shaper.errors import ShaperError, UsageError
 
 PRIORITY = 1
-"""The lowest of SCHED_FIFO's, which is above all that isn't real-time."""
+"""The lowest priority of SCHED_FIFO, which is above all that isn't real-time."""
 NORMAL, FIFO = (policy | os.SCHED_RESET_ON_FORK for policy in (os.SCHED_OTHER, os.SCHED_FIFO))
-"""What a thread that is one of these starts, such as the guardian, is scheduled as all others are."""
+"""A thread's children don't inherit these: what it starts, such as the guardian, is scheduled as usual."""
 
 
 def check(cpus: Sequence[int]) -> None:
     """Make sure that this process may run on each of these CPUs.
 
     Raises:
-        UsageError: it may not, or there is no such CPU.
+        UsageError: it may not, or there is no such CPU; the message lists those that it may use.
     """
     before = os.sched_getaffinity(0)
     try:
@@ -36,8 +36,8 @@ def scheduled(*, cpu: int | None, realtime: bool) -> Iterator[None]:
     """In here this thread, and no other, stays on one CPU and comes before all that isn't real-time.
 
     Args:
-        cpu: None leaves it where it may run.
-        realtime: SCHED_FIFO, at the lowest priority.
+        cpu: the one that it stays on; None for any that it may use.
+        realtime: run it under SCHED_FIFO, at the lowest priority.
 
     Raises:
         UsageError: there is no such CPU.
@@ -59,10 +59,10 @@ def scheduled(*, cpu: int | None, realtime: bool) -> Iterator[None]:
 
 
 def set_policy(thread: int, policy: int, priority: int) -> None:
-    """Schedule a thread so; 0 is this one.
+    """Set a thread's scheduling policy and priority; thread 0 is this one.
 
     Raises:
-        ShaperError: not permitted.
+        ShaperError: this is not permitted.
     """
     try:
         os.sched_setscheduler(thread, policy, os.sched_param(priority))

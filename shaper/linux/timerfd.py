@@ -31,7 +31,7 @@ class TimerFD:
         self._settime, self._arguments = timerfd_settime(self._fd, TFD_TIMER_ABSTIME, spec)
 
     def fileno(self) -> int:
-        """The descriptor: readable from the set time on, until the timer is set anew."""
+        """The descriptor: readable from the set time on, until the timer is set again."""
         return self._fd
 
     def set(self, at: int | None) -> None:
