@@ -24,7 +24,7 @@ def test_a_filter_becomes_what_iptables_takes() -> None:
         (" or ".join(f"port {port}" for port in range(100, 2000, 100)), "instructions, the kernel takes 64"),
     ],
 )
-def test_a_filter_that_can_not_be(expression: str, reason: str) -> None:
+def test_a_filter_that_is_refused(expression: str, reason: str) -> None:
     with pytest.raises(UsageError) as error:
         bytecode(expression)
     assert str(error.value).startswith(f"filter '{expression}': ")

@@ -1,4 +1,4 @@
-"""What the kernel lost is counted once, whatever had not yet been taken when it was counted."""
+"""Packets that the kernel lost are counted once, whatever was not yet taken at that time."""
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -7,7 +7,7 @@ from shaper.live.nfqueue.losses import Losses
 
 
 class World:
-    """A kernel and a core, of which the kernel loses packets."""
+    """A kernel that loses packets, and a core."""
 
     def __init__(self) -> None:
         self.losses = Losses()
@@ -31,7 +31,7 @@ class World:
         self.all_lost += count
 
     def go_on(self, count: int) -> None:
-        """In any order; here those that the kernel has go first."""
+        """In any order; here those that the kernel still has go first."""
         count = min(count, self.held + self.lost)
         here = min(count, self.held)
         self.held -= here
@@ -47,7 +47,7 @@ class World:
             self.losses.settle(known, waiting, taken)
 
 
-def test_packets_that_were_not_taken_yet_hide_no_loss_and_make_none() -> None:
+def test_packets_not_yet_taken_neither_hide_losses_nor_look_like_some() -> None:
     world = World()
     world.come(10)
     world.look(0)
@@ -55,12 +55,12 @@ def test_packets_that_were_not_taken_yet_hide_no_loss_and_make_none() -> None:
     world.look(0)
     assert world.losses.count == 10
     world.come(5)
-    world.look(0)  # the kernel has five that the core doesn't know, and so lacks five only
+    world.look(0)  # the kernel has five that the core doesn't know, so only five seem to be missing
     world.look(0)
     assert world.losses.count == 10
 
 
-def test_what_was_lost_and_left_the_core_is_not_missing_any_more() -> None:
+def test_lost_packets_that_left_the_core_are_no_longer_missing() -> None:
     world = World()
     for _ in range(3):
         world.come(10)
@@ -76,7 +76,7 @@ step = st.tuples(st.sampled_from(["come", "take", "lose", "go_on", "look"]), st.
 
 
 @given(st.lists(step))
-def test_never_more_than_were_lost_are_counted(steps: list[tuple[str, int]]) -> None:
+def test_no_more_are_counted_than_were_lost(steps: list[tuple[str, int]]) -> None:
     world = World()
     for name, count in steps:
         getattr(world, name)(count)
@@ -84,7 +84,7 @@ def test_never_more_than_were_lost_are_counted(steps: list[tuple[str, int]]) -> 
 
 
 @given(st.lists(step))
-def test_all_are_counted_when_nothing_comes_meanwhile_and_losses_are_looked_for_in_time(
+def test_all_are_counted_if_nothing_comes_meanwhile_and_the_counts_are_compared_in_time(
     steps: list[tuple[str, int]],
 ) -> None:
     world = World()

@@ -1,4 +1,4 @@
-"""Whose a rule is, told by its comment."""
+"""Whose rule it is, by its comment, and whether its owner is alive."""
 
 import os
 import subprocess
@@ -40,7 +40,7 @@ def test_another_process_with_the_same_number_is_not_the_owner() -> None:
     assert here._replace(start=here.start - 1).alive() is False
 
 
-def test_a_process_of_another_pid_namespace_can_not_be_told() -> None:
+def test_whether_a_process_of_another_pid_namespace_is_alive_is_unknown() -> None:
     here = Owner.here(7)
     assert here._replace(namespace=here.namespace + 1).alive() is None
 

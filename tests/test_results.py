@@ -1,4 +1,4 @@
-"""What several workers came to, added up."""
+"""The results of several workers, added up."""
 
 import json
 
@@ -11,15 +11,15 @@ from shaper.wire.packet import Packet
 
 
 def held(*holds: int) -> Holds:
-    """Packets that were held so long (ns), 7 ns longer than wanted, one after the other."""
+    """Packets held for these times (ns), 7 ns longer than planned, one after the other."""
     made = Holds()
     for hold in holds:
         made.add([Verdict(Packet(b"", 0, 0), "sent", hold)], hold + 7)
     return made
 
 
-def told(holds: Holds, *, taken: int = 0, lost: int | None = 0, failures: Failures | None = None) -> Result:
-    """What a worker says, as it comes to its parent."""
+def reported(holds: Holds, *, taken: int = 0, lost: int | None = 0, failures: Failures | None = None) -> Result:
+    """A worker's result, as its parent reads it."""
     summary = Summary(
         taken=taken,
         sent=taken,
@@ -49,43 +49,43 @@ def summed(*results: Result, bypassed: int | None = 0) -> Summary:
 
 
 def test_counts_are_added_up() -> None:
-    results = told(held(1), taken=3), told(held(2), taken=4)
+    results = reported(held(1), taken=3), reported(held(2), taken=4)
     summary = summed(*results)
     assert (summary.taken, summary.sent, summary.duration) == (7, 7, 5)
     assert summary.counters == {"p": {"seen": 7}}
     assert packets_received(results) == 7
 
 
-def test_bypassed_is_what_the_rules_or_the_workers_saw_whichever_is_more() -> None:
-    both = told(held(), taken=3), told(held(), taken=4)
+def test_bypassed_is_the_larger_of_what_the_rules_and_the_workers_counted() -> None:
+    both = reported(held(), taken=3), reported(held(), taken=4)
     assert summed(*both, bypassed=0).bypassed == 2
     assert summed(*both, bypassed=9).bypassed == 9
     assert summed(*both, bypassed=None).bypassed is None
 
 
-def test_what_the_kernel_does_not_say_of_one_is_not_known_of_all() -> None:
-    assert summed(told(held(), lost=None), told(held(), lost=None)).lost_queue_full is None
-    assert summed(told(held(), lost=1), told(held(), lost=2)).lost_queue_full == 3
+def test_a_count_that_is_unknown_for_one_worker_is_unknown_for_all() -> None:
+    assert summed(reported(held(), lost=None), reported(held(), lost=None)).lost_queue_full is None
+    assert summed(reported(held(), lost=1), reported(held(), lost=2)).lost_queue_full == 3
 
 
 def test_percentiles_are_those_of_all_packets() -> None:
-    wanted = summed(told(held(*range(1, 100))), told(held(1000))).wanted
+    wanted = summed(reported(held(*range(1, 100))), reported(held(1000))).wanted
     assert wanted == (100, 50, 99, 1000)
-    late = summed(told(held(*range(1, 100))), told(held(1000))).late
+    late = summed(reported(held(*range(1, 100))), reported(held(1000))).late
     assert (late.p50, late.max) == (7, 7)
 
 
 def test_a_busy_worker_counts_for_more_than_its_samples_do() -> None:
-    """It has given up every second sample; those of the other are thinned as much."""
+    """It has discarded every second sample; the other's samples are thinned in the same way."""
     busy = held(*[10] * (MAX_SAMPLES + 1))
-    wanted = summed(told(busy), told(held(*[20] * 1000))).wanted
+    wanted = summed(reported(busy), reported(held(*[20] * 1000))).wanted
     assert wanted.packets == MAX_SAMPLES // 2 + 1 + 500
 
 
-def test_failures_of_all_are_told_and_counted() -> None:
+def test_failures_of_all_are_reported_and_counted() -> None:
     failures = Failures()
     failures.append(Failure("p", "p.py:1", "wrong", "traceback"))
-    summary = summed(told(held(), failures=failures), told(held(), failures=failures))
+    summary = summed(reported(held(), failures=failures), reported(held(), failures=failures))
     assert summary.failures == [*failures, *failures]
     assert summary.failures.total == 2
     assert summary.status == 1

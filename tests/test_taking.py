@@ -1,4 +1,4 @@
-"""What the kernel says about a packet is read where it stands, whatever the packet pretends."""
+"""What the kernel says about a packet is read at the right place, whatever the packet contains."""
 
 import socket
 import time
@@ -35,7 +35,7 @@ def has(layout: Layout, data: bytes) -> bool:
 
 
 @given(some.binary(min_size=1, max_size=100), some.booleans(), some.booleans())
-def test_a_layout_reads_what_it_was_learnt_from(packet: bytes, stamp: bool, mark: bool) -> None:
+def test_a_layout_reads_the_message_it_was_learnt_from(packet: bytes, stamp: bool, mark: bool) -> None:
     data = message(0x01020304, packet, stamp=stamp, mark=mark)
     layout = learn(memoryview(data))
     assert has(layout, data)
@@ -46,9 +46,9 @@ def test_a_layout_reads_what_it_was_learnt_from(packet: bytes, stamp: bool, mark
 
 
 @given(some.binary(min_size=1, max_size=200))
-def test_no_packet_passes_for_a_message_of_another_layout(packet: bytes) -> None:
+def test_no_packet_makes_its_message_look_like_another_layout(packet: bytes) -> None:
     stamped, plain = message(1, packet, stamp=True), message(2, packet)
-    # A packet that goes on as if it were the rest of such a message.
+    # A packet whose content looks like the rest of such a message.
     liar = message(3, stamped[len(plain) - len(packet) - 4 :])
     layouts = [learn(memoryview(each)) for each in (stamped, plain)]
     assert [has(layout, stamped) for layout in layouts] == [True, False]
@@ -56,7 +56,7 @@ def test_no_packet_passes_for_a_message_of_another_layout(packet: bytes) -> None
         assert [has(layout, data) for layout in layouts] == [False, True]
 
 
-def test_other_messages_are_no_packets() -> None:
+def test_other_messages_are_not_about_packets() -> None:
     assert learn(memoryview(message(1, b"x", kind=2))) is NO_PACKET
     headless = message(1, b"")[:-4]
     assert learn(memoryview(pack("=I", len(headless)) + headless[4:])) is NO_PACKET

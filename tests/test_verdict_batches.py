@@ -1,4 +1,4 @@
-"""Verdicts as messages: what the kernel's queue does with them is what was said, packet by packet, in order."""
+"""Verdicts as messages: the kernel's queue does with each packet what its verdict says, in order."""
 
 from struct import Struct
 
@@ -51,7 +51,7 @@ class Kernel:
 
 
 Turn = tuple[int, list[tuple[int, str]]]
-"""So many packets arrive; then these, by their place among those that wait, get a verdict."""
+"""How many packets arrive; which of those that wait, by their place among them, then get a verdict."""
 fates = st.sampled_from(["sent", "sent", "sent", "dropped", "rewritten"])
 
 
@@ -86,8 +86,8 @@ def test_packets_that_go_on_in_their_order_need_one_message() -> None:
     assert (kernel.messages, len(kernel.done), kernel.held) == (1, 900, list(range(901, 1001)))
 
 
-def test_packets_never_told_of_go_on_with_their_neighbours() -> None:
-    """A message that can't be read is about a packet that waits, too."""
+def test_packets_without_a_verdict_go_on_with_their_neighbours() -> None:
+    """A message that can't be read is about a packet too, and that packet waits."""
     answers, kernel = VerdictBatches(QUEUE), Kernel()
     kernel.held = [1, 2, 3]
     answers.expect([1, 3])
@@ -107,7 +107,7 @@ def test_one_that_waits_long_makes_room_for_those_that_go_on() -> None:
     assert len(answers) == 0
 
 
-def test_many_answers_are_written_bit_by_bit() -> None:
+def test_many_verdicts_are_written_in_several_parts() -> None:
     answers, kernel = VerdictBatches(QUEUE), Kernel()
     kernel.held = list(range(1000))
     answers.expect(kernel.held)

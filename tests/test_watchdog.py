@@ -17,7 +17,7 @@ from shaper.live.rules.owner import Owner
 from shaper.units import ms
 
 WATCHDOG = 20 * ms
-# Watches this process, with a watchdog of 400 ms, and prints why it has to be rescued.
+# Watches this process, with a watchdog of 400 ms, and prints why its packets have to be rescued.
 WATCH = """
 import os, socket, sys
 from shaper.live.rules.owner import Owner
@@ -41,7 +41,7 @@ def order() -> GuardianOrder:
 
 
 def scheduled(monkeypatch: pytest.MonkeyPatch, *readings: tuple[int, int]) -> list[tuple[int, int]]:
-    """What the kernel says of the engine's thread each time it is asked, in ms; returns what is still to be said."""
+    """Replace the kernel's times of the engine's thread, in ms, by these; returns those not yet read."""
     to_come = list(readings)
     monkeypatch.setattr(process, "_scheduled", lambda pid: SchedStat(*(value * ms for value in to_come.pop(0))))
     return to_come
@@ -83,7 +83,7 @@ def test_one_that_sleeps_for_too_long_hangs(
     assert not to_come
 
 
-def test_one_that_is_not_let_run_gets_another_turn_until_it_has_had_its_time(
+def test_one_that_gets_no_cpu_has_more_time_until_it_has_run_long_enough(
     ends: tuple[socket.socket, socket.socket], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ends[0].send(BEAT)
@@ -92,7 +92,7 @@ def test_one_that_is_not_let_run_gets_another_turn_until_it_has_had_its_time(
     assert not to_come
 
 
-def test_one_that_was_not_let_run_and_then_sleeps_hangs(
+def test_one_that_got_no_cpu_and_then_sleeps_hangs(
     ends: tuple[socket.socket, socket.socket], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ends[0].send(BEAT)
@@ -102,7 +102,7 @@ def test_one_that_was_not_let_run_and_then_sleeps_hangs(
 
 
 def test_a_pause_a_little_longer_than_the_watchdog_is_no_silence() -> None:
-    """As when a container is paused; the guardian has a CPU first when it goes on."""
+    """As when a container is paused and then goes on: the guardian runs before the engine."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with ours:
         with theirs:

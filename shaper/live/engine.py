@@ -46,7 +46,7 @@ DECIDE_AHEAD: Final = 28 * us
 
 @contextmanager
 def few_pauses() -> Iterator[None]:
-    """In here Python itself makes packets less late.
+    """In here Python itself pauses less.
 
     With 60 000 packets held, a full garbage collection took 100 to 200 ms, or 30 ms without the objects that were
     there at the start; packets leave nothing to collect. By default another thread, such as the one that waits for

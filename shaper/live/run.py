@@ -70,10 +70,8 @@ class Run:
         warned: Callable[[str], None],
     ) -> None:
         self.settings = settings
-        self.queue = queue
-        self.rules = rules
-        self.core = core
-        self.engine = engine
+        self.queue, self.rules = queue, rules
+        self.core, self.engine = core, engine
         self.bypassed = self.rules_lost = 0
         self._losses = Losses()
         self._matched_before = 0  # packets counted by rules that were lost
@@ -147,21 +145,20 @@ class Run:
         """Give the policies up before they have taken so much memory that the engine gets none."""
         if self.memory_limit is not None and self.memory_limit.is_used_up():
             self.memory_limit = None
-            self._answer(self.core.give_up(MemoryError(f"more than {GRADUAL_LIMIT >> 20} MB were gathered")))
+            self._answer(self.core.give_up(MemoryError(f"more than {GRADUAL_LIMIT >> 20} MB were taken")))
 
     async def _check_rules(self) -> bool:
         """Whether all rules are there; packets that they matched and that were never taken count as bypassed."""
         assert self.rules_control is not None
         matched, whole = await trio.to_thread.run_sync(self.rules_control.look)
         if not self.engine.work():
-            self.bypassed = max(self.bypassed, self._matched_before + matched - self.packets_received(), self._unread())
+            self.bypassed = max(self.bypassed, self._matched_before + matched - self.packets_received(), self._missed())
         return whole
 
-    def _unread(self) -> int:
+    def _missed(self) -> int:
         """Packets that found no room in the socket's buffer and passed, by the gaps in the kernel's numbering.
 
-        The rules' counters miss some of them: of what a TCP sender left uncut, a rule counts one packet where the
-        queue gets many.
+        The rules don't count them all: what a TCP sender left uncut is one packet to a rule, and many to the queue.
         """
         counters = self._counters.read()
         if counters is None and not self.settings.fail_open:
@@ -190,7 +187,7 @@ class Run:
                 nursery.start_soon(self._show_life)
                 try:
                     if self.rules_control is not None:
-                        # No more packets, but the rules' counters stay to be read.
+                        # They bring no more packets, but their counters can still be read.
                         await trio.to_thread.run_sync(self.rules_control.detach)
                     await self._drain()
                     if self.rules_control is not None:
@@ -201,7 +198,7 @@ class Run:
                     nursery.cancel_scope.cancel()
 
     def _answer(self, verdicts: list[Verdict]) -> None:
-        """Answer any number of packets, with signs of life in between, since it may take long."""
+        """Answer these packets, with signs of life in between, since there may be many."""
         for at in range(0, len(verdicts), VERDICTS_PER_BEAT):
             self._beat()
             self.engine.answer(verdicts[at : at + VERDICTS_PER_BEAT])

@@ -73,7 +73,7 @@ class Summary:
             found.append(f"{self.lost_buffer_full} packets were lost because the queue's socket buffer was full")
         if self.lost_to_reload:
             found.append(
-                f"{self.lost_to_reload} held packets were lost: another program loaded packet filter rules anew, "
+                f"{self.lost_to_reload} held packets were lost: another program reloaded the packet filter rules, "
                 "or their interface went away"
             )
         if self.bypassed and not self.allow_bypass:

@@ -47,6 +47,6 @@ def test_an_endless_loop_is_ended_and_named(policy: str) -> None:
     assert done.returncode == 1
     first, second, third = done.stderr.splitlines()
     assert "no sign of life for 300ms" in first
-    # Which of the loop's two lines it was at, no one can tell.
+    # It may have been at either of the loop's two lines.
     assert re.search(rf"{re.escape(policy)}:1[01]: it ran on without an end", second)
     assert "its guardian let all held packets go on" in third

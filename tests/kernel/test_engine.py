@@ -35,7 +35,7 @@ def test_what_another_task_took_goes_on_in_time(engine: Engine, receiver: Receiv
             nursery.start_soon(engine.run)
             await trio.testing.wait_all_tasks_blocked()
             receiver.send_numbers(1)
-            # Now it is in the queue, and taken before `run`, which waits for it, comes to its turn.
+            # Now it is in the queue, and taken here before `run`, which waits for it, gets its turn.
             assert not engine.work()
             assert await trio.to_thread.run_sync(receiver.numbers, 1) == [0]
             nursery.cancel_scope.cancel()

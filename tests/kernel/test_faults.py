@@ -110,7 +110,7 @@ def test_it_gathers_without_an_end_little_by_little(tmp_path: Path, left: Callab
         assert sorted(receiver.numbers(PACKETS)) == list(range(PACKETS))
         summary = shaper.result()
     assert shaper.status == 1
-    assert re.search(rf"policy faulty failed at {re.escape(file)}:\d+: .*more than 768 MB were gathered", shaper.errors)
+    assert re.search(rf"policy faulty failed at {re.escape(file)}:\d+: .*more than 768 MB were taken", shaper.errors)
     assert (summary["taken"], summary["sent"], summary["dropped"]) == (PACKETS, PACKETS, 0)
     assert not left()
 

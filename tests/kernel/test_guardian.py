@@ -56,7 +56,7 @@ ENGINE = """
 
 
 class Engine:
-    """The process, the receiver of its packets, and what can be done to them."""
+    """The engine's process, the receiver of its packets, and what a test can do to them."""
 
     def __init__(self, receiver: socket.socket) -> None:
         script = textwrap.dedent(ENGINE).format(queue=QUEUE, port=PORT)
@@ -98,7 +98,7 @@ class Engine:
         return has_ended(self.guardian)
 
     def next_guardian(self) -> int:
-        """The guardian that followed the first."""
+        """The guardian that replaced the first one."""
         children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
         deadline = time.monotonic() + 20
         while not (others := {*map(int, children.read_text().split())} - {self.guardian}):
@@ -153,7 +153,7 @@ def test_a_hanging_engine_loses_nothing(engine: Engine, rule_set: Callable[[], l
     assert not [line for line in rule_set() if "shaper" in line]
 
 
-def test_an_engine_that_ends_in_order_takes_its_guardian_along(engine: Engine) -> None:
+def test_when_an_engine_ends_in_order_so_does_its_guardian(engine: Engine) -> None:
     engine.say("end")
     assert engine.process.wait(timeout=20) == 0
     assert engine.guardian_ends()
@@ -183,7 +183,7 @@ def test_an_engine_that_was_halted_together_with_its_guardian_goes_on(engine: En
     assert engine.received(30) == [*range(10), *range(20)]
 
 
-def test_the_guardian_is_out_of_the_terminals_reach(engine: Engine) -> None:
+def test_the_terminal_does_not_reach_the_guardian(engine: Engine) -> None:
     assert os.getsid(engine.guardian) == engine.guardian
     os.kill(engine.guardian, signal.SIGINT)
     os.kill(engine.guardian, signal.SIGTERM)
@@ -192,7 +192,7 @@ def test_the_guardian_is_out_of_the_terminals_reach(engine: Engine) -> None:
     assert engine.received(10) == list(range(10))
 
 
-def test_a_stopped_guardian_is_followed_by_another(engine: Engine, rule_set: Callable[[], list[str]]) -> None:
+def test_a_stopped_guardian_is_replaced(engine: Engine, rule_set: Callable[[], list[str]]) -> None:
     engine.hold(PACKETS)
     first = engine.guardian
     os.kill(first, signal.SIGSTOP)
@@ -212,7 +212,7 @@ def test_a_stopped_one_answers_no_request(network: None, monkeypatch: pytest.Mon
         rules.install()
         first = guardian.pid
         os.kill(first, signal.SIGSTOP)
-        # As where the engine has become an ordinary user and the guardian is root's.
+        # As if the engine had become an ordinary user and the guardian were root's.
         monkeypatch.setattr(subprocess.Popen, "kill", refuse)
         assert guardian.look() == RulesState(packets=0, whole=True)
         assert guardian.pid != first

@@ -1,4 +1,4 @@
-"""What is said when iptables is missing, refuses or fails."""
+"""The messages when iptables is missing, refuses or fails."""
 
 import os
 import subprocess

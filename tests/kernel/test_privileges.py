@@ -23,7 +23,7 @@ class Twice(Policy):
         return [Send(packet), Send(packet.copy())]
 """
 
-# Tries, from inside a policy, what a policy has no business to do.
+# Tries, from inside a policy, what no policy should be able to do.
 TRIES = """
 import os
 import socket

@@ -12,7 +12,7 @@ import pytest
 
 from tests.kernel.shaping import Receiver, Shaper, wait_until_held
 
-ANEW = "another program removed shaper's rules; they are set again"
+RESTORED = "another program removed shaper's rules; they are set again"
 
 Shell = Callable[[str], str]
 RELOADS = {
@@ -22,11 +22,11 @@ RELOADS = {
 
 
 def holds_again(shaper: Shaper, receiver: Receiver) -> bool:
-    """Whether shaper says so, and a new packet is held instead of passing."""
+    """Whether shaper says that it has restored the rules, and a new packet is held instead of passing."""
     deadline = time.monotonic() + 30
-    while ANEW not in shaper.errors:
+    while RESTORED not in shaper.errors:
         assert time.monotonic() < deadline
-        time.sleep(0.05)  # it is another process that writes the file
+        time.sleep(0.05)  # another process writes the file
     begun = time.monotonic()
     receiver.send_numbers(1)
     receiver.numbers(1)
@@ -34,7 +34,7 @@ def holds_again(shaper: Shaper, receiver: Receiver) -> bool:
 
 
 @pytest.mark.parametrize("reload", RELOADS)
-def test_lost_rules_are_set_anew(
+def test_lost_rules_are_set_again(
     reload: str, tmp_path: Path, receiver: Receiver, backend: str, shell: Shell, rule_set: Callable[[], list[str]]
 ) -> None:
     with Shaper(tmp_path, "--policy", "delay:300ms", "--protocol", "udp") as shaper:
@@ -46,13 +46,13 @@ def test_lost_rules_are_set_anew(
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1", "::1"])
-def test_packets_that_come_while_rules_are_set_anew_count_as_they_should(
+def test_packets_that_come_while_rules_are_set_again_are_counted_correctly(
     address: str, tmp_path: Path, network: None, shell: Shell
 ) -> None:
     command = "iptables" if address == "127.0.0.1" else "ip6tables"
     with Receiver(address) as receiver, Shaper(tmp_path, "--policy", "delay:1ms", "--protocol", "udp") as shaper:
         sent, end = 0, time.monotonic() + 60
-        while ANEW not in shaper.errors:
+        while RESTORED not in shaper.errors:
             assert time.monotonic() < end
             receiver.send_numbers(20)
             sent += 20
@@ -107,7 +107,7 @@ def test_reloading_with_noflush_is_no_loss(tmp_path: Path, receiver: Receiver, b
     assert (summary["sent"], summary["lost_to_reload"], summary["rules_lost"], shaper.status) == (100, 0, 0, 0)
 
 
-def test_an_interface_that_vanishes_takes_its_packets_along_and_may_come_back(
+def test_packets_of_an_interface_that_vanishes_are_lost_and_it_may_come_back(
     tmp_path: Path, network: None, shell: Shell
 ) -> None:
     add = (
@@ -121,7 +121,7 @@ def test_an_interface_that_vanishes_takes_its_packets_along_and_may_come_back(
             sender.sendto(b"gone", ("198.18.0.2", 9))
         wait_until_held(7, 10)
         shell("ip link del v0")
-        time.sleep(0.3)  # several times what it takes the engine to look at the kernel's count
+        time.sleep(0.3)  # several times the interval at which the engine looks at the kernel's count
         shell(add)
         for _ in range(5):
             sender.sendto(b"back", ("198.18.0.2", 9))

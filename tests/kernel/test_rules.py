@@ -1,4 +1,4 @@
-"""Rules in a real kernel: what they queue, what they leave alone, and that nothing of them stays."""
+"""Rules in a real kernel: what they queue, what they leave alone, and that none of them remains."""
 
 import os
 import socket
@@ -30,7 +30,7 @@ MATCHES = [
 
 
 def send(count: int, address: str, port: int, mark: int = 0) -> None:
-    """UDP datagrams that nobody awaits."""
+    """Send UDP datagrams that nobody receives."""
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     with socket.socket(family, socket.SOCK_DGRAM) as sender:
         sender.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, mark)

@@ -1,4 +1,4 @@
-"""Connections of an sshd: left alone, unless their port is asked for."""
+"""Connections of an sshd: not shaped, unless their port is asked for."""
 
 import socket
 import subprocess

@@ -1,4 +1,4 @@
-"""Several workers, one process per queue: what one would lose or count, they don't either."""
+"""Several workers, one process per queue: together they lose and count no more than one would."""
 
 import os
 import signal
@@ -21,7 +21,7 @@ from tests.schema import schema
 WORKERS = ("--workers", "2", "--queue", "40", "--protocol", "udp")
 QUEUES = (40, 41)
 HOSTS = 64
-"""So many addresses that the kernel's hash, which is another on every machine, leaves no queue without packets."""
+"""How many addresses: enough that the kernel's hash, which differs between machines, leaves no queue empty."""
 EACH = 20
 FIRST, LAST = min(os.sched_getaffinity(0)), max(os.sched_getaffinity(0))
 EVERYWHERE = field(os.getpid(), "Cpus_allowed_list")
@@ -40,14 +40,14 @@ class Hosts:
             self.sockets.append(sender)
 
     def send(self) -> list[tuple[int, int]]:
-        """From each host packets in a row, host by host in turn; what was sent."""
+        """Send several packets from each host, host by host in turn; returns what was sent."""
         sent = [(host, number) for number in range(EACH) for host in range(HOSTS)]
         for host, number in sent:
             self.sockets[host].sendto(bytes([host, number]), self.receiver.getsockname())
         return sent
 
     def receive(self) -> dict[int, list[int]]:
-        """What came from each host, in its order."""
+        """What came from each host, in order."""
         came = defaultdict(list)
         for _ in range(HOSTS * EACH):
             host, number = self.receiver.recv(100)
@@ -65,7 +65,7 @@ def hosts(receiver: Receiver) -> Iterator[Hosts]:
 
 
 def children(pid: int) -> list[int]:
-    """The processes that this one started, in their order."""
+    """The processes that this one started, in order."""
     return sorted(map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split()))
 
 
@@ -75,7 +75,7 @@ def is_realtime(pid: int, *, priority: int) -> bool:
 
 
 def wait_until(is_so: Callable[[], bool]) -> None:
-    """Until something is so of processes that are not our children."""
+    """Wait for something that processes which are not our children do."""
     deadline = time.monotonic() + 20
     while not is_so():
         assert time.monotonic() < deadline
@@ -88,7 +88,7 @@ def shaper_of(shaper: Shaper) -> int:
 
 
 def wait_until_all_held() -> None:
-    """Until both queues together hold all that was sent."""
+    """Wait until both queues together hold all that was sent."""
     counters = [QueueCounters(queue) for queue in QUEUES]
     wait_until(lambda: sum(row.held for each in counters if (row := each.read())) == HOSTS * EACH)
     for each in counters:
@@ -130,7 +130,7 @@ def test_a_signal_ends_all_and_all_is_delivered_and_counted_once(
 
 
 def test_both_directions_of_a_pair_have_one_worker(tmp_path: Path, hosts: Hosts) -> None:
-    """A policy that has one object per connection, in whose first packet's direction the fate is decided."""
+    """Shown by a policy with one object per connection, which counts the packets of both directions."""
     policy = tmp_path / "first_two.py"
     policy.write_text(
         "from shaper import Drop, Policy\n\n\nclass FirstTwo(Policy):\n    scope = 'connection'\n\n"
@@ -143,7 +143,7 @@ def test_both_directions_of_a_pair_have_one_worker(tmp_path: Path, hosts: Hosts)
             _, address = hosts.receiver.recvfrom(100)
             hosts.receiver.sendto(b"back", address)
             assert sender.recv(100) == b"back"
-            # The third packet of the connection, whichever way it goes; were there two objects, it would arrive.
+            # The third packet of the connection, in whichever direction; with two objects it would arrive.
             hosts.receiver.sendto(b"again", address)
         summary = shaper.stop()
     assert (summary["taken"], summary["sent"], summary["dropped"]) == (3 * HOSTS, 2 * HOSTS, HOSTS)
@@ -175,7 +175,7 @@ def runs(pid: int) -> bool:
         return False
 
 
-def test_lost_rules_are_set_anew(tmp_path: Path, hosts: Hosts, shell: Callable[[str], str]) -> None:
+def test_lost_rules_are_set_again(tmp_path: Path, hosts: Hosts, shell: Callable[[str], str]) -> None:
     with Shaper(tmp_path, *WORKERS, "--policy", "delay:100ms") as shaper:
         hosts.send()
         assert hosts.receive() == ALL_IN_ORDER
@@ -229,7 +229,7 @@ def test_one_engine_needs_no_other_process(tmp_path: Path, network: None) -> Non
         (guardian,) = children(engine)
         assert field(engine, "Cpus_allowed_list") == str(LAST)
         assert is_realtime(engine, priority=1)
-        # Another one, which the engine starts when it may do little any more.
+        # Another one, which the engine starts when it has few privileges left.
         os.kill(guardian, signal.SIGKILL)
         wait_until(lambda: children(engine) not in ([], [guardian]))
         (next_one,) = children(engine)
@@ -248,7 +248,7 @@ def test_one_engine_needs_no_other_process(tmp_path: Path, network: None) -> Non
         (["--workers", "2", "--queue", "65535"], "go beyond 65535, the last queue"),
     ],
 )
-def test_what_cannot_be_is_said_in_a_line(
+def test_what_is_impossible_is_an_error_of_one_line(
     network: None, options: list[str], said: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["start", "--policy", "delay:1ms", *options]) == 2
@@ -265,7 +265,7 @@ def test_a_policy_for_all_packets_is_one_per_worker_and_says_so(
     assert line == "shaper: rate: scope=queue is one object per worker; use --workers 1 to have one for all"
 
 
-def test_realtime_without_the_capability_is_said_in_a_line(network: None) -> None:
+def test_realtime_without_the_capability_is_an_error_of_one_line(network: None) -> None:
     command = ["prlimit", "--rtprio=0", "setpriv", "--bounding-set=-sys_nice", "--inh-caps=-sys_nice"]
     done = subprocess.run([*command, *START, "--policy", "delay:1ms", "--realtime"], capture_output=True, text=True)
     assert done.returncode == 1

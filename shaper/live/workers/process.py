@@ -78,7 +78,7 @@ async def work(settings: Settings, control: Control) -> dict[str, Any]:
     async def obey() -> None:
         while (word := await control.hear()) == COUNT:
             if run is not None and run.guardian is not None:
-                # A guardian that has taken this process for dead doesn't answer.
+                # Its answer shows that it hasn't taken this process for dead; else there must be no count.
                 await trio.to_thread.run_sync(run.guardian.look)
                 while run.engine.work():
                     await trio.lowlevel.checkpoint()

@@ -174,7 +174,7 @@ class Workers:
         """Let all workers send on what they hold, and leave nothing behind."""
         try:
             if self.rules is not None:
-                # No more packets, but the rules' counters stay to be read.
+                # They bring no more packets, but their counters can still be read.
                 await trio.to_thread.run_sync(self.rules.detach)
         finally:
             for worker in self._workers:
