@@ -99,7 +99,7 @@ def _program(name: str, needed_by: str, package: str) -> Requirement:
 
 
 def _user_namespaces() -> Requirement:
-    mend = namespace.forbidding()
+    mend = namespace.remedy()
     fault = "switched off" if mend else trial.in_child(trial.user_namespace)["namespace"]
     return _of("user namespaces", "run", not fault, fault or "allowed", mend or "run as root")
 

@@ -96,7 +96,7 @@ def enter(mtu: int = MTU) -> Private:
     return Private(*caller, mapped)
 
 
-def forbidding() -> str | None:
+def remedy() -> str | None:
     """The command that allows user namespaces, if a setting forbids them; None if none does."""
     for name, off, on in SWITCHES:
         path = Path("/proc/sys", *name.split("."))
@@ -121,6 +121,6 @@ def _bring_up(interface: str, mtu: int) -> None:
 
 
 def _why_not(error: OSError) -> str:
-    if (command := forbidding()) is not None:
+    if (command := remedy()) is not None:
         return f"user namespaces are switched off here; switch them on with `{command}`, or run as root"
     return f"can't make a namespace ({error.strerror}): the container or a security module forbids it; run as root"

@@ -19,7 +19,7 @@ def first_number(number: int | None, workers: int) -> int:
 
     Raises:
         UsageError: the last would be beyond 65535.
-        QueueError: not so many are free in a row.
+        QueueError: nowhere are this many queues in a row free.
     """
     if number is not None:
         if number + workers - 1 > LAST:

@@ -36,7 +36,7 @@ BATCH: Final = 128
 """The most packets taken at once."""
 
 CLOCK_STEP: Final = 1_000_000
-"""If the wall clock and CLOCK_MONOTONIC differ by this much (ns) more or less than at the last read, it was set."""
+"""The wall clock was set if its distance from CLOCK_MONOTONIC changed by more than this (ns) between two reads."""
 
 AUTOMATIC_NUMBERS = range(100, 1000)
 """Tried in order when no number is given."""

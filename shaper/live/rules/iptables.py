@@ -30,7 +30,7 @@ def families() -> list[Family]:
 
 
 def save(family: Family, *, counters: bool = False) -> list[str]:
-    """The lines of the mangle table as iptables-save(8) prints them, on demand with each rule's counters.
+    """The lines of the mangle table as iptables-save(8) prints them; with `counters`, each rule's too.
 
     Raises:
         RulesError: iptables is missing, or not permitted.

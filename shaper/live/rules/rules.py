@@ -32,11 +32,11 @@ class Match:
     """Which packets are shaped."""
 
     interface: str = "lo"
-    """Where they pass."""
+    """The one that they pass."""
     hook: Hook = "input"
     """On their way into this machine, out of it, or through it."""
     protocol: Protocol = "all"
-    """Where icmp includes ICMPv6."""
+    """`icmp` includes ICMPv6."""
     ports: tuple[int, ...] = ()
     """Of TCP and UDP, at either end; empty for all."""
     source: str | None = None

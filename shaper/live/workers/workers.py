@@ -146,7 +146,7 @@ class Workers:
             self._notices.rules_lost(self._rules_lost)
 
     async def _restore(self, rules: Rules) -> bool:
-        """Set the rules again; False if it was the guardian of a worker that hangs that removed them."""
+        """Set the rules again; False if a worker doesn't answer, for then its guardian has removed them."""
         await trio.to_thread.run_sync(rules.detach)
         with trio.move_on_after(self._patience) as waiting:
             counts = [await worker.count() for worker in self._workers]
