@@ -26,7 +26,7 @@ INSTALL = (
 
 
 def die(*rules: tuple[int, str | None]) -> list[int]:
-    """Processes die after each has installed rules, for a queue and a source; their numbers."""
+    """Processes that each install rules, for a queue and a source, and die; returns their numbers."""
     with ExitStack() as alive:
         processes = []
         for queue, source in rules:
@@ -46,7 +46,7 @@ def die(*rules: tuple[int, str | None]) -> list[int]:
 
 
 def test_nothing_to_remove(shell: Shell, rule_set: RuleSet, capsys: Capture) -> None:
-    # With iptables-legacy a look at a table makes it, empty.
+    # With iptables-legacy, to look at a table creates it, empty.
     shell("iptables-save -t mangle; ip6tables-save -t mangle")
     before = rule_set()
     assert main(["clean"]) == 0
