@@ -13,6 +13,7 @@ from shaper.core.verdict import Fate, Verdict
 from shaper.journal import Clocks, Held, Journal, JournalError, Record, read_journal
 from shaper.policy.base import Policy
 from shaper.units import ms
+from shaper.wire.flow import Flow
 from shaper.wire.packet import Packet
 from tests.schema import schema
 
@@ -51,7 +52,7 @@ def test_a_record_says_what_happened(tmp_path: Path) -> None:
     assert records == [
         Record(
             id=3,
-            flow="tcp 127.0.0.1:40000 > 127.0.0.1:8765",
+            flow=Flow("tcp", "127.0.0.1", 40000, "127.0.0.1", 8765),
             kind="syn",
             flags="S",
             seq=1000,
@@ -95,6 +96,15 @@ def test_every_line_is_as_the_schema_says(raw: bytes, holds: list[tuple[str, int
         SCHEMA.validate(line)
 
 
+@settings(deadline=None)
+@given(raw=st.one_of(st.sampled_from([SYN, UDP]), st.binary(max_size=60)))
+def test_the_flow_of_any_packet_can_be_read_again(raw: bytes, tmp_path_factory: pytest.TempPathFactory) -> None:
+    file = tmp_path_factory.mktemp("flow") / "journal"
+    file.write_text(written(verdict_of(raw)))
+    _, (record,) = read_journal(file)
+    assert record.flow == Packet(raw).flow
+
+
 def test_the_schema_refuses_what_is_no_record() -> None:
     line = json.loads(written(verdict_of(SYN)).splitlines()[1])
     for broken in ({**line, "fate": "lost"}, {**line, "extra": 1}, {**line, "arrived_ns": 1.5}):
@@ -108,6 +118,10 @@ def test_the_schema_refuses_what_is_no_record() -> None:
         ("[]\n", ":1: not a line of a shaper journal (is no object)"),
         ('{"v": 2}\n', ":1: version 2 of the journal; this shaper reads 1"),
         (written() + '{"v": 1}\n', ":2: not a line of a shaper journal (lacks 'id')"),
+        (
+            written(verdict_of(SYN)).replace("tcp 127", "tcp127"),
+            ":2: not a line of a shaper journal ('tcp127.0.0.1:40000 > 127.0.0.1:8765' is no flow",
+        ),
         (written(verdict_of(SYN))[:-20], ":2: not a whole line of JSON; was the journal cut off there?"),
     ],
 )

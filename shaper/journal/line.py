@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from typing import NamedTuple
 
+from shaper.wire.flow import Flow
+
 VERSION = 1
 
 
@@ -46,7 +48,7 @@ class Record(NamedTuple):
 
     Attributes:
         id: the number under which it was taken; 0 for one that a policy made.
-        flow: "tcp 127.0.0.1:40000 > 127.0.0.1:8765".
+        flow: its 5-tuple.
         kind: its class (see `shaper.wire.segment`).
         flags: TCP flags, lowest bit first: "SA"; empty without a TCP header.
         seq, ack: as the TCP header has them; None without one.
@@ -58,7 +60,7 @@ class Record(NamedTuple):
     """
 
     id: int
-    flow: str
+    flow: Flow
     kind: str
     flags: str
     seq: int | None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, TextIO, TypeVar
 
@@ -13,6 +14,8 @@ from shaper.policy.signal import Signal, SignalRecord
 from shaper.wire.flow import Flow
 
 T = TypeVar("T")
+
+FLOWS_REMEMBERED = 4096
 
 
 class JournalError(ShaperError):
@@ -64,8 +67,8 @@ def _parse(path: Path, number: int, line: Any, parse: Callable[[Any], T]) -> T:
         if line["v"] != VERSION:
             raise JournalError(f"{path}:{number}: version {line['v']} of the journal; this shaper reads {VERSION}")
         return parse(line)
-    except (KeyError, TypeError) as error:
-        what = f"lacks {error}" if isinstance(error, KeyError) else "is no object"
+    except (KeyError, TypeError, ValueError) as error:
+        what = {KeyError: f"lacks {error}", TypeError: "is no object"}.get(type(error), str(error))
         raise JournalError(f"{path}:{number}: not a line of a shaper journal ({what})") from error
 
 
@@ -78,7 +81,7 @@ def _header(line: Any) -> Header:
 def _record(line: Any) -> Record:
     return Record(
         id=line["id"],
-        flow=line["flow"],
+        flow=_flow(line["flow"]),
         kind=line["class"],
         flags=line["flags"],
         seq=line["seq"],
@@ -97,5 +100,11 @@ def _record(line: Any) -> Record:
 
 
 def _given(line: Any) -> SignalRecord:
-    signal = Signal(line["signal"], Flow.parse(line["flow"]))
+    signal = Signal(line["signal"], _flow(line["flow"]))
     return SignalRecord(line["policy"], signal, line["at_ns"], line["taken"])
+
+
+@lru_cache(FLOWS_REMEMBERED)
+def _flow(text: str) -> Flow:
+    """The flow of this text. A journal names the same few again and again, so each is parsed once."""
+    return Flow.parse(text)

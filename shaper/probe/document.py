@@ -59,7 +59,7 @@ def _call(call: Call) -> dict[str, Any]:
 
 def _packet(record: Record) -> dict[str, Any]:
     return {
-        "id": record.id, "flow": record.flow, "class": record.kind, "arrived_ns": record.arrived,
+        "id": record.id, "flow": str(record.flow), "class": record.kind, "arrived_ns": record.arrived,
         "fate": record.fate, "verdict_begin_ns": record.begin,
         "held": [{"policy": hold.policy, "ms": hold.ns / ms} for hold in record.held],
     }  # fmt: skip

@@ -61,7 +61,7 @@ class Traffic:
     """All packets of one run."""
 
     def __init__(self, records: Iterable[Record]) -> None:
-        by_flow: dict[str, list[Record]] = {}
+        by_flow: dict[Flow, list[Record]] = {}
         for record in records:
             by_flow.setdefault(record.flow, []).append(record)
         self._directions = {flow: Direction(packets) for flow, packets in by_flow.items()}
@@ -72,8 +72,7 @@ class Traffic:
 
     def against(self, record: Record) -> Direction:
         """All packets of the other direction."""
-        protocol, source, _, destination = record.flow.split(" ")
-        return self._directions.get(f"{protocol} {destination} > {source}") or Direction(())
+        return self._directions.get(reverse(record.flow)) or Direction(())
 
     def is_clients(self, record: Record) -> bool:
         """Whether its sender opened the connection: the sender of the SYN, else of the first packet that was seen."""
@@ -86,14 +85,18 @@ class Traffic:
     def sent_to(self, flow: Flow) -> Direction:
         """What the end with this flow got; of all its peers, if the flow names none."""
         if flow.dport:
-            return self._directions.get(str(reverse(flow))) or Direction(())
-        suffix = str(reverse(flow)).partition(" > ")[2]
-        flows = (direction.sent for name, direction in self._directions.items() if name.endswith(f"> {suffix}"))
-        return Direction(record for sent in flows for record in sent)
+            return self._directions.get(reverse(flow)) or Direction(())
+        own = flow.protocol, flow.source, flow.sport
+        return Direction(
+            record
+            for other, direction in self._directions.items()
+            if (other.protocol, other.destination, other.dport) == own
+            for record in direction.sent
+        )
 
     def size(self, record: Record) -> int | None:
         """Bytes of its payload; None where the journal doesn't tell."""
         if record.kind == "udp":
-            return record.length - (IPV6_UDP if "[" in record.flow else IPV4_UDP)
+            return record.length - (IPV6_UDP if ":" in record.flow.source else IPV4_UDP)
         direction = self._directions.get(record.flow)
         return None if direction is None else direction.stream.size(record)

@@ -17,6 +17,7 @@ from shaper.report.blocking import Blocking, because
 from shaper.trace.analysis.packets import label
 from shaper.trace.report import TraceReport
 from shaper.units import ms
+from shaper.wire.flow import Flow
 
 # The number of the process that stands for the network; no process of the system has it.
 NETWORK = 0
@@ -61,7 +62,7 @@ class _Tracks:
     """Packets of a flow that are held at the same time lie on tracks beside each other."""
 
     def __init__(self) -> None:
-        self._ends: dict[str, list[tuple[int, int]]] = {}
+        self._ends: dict[Flow, list[tuple[int, int]]] = {}
         self._count = 0
 
     def of(self, record: Record) -> tuple[int, str]:
@@ -73,7 +74,7 @@ class _Tracks:
             ends.append((self._count, 0))
         track, _ = ends[lane]
         ends[lane] = track, record.end
-        return track, record.flow if lane == 0 else f"{record.flow} ({lane + 1})"
+        return track, f"{record.flow}" if lane == 0 else f"{record.flow} ({lane + 1})"
 
 
 def _name(process: int, thread: int, process_name: str, thread_name: str) -> Iterator[Entry]:

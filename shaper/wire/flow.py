@@ -26,7 +26,7 @@ class Flow(NamedTuple):
         """The flow of a packet, whose bytes begin with its IP header; "other", without addresses, if it has none."""
         ip = read_ip(raw)
         if not ip.version:
-            return cls("other", "", 0, "", 0)
+            return NOT_IP
         sport, dport = read_ports(raw, ip)
         protocol = PROTOCOLS.get(ip.protocol, str(ip.protocol))
         return cls(protocol, str(ip_address(ip.source)), sport, str(ip_address(ip.destination)), dport)
@@ -38,6 +38,8 @@ class Flow(NamedTuple):
         Raises:
             ValueError: the text is not a flow.
         """
+        if text == str(NOT_IP):
+            return NOT_IP
         match = FLOW.fullmatch(text)
         if match is None:
             raise ValueError(f"'{text}' is no flow, such as tcp 127.0.0.1:40000 > 127.0.0.1:8765")
@@ -53,6 +55,10 @@ class Flow(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.protocol} {format_end(self.source, self.sport)} > {format_end(self.destination, self.dport)}"
+
+
+NOT_IP = Flow("other", "", 0, "", 0)
+"""The flow of bytes that are no IP packet."""
 
 
 def format_end(address: str, port: int) -> str:

@@ -48,7 +48,7 @@ class Story:
         policies = held or [("delay", delivered - sent)]
         record = Record(
             id=len(self.records) + 1,
-            flow=str(THERE if role == "client" else BACK),
+            flow=THERE if role == "client" else BACK,
             kind=segment,
             flags=FLAGS.get(segment, "A"),
             seq=ISN[role] + 1 + byte,

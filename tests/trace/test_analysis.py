@@ -4,6 +4,7 @@ from shaper.journal import Held, Record
 from shaper.report.blocking import Blocking, Waker, as_json
 from shaper.trace.report import report
 from shaper.units import us
+from shaper.wire.flow import Flow
 from tests.trace.story import Story
 
 ENGINE = 9
@@ -23,7 +24,7 @@ def reading() -> Story:
 def packet(id: int, *, arrived: int, begin: int, end: int, segment: str = "data", hold: int = 0) -> Record:
     hold = hold or begin - arrived
     return Record(
-        id=id, flow="tcp 127.0.0.1:1 > 127.0.0.1:2", kind=segment, flags="A", seq=id, ack=0, length=100 + id,
+        id=id, flow=Flow("tcp", "127.0.0.1", 1, "127.0.0.1", 2), kind=segment, flags="A", seq=id, ack=0, length=100 + id,
         arrived=arrived * us, taken=arrived * us, fate="sent", planned=begin * us, begin=begin * us, end=end * us,
         tid=ENGINE, held=(Held("delay", hold * us),),
     )  # fmt: skip

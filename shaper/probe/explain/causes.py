@@ -35,7 +35,7 @@ class Sender:
     def __init__(self, account: Account, traffic: Traffic) -> None:
         self.role = account.role
         self.needs = Needs(account.calls, traffic)
-        self._flows = {str(call.flow).removesuffix(" > "): call.flow for call in account.calls if call.flow is not None}
+        self._flows = {call.flow for call in account.calls}
         self._wakes = [(call.end, need.last) for call, need in self.needs.of if need.last is not None]
         self._calls: dict[Flow | None, list[Call]] = {}
         for call in account.calls:
@@ -44,7 +44,9 @@ class Sender:
 
     def flow_of(self, record: Record) -> Flow | None:
         """The connection on which this end sent the packet; None if it did not."""
-        return self._flows.get(record.flow) or self._flows.get(record.flow.partition(" > ")[0])
+        # A server's UDP socket has no one peer.
+        without_peer = record.flow._replace(destination="", dport=0)
+        return next((flow for flow in (record.flow, without_peer) if flow in self._flows), None)
 
     def call_for(self, record: Record, byte: int) -> Call | None:
         """The call that had this packet sent; one of data by the place of its first byte."""
