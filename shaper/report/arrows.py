@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from itertools import accumulate
 
 from shaper.journal import Record
 from shaper.report.blocking import LABELS
 from shaper.report.figure.model import Arrow, Kind
+from shaper.report.holds import holds
 from shaper.report.traffic import Traffic
 from shaper.units import ms
 
@@ -30,10 +30,7 @@ def arrows(records: Iterable[Record], origin: int) -> list[Arrow]:
             label(record, traffic),
             KINDS.get(record.kind, "other"),
             dropped=record.fate == "dropped",
-            # How late its verdict came counts to the last hold.
-            steps=tuple(
-                (record.arrived + held - origin) / ms for held in accumulate(hold.ns for hold in record.held[:-1])
-            ),
+            steps=tuple((hold.end - origin) / ms for hold in holds(record)[:-1]),
         )
         for record in records
     ]

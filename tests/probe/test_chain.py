@@ -33,7 +33,3 @@ def test_parts_add_up_and_are_never_negative(data: st.DataObject) -> None:
     assert sum(parts) + explained.unexplained == end - start
     assert all(part >= 0 for part in parts)
     assert explained.unexplained >= 0
-
-
-def test_no_waker_explains_nothing() -> None:
-    assert explain(0, 100, None, lambda record: Cause("kernel")).unexplained == 100

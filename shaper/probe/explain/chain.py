@@ -1,20 +1,22 @@
-"""The chain of causes behind a blocking, and what part of it each held packet explains.
+"""The chain of causes behind a wait, and which part of the wait each held packet explains.
 
-A packet whose delivery wakes a task was sent for a reason: the kernel answered another
-packet (SYN-ACK after SYN), a task was woken by one and wrote, a timer ran out, or the
-client began of itself. Walking from reason to reason back to the start of the blocking
-tiles its whole duration: holds, and the gaps between them by their kind. Who finds the
-reasons differs (the probe by its calls, the tracer by the kernel's wakings); the
-arithmetic is here, and pure.
+A packet whose delivery woke a task was sent for a reason: the kernel answered another
+packet (SYN-ACK after SYN), a task was woken by one and wrote, a timer expired, or the
+client began on its own. Each reason is another packet, which had a reason of its own.
+Followed back to the start of the wait, this chain covers all of it: with holds, and with
+the gaps between them by their kind. `shaper.probe.explain.causes` finds the reasons; here
+they are only added up.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Literal, NamedTuple
 
 from shaper.journal import Record
 from shaper.report.blocking import HoldPart
+from shaper.report.holds import PacketHold, holds, tile
 
 By = Literal["kernel", "task", "timer", "client"]
 
@@ -23,9 +25,9 @@ class Cause(NamedTuple):
     """Why a packet was sent.
 
     Attributes:
-        by: the kernel, at once on a delivery; a task that a delivery had woken; a timer (a
-            retransmission, a delayed ACK); or the client, of itself.
-        record: the packet whose delivery it was; for a retransmission the packet sent
+        by: who sent it: the kernel, at once on a delivery; a task that a delivery had woken; a
+            timer (a retransmission, a delayed ACK); or the client, on its own.
+        record: the packet whose delivery led to it; for a retransmission the packet sent
             before, whether delivered or not; None where nothing came before.
         repeats: the packet is a retransmission of `record`.
     """
@@ -36,14 +38,30 @@ class Cause(NamedTuple):
 
     @property
     def since(self) -> int:
-        """When it began, in ns; 0 where nothing came before."""
+        """When the cause began, in ns; 0 where nothing came before."""
         if self.record is None:
             return 0
         return self.record.arrived if self.repeats else self.record.begin
 
 
+class Gap(NamedTuple):
+    """The time (ns) from a packet's delivery to the arrival of the next packet in the chain, and who took it."""
+
+    start: int
+    end: int
+    by: By
+
+
 class Explained(NamedTuple):
-    """What made up a duration, in ns; the parts and `unexplained` add up to it."""
+    """What a wait was made of, in ns. The fields and the parts of holds add up to it.
+
+    Attributes:
+        held: the parts of holds inside the wait, the last first.
+        before_client: before the client began.
+        peer: while a task computed or slept.
+        timer: until a timer expired.
+        unexplained: the rest, such as the kernel's own work.
+    """
 
     held: tuple[HoldPart, ...] = ()
     before_client: int = 0
@@ -52,52 +70,25 @@ class Explained(NamedTuple):
     unexplained: int = 0
 
 
-class Span(NamedTuple):
-    """From `since` to `until` (ns): either one policy's hold of a packet, or a gap by its kind."""
-
-    since: int
-    until: int
-    record: Record | None = None
-    policy: str = ""
-    by: By = "kernel"
-
-
-def holds(record: Record) -> list[Span]:
-    """One packet's holds in order of time; how late its verdict came counts to the last."""
-    spans, since = [], record.arrived
-    for index, (policy, duration) in enumerate(record.held, 1):
-        until = record.begin if index == len(record.held) else since + duration
-        spans.append(Span(since, until, record, policy))
-        since = until
-    return spans
-
-
-def way_back(waker: Record, cause_of: Callable[[Record], Cause]) -> Iterator[Span]:
-    """Everything that led to the waker's delivery, the last first; the first cause has no beginning (0)."""
+def way_back(waker: Record, cause_of: Callable[[Record], Cause]) -> Iterator[PacketHold | Gap]:
+    """All that led to the waker's delivery, the last first. The first gap of the chain starts at 0."""
     record: Record | None = waker
     delivered = True
     while record is not None:
         if delivered:
             yield from reversed(holds(record))
         cause = cause_of(record)
-        yield Span(cause.since, record.arrived, by=cause.by)
+        yield Gap(cause.since, record.arrived, cause.by)
         record, delivered = cause.record, not cause.repeats
 
 
-def explain(start: int, end: int, waker: Record | None, cause_of: Callable[[Record], Cause]) -> Explained:
-    """What made up the time from `start` to `end` (ns), which the waker's delivery ended."""
+def explain(start: int, end: int, waker: Record, cause_of: Callable[[Record], Cause]) -> Explained:
+    """What the wait from `start` to `end` (ns) was made of, which the waker's delivery ended."""
     held: list[HoldPart] = []
-    gaps: dict[By, int] = {"kernel": 0, "task": 0, "timer": 0, "client": 0}
-    covered = end  # everything after it is accounted for
-    for span in way_back(waker, cause_of) if waker is not None else ():
-        duration = min(span.until, covered) - max(span.since, start)
-        if duration > 0 and span.record is not None:
-            record = span.record
-            held.append(HoldPart(record.id, record.kind, span.policy, duration, span.until - span.since))
-        elif duration > 0:
-            gaps[span.by] += duration
-        covered = min(covered, max(span.since, start))
-        if covered <= start:
-            break
-    named = sum(part.duration for part in held) + gaps["client"] + gaps["task"] + gaps["timer"]
-    return Explained(tuple(held), gaps["client"], gaps["task"], gaps["timer"], end - start - named)
+    gaps = Counter[By]()
+    for part in tile(way_back(waker, cause_of), start, end):
+        if isinstance(part.span, PacketHold):
+            held.append(part.span.part(part.duration))
+        else:
+            gaps["kernel" if part.span is None else part.span.by] += part.duration
+    return Explained(tuple(held), gaps["client"], gaps["task"], gaps["timer"], gaps["kernel"])

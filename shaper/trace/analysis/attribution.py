@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from shaper.journal import Record
-from shaper.report.blocking import Blocking, HoldPart, Waker
+from shaper.report.blocking import Blocking, Waker
 from shaper.trace.analysis.analysis import Analysis
 from shaper.trace.analysis.packets import Packets, label
 from shaper.trace.analysis.path import Path, Step, waited_for
@@ -39,7 +39,7 @@ class Attribution:
             for step in steps
             if step.kind in ("unknown", "network", "task") and (step.task is task or step.task is None)
         )
-        held = tuple(_held(step) for step in steps if step.kind == "hold")
+        held = tuple(step.hold.part(step.duration) for step in steps if step.hold is not None)
         parts = cpu_wait + before_client + peer + unexplained + sum(part.duration for part in held)
         return Blocking(
             task=task.comm,
@@ -62,9 +62,3 @@ class Attribution:
             ambiguous=tuple(label(record) for record in candidates) if len(candidates) > 1 else (),
             ended=off.end >= 0,
         )
-
-
-def _held(step: Step) -> HoldPart:
-    hold = step.hold
-    assert hold is not None
-    return HoldPart(hold.packet.id, hold.packet.kind, hold.policy, step.duration, hold.end - hold.start)

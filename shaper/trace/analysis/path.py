@@ -12,20 +12,12 @@ from collections.abc import Generator, Iterator
 from typing import Literal, NamedTuple
 
 from shaper.journal import Record
+from shaper.report.holds import PacketHold, holds, tile
 from shaper.trace.analysis.analysis import Analysis
 from shaper.trace.analysis.packets import Packets
 from shaper.trace.analysis.tasks import Off, Task
 
 Kind = Literal["running", "cpu", "hold", "timer", "disk", "network", "interrupt", "task", "before client", "unknown"]
-
-
-class PacketHold(NamedTuple):
-    """How long one policy held a packet: from start to end, in ns."""
-
-    start: int
-    end: int
-    packet: Record
-    policy: str
 
 
 class Step(NamedTuple):
@@ -62,24 +54,10 @@ class Path:
         Args:
             past_client: follow the client beyond the opening of its connection; else all that is "before client".
         """
-        steps = []
-        at = until
-        for step in self._back(task, until, past_client):
-            if step.end < at:
-                # Times of two sources may overlap or leave a gap.
-                steps.append(Step(max(step.end, since), at, "unknown"))
-                at = step.end
-            if at <= since:
-                return steps
-            start = max(step.start, since)
-            if start < at:
-                steps.append(step._replace(start=start, end=at))
-                at = start
-            if at <= since:
-                return steps
-        if at > since:
-            steps.append(Step(since, at, "unknown"))
-        return steps
+        return [
+            Step(start, end, "unknown") if step is None else step._replace(start=start, end=end)
+            for start, end, step in tile(self._back(task, until, past_client), since, until)
+        ]
 
     def _back(self, task: Task, at: int, past_client: bool) -> Iterator[Step]:
         """The steps before this time, in which the task ran, or was about to."""
@@ -118,7 +96,7 @@ class Path:
     def _through(self, record: Record, past_client: bool) -> Generator[Step, None, tuple[Task, int] | None]:
         """Back over the holds of a packet and of those that led to it; returns the task that sent the first."""
         while True:
-            for hold in holds(record):
+            for hold in reversed(holds(record)):
                 yield Step(hold.start, hold.end, "hold", None, hold)
             sent = self._packets.sender(record)
             if sent is None:
@@ -137,15 +115,6 @@ class Path:
                 yield Step(0, sent.at, "before client")
             task = self._analysis.find(sent.tid, sent.at)
             return None if task is None else (task, sent.at)
-
-
-def holds(record: Record) -> Iterator[PacketHold]:
-    """The holds of a packet, the last first; how late its verdict came counts to the last."""
-    start, end = record.arrived + sum(held.ns for held in record.held), record.begin
-    for held in reversed(record.held):
-        start -= held.ns
-        yield PacketHold(start, end, record, held.policy)
-        end = start
 
 
 def waited_for(off: Off) -> Kind:
