@@ -25,8 +25,8 @@ def packet(id: int, *, arrived: int, begin: int, end: int, segment: str = "data"
     hold = hold or begin - arrived
     return Record(
         id=id, flow=Flow("tcp", "127.0.0.1", 1, "127.0.0.1", 2), kind=segment, flags="A", seq=id, ack=0,
-        length=100 + id, arrived=arrived * us, taken=arrived * us, fate="sent", planned=begin * us, begin=begin * us, end=end * us,
-        tid=ENGINE, held=(Held("delay", hold * us),),
+        length=100 + id, arrived=arrived * us, taken=arrived * us, fate="sent", planned=begin * us, begin=begin * us,
+        end=end * us, tid=ENGINE, held=(Held("delay", hold * us),),
     )  # fmt: skip
 
 

@@ -123,14 +123,14 @@ def waited_for(off: Off) -> Kind:
     if waker is None:
         return "unknown"
     if waker.kind == "softirq":
-        return SOFTIRQS.get(waker.name, "interrupt")
+        return SOFTIRQ_KINDS.get(waker.name, "interrupt")
     if waker.kind == "irq":
         # Who reads a disk sleeps uninterruptibly.
         return "disk" if off.state == "D" else "interrupt"
-    return KINDS[waker.kind]
+    return WAKER_KINDS[waker.kind]
 
 
-SOFTIRQS: dict[str, Kind] = {
+SOFTIRQ_KINDS: dict[str, Kind] = {
     "NET_RX": "network", "NET_TX": "network", "TIMER": "timer", "HRTIMER": "timer", "BLOCK": "disk",
 }  # fmt: skip
-KINDS: dict[str, Kind] = {"hrtimer": "timer", "task": "task", "packet": "network"}
+WAKER_KINDS: dict[str, Kind] = {"hrtimer": "timer", "task": "task", "packet": "network"}

@@ -4,17 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from shaper.trace.read.events import SOFTIRQS
+from shaper.trace.read.kernel import CLONE_THREAD, ETHERNET_HEADER, STATES, TCP_SYN_SENT, softirq
 from shaper.trace.read.ring import REMEMBERED, Decode, Field, Fields, reader, text
 from shaper.trace.read.syscalls import fields_of
-
-CLONE_THREAD = 0x10000
-ETHERNET = 14
-# include/linux/sched.h: the bits of a task's state that sched_switch reports, as ps(1) has them; the rest means
-# that it could have run on.
-STATES = {1: "S", 2: "D", 4: "T", 8: "t", 16: "X", 32: "Z", 64: "P", 128: "I"}
-# include/net/tcp_states.h
-SYN_SENT = 2
 
 Format = Mapping[str, Field]
 
@@ -54,18 +46,13 @@ def decoders(
 
 
 def _switch(fields: Format) -> Decode:
-    read, comm, names = reader(fields, "prev_state", "next_pid"), text(fields["next_comm"]), _states()
+    read, comm = reader(fields, "prev_state", "next_pid"), text(fields["next_comm"])
 
     def decode(page: bytes, at: int) -> Fields:
         state, pid = read(page, at)
-        return {"prev_state": names[state & 0xFF], "next_pid": pid, "next_comm": comm(page, at)}
+        return {"prev_state": STATES[state & 0xFF], "next_pid": pid, "next_comm": comm(page, at)}
 
     return decode
-
-
-def _states() -> list[str]:
-    """The name for each combination of bits: the lowest one's."""
-    return ["R", *(STATES[bits & -bits] for bits in range(1, 256))]
 
 
 def _waking(fields: Format) -> Decode:
@@ -120,12 +107,7 @@ def _exit(fields: Format, calls: Mapping[int, str]) -> Decode:
 
 def _softirq(fields: Format) -> Decode:
     read = reader(fields, "vec")
-
-    def decode(page: bytes, at: int) -> Fields:
-        (vector,) = read(page, at)
-        return {"vec": SOFTIRQS[vector] if vector < len(SOFTIRQS) else str(vector)}
-
-    return decode
+    return lambda page, at: {"vec": softirq(read(page, at)[0])}
 
 
 def _irq(fields: Format) -> Decode:
@@ -140,9 +122,9 @@ def _hrtimer(fields: Format, functions: Mapping[int, str]) -> Decode:
 
 def _queued(fields: Format) -> Decode:
     read = reader(fields, "len")
-    return lambda page, at: {"len": read(page, at)[0] - ETHERNET}
+    return lambda page, at: {"len": read(page, at)[0] - ETHERNET_HEADER}
 
 
 def _state(fields: Format) -> Decode:
     read = reader(fields, "newstate")
-    return lambda page, at: {"newstate": "TCP_SYN_SENT" if read(page, at)[0] == SYN_SENT else ""}
+    return lambda page, at: {"newstate": "TCP_SYN_SENT" if read(page, at)[0] == TCP_SYN_SENT else ""}

@@ -26,7 +26,6 @@ Readers yield events in the order of time, one by one, so that a trace of any si
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from shaper.errors import ShaperError
@@ -54,7 +53,3 @@ class TraceEvent(NamedTuple):
     comm: str
     name: str
     fields: dict[str, Any]
-
-
-Events = Iterator[TraceEvent]
-SOFTIRQS = ("HI", "TIMER", "NET_TX", "NET_RX", "BLOCK", "IRQ_POLL", "TASKLET", "SCHED", "HRTIMER", "RCU")

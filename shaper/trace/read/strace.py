@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from shaper.trace.read.events import TraceEvent
+from shaper.trace.read.kernel import COMM_LENGTH
 from shaper.units import ms, s
 
 SHORTEST = 1 * ms
@@ -92,7 +93,7 @@ def _events(lines: Iterator[str]) -> Iterator[tuple[int, TraceEvent]]:
         took = int(Decimal(result[2]) * s) if result[2] else 0
         value = 0 if result[1] == "?" else int(result[1], 0)
         if call == "execve" and value == 0 and (program := re.match(r'"([^"]*)"', arguments)):
-            names[tid] = program[1].rpartition("/")[2][:15]
+            names[tid] = program[1].rpartition("/")[2][:COMM_LENGTH]
         for event in _call(tid, names.get(tid, ""), call, arguments, start, took, value):
             yield min(start, since), event
         if call in FORKS and value > 0:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from shaper.trace.read.events import TraceEvent
+from shaper.trace.read.kernel import CLONE_THREAD, ETHERNET_HEADER
 from shaper.trace.read.syscalls import BY_NUMBER, fields_of
 
 LINE = re.compile(
@@ -42,8 +43,6 @@ STATE = re.compile(r"newstate=(\w+)")
 
 # The third flag: in which context it came.
 CONTEXTS = {"h": "h", "H": "h", "Z": "h", "z": "h", "s": "s"}
-CLONE_THREAD = 0x10000
-ETHERNET = 14
 
 Fields = dict[str, Any]
 
@@ -158,7 +157,7 @@ def _hrtimer(rest: str) -> Fields | None:
 
 def _queued(rest: str) -> Fields | None:
     match = LENGTH.search(rest)
-    return None if match is None else {"len": int(match[1]) - ETHERNET}
+    return None if match is None else {"len": int(match[1]) - ETHERNET_HEADER}
 
 
 def _state(rest: str) -> Fields | None:
