@@ -58,10 +58,11 @@ def compare(
     under some condition, but not under netem, are marked: a constant delay hides them.
     """
     from shaper.probe.compare import command as commands
-    from shaper.probe.compare.compare import THRESHOLD, measure
     from shaper.probe.compare.comparison import Comparison, show
     from shaper.probe.compare.conditions import DEFAULT, parse
-    from shaper.probe.ends.play import ProbePlan
+    from shaper.probe.compare.rows import THRESHOLD
+    from shaper.probe.compare.workload import measure_workload
+    from shaper.probe.ends.plan import ProbePlan
     from shaper.probe.ends.workload import load
     from shaper.probe.panel import panels
     from shaper.report.figure.write import write
@@ -80,7 +81,7 @@ def compare(
         if command:
             columns.append(commands.measure_command(each, command, repeat, seed=seed, mtu=mtu, timeout=timeout))
         else:
-            columns.append(measure(each, ProbePlan(workload, timeout=timeout), repeat, seed=seed, mtu=mtu))
+            columns.append(measure_workload(each, ProbePlan(workload, timeout=timeout), repeat, seed=seed, mtu=mtu))
     what = " ".join(command) if command else workload
     least = threshold if threshold is not None else commands.THRESHOLD if command else THRESHOLD
     comparison = Comparison(what, columns, least)

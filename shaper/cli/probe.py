@@ -16,7 +16,7 @@ from shaper.units import ms, s
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from shaper.probe.ends.play import ProbePlan
+    from shaper.probe.ends.plan import ProbePlan
     from shaper.probe.ends.run import ProbeRun
 
 EXAMPLES = (
@@ -99,12 +99,11 @@ def probe(
     Both are processes in a private network namespace, so this needs no root and disturbs nothing. Each wait is
     explained by held packets: "accept 300.9 ms = SYN held 100.1 + SYN-ACK 100.1 + ACK 100.1 + 0.6 unexplained".
     """
-    from shaper.probe.document import as_json
-    from shaper.probe.ends.play import ProbePlan
+    from shaper.probe.ends.plan import ProbePlan
     from shaper.probe.ends.workload import load
     from shaper.probe.panel import panel
     from shaper.probe.report import ProbeReport
-    from shaper.probe.show import show
+    from shaper.probe.show import as_json, show
     from shaper.report.figure.write import write
     from shaper.report.output import console, write_json
 
@@ -145,7 +144,7 @@ def show_traces(runs: Sequence[ProbeRun], out: Console) -> None:
 
 
 def play_both(
-    script: ProbePlan, specs: tuple[str, ...], repeat: int, seed: str, max_hold: int, mtu: int, traced: bool
+    plan: ProbePlan, specs: tuple[str, ...], repeat: int, seed: str, max_hold: int, mtu: int, traced: bool
 ) -> list[ProbeRun]:
     """Run both ends, in a network namespace that this process enters."""
     from shaper.linux import namespace
@@ -154,14 +153,14 @@ def play_both(
 
     load_pipeline(specs, max_hold)
     namespace.enter(mtu)
-    return run(script, specs, repeat=repeat, seed=seed, max_hold=max_hold, traced=traced)
+    return run(plan, specs, repeat=repeat, seed=seed, max_hold=max_hold, traced=traced)
 
 
-def play_alone(script: ProbePlan, role: str, repeat: int) -> list[ProbeRun]:
+def play_alone(plan: ProbePlan, role: str, repeat: int) -> list[ProbeRun]:
     """Run one end, in the network namespace of this process."""
     import trio
 
-    from shaper.probe.ends.ends import fork, play
+    from shaper.probe.ends.processes import fork, play
     from shaper.probe.ends.run import ProbeRun
 
-    return [ProbeRun(tuple(trio.run(play, ends))) for ends in [fork(script, (role,)) for _ in range(repeat)]]
+    return [ProbeRun(tuple(trio.run(play, ends))) for ends in [fork(plan, (role,)) for _ in range(repeat)]]

@@ -167,7 +167,7 @@ def test_no_syn_gets_through() -> None:
     (select,) = (each for each in content["blockings"] if each["role"] == "client")
     assert (select["syscall"], select["waited_for"], select["ended"]) == ("pselect6", "handshake", False)
     assert 1900 < select["duration_ms"] < 4000
-    assert {end["error"] for end in content["runs"][0]["ends"]} == {"its 2 s were over"}
+    assert {end["error"] for end in content["runs"][0]["ends"]} == {"it was not done within 2 s"}
 
 
 DYING = """

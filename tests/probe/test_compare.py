@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from shaper.errors import UsageError
-from shaper.probe.compare.compare import MANY, Column, Wait, rows
 from shaper.probe.compare.comparison import Comparison, findings, show
 from shaper.probe.compare.conditions import Condition, parse, prepare
+from shaper.probe.compare.rows import MANY, Column, Wait, rows
 from shaper.report.output import WIDTH
 from shaper.units import ms
 
@@ -57,7 +57,7 @@ def test_a_call_that_netem_never_makes_is_hidden() -> None:
     assert rows([less, SPREAD])[-1].hidden
 
 
-def test_what_never_waits_is_left_away() -> None:
+def test_what_never_waits_is_left_out() -> None:
     assert rows([NONE]) == []
 
 

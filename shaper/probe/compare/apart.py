@@ -1,4 +1,4 @@
-"""Work done in a process of its own, which may enter a namespace that this one must stay out of."""
+"""Work in a process of its own, which may enter a namespace that this process must stay out of."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ T = TypeVar("T")
 
 
 def apart(work: Callable[[], T]) -> T:
-    """What `work` returns in a child of this process, which must have no other threads.
+    """Run `work` in a child of this process and return its result. This process must have no other threads.
 
     Raises:
-        ShaperError: as the work raised it, or because its process died.
+        ShaperError: the work raised it, or its process died.
     """
     context = multiprocessing.get_context("fork")
     here, there = context.Pipe(duplex=False)

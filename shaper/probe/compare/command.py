@@ -1,4 +1,4 @@
-"""Any command in place of a workload: its calls' times come from the kernel's tracer, or from strace."""
+"""A command under a condition: its calls' times come from the kernel's tracer, or from strace."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 
 from shaper.errors import UsageError
 from shaper.probe.compare.apart import apart
-from shaper.probe.compare.compare import Column, Wait
 from shaper.probe.compare.conditions import Condition, prepare
+from shaper.probe.compare.rows import Column, Wait
 from shaper.probe.ends.realtime import set_realtime
 from shaper.trace.analysis.analysis import Analysis
 from shaper.trace.analysis.tasks import Task
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from shaper.linux.command import Command
 
 THRESHOLD = 10 * ms
-"""strace slows calls down, and the command's own processes have no priority."""
-# What is no wait for the other side: own children, locks, pauses, terminals and files.
+"""A call that waits less than this (ns) has not waited: strace slows calls down, and a command has no priority."""
+# The calls that may wait for the other side. Others wait for children, locks, pauses, terminals or files.
 NETWORK = frozenset({
     "accept", "accept4", "connect", "select", "pselect6", "poll", "ppoll", "epoll_wait", "epoll_pwait", "read",
     "recvfrom", "recvmsg", "recvmmsg", "readv", "write", "sendto", "sendmsg", "writev", "sendfile", "close",
@@ -40,7 +40,12 @@ NETWORK = frozenset({
 def measure_command(
     condition: Condition, command: Sequence[str], repeat: int, *, seed: str, mtu: int, timeout: int
 ) -> Column:
-    """Run the command so many times under a condition, in a network namespace of its own.
+    """Run the command under a condition, in a network namespace of its own.
+
+    Args:
+        repeat: how many runs.
+        mtu: of lo, in bytes.
+        timeout: the longest that a run may take, in ns.
 
     Raises:
         UsageError: there is no such program.
@@ -72,7 +77,7 @@ def _measure(condition: Condition, command: tuple[str, ...], repeat: int, seed: 
                 with tracing.of(child.pid):
                     ended = trio.run(_run, child, condition, seed, timeout)
             finally:
-                # Not before: the guardian with its iptables, and the recorder, are in this namespace too.
+                # Only now: the guardian with its iptables and the recorder are in this namespace too.
                 _end_all()
             if not ended:
                 trio.run(child.wait)
@@ -87,7 +92,7 @@ def _describe(tracing: Tracing) -> str:
 
 
 async def _run(child: Command, condition: Condition, seed: str, timeout: int) -> bool:
-    """Let the command run, for so long (ns), on a path of this condition; whether it came to its end."""
+    """Let the command run under this condition, at most for the timeout (ns). Returns whether it ended by itself."""
     import trio
 
     from shaper.core.failure import Failure, PoliciesFailed
@@ -125,7 +130,7 @@ async def _run(child: Command, condition: Condition, seed: str, timeout: int) ->
 
 
 def _end_all() -> None:
-    """End what the command has left behind: all other processes in this network namespace, which is ours alone."""
+    """End what the command left behind: all other processes in this network namespace, which is ours alone."""
     own = os.stat("/proc/self/ns/net").st_ino
     for entry in os.scandir("/proc"):
         if entry.name.isdigit() and int(entry.name) != os.getpid():
@@ -137,7 +142,7 @@ def _end_all() -> None:
 def read_waits(trace: Path) -> list[Wait]:
     """The calls in a trace that may have waited for the network, in order.
 
-    Processes are told apart by name; the second "nc" is "nc 2".
+    A process has its name; the second "nc" is "nc 2".
     """
     analysis = Analysis()
     begun: dict[int, tuple[str, int]] = {}

@@ -1,4 +1,4 @@
-"""A comparison for people, and as JSON (`schemas/compare.json`)."""
+"""A comparison, as tables and as JSON (`schemas/compare.json`)."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
-from shaper.probe.compare.compare import Column, Row, rows
+from shaper.probe.compare.rows import Column, Row, rows
 from shaper.probe.explain.milestones import Milestones, middle, milestones
 from shaper.probe.explain.milestones import as_json as milestones_as_json
 from shaper.units import ms
@@ -26,6 +26,10 @@ class Comparison:
 
     Attributes:
         what: the workload or the command.
+        columns: one for each condition.
+        threshold: a call that waits less (ns) has not waited.
+        rows: the calls that waited somewhere.
+        reached: by the condition's name, the medians of its runs' milestones.
     """
 
     what: str
@@ -42,7 +46,7 @@ class Comparison:
 
     @property
     def netem(self) -> str | None:
-        """The name of the condition that is netem, or stands in for it."""
+        """The name of the condition that is netem, or its stand-in; None if there is none."""
         return next((column.condition.name for column in self.columns if column.condition.netem), None)
 
     def call_name(self, row: Row) -> str:
@@ -135,7 +139,7 @@ def _handshakes(comparison: Comparison) -> Table:
         return None if value is None else f"{value / ms:.1f}"
 
     def between(each: Milestones) -> int | None:
-        """How long the client's select or connect had returned, and the server's accept not yet."""
+        """The time between the client's select or connect returning and the server's accept returning."""
         return None if each.connected is None or each.accepted is None else each.accepted - each.connected
 
     lines: list[list[Cell]] = [

@@ -1,4 +1,4 @@
-"""Conditions: what a path does to its packets, under a name.
+"""Conditions: what a path does to its packets, and a name for it.
 
 NAME=SPEC | SPEC …      a pipeline of policies
 none                    nothing
@@ -24,8 +24,8 @@ class Condition:
     """What happens to packets between the two ends.
 
     Attributes:
-        name: the head of its column.
-        policies: SPECs; none if not shaped by us.
+        name: the title of its column.
+        policies: SPECs; none if shaper does nothing.
         netem: arguments of tc's netem; "" if it is not asked for.
         note: what the reader must know: that something stands in for netem.
     """
@@ -36,12 +36,12 @@ class Condition:
     note: str = ""
 
     def __str__(self) -> str:
-        told = f"netem {self.netem}" if self.netem else " | ".join(self.policies) or "not shaped"
-        return f"{told} ({self.note})" if self.note else told
+        what = f"netem {self.netem}" if self.netem else " | ".join(self.policies) or "not shaped"
+        return f"{what} ({self.note})" if self.note else what
 
 
 def parse(text: str) -> Condition:
-    """The condition in "spread=delay:time=100ms | spread_burst:gap=100ms"; without a name it is its own.
+    """Read a condition: "spread=delay:time=100ms | spread_burst:gap=100ms". Without a name, the text is its name.
 
     Raises:
         UsageError: a policy that can't be used.
@@ -74,10 +74,10 @@ DEFAULT = (
 
 
 def prepare(condition: Condition) -> Condition:
-    """Set netem up on lo of this network namespace where it is asked for; else, what stands in for it.
+    """Set netem up on lo of this network namespace, if it is asked for; where there is none, a policy stands in for it.
 
     Raises:
-        UsageError: tc doesn't understand the arguments; or there is no netem, and nothing to stand in for it.
+        UsageError: tc doesn't understand the arguments; or there is no netem and no stand-in for these.
     """
     if not condition.netem:
         return condition

@@ -1,4 +1,7 @@
-"""What an end wrote down, read back: its calls, each with the connection it was about."""
+"""What an end wrote down, read back: its calls, each with the connection it was about.
+
+`shaper.probe.ends.calls` writes it, a JSON object a line.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ from typing import Any, NamedTuple
 from shaper.wire.flow import Flow
 
 Event = tuple[Flow | None, int]
+"""A connection, None if it is not known, and POLLIN or POLLOUT."""
 
 
 class Call(NamedTuple):
@@ -18,9 +22,9 @@ class Call(NamedTuple):
         result: what the kernel returned; minus the error number if it failed.
         error: the error's name, such as "ECONNREFUSED"; "" if there was none.
         bytes: how many were read or written; None for other calls.
-        flow: from this end to the other, of the connection that it is about, or that it accepted.
-        wanted: what a select, poll or epoll_wait waited for, as (flow, POLLIN or POLLOUT).
-        ready: what it found, in the same way.
+        flow: the connection it was about, or that it accepted, from this end to the other.
+        wanted: what a select, poll or epoll_wait waited for.
+        ready: what it found ready.
     """
 
     role: str
@@ -38,6 +42,7 @@ class Call(NamedTuple):
 
     @property
     def duration(self) -> int:
+        """How long it took, in ns."""
         return self.end - self.start
 
 
@@ -45,7 +50,7 @@ class Account(NamedTuple):
     """All that one end did.
 
     Attributes:
-        why: what went wrong, None if nothing did.
+        why: what went wrong; None if nothing did.
     """
 
     role: str
@@ -55,7 +60,7 @@ class Account(NamedTuple):
 
 
 def read_account(role: str, pid: int, lines: Iterable[str]) -> Account:
-    """The account in an end's output; a last line that was cut off by its death is passed over."""
+    """Read an end's output. A last line that its death cut off is ignored."""
     calls: list[Call] = []
     flows: dict[int, Flow] = {}
     why: str | None = "it died"

@@ -1,4 +1,4 @@
-"""System calls made and recorded: what was called, when, with what result.
+"""System calls that are made and recorded: what was called, when, and with which result.
 
 Each call is written down as one JSON line when it returns, with CLOCK_MONOTONIC before
 and after it (clock_gettime(2)), so no tracer is needed. The names are the kernel's:
@@ -18,25 +18,30 @@ from typing import Any, TextIO, TypeVar
 
 T = TypeVar("T")
 Wanted = Sequence[tuple[socket.socket, int]]
+"""Sockets to wait for, each with IN or OUT, or both of them."""
 Ready = list[tuple[int, int]]
-Epoll = select.epoll
+"""File descriptors that are ready, each with IN or OUT."""
 
 IN = select.POLLIN
 OUT = select.POLLOUT
 
 
 class TimeIsUp(Exception):
-    """The time of the whole workload is over; the call in progress was interrupted."""
+    """The time for the whole workload is over; the call in progress was interrupted."""
 
 
 class CallRecorder:
-    """Makes system calls for one end and writes each down."""
+    """Makes system calls for one end, and writes each down.
+
+    Args:
+        output: a line is written to it for each call.
+    """
 
     def __init__(self, output: TextIO) -> None:
         self._output = output
 
     def note(self, **facts: Any) -> None:
-        """One line about something else than a call."""
+        """Write one line about something other than a call."""
         self._output.write(json.dumps(facts, separators=(",", ":")) + "\n")
         self._output.flush()
 
@@ -48,14 +53,14 @@ class CallRecorder:
         describe: Callable[[T], Mapping[str, Any]] | None = None,
         **facts: Any,
     ) -> T:
-        """Make one call and write it down, also if it fails.
+        """Make one call and write it down, even if it fails.
 
         Args:
             syscall: its name in the kernel.
-            fd: the file descriptor that it is about, -1 if there is none.
+            fd: the file descriptor that it is about; -1 if there is none.
             make: makes the call.
-            describe: what the returned value says, as `result`, `bytes`, `ready` or `fd`.
-            facts: what else there is to say.
+            describe: turns the returned value into `result`, `bytes`, `ready` or `fd`.
+            facts: what else to write.
         """
         facts = {"syscall": syscall, "fd": fd, "result": 0, **facts}
         start = time.monotonic_ns()
@@ -73,7 +78,7 @@ class CallRecorder:
             self.note(start_ns=start, **facts)
 
     def select(self, wanted: Wanted, timeout: float | None = None) -> Ready:
-        """select(2): which of these sockets can be read (IN) or written (OUT); timeout in seconds."""
+        """select(2): which of these sockets can be read (IN) or written (OUT); the timeout is in seconds."""
         readers = [each for each, events in wanted if events & IN]
         writers = [each for each, events in wanted if events & OUT]
 
@@ -84,15 +89,15 @@ class CallRecorder:
         return self._wait("pselect6", wanted, wait)
 
     def poll(self, wanted: Wanted, timeout: float | None = None) -> Ready:
-        """poll(2); an empty answer means that the timeout (in seconds) has passed."""
+        """poll(2); an empty result means that the timeout (in seconds) has passed."""
         poller = select.poll()
         for each, events in wanted:
             poller.register(each, events)
         limit = None if timeout is None else timeout * 1000
         return self._wait("poll", wanted, lambda: poller.poll(limit))
 
-    def epoll_wait(self, epoll: Epoll, wanted: Wanted) -> Ready:
-        """epoll_wait(2), on sockets that this epoll knows."""
+    def epoll_wait(self, epoll: select.epoll, wanted: Wanted) -> Ready:
+        """epoll_wait(2), on sockets that are registered with this epoll."""
         return self._wait("epoll_wait", wanted, epoll.poll)
 
     def _wait(self, syscall: str, wanted: Wanted, make: Callable[[], Ready]) -> Ready:
@@ -100,17 +105,21 @@ class CallRecorder:
         return self.call(syscall, watched[0][0], make, _ready, wanted=watched)
 
     def pause(self, duration: int) -> None:
-        """Do nothing for so many ns, as a program that computes or waits for its user."""
+        """Do nothing for this long (ns), like a program that computes or waits for its user."""
         self.call("clock_nanosleep", -1, lambda: time.sleep(duration / 1e9))
 
 
 class Socket(socket.socket):
-    """A blocking socket whose calls are recorded."""
+    """A blocking socket whose calls are recorded.
+
+    The methods of `socket.socket` do what they do there (socket(7)); only the others are documented here.
+    """
 
     recorder: CallRecorder
 
     @classmethod
     def open(cls, recorder: CallRecorder, family: int, kind: int, fileno: int | None = None) -> Socket:
+        """A new socket, or one for a file descriptor that is open already."""
         made = cls(family, kind, 0, fileno)
         made.recorder = recorder
         made.settimeout(None)
@@ -152,21 +161,21 @@ class Socket(socket.socket):
             rest = rest[self.send(rest, flags) :]
 
     def receive(self, size: int) -> bytes:
-        """So many bytes, in as many calls as it takes; less at the end of file."""
+        """This many bytes, by as many calls as that takes; fewer at the end of file."""
         received = b""
         while len(received) < size and (part := self.recv(size - len(received))):
             received += part
         return received
 
     def reply(self, data: bytes, address: Any) -> int:
-        """sendto(2) to this address, from a socket that has many peers."""
+        """sendto(2) this address, from a socket with many peers."""
         return self.recorder.call("sendto", self.fileno(), lambda: self.sendto(data, address), _count)
 
     def check_connected(self) -> None:
-        """getsockopt(2) for SO_ERROR: how a non-blocking connect has ended.
+        """getsockopt(2) for SO_ERROR: whether a non-blocking connect succeeded.
 
         Raises:
-            OSError: it has failed.
+            OSError: it failed.
         """
 
         def check() -> None:
@@ -177,7 +186,7 @@ class Socket(socket.socket):
         self.recorder.call("getsockopt", self.fileno(), check)
 
     def send_at_once(self) -> None:
-        """Small writes don't wait for the ACK of those before (TCP_NODELAY)."""
+        """Don't let small writes wait for the ACK of those before (TCP_NODELAY)."""
         self.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
     def shutdown(self, how: int) -> None:
@@ -188,7 +197,7 @@ class Socket(socket.socket):
             self.recorder.call("close", self.fileno(), super().close)
 
     def note_flow(self, remote: Any = ("", 0)) -> None:
-        """Which connection this file descriptor is from now on; a server's UDP socket has many others."""
+        """Write down which connection this file descriptor stands for; a server's UDP socket has no single peer."""
         protocol = "udp" if self.type == socket.SOCK_DGRAM else "tcp"
         self.recorder.note(flow=self.fileno(), protocol=protocol, local=self.getsockname()[:2], remote=remote[:2])
 

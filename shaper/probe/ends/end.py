@@ -1,4 +1,4 @@
-"""End: what a workload needs to play one role."""
+"""End: what a workload gets to play one role with, client or server."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ from shaper.probe.ends.calls import CallRecorder, Socket
 
 
 class End:
-    """Sockets to the other end, and waits, all recorded.
+    """Makes sockets to the other end, and waits for them; every call is recorded.
+
+    `select`, `poll`, `epoll_wait` and `pause` are those of `CallRecorder`.
 
     Attributes:
         address: the server's, as connect(2) and bind(2) take it.
@@ -29,7 +31,7 @@ class End:
         return Socket.open(self._recorder, self._family, kind)
 
     def listen(self, kind: int = socket.SOCK_STREAM) -> Socket:
-        """A socket at the server's address; from now on the client may come."""
+        """A socket at the server's address; from now on the client may connect."""
         made = self.open(kind)
         made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         made.bind(self.address)
@@ -52,7 +54,7 @@ class End:
         return made
 
     def connecting(self) -> Socket:
-        """A non-blocking socket whose connect has begun: it can be written to once the handshake is done."""
+        """A non-blocking socket whose connect has begun. It can be written to once the handshake is done."""
         made = self.open()
         made.setblocking(False)
         with suppress(BlockingIOError):  # EINPROGRESS

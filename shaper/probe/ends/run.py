@@ -1,4 +1,4 @@
-"""One run of a workload, over a path that is shaped or not."""
+"""One run of a workload, over a path that is shaped or not; `probe` makes several."""
 
 from __future__ import annotations
 
@@ -15,32 +15,32 @@ from shaper.core.core import MAX_HOLD
 from shaper.core.failure import Failure, PoliciesFailed
 from shaper.journal import Record, read_journal
 from shaper.probe.ends.account import Account, Call
-from shaper.probe.ends.ends import Process, fork, play
-from shaper.probe.ends.play import ProbePlan
+from shaper.probe.ends.plan import ProbePlan
+from shaper.probe.ends.processes import EndProcess, fork, play
 from shaper.probe.ends.realtime import set_realtime
 from shaper.spec.load import load_pipeline
 from shaper.units import s
 
 if TYPE_CHECKING:
-    from shaper.trace.report import TraceReport as Trace
+    from shaper.trace.report import TraceReport
 
 EPILOGUE = 1 * s
-"""How long packets that are still held when both ends are done are waited for."""
+"""How long (ns) to wait for packets that are still held when both ends are done."""
 
 
 @dataclass(frozen=True)
 class ProbeRun:
-    """What happened once.
+    """What happened in one run.
 
     Attributes:
         accounts: of the server and the client.
         records: the journal of all packets; empty if nothing shaped them.
-        trace: what the kernel's tracer saw of both ends; None if it was not asked.
+        trace: what the kernel's tracer saw of both ends; None if they were not traced.
     """
 
     accounts: tuple[Account, ...]
     records: tuple[Record, ...] = ()
-    trace: Trace | None = None
+    trace: TraceReport | None = None
 
     @property
     def began(self) -> int:
@@ -54,7 +54,7 @@ class ProbeRun:
 
 
 def probe(
-    script: ProbePlan,
+    plan: ProbePlan,
     policies: Sequence[str] = (),
     *,
     repeat: int = 1,
@@ -62,20 +62,26 @@ def probe(
     max_hold: int = MAX_HOLD,
     traced: bool = False,
 ) -> list[ProbeRun]:
-    """Play the workload so many times, with the packets on lo of this network namespace shaped by these policies.
+    """Play the workload, with the packets on lo of this network namespace shaped by these policies.
+
+    Args:
+        policies: their SPECs; without one, nothing is shaped.
+        repeat: how many runs.
+        max_hold: the longest that a packet is held, in ns.
+        traced: have the kernel trace both ends.
 
     Raises:
         LoadError: a policy that can't be used.
-        ShaperError: this namespace can't be shaped, or, if that is asked, the ends can't be traced.
+        ShaperError: this namespace can't be shaped, or the ends can't be traced.
     """
     set_realtime()
     play_once = partial(_run, policies=policies, seed=seed, max_hold=max_hold)
-    runs = [fork(script) for _ in range(repeat)]
+    runs = [fork(plan) for _ in range(repeat)]
     return [_trace(play_once, ends) if traced else trio.run(play_once, ends) for ends in runs]
 
 
-def _trace(play_once: Callable[[Sequence[Process]], Awaitable[ProbeRun]], ends: Sequence[Process]) -> ProbeRun:
-    """Play once, with both ends traced by the kernel."""
+def _trace(play_once: Callable[[Sequence[EndProcess]], Awaitable[ProbeRun]], ends: Sequence[EndProcess]) -> ProbeRun:
+    """Play once, while the kernel traces both ends."""
     from shaper.trace.read.source import read_trace
     from shaper.trace.record.recorder import TraceRecorder
     from shaper.trace.report import report
@@ -87,7 +93,7 @@ def _trace(play_once: Callable[[Sequence[Process]], Awaitable[ProbeRun]], ends: 
         return replace(run, trace=report(read_trace(Path(directory)), run.records, pids=pids))
 
 
-async def _run(ends: Sequence[Process], policies: Sequence[str], seed: str, max_hold: int) -> ProbeRun:
+async def _run(ends: Sequence[EndProcess], policies: Sequence[str], seed: str, max_hold: int) -> ProbeRun:
     if not policies:
         return ProbeRun(tuple(await play(ends)))
     from shaper.live.nursery import ungrouped
@@ -117,7 +123,7 @@ async def _run(ends: Sequence[Process], policies: Sequence[str], seed: str, max_
         async def play_then_stop() -> None:
             await ready.wait()
             accounts.extend(await play(ends))
-            # The last ACKs are part of the story; `close` would cut their holds short.
+            # The last ACKs belong to the run; `close` would cut their holds short.
             with trio.move_on_after(EPILOGUE / s):
                 while under_way[0].core.counts.held:
                     await trio.sleep(EPILOGUE / s / 100)

@@ -1,4 +1,4 @@
-"""Workload: what a client and a server do with each other, and how one is named.
+"""Workload: what a client and a server do with each other, and how a workload is found by its name.
 
     class Ping(Workload):
         rounds: int = 3
@@ -7,7 +7,7 @@
         def server(self, end): ...
         def client(self, end): ...
 
-One file, one workload; the file's name is the workload's. Options are public annotated
+One workload per file; the file's name is the workload's name. Options are public annotated
 class attributes, as in a policy.
 """
 
@@ -30,31 +30,28 @@ WORKLOADS = "shaper.probe.workloads"
 
 
 class Workload:
-    """What the two processes do.
-
-    Raises:
-        TypeError: an option this workload doesn't have.
-    """
+    """What the two processes do; options are given as keyword arguments."""
 
     def __init__(self, **options: Any) -> None:
         for name, value in options.items():
             setattr(self, name, value)
 
     def server(self, end: End) -> None:
-        """What the server process does; it must have said `end.listen()` before the client starts."""
+        """What the server's process does. The client starts once it calls `end.listen()` or `end.accept()`."""
         raise NotImplementedError
 
     def client(self, end: End) -> None:
-        """What the client process does."""
+        """What the client's process does."""
         raise NotImplementedError
 
     @classmethod
     def option_names(cls) -> list[str]:
+        """The names of its options; see `shaper.policy.options`."""
         return [name for base in cls.__mro__ for name in get_annotations(base) if not name.startswith("_")]
 
 
 def names() -> list[str]:
-    """All workloads that come with shaper."""
+    """The names of all workloads that come with shaper."""
     return sorted(file.name.removesuffix(".py") for file in files(WORKLOADS).iterdir() if file.name[0] not in "_.")
 
 

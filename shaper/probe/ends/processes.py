@@ -1,4 +1,7 @@
-"""The two ends as processes: forked, let go, waited for, read."""
+"""The parent's side of the two ends: it forks them, lets them begin, waits for them and reads what they did.
+
+See `child` for what an end does in its own process.
+"""
 
 from __future__ import annotations
 
@@ -11,24 +14,31 @@ from fcntl import F_SETPIPE_SZ, fcntl
 
 import trio
 
+from shaper.probe.ends import child
 from shaper.probe.ends.account import Account, read_account
-from shaper.probe.ends.play import ProbePlan, main
+from shaper.probe.ends.plan import ProbePlan
 from shaper.units import s
 
 ROLES = ("server", "client")
 GRACE = 1.0
-"""An end that is still there so many seconds after its time was over is killed."""
+"""An end that still runs this long (s) after its time is over is killed."""
 PIPE_SIZE = 1 << 20
-"""An end must never wait for its reader."""
+"""Bytes of the pipe for an end's output: an end must never wait for its reader."""
 
 
-class Process:
-    """One end. It is forked before trio starts, and waits until it is let go."""
+class EndProcess:
+    """One end as a process. It is forked before trio starts, and waits until it is released.
 
-    def __init__(self, role: str, script: ProbePlan) -> None:
+    Attributes:
+        role: "server" or "client".
+        pid: its process id.
+        began: set when it has written something, or has ended.
+    """
+
+    def __init__(self, role: str, plan: ProbePlan) -> None:
         self.role = role
-        self.script = script
         self.began = trio.Event()
+        self._timeout = plan.timeout
         self._output = b""
         source, self._gate = os.pipe()
         self._results, target = os.pipe()
@@ -36,7 +46,7 @@ class Process:
         sys.stdout.flush()
         self.pid = os.fork()
         if self.pid == 0:
-            main(role, script, source, target)
+            child.main(role, plan, source, target)
         os.close(source)
         os.close(target)
 
@@ -47,7 +57,7 @@ class Process:
         os.close(self._gate)
 
     async def read(self) -> None:
-        """Collect what it writes, until it ends; its first line says that it has begun."""
+        """Collect what it writes, until it ends. Its first line says that it has begun."""
         async with trio.lowlevel.FdStream(self._results) as stream:
             async for part in stream:
                 self._output += part
@@ -55,14 +65,14 @@ class Process:
         self.began.set()
 
     async def wait(self) -> None:
-        """Until it has ended; it is killed if it plays for longer than its time."""
+        """Wait until it has ended; kill it if it takes longer than planned."""
         descriptor = os.pidfd_open(self.pid)
         try:
-            with trio.move_on_after(self.script.timeout / s + GRACE):
+            with trio.move_on_after(self._timeout / s + GRACE):
                 await trio.lowlevel.wait_readable(descriptor)
         finally:
             os.close(descriptor)
-            # To one that has ended, and is waited for only now, a signal does nothing.
+            # If it has ended and is only waited for now, the signal does nothing.
             os.kill(self.pid, signal.SIGKILL)
             os.waitpid(self.pid, 0)
 
@@ -71,18 +81,18 @@ class Process:
         return read_account(self.role, self.pid, self._output.decode(errors="replace").splitlines())
 
 
-def fork(script: ProbePlan, roles: Sequence[str] = ROLES) -> list[Process]:
-    """The ends of a run. This process must not have run trio yet: its threads would be lost in them."""
-    return [Process(role, script) for role in roles]
+def fork(plan: ProbePlan, roles: Sequence[str] = ROLES) -> list[EndProcess]:
+    """The ends of one run. This process must not have run trio yet: a fork would lose its threads."""
+    return [EndProcess(role, plan) for role in roles]
 
 
-async def play(ends: Sequence[Process]) -> list[Account]:
-    """Let the ends play, one after the other has begun; what each did."""
+async def play(ends: Sequence[EndProcess]) -> list[Account]:
+    """Let the ends play, each one once the one before has begun. Returns what each did."""
     async with trio.open_nursery() as nursery:
         for end in ends:
             nursery.start_soon(end.read)
             nursery.start_soon(end.wait)
             end.release()
-            # The server's first word is that it listens.
+            # The server's first line says that it listens.
             await end.began.wait()
     return [end.account() for end in ends]

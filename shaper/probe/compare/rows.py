@@ -1,27 +1,24 @@
-"""The same workload under several conditions: which calls waited where, and which waits netem hides."""
+"""Calls under several conditions: which one waited where, and which waits netem hides."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from statistics import median
 from typing import NamedTuple
 
-from shaper.probe.compare.apart import apart
-from shaper.probe.compare.conditions import Condition, prepare
-from shaper.probe.ends.play import ProbePlan
+from shaper.probe.compare.conditions import Condition
 from shaper.probe.ends.run import ProbeRun
-from shaper.probe.explain.blockings import blockings
 from shaper.units import ms
 
 THRESHOLD = 5 * ms
+"""A call that waits less than this (ns) has not waited."""
 MANY = 24
-"""More rows than these are summed up by system call: single calls of a long transfer can't be told apart."""
+"""If there are more rows than this, calls of one name share a row: those of a long transfer can't be told apart."""
 
 
 class Wait(NamedTuple):
-    """One call that may have waited, in ns; the time before the client began is not counted."""
+    """One call that may have waited, and how long, in ns; the time before the client began is not counted."""
 
     role: str
     task: str
@@ -32,12 +29,12 @@ class Wait(NamedTuple):
 
 @dataclass(frozen=True)
 class Column:
-    """A condition, and what came of it.
+    """A condition, and how long each call waited under it.
 
     Attributes:
-        waits: of each run, in the order of the calls.
-        runs: of the probe; none where a command was run.
-        times_from: who measured.
+        waits: those of each run, in the order of the calls.
+        runs: the probe's; none where a command was run.
+        times_from: what measured the calls.
     """
 
     condition: Condition
@@ -47,7 +44,7 @@ class Column:
 
 
 class Cell(NamedTuple):
-    """Over the runs of one condition, in ns."""
+    """How long a call waited in the runs of one condition, in ns."""
 
     median: int
     min: int
@@ -59,9 +56,9 @@ class Row:
     """One call in all conditions.
 
     Attributes:
-        nth: the how-manieth of its name in its task; None if all of them are summed up.
-        cells: by the condition's name; a condition in which the call was not made has none.
-        hidden: it doesn't wait under netem, but elsewhere.
+        nth: which call of its name in its task this is, from 1; None if the row has all of them together.
+        cells: by the condition's name; a condition under which the call was not made has none.
+        hidden: it waits under some condition, but not under netem.
     """
 
     role: str
@@ -73,41 +70,20 @@ class Row:
     hidden: bool
 
     def is_hidden_in(self, name: str, threshold: int) -> bool:
+        """Whether it waits under this condition, by the threshold (ns), and netem hides it."""
         return self.hidden and name in self.cells and self.cells[name].median >= threshold
 
 
-def measure(condition: Condition, script: ProbePlan, repeat: int, *, seed: str, mtu: int) -> Column:
-    """Play the workload so many times under a condition, in a network namespace of its own."""
-    return apart(partial(_measure, condition, script, repeat, seed, mtu))
-
-
-def _measure(condition: Condition, script: ProbePlan, repeat: int, seed: str, mtu: int) -> Column:
-    from shaper.linux import namespace
-    from shaper.probe.ends.run import probe
-
-    namespace.enter(mtu)
-    condition = prepare(condition)
-    runs = probe(script, condition.policies, repeat=repeat, seed=seed)
-    return Column(condition, [_waits(run) for run in runs], runs)
-
-
-def _waits(run: ProbeRun) -> list[Wait]:
-    return [
-        Wait(each.role, each.task, each.syscall, each.waited_for, each.duration - each.before_client)
-        for each in blockings(run, threshold=0)
-    ]
-
-
 def rows(columns: Sequence[Column], threshold: int = THRESHOLD) -> list[Row]:
-    """The calls that waited longer than the threshold (ns) in some condition, in their order."""
-    single = _rows(columns, threshold, _single)
-    return single if len(single) <= MANY else _rows(columns, threshold, _summed)
+    """The calls that waited longer than the threshold (ns) under some condition, in the order of the calls."""
+    single = _rows(columns, threshold, _each)
+    return single if len(single) <= MANY else _rows(columns, threshold, _by_name)
 
 
 Key = tuple[str, str, str, int | None]
 
 
-def _single(waits: Iterable[Wait]) -> dict[Key, tuple[int, str]]:
+def _each(waits: Iterable[Wait]) -> dict[Key, tuple[int, str]]:
     """Each call by itself."""
     found: dict[Key, tuple[int, str]] = {}
     counts: dict[tuple[str, str, str], int] = {}
@@ -118,8 +94,8 @@ def _single(waits: Iterable[Wait]) -> dict[Key, tuple[int, str]]:
     return found
 
 
-def _summed(waits: Iterable[Wait]) -> dict[Key, tuple[int, str]]:
-    """All calls of one name together."""
+def _by_name(waits: Iterable[Wait]) -> dict[Key, tuple[int, str]]:
+    """The calls of one name together."""
     found: dict[Key, tuple[int, str]] = {}
     for wait in waits:
         key = wait.role, wait.task, wait.syscall, None
