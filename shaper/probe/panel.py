@@ -1,4 +1,4 @@
-"""A run as a panel of the figure."""
+"""A run of a workload as a panel of the figure."""
 
 from __future__ import annotations
 
@@ -18,10 +18,12 @@ from shaper.units import ms
 def panel(
     title: str, run: ProbeRun, waited: Collection[Blocking], *, hidden: Collection[Blocking] = (), note: str = ""
 ) -> Panel:
-    """The run's blockings and packets; times are ms since the client's first call.
+    """The blockings and packets of a run; times are ms since the client's first call.
 
     Args:
-        hidden: those of the blockings that netem does not show.
+        waited: the blockings to draw.
+        hidden: those of them that netem hides.
+        note: stands beside the title.
     """
 
     def at(time: int) -> float:
@@ -41,7 +43,7 @@ def panel(
 
 
 def panels(comparison: Comparison) -> list[Panel]:
-    """A panel for each condition of a comparison: its typical run."""
+    """A panel for each condition of a comparison: the run whose client took the median time."""
     drawn = []
     hidden = {(row.role, row.syscall, row.nth) for row in comparison.rows if row.hidden}
     for column in comparison.columns:

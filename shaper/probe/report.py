@@ -1,4 +1,4 @@
-"""What the runs of a workload came to, in numbers."""
+"""The probe's report: the blockings, milestones and statistics of a workload's runs. How it is shown: see `show`."""
 
 from __future__ import annotations
 
@@ -14,10 +14,13 @@ from shaper.report.statistic import Statistic
 
 @dataclass
 class ProbeReport:
-    """What the runs of one workload under one pipeline came to.
+    """What was measured in the runs of one workload under one pipeline.
 
     Attributes:
-        blockings: of each run.
+        workload: its name and options.
+        policies: SPECs; none if nothing was shaped.
+        threshold: a call that takes less than this (ns) has not waited.
+        blockings: those of each run.
         reached: the milestones of each run.
     """
 
@@ -37,12 +40,12 @@ class ProbeReport:
 
     @property
     def typical(self) -> int:
-        """The run whose client took the median time; the one to show."""
+        """The number, from 0, of the run to show: the one whose client took the median time."""
         order = sorted(range(len(self.runs)), key=lambda index: self.reached[index].closed or 0)
         return order[(len(order) - 1) // 2]
 
     def by_syscall(self) -> dict[str, dict[str, Statistic]]:
-        """Of each role's blockings in all runs, by system call."""
+        """Statistics of each role's blockings in all runs, by system call."""
         return self._statistics(lambda blocking: blocking.syscall)
 
     def by_fd(self) -> dict[str, dict[str, Statistic]]:
@@ -56,7 +59,7 @@ class ProbeReport:
         return found
 
     def failures(self) -> Iterator[str]:
-        """What went wrong in which run."""
+        """What went wrong, a line for each end and run."""
         for number, run in enumerate(self.runs, 1):
             for account in run.accounts:
                 if account.why is not None:

@@ -26,19 +26,19 @@ if TYPE_CHECKING:
 
 VERSION = 1
 LISTED = 20
-"""More blockings of one end than these are in the JSON document only."""
+"""How many blockings of one end are printed, the longest; the JSON document has all."""
 
 
 def show(report: ProbeReport, console: Console) -> None:
-    """Print the blockings of the typical run, and the summaries of all."""
+    """Print the blockings of the typical run, and statistics of all runs."""
     count, index = len(report.runs), report.typical
     played = [account.role for account in report.runs[index].accounts]
     roles = [role for role in ROLES if role in played]
     shaped = " | ".join(report.policies) or ("not shaped" if len(roles) > 1 else f"the {roles[0]} alone")
     which = f", run {index + 1} of {count} (the median)" if count > 1 else ""
     console.print(f"{report.workload}: {shaped}{which}", markup=False, style="bold")
-    if story := _story(report):
-        console.print(fill(story, console.width), markup=False)
+    if reached := _milestones(report):
+        console.print(fill(reached, console.width), markup=False)
     began, since = report.runs[index].began, "connect" if "client" in roles else "its first call"
     for role in roles:
         found = [blocking for blocking in report.blockings[index] if blocking.role == role]
@@ -63,7 +63,7 @@ def show(report: ProbeReport, console: Console) -> None:
         console.print(f"warning: {failure}", markup=False)
 
 
-def _story(report: ProbeReport) -> str:
+def _milestones(report: ProbeReport) -> str:
     """The milestones in one or two lines."""
     reached = report.milestones
     parts = [
@@ -98,7 +98,7 @@ def _blockings(title: str, found: Sequence[Blocking], began: int) -> Table:
 
 
 def as_json(report: ProbeReport) -> dict[str, Any]:
-    """The whole document; calls, blockings and packets carry the number of their run."""
+    """The document of `shaper probe --json`. Calls, blockings and packets have the number of their run, from 1."""
     numbered = list(enumerate(report.runs, 1))
     return {
         "v": VERSION,

@@ -21,6 +21,8 @@ Wanted = Sequence[tuple[socket.socket, int]]
 """Sockets to wait for, each with IN or OUT, or both of them."""
 Ready = list[tuple[int, int]]
 """File descriptors that are ready, each with IN or OUT."""
+Epoll = select.epoll
+"""Named here, since in `CallRecorder` the word `select` is a method."""
 
 IN = select.POLLIN
 OUT = select.POLLOUT
@@ -96,7 +98,7 @@ class CallRecorder:
         limit = None if timeout is None else timeout * 1000
         return self._wait("poll", wanted, lambda: poller.poll(limit))
 
-    def epoll_wait(self, epoll: select.epoll, wanted: Wanted) -> Ready:
+    def epoll_wait(self, epoll: Epoll, wanted: Wanted) -> Ready:
         """epoll_wait(2), on sockets that are registered with this epoll."""
         return self._wait("epoll_wait", wanted, epoll.poll)
 

@@ -1,4 +1,8 @@
-"""The probe's blockings: its calls above a threshold, each expressed in held packets."""
+"""The probe's blockings: its calls that waited, each explained by the holds of packets.
+
+`needs` says which packet let a call return, `causes` why each packet was sent, `chain`
+adds up what this makes of the wait.
+"""
 
 from __future__ import annotations
 
@@ -14,10 +18,11 @@ from shaper.report.blocking import LABELS, Blocking, Waker
 from shaper.units import ms
 
 THRESHOLD = 1 * ms
+"""A call that takes less than this (ns) has not waited."""
 
 
 def blockings(run: ProbeRun, threshold: int = THRESHOLD) -> list[Blocking]:
-    """All calls that waited longer than the threshold (ns), by their start."""
+    """All calls that waited longer than the threshold (ns), in the order of their start."""
     causes = Causes(run.accounts, run.records)
     found = []
     for sender in causes.senders:
@@ -32,13 +37,13 @@ def _explain(call: Call, need: Need, causes: Causes, began: int) -> Explained:
         return Explained(timer=call.duration)
     if _woke(need.waker, call):
         return explain(call.start, call.end, need.waker, causes.of)
-    # Without a journal this much is known still.
+    # Without a journal, at least this much is known.
     before = max(0, min(began, call.end) - call.start)
     return Explained(before_client=before, unexplained=call.duration - before)
 
 
 def _woke(waker: Record | None, call: Call) -> TypeGuard[Record]:
-    """Whether the packet came during the call; else what the call needed was there already."""
+    """Whether the packet came during the call. If it came before, the call found what it needed."""
     return waker is not None and call.start < waker.begin < call.end
 
 

@@ -1,8 +1,9 @@
 """Causes: why each packet was sent.
 
-The kernel answered a delivery, a call wrote it, or a timer ran out. A packet was sent by
-the call that wrote its first byte, unless it came later than that call, when an ACK or a
-timer let it out; and that call was made because of what its process had read last.
+Either the kernel answered a delivery, or a call wrote the packet, or a timer expired. A
+call wrote it if it wrote the packet's first byte, unless the packet came later than the
+call: then an ACK or a timer released it. And the process made that call because of the
+packet it had read last. `chain` follows these causes from packet to packet.
 """
 
 from __future__ import annotations
@@ -19,16 +20,22 @@ from shaper.units import ms
 from shaper.wire.flow import Flow
 
 AT_ONCE = 2 * ms
-"""The kernel answers a delivery within this time, or a timer was at work: a delayed ACK takes 40 ms at least."""
+"""The kernel answers a delivery within this time (ns), or a timer did: a delayed ACK takes at least 40 ms."""
 AFTER_CALL = 5 * ms
-"""A packet may be seen this long after the return of its call: the FIN of close(2) leaves after it."""
+"""A packet may be seen this long (ns) after its call returned: the FIN of close(2) leaves after it."""
 REPLIES = frozenset({"synack", "handshake-ack", "pure-ack", "dup-ack", "window-update", "rst", "icmp", "other"})
+"""Classes of packets that the kernel sends on its own; all others take a call."""
 
 
 class Sender:
-    """One end as the source of packets: what it wrote on each connection, and what it had read before.
+    """One end as the sender of packets: what it wrote on each connection, and what it had read before.
+
+    Args:
+        account: what the end did.
+        traffic: all packets of the run.
 
     Attributes:
+        role: "server" or "client".
         needs: what its calls waited for.
     """
 
@@ -43,13 +50,17 @@ class Sender:
                 self._calls.setdefault(call.flow, []).append(call)
 
     def flow_of(self, record: Record) -> Flow | None:
-        """The connection on which this end sent the packet; None if it did not."""
-        # A server's UDP socket has no one peer.
+        """The connection on which this end sent the packet; None if it didn't send it."""
+        # A server's UDP socket has no single peer.
         without_peer = record.flow._replace(destination="", dport=0)
         return next((flow for flow in (record.flow, without_peer) if flow in self._flows), None)
 
     def call_for(self, record: Record, byte: int) -> Call | None:
-        """The call that had this packet sent; one of data by the place of its first byte."""
+        """The call that sent this packet; for data, the one that wrote its first byte. None if none is known.
+
+        Args:
+            byte: where the packet's first byte lies in the connection's stream.
+        """
         calls = self._calls.get(self.flow_of(record), [])
         if record.kind == "syn":
             return next((call for call in calls if call.syscall == "connect"), None)
@@ -68,18 +79,27 @@ class Sender:
         return None
 
     def last_read(self, at: int) -> Record | None:
-        """The packet that the process had learned of last before this time."""
+        """The packet whose content the process had read last before this time (ns); None if there was none."""
         index = bisect_right(self._wakes, at, key=lambda wake: wake[0])
         return self._wakes[index - 1][1] if index else None
 
     def reads_at(self, record: Record) -> bool:
-        """Whether the process was just reading on the connection when this packet was sent there."""
+        """Whether the process was reading from the connection when this packet was sent on it."""
         reads = (call for call in self._calls.get(self.flow_of(record), []) if call.syscall == "recvfrom")
         return any(call.start <= record.arrived <= call.end + AFTER_CALL for call in reads)
 
 
 class Causes:
-    """The reasons of all packets in one run of a workload."""
+    """The causes of all packets in one run of a workload.
+
+    Args:
+        accounts: what its ends did.
+        records: the journal of its packets.
+
+    Attributes:
+        traffic: the packets by flow.
+        senders: the ends.
+    """
 
     def __init__(self, accounts: Iterable[Account], records: Iterable[Record]) -> None:
         self.traffic = Traffic(records)
@@ -103,16 +123,16 @@ class Causes:
         return Cause("task" if reads else "timer", delivery)
 
     def _written(self, sender: Sender | None, record: Record, delivery: Record | None) -> Cause:
-        """The cause of a packet that takes a call: SYN, data, FIN, a datagram."""
+        """The cause of a packet that takes a call: a SYN, data, a FIN, a datagram."""
         if sender is None:
             return Cause("client" if record.kind == "syn" else "task")
         byte = self.traffic.along(record).stream.offset(record) if record.kind == "data" else 0
         call = sender.call_for(record, byte)
         if call is not None and delivery is not None and delivery.begin > call.start:
-            # It had to wait in the send buffer, for an ACK or for its turn by TCP's pacing.
+            # It waited in the send buffer: for an ACK, or for TCP's pacing.
             return Cause("kernel" if record.arrived - delivery.begin < AT_ONCE else "timer", delivery)
-        learned = sender.last_read(call.start if call is not None else record.arrived)
+        read = sender.last_read(call.start if call is not None else record.arrived)
         if call is not None and record.arrived - call.start > AT_ONCE:
-            return Cause("timer", learned)
-        # Before its first packet is the time before the client began.
-        return Cause("client" if learned is None and sender.role == "client" else "task", learned)
+            return Cause("timer", read)
+        # A client that had read nothing sent it on its own: until then, the client had not begun.
+        return Cause("client" if read is None and sender.role == "client" else "task", read)

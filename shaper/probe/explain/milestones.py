@@ -1,4 +1,4 @@
-"""Milestones: the moments of a run that its story is told by, in ns after the client's connect was called."""
+"""Milestones: when a run's connection was opened, carried its first data and was closed; in ns since connect."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ NAMES = (
 
 
 class Milestones(NamedTuple):
-    """When what was reached; None where it was not.
+    """When each point of a run was reached, in ns since the client called connect; None where it was not.
 
     Attributes:
-        connected: the client's connect, or the select after it, has returned.
-        accepted: the server's accept has returned.
-        first_data: the server has read its first data.
-        closed: the client has made its last call.
+        connected: the client's connect, or the select after it, returned.
+        accepted: the server's accept returned.
+        first_data: the server had read its first data.
+        closed: the client's last call returned.
         completed_by: the packet that completed the handshake for the server: "ACK" or "data"; None if not known.
     """
 
@@ -40,6 +40,7 @@ class Milestones(NamedTuple):
 
 
 def milestones(run: ProbeRun) -> Milestones:
+    """The milestones of a run; all None if its client called no connect."""
     entry = next((call.start for call in run.calls("client") if call.syscall == "connect"), None)
     if entry is None:
         return Milestones(None, None, None, None, None)
@@ -60,7 +61,7 @@ def milestones(run: ProbeRun) -> Milestones:
 
 
 def middle(all_of: Iterable[Milestones]) -> Milestones:
-    """The median of each; what completed the handshake is the most frequent."""
+    """The median of each milestone, and the packet that completed the handshake most often."""
     found = list(all_of)
 
     def median_of(name: str) -> int | None:
@@ -73,6 +74,7 @@ def middle(all_of: Iterable[Milestones]) -> Milestones:
 
 
 def as_json(reached: Milestones) -> dict[str, Any]:
+    """The entry `milestones` of a document; times in ms."""
     times = zip(NAMES, reached[:4], strict=True)
     return {
         **{name: None if value is None else value / ms for name, value in times},

@@ -1,8 +1,9 @@
-"""Needs: which packet's delivery let each call return.
+"""Needs: what each call of an end waited for, and which packet's delivery let it return.
 
-accept returns with the packet that completes the handshake, connect (or the select
-after it) with the SYN-ACK, a read with the packet that carries its first byte, a read
-of the end of file with the FIN, a write that found no space with an ACK.
+accept returns when the packet that completes the handshake is delivered, connect (or the
+select after it) when the SYN-ACK is. A read returns with the packet that carries its
+first byte, a read of the end of file with the FIN, and a write that found no space in
+the send buffer with an ACK. Why those packets were sent is for `causes` to find.
 """
 
 from __future__ import annotations
@@ -18,9 +19,10 @@ from shaper.units import ms
 from shaper.wire.flow import Flow
 
 OPENING = frozenset({"syn", "synack"})
+"""Their delivery opens a connection at one end, but does not complete the handshake for the server."""
 SELECTS = frozenset({"pselect6", "poll", "epoll_wait"})
 WAITED = 1 * ms
-"""A write that took less found space at once."""
+"""A write that took less than this (ns) found space at once."""
 
 
 class Need(NamedTuple):
@@ -28,8 +30,8 @@ class Need(NamedTuple):
 
     Attributes:
         what: "handshake", "data", "end of file", "space" or "timeout".
-        waker: the packet whose delivery let it return.
-        last: the last packet whose content it gave; what the process does next is because of it.
+        waker: the packet whose delivery let it return; None if that is not known.
+        last: the last packet whose content the call returned. It is the reason for what the process does next.
     """
 
     what: str
@@ -38,15 +40,19 @@ class Need(NamedTuple):
 
 
 class Needs:
-    """The needs of one end's calls, in their order.
+    """The needs of one end's calls.
+
+    Args:
+        calls: all that the end made, in order.
+        traffic: all packets of the run.
 
     Attributes:
-        of: each call that may wait, and its need.
+        of: each call that may wait, and its need, in order.
     """
 
     def __init__(self, calls: Sequence[Call], traffic: Traffic) -> None:
         self._traffic = traffic
-        self._read: dict[Flow, int] = {}  # bytes, or datagrams
+        self._read: dict[Flow, int] = {}  # so far, in bytes or datagrams
         self._connecting: set[Flow | None] = set()
         self.of: list[tuple[Call, Need]] = []
         for index, call in enumerate(calls):
@@ -82,7 +88,7 @@ class Needs:
         if not call.ready:
             return Need(what if call.error else "timeout")
         wakers = sorted((need.waker for need in needs if need.waker is not None), key=lambda record: record.begin)
-        # What was ready before the call did not end it.
+        # The first one ended the call.
         return Need(what, wakers[0], wakers[-1]) if wakers else Need(what)
 
     def _event(self, flow: Flow | None, events: int, call: Call, later: Sequence[Call]) -> Need:
@@ -110,7 +116,7 @@ class Needs:
         return need
 
     def _content(self, flow: Flow, size: int) -> tuple[Record | None, Record | None]:
-        """The packets that brought the first and the last of so many bytes, or the next datagram."""
+        """The packets that brought the first and the last of the next `size` bytes, or the next datagram."""
         at, direction = self._read.get(flow, 0), self._traffic.sent_to(flow)
         if flow.protocol == "udp":
             record = direction.delivered[at] if at < len(direction.delivered) else None

@@ -1,4 +1,4 @@
-"""bulk: a one-way transfer to a reader of a given pace."""
+"""bulk: a one-way transfer to a reader that may be slow."""
 
 import socket
 
@@ -8,14 +8,16 @@ from shaper.units import Duration, Size
 
 
 class Bulk(Workload):
+    """The client writes, the server reads; then the client waits for the server's close."""
+
     size: Size = 256 * 1024
-    """Bytes in all."""
+    """Bytes to transfer."""
     buffer: Size = 64 * 1024
     """The client's send buffer (SO_SNDBUF): once it is full, writing blocks."""
     read: Size = 64 * 1024
     """The most that the server reads at once."""
     pause: Duration = 0
-    """How long the server rests after each read."""
+    """How long the server pauses after each read."""
 
     def server(self, end: End) -> None:
         connection = end.accept()

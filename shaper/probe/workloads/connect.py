@@ -1,10 +1,12 @@
-"""connect: one blocking connect, then nothing but the close."""
+"""connect: one blocking connect, and a close."""
 
 from shaper.probe.ends.end import End
 from shaper.probe.ends.workload import Workload
 
 
 class Connect(Workload):
+    """The server waits for the end of file."""
+
     def server(self, end: End) -> None:
         connection = end.accept()
         connection.recv(1)

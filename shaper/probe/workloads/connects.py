@@ -1,6 +1,6 @@
-"""connects: many non-blocking connects at once, and one select for them all.
+"""connects: many non-blocking connects at once, and one select for all of them.
 
-This is what EINPROGRESS is for: the waits of all handshakes pass at the same time.
+This is what EINPROGRESS is for: the waits for all handshakes pass at the same time.
 """
 
 from shaper.probe.ends.calls import OUT
@@ -9,8 +9,10 @@ from shaper.probe.ends.workload import Workload
 
 
 class Connects(Workload):
+    """The server accepts all connections before it closes the first."""
+
     connections: int = 8
-    """How many."""
+    """How many connections."""
 
     def server(self, end: End) -> None:
         listening = end.listen()

@@ -1,4 +1,4 @@
-"""http: an HTTP/1.1 client and server of the standard library, requests on one connection."""
+"""http: the standard library's HTTP/1.1 client and server, with all requests on one connection."""
 
 from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -9,6 +9,8 @@ from shaper.units import Size
 
 
 class Http(Workload):
+    """The client sends GET requests one after another."""
+
     requests: int = 2
     """How many GET requests."""
     body: Size = 1000
@@ -32,7 +34,7 @@ class Http(Workload):
 def _handler(body: bytes) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
-        # As every server in use does: else the body waits for the ACK of its header.
+        # As every server in use does: otherwise the body waits for the ACK of its header.
         disable_nagle_algorithm = True
 
         def respond(self) -> None:

@@ -1,4 +1,4 @@
-"""idle: requests with long gaps between them, as from a user who thinks.
+"""idle: requests with long pauses between them, as from a user who thinks.
 
 The server waits with epoll, as servers with many idle connections do.
 """
@@ -12,6 +12,8 @@ from shaper.units import Duration, ms
 
 
 class Idle(Workload):
+    """The client pauses, sends a line and reads it back."""
+
     rounds: int = 3
     """How many requests."""
     gap: Duration = 300 * ms

@@ -1,8 +1,8 @@
 """netcat: the experiment, `echo lttng | netcat` to `netcat -l > /dev/null`.
 
-The client's calls are those of OpenBSD's netcat with -N: a non-blocking connect and a
-select for it, one write, shutdown, a poll for the peer's close, a read of it. The
-server's are accept, then poll and read until the end of file.
+The client makes the calls of OpenBSD's netcat with -N: a non-blocking connect and a
+select for it, one write, shutdown, then a poll and a read that wait for the peer's close.
+The server calls accept, then poll and read until the end of file.
 """
 
 import socket
@@ -13,8 +13,10 @@ from shaper.probe.ends.workload import Workload
 
 
 class Netcat(Workload):
+    """The client sends one line; the server reads it and closes."""
+
     message: str = "lttng"
-    """The line that the client sends, without its newline."""
+    """The line that the client sends, without the newline."""
 
     def server(self, end: End) -> None:
         connection = end.accept()

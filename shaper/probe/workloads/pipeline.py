@@ -1,4 +1,4 @@
-"""pipeline: several requests at once, then their responses, on one connection."""
+"""pipeline: several requests at once and then their responses, on one connection."""
 
 from shaper.probe.ends.end import End
 from shaper.probe.ends.workload import Workload
@@ -6,6 +6,8 @@ from shaper.units import Size
 
 
 class PipelinedRequests(Workload):
+    """The client sends all requests before it reads; the server answers one after another."""
+
     requests: int = 4
     """How many requests are sent before the first response is read."""
     request: Size = 100

@@ -6,6 +6,8 @@ from shaper.units import Size
 
 
 class Request(Workload):
+    """The client sends a request and reads the response, then the next one."""
+
     rounds: int = 3
     """How many requests, one after another."""
     request: Size = 100

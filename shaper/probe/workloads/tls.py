@@ -1,4 +1,4 @@
-"""tls: a TLS handshake, one request and one response, by the standard library's ssl (RFC 8446)."""
+"""tls: a TLS handshake (RFC 8446), one request and one response, with the standard library's ssl."""
 
 import ssl
 from collections.abc import Callable
@@ -14,8 +14,10 @@ T = TypeVar("T")
 
 
 class Tls(Workload):
+    """The certificate is made for the run; the client doesn't check it."""
+
     version: Literal["1.3", "1.2"] = "1.3"
-    """The handshake of 1.2 takes one round more."""
+    """The handshake of 1.2 takes one more round trip."""
     request: Size = 100
     """Bytes of the request."""
     response: Size = 1000
@@ -48,7 +50,7 @@ class Tls(Workload):
 
 
 class Session:
-    """TLS through memory buffers, so that every call on the socket is made, and recorded, here."""
+    """One end of a TLS connection. It goes through memory buffers, so that every call on the socket is recorded."""
 
     def __init__(self, context: ssl.SSLContext, connection: Socket, *, is_server: bool) -> None:
         self._connection = connection
@@ -58,10 +60,12 @@ class Session:
         self._until_done(self._tls.do_handshake)
 
     def read(self, size: int) -> None:
+        """Read this many bytes."""
         while size > 0:
             size -= len(self._until_done(lambda: self._tls.read(65536)))
 
     def write(self, data: bytes) -> None:
+        """Write all of it."""
         self._until_done(lambda: self._tls.write(data))
 
     def _until_done(self, step: Callable[[], T]) -> T:

@@ -1,4 +1,4 @@
-"""udp: rounds of a datagram and its answer; the client asks again when none comes, as a resolver does."""
+"""udp: datagrams and their answers; like a resolver, the client asks again if no answer comes."""
 
 import socket
 
@@ -9,14 +9,16 @@ from shaper.units import Duration, Size, s
 
 
 class Udp(Workload):
+    """Each datagram begins with its number; the server ends after the last number."""
+
     rounds: int = 3
     """How many answers the client wants."""
     size: Size = 100
     """Bytes of each datagram."""
     patience: Duration = 1 * s
-    """How long the client waits for an answer before it asks again."""
+    """How long the client waits before it asks again."""
     tries: int = 3
-    """How often it asks."""
+    """How often the client asks for one answer."""
 
     def server(self, end: End) -> None:
         listening = end.listen(socket.SOCK_DGRAM)
