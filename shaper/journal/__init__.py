@@ -1,7 +1,7 @@
 """The journal: what happened to each packet, as JSON lines.
 
-The first line is the header, each further line one packet's verdict or one signal, in
-the order in which they were given. The format is that of `schemas/journal.json`.
+The first line is the header. Each further line is the verdict on one packet, or one
+signal, in the order in which they were given. `schemas/journal.json` has the format.
 """
 
 from shaper.journal.line import VERSION, Clocks, Header, Held, Record

@@ -1,4 +1,4 @@
-"""What the lines of a journal say."""
+"""The lines of a journal: its header, and what happened to each packet."""
 
 from __future__ import annotations
 
@@ -8,32 +8,33 @@ from typing import NamedTuple
 from shaper.wire.flow import Flow
 
 VERSION = 1
+"""The version of the format; a line of another version is not read."""
 
 
 class Clocks(NamedTuple):
-    """One moment on two clocks, in ns: what turns the journal's times into times of day."""
+    """One moment on two clocks, in ns, by which the journal's times can be turned into times of day."""
 
     monotonic: int
     realtime: int
 
     @classmethod
     def now(cls) -> Clocks:
+        """This moment."""
         return cls(time.clock_gettime_ns(time.CLOCK_MONOTONIC), time.clock_gettime_ns(time.CLOCK_REALTIME))
 
 
 class Header(NamedTuple):
-    """What the journal is of.
+    """Which run the journal belongs to.
 
     Attributes:
         policies: their SPECs, as given.
+        seed: of all chance.
         clocks: CLOCK_MONOTONIC and CLOCK_REALTIME at the start; both 0 in a replay, whose times are the capture's.
-        paired: each verdict was written by itself, so a wakeup inside the write belongs to its packet.
     """
 
     policies: tuple[str, ...]
     seed: str
     clocks: Clocks
-    paired: bool
 
 
 class Held(NamedTuple):
@@ -47,16 +48,20 @@ class Record(NamedTuple):
     """What happened to one packet; times are ns on the header's monotonic clock.
 
     Attributes:
-        id: the number under which it was taken; 0 for one that a policy made.
+        id: its number in the order of arrival; 0 for a packet that a policy made.
         flow: its 5-tuple.
         kind: its class (see `shaper.wire.segment`).
         flags: TCP flags, lowest bit first: "SA"; empty without a TCP header.
-        seq, ack: as the TCP header has them; None without one.
+        seq, ack: from the TCP header; None without one.
+        length: bytes of the whole packet, the IP header included.
+        arrived: when it came.
+        taken: when it was read from the queue.
         fate: "sent", "dropped" or "injected".
-        planned: when its verdict was to be.
+        planned: when its verdict was due.
         begin, end: of the verdict's write; both `planned` in a replay.
-        tid: the thread that wrote it; 0 in a replay.
-        by: the policy that made or dropped it; empty for others.
+        tid: the thread that wrote the verdict; 0 in a replay.
+        held: its holds, in order.
+        by: the policy that made or dropped it; empty for other packets.
     """
 
     id: int

@@ -26,7 +26,7 @@ def read_journal(path: Path) -> tuple[Header, list[Record]]:
     """The header and all records of a journal.
 
     Raises:
-        JournalError: not a journal, of another version, or cut off.
+        JournalError: the file is no journal, of another version, or cut off.
         OSError: the file can't be read.
     """
     with path.open(encoding="utf-8") as file:
@@ -37,7 +37,7 @@ def read_journal(path: Path) -> tuple[Header, list[Record]]:
 
 
 def read_signals(path: Path) -> list[SignalRecord]:
-    """The signals in a journal, as they were given; times are those of the capture made beside it.
+    """The signals in a journal, in order; their times are on the clock of the capture made beside it.
 
     Raises:
         JournalError, OSError: see `read_journal`.
@@ -75,7 +75,7 @@ def _parse(path: Path, number: int, line: Any, parse: Callable[[Any], T]) -> T:
 def _header(line: Any) -> Header:
     clock = line["clock"]
     clocks = Clocks(clock["monotonic_ns"], clock["realtime_ns"])
-    return Header(tuple(line["policies"]), line["seed"], clocks, line["paired"])
+    return Header(tuple(line["policies"]), line["seed"], clocks)
 
 
 def _record(line: Any) -> Record:
@@ -106,5 +106,5 @@ def _given(line: Any) -> SignalRecord:
 
 @lru_cache(FLOWS_REMEMBERED)
 def _flow(text: str) -> Flow:
-    """The flow of this text. A journal names the same few again and again, so each is parsed once."""
+    """The flow that this text names. A journal names the same few again and again, so each is parsed once."""
     return Flow.parse(text)

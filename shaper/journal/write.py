@@ -13,16 +13,18 @@ from shaper.wire.header import flow_key
 from shaper.wire.packet import Packet
 
 FLOWS_REMEMBERED = 4096
+"""How many flows keep their text."""
 
 
 class Journal:
     """Writes a journal.
 
     Args:
-        file: where to; closing it is the caller's.
+        file: the caller closes it.
         policies: the SPECs, as given.
-        paired: see `Header`.
-        clocks: see `Header`; now, if not given.
+        seed: of all chance.
+        paired: each verdict is written by itself, so a wakeup inside the write belongs to its packet.
+        clocks: see `Header`; this moment, if not given.
     """
 
     def __init__(
@@ -48,10 +50,11 @@ class Journal:
         self._write(json.dumps(header) + "\n")
 
     def record(self, verdict: Verdict, *, begin: int = 0, end: int = 0, tid: int = 0) -> None:
-        """Note a verdict.
+        """Write down a verdict.
 
         Args:
-            begin, end: ns before and after its write; when it was planned, if there was none.
+            begin, end: the times before and after the verdict's write, in ns; 0 if there was no write: then both
+                are when it was planned.
             tid: the thread that wrote it.
         """
         root = verdict.packet.root
@@ -61,7 +64,7 @@ class Journal:
         else:
             header = '"flags":"","seq":null,"ack":null'
         held = ",".join([f'{{"policy":{self._name(policy)},"ns":{ns}}}' for policy, ns in root.hold_times])
-        # Written out, since json.dumps would take three times as long, and this is done per packet.
+        # Formatted here: json.dumps would take three times as long, and this runs for every packet.
         self._write(
             f'{{"v":{VERSION},"id":{root.id},"flow":{self._flow(root)},"class":"{root.kind}",{header},'
             f'"len":{root.length},"arrived_ns":{root.arrived},"taken_ns":{root.taken or root.arrived},'
@@ -71,7 +74,7 @@ class Journal:
         )
 
     def signalled(self, given: SignalRecord) -> None:
-        """Note a signal that the core was given."""
+        """Write down a signal that the core was given."""
         line = {
             "v": VERSION,
             "signal": given.signal.kind,

@@ -1,4 +1,4 @@
-"""A journal's packets as the arrows of a figure."""
+"""A journal's packets as arrows of the figure."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ KINDS: dict[str, Kind] = {
 
 
 def arrows(records: Iterable[Record], origin: int) -> list[Arrow]:
-    """One for each packet, in the order of their arrival; times are ms since the origin (ns)."""
+    """An arrow for each packet, in the order of their arrival; times are ms since the origin (ns)."""
     records = sorted(records, key=lambda record: record.arrived)
     traffic = Traffic(records)
     return [
@@ -37,7 +37,7 @@ def arrows(records: Iterable[Record], origin: int) -> list[Arrow]:
 
 
 def label(record: Record, traffic: Traffic) -> str:
-    """The packet by its flags and size: "SYN-ACK", "PSH 6 B"."""
+    """What to write on the arrow: "SYN-ACK", "PSH 6 B"."""
     if record.kind in ("data", "udp"):
         size = traffic.size(record)
         word = "PSH" if "P" in record.flags else "UDP" if record.kind == "udp" else "data"

@@ -1,8 +1,8 @@
-"""Blockings: a task asleep inside a system call, what woke it, and which held packets were to blame.
+"""Blockings: times in which a task slept in a system call, what woke it, and which held packets were to blame.
 
-The probe makes them from the times of its own calls, the tracer from the kernel's
-events; both print and write them the same way. Times and durations are int ns, and ms
-only in the table and in JSON (see `as_json`).
+The probe finds them by the times of its own calls, the tracer by the kernel's events.
+Both print and write them the same way. Times and durations are int ns; only tables and
+JSON (see `as_json`) have ms.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ CALLS = {"accept4": "accept", "pselect6": "select", "recvfrom": "recv", "sendto"
 
 @dataclass(frozen=True, slots=True)
 class Waker:
-    """What ended a blocking: "softirq" "NET_RX", "task" "nc[4711]", "packet" "SYN-ACK #2"."""
+    """What ended a blocking, by kind and name: "softirq" "NET_RX", "task" "nc[4711]", "packet" "SYN-ACK #2"."""
 
     kind: Kind
     name: str
@@ -45,12 +45,12 @@ class Waker:
 
 @dataclass(frozen=True, slots=True)
 class HoldPart:
-    """The part of one packet's hold that lies inside a blocking, on the chain that caused it.
+    """The part of a packet's hold that explains a part of a blocking.
 
     Attributes:
-        packet: its id in the journal.
+        packet: the packet's id in the journal.
         kind: its class, such as "synack".
-        policy: who held it.
+        policy: the one that held it.
         duration: the part inside the blocking that no other part covers, in ns.
         hold: the whole hold, in ns.
     """
@@ -64,28 +64,28 @@ class HoldPart:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Blocking:
-    """One interval in which a system call had its task off the CPU.
+    """One interval in which a task was off the CPU because of a system call.
 
     `duration` is the sum of the holds' parts, `before_client`, `peer`, `cpu_wait`, `direct` and `unexplained`.
 
     Attributes:
         task: the name of the task.
-        role: "server" or "client" where that is known.
+        role: "server" or "client"; "" if that is not known.
         pid, tid: of the process and the thread.
-        syscall: the call; "" where the task slept in none, as for a page fault.
+        syscall: the call; "" where the task slept outside of one, as for a page fault.
         fd: the file descriptor that the call was about.
         file: what that is: a path, or a socket's two ends.
         start: when it fell asleep, in ns of the trace's clock.
         duration: until it ran again, in ns.
-        waited_for: "network", "timer", "disk", "task" …; the probe says it more exactly.
+        waited_for: "network", "timer", "disk", "task" …; the probe has finer words (see its `Need`).
         waker: what woke it; None if nothing was seen.
-        held: the holds to blame, the last first.
+        held: the parts of holds that explain it, the last first.
         before_client: how long it waited before the client began, in ns.
         peer: how long it waited while the peer computed or slept, in ns.
-        cpu_wait: how long it waited for a CPU when it had been woken, in ns.
-        direct: how long it waited for what is neither packet nor task: a timer, a disk; in ns.
+        cpu_wait: how long it waited for a CPU after it had been woken, in ns.
+        direct: how long it waited for something other than a packet or a task, such as a timer or a disk, in ns.
         unexplained: the rest, in ns.
-        ambiguous: packets that may have woken it, where more than one can be.
+        ambiguous: the packets that may have woken it, if there are several.
         ended: False if it was still asleep at the end.
     """
 
@@ -111,11 +111,12 @@ class Blocking:
 
     @property
     def end(self) -> int:
+        """When it ran again, in ns."""
         return self.start + self.duration
 
 
 def call_name(blocking: Blocking) -> str:
-    """Its system call, as people call it."""
+    """Its system call, as C libraries and manuals name it."""
     return CALLS.get(blocking.syscall, blocking.syscall) or "(no call)"
 
 
@@ -142,7 +143,7 @@ def as_json(blocking: Blocking) -> dict[str, Any]:
 
 
 def tables(blockings: Iterable[Blocking], origin: int) -> list[Table]:
-    """A table for each task, in the order of their first blocking; starts are in ms since `origin`."""
+    """A table for each task, in the order of their first blocking; starts are in ms since the origin (ns)."""
     by_task: dict[int, list[Blocking]] = {}
     for blocking in blockings:
         by_task.setdefault(blocking.tid, []).append(blocking)
@@ -169,7 +170,7 @@ def _table(blockings: Sequence[Blocking], origin: int) -> Table:
 
 
 def because(blocking: Blocking) -> str:
-    """What made up the duration: "← ACK(100.1) ← SYN-ACK(100.0) ← SYN(100.1), before client 499.7"."""
+    """What the duration is made of, in ms: "← ACK(100.1) ← SYN-ACK(100.0) ← SYN(100.1), before client 499.7"."""
     if blocking.ambiguous:
         return "ambiguous: " + " or ".join(blocking.ambiguous)
     chain = []
@@ -188,7 +189,7 @@ def because(blocking: Blocking) -> str:
 
 
 def write_csv(blockings: Iterable[Blocking], file: TextIO) -> None:
-    """One line per blocking, with the names of `as_json`; the chain of holds in one field."""
+    """Write a line per blocking, with the names of `as_json`; the chain of holds is one field."""
     writer = None
     for blocking in blockings:
         row = as_json(blocking)

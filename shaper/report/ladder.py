@@ -1,19 +1,20 @@
-"""The figure in a terminal: a ladder of packets between client and server, and the calls that waited."""
+"""The figure for a terminal: a ladder of packets between client and server, and the calls that waited."""
 
 from __future__ import annotations
 
 from shaper.report.figure.model import Arrow, Bar, Panel
 
 WIDTH = 80
-TIME = 8  # columns for a time, at either side
+TIME = 8
+"""Columns for a time, at either side."""
 MANY = 60
-"""A ladder of more packets than this helps nobody."""
+"""A ladder of more packets than this is no help, and is not drawn."""
 
 
 def ladder(panel: Panel) -> list[str]:
-    """Lines of at most 80 columns, in order of time: of a packet's sending, of a call's return.
+    """Lines of at most 80 columns: packets by the time they were sent, calls by the time they returned.
 
-    A packet's line has the time of its sending on its sender's side, and that of its delivery on the other.
+    A packet's line has the time it was sent on its sender's side, and the time it was delivered on the other.
     """
     if not panel.arrows or len(panel.arrows) > MANY:
         return []
@@ -42,7 +43,7 @@ def _packet(arrow: Arrow) -> str:
 
 
 def _call(bar: Bar) -> str:
-    """The call's name and duration on its end's side, when it returns."""
+    """The call's name and duration, on the side of the end that made it."""
     inner = WIDTH - 2 * TIME - 4
     if bar.lane == "client":
         return f"{bar.end:>{TIME}.1f} ■ {bar.label}".ljust(WIDTH - TIME - 3) + f" │ {'':>{TIME}}"

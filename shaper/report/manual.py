@@ -1,7 +1,7 @@
-"""The manual of the policies: a list of all, and a page for each, from their docstrings.
+"""The manual of the policies: a list of all, and a page for each, made from their docstrings.
 
-A policy's docstring is prose, its first line a summary; paragraphs that begin with "# "
-are stories (see `shaper.timeline`).
+The first line of a policy's docstring is its summary. Paragraphs that begin with "# " are
+stories (see `shaper.timeline`), all others are prose.
 """
 
 from __future__ import annotations
@@ -27,8 +27,9 @@ class Entry(NamedTuple):
     """A policy in the manual.
 
     Attributes:
-        head: what a SPEC begins with.
+        head: the beginning of its SPEC.
         origin: "built-in", "plugin", "file" or "module".
+        policy: its class.
     """
 
     head: str
@@ -48,11 +49,12 @@ class Entry(NamedTuple):
 
     @property
     def options(self) -> list[Option]:
+        """Its options, its own first."""
         return list(options_of(self.policy).values())
 
 
 def entries() -> tuple[list[Entry], list[str]]:
-    """All policies that have a name, and what is wrong with plugins that can't be had."""
+    """All policies that have a name, and an error for each plugin that can't be loaded."""
     found = [Entry(name, "built-in", find(name)) for name in builtin_names()]
     faults = []
     for name in sorted({point.name for point in entry_points(group=GROUP)} - {entry.head for entry in found}):
@@ -67,7 +69,7 @@ def entry_of(head: str) -> Entry:
     """One policy, by the HEAD of a SPEC.
 
     Raises:
-        LoadError: there is none, or its file is at fault.
+        LoadError: there is none, or it can't be loaded.
     """
     policy = find(head)
     if head in builtin_names():
@@ -76,7 +78,7 @@ def entry_of(head: str) -> Entry:
 
 
 def as_json(entries: Sequence[Entry]) -> dict[str, Any]:
-    """The document of `shaper policies --json`, see schemas/policies.json."""
+    """The document of `shaper policies --json` (`schemas/policies.json`)."""
     return {
         "v": 1,
         "policies": [
@@ -103,14 +105,14 @@ def as_json(entries: Sequence[Entry]) -> dict[str, Any]:
 
 
 def print_list(out: Console, entries: Sequence[Entry]) -> None:
-    """A line for each policy."""
+    """Print a line for each policy."""
     rows = [(entry.head, entry.summary) for entry in entries]
     out.print(table(("Policy", "What it does"), rows))
     out.print("\nshaper policies NAME shows one with its options.", markup=False)
 
 
 def print_page(out: Console, entry: Entry) -> None:
-    """All about one policy."""
+    """Print all about one policy."""
     out.print(f"{entry.head} ({entry.origin})\n", style="bold", markup=False)
     for paragraph in entry.paragraphs:
         out.print(" ".join(paragraph.split()) + "\n", markup=False)
@@ -132,13 +134,14 @@ def print_page(out: Console, entry: Entry) -> None:
 
 
 def row_of(option: Option, entry: Entry) -> tuple[str, str, str, str]:
+    """An option's row in the table: its name, value, default and meaning."""
     mark = " *" if option.name == entry.policy.shorthand else ""
     kind = option.kind.replace("|", " | ")
     return option.name + mark, kind, option.format(option.default), " ".join(option.doc.split())
 
 
 def picture(story: Story) -> Iterator[str]:
-    """What the story tells, drawn."""
+    """The lines of a story's drawing, with a title."""
     yield f"Timeline of {story.title}"
     yield ""
     yield draw(story)

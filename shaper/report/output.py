@@ -1,7 +1,7 @@
 """Where a command's report and its JSON document go.
 
-Without a file for it, the document is the last thing on standard output, so that it can
-be piped on; all that is for people then goes to standard error.
+With `--json` and no file, the document is all that goes to standard output, so that it
+can be piped; the report for people then goes to standard error.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 STDOUT = Path("-")
 """What `--json` without a file stands for."""
 WIDTH = 80
+"""Columns of a report."""
 
 
 def console(document: Path | None) -> Console:
@@ -39,9 +40,9 @@ def console(document: Path | None) -> Console:
 
 @contextmanager
 def document(path: Path | None) -> Iterator[Path | TextIO | None]:
-    """Opens the file of `--json` early, for a process that may no longer do so at its end; see `write_json`.
+    """Opens the file of `--json` early: at its end, a process may no longer be allowed to. See `write_json`.
 
-    It holds a document at any time: until there is another one, an `error` says that the process didn't end in order.
+    The file always holds a document. Until the real one is written, it is an `error` that says so.
 
     Raises:
         OSError: the file can't be written.
@@ -61,12 +62,12 @@ def document(path: Path | None) -> Iterator[Path | TextIO | None]:
 
 
 def error(text: str) -> dict[str, Any]:
-    """The document of a command that came to nothing."""
+    """The document of a command that failed."""
     return {"v": 1, "error": text}
 
 
 def write_json(content: dict[str, Any], document: Path | TextIO | None) -> None:
-    """Write the document where `--json` says; nowhere if it was not given.
+    """Write the document where `--json` says; without `--json`, write nothing.
 
     Raises:
         OSError: the file can't be written.
@@ -89,5 +90,5 @@ def write_json(content: dict[str, Any], document: Path | TextIO | None) -> None:
 
 
 def _is_replaceable(file: TextIO) -> bool:
-    """What was written to a file is; to a pipe or a terminal it isn't."""
+    """Whether what was written can be replaced: in a file it can, in a pipe or a terminal it can't."""
     return S_ISREG(os.fstat(file.fileno()).st_mode)

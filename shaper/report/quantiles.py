@@ -11,7 +11,7 @@ from shaper.units import ms
 
 
 class Quantiles(NamedTuple):
-    """Durations in ns: how many, the median, the 99th percentile (by nearest rank) and the longest."""
+    """Durations in ns: their number, the median, the 99th percentile (both by nearest rank) and the longest."""
 
     packets: int
     p50: int
@@ -20,19 +20,21 @@ class Quantiles(NamedTuple):
 
     @classmethod
     def of(cls, durations: Sequence[int]) -> Quantiles:
+        """The quantiles of these durations (ns); all 0 if there are none."""
         if not durations:
             return cls(0, 0, 0, 0)
         ordered = sorted(durations)
-        # The smallest value that at least so many percent do not exceed.
+        # The smallest value that at least this percentage of them does not exceed.
         p50, p99 = (ordered[-(-len(ordered) * percent // 100) - 1] for percent in (50, 99))
         return cls(len(ordered), p50, p99, ordered[-1])
 
     def as_json(self) -> dict[str, Any]:
+        """An entry of a document; durations in ms."""
         return {"packets": self.packets, "p50_ms": self.p50 / ms, "p99_ms": self.p99 / ms, "max_ms": self.max / ms}
 
 
 class HoldsByPolicy:
-    """Collects, per policy, how long each packet was held; eight bytes a hold.
+    """Collects how long each packet was held, by policy; takes eight bytes a hold.
 
     Args:
         policies: the names of the pipeline's stages.
@@ -42,9 +44,10 @@ class HoldsByPolicy:
         self._durations = {name: array("q") for name in policies}
 
     def note(self, verdict: Verdict) -> None:
+        """Count the holds of this verdict's packet."""
         for policy, duration in verdict.packet.hold_times:
             self._durations[policy].append(duration)
 
     def by_policy(self) -> dict[str, Quantiles]:
-        """Per policy, in the pipeline's order."""
+        """The quantiles for each policy, in the pipeline's order."""
         return {name: Quantiles.of(durations) for name, durations in self._durations.items()}

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class Statistic:
-    """Count, sum, extremes, mean and standard deviation of durations (ns), in one pass (Welford)."""
+    """Count, sum, extremes, mean and standard deviation of durations (ns), in one pass (Welford's method)."""
 
     count: int = 0
     sum: int = 0
@@ -26,6 +26,7 @@ class Statistic:
     _squares: float = 0.0
 
     def add(self, duration: int) -> None:
+        """Take one more duration (ns) into account."""
         if duration < self.min or not self.count:
             self.min = duration
         if duration > self.max:
@@ -38,10 +39,11 @@ class Statistic:
 
     @property
     def stddev(self) -> float:
-        """Of these durations as the whole population; 0 for one."""
+        """The standard deviation in ns, with the durations as the whole population; 0 for a single one."""
         return sqrt(self._squares / self.count) if self.count else 0.0
 
     def as_json(self) -> dict[str, Any]:
+        """An entry of a document; durations in ms."""
         return {
             "n": self.count, "sum_ms": self.sum / ms, "min_ms": self.min / ms, "max_ms": self.max / ms,
             "mean_ms": self.mean / ms, "stddev_ms": self.stddev / ms,
@@ -49,7 +51,11 @@ class Statistic:
 
 
 def statistics_table(title: str, first: str, rows: Iterable[tuple[str, Statistic]]) -> Table:
-    """N, sum, extremes, mean and standard deviation (ms) for each row, the largest sum first."""
+    """A table of N, sum, extremes, mean and standard deviation (ms), the row with the largest sum first.
+
+    Args:
+        first: the title of the first column, which has the rows' names.
+    """
     lines: list[list[Cell]] = [
         [name, row.count, *(value / ms for value in (row.sum, row.min, row.max, row.mean, row.stddev))]
         for name, row in sorted(rows, key=lambda item: -item[1].sum)

@@ -1,8 +1,8 @@
 """ByteStream: which packet's delivery made which byte readable.
 
-TCP numbers bytes (RFC 9293, section 3.4): a segment's place in the stream is its
-sequence number, and it ends where the next one begins; a FIN takes one number. So the
-journal's sequence numbers are enough, without the payload's sizes.
+TCP numbers bytes (RFC 9293, section 3.4): a segment begins at its sequence number and
+ends where the next segment begins; a FIN takes one number. So the journal's sequence
+numbers are enough; it has no sizes of payloads.
 """
 
 from __future__ import annotations
@@ -31,17 +31,17 @@ class ByteStream:
         self._deliver(sorted((r for r in carriers if r.fate != "dropped"), key=lambda record: record.begin))
 
     def offset(self, record: Record) -> int:
-        """The place of its first byte, or of its FIN, counted from the connection's first byte."""
+        """Where its first byte, or its FIN, lies in the stream; the connection's first byte is 0."""
         return ((record.seq or 0) - (self._first or 0)) % WRAP
 
     def size(self, record: Record) -> int | None:
-        """Bytes that it carries; None if nothing after it tells where it ends."""
+        """How many bytes it carries; None if no packet after it shows where it ends."""
         start = self.offset(record)
         end = self._ends.get(start, END)
         return None if end == END else end - start
 
     def readable(self, byte: int) -> Record | None:
-        """The packet whose delivery made this byte, and all before it, readable; None if none did."""
+        """The packet whose delivery made this byte and all before it readable; None if none did."""
         index = bisect_right(self._readable, byte)
         return self._by[index] if index < len(self._by) else None
 

@@ -12,11 +12,11 @@ Cell = str | int | float | None
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[Cell]], *, title: str | None = None) -> Table:
-    """A table whose columns of numbers stand right-justified; floats have three decimals, None is "-".
+    """A table. Columns of numbers are right-justified, floats have three decimals, None is "-".
 
     Args:
         columns: their titles, with the unit of numbers: "p50 (ms)".
-        rows: their cells; an empty row sets what follows apart.
+        rows: their cells; an empty row separates the rows before it from those after it.
     """
     from rich import box
     from rich.table import Table
@@ -24,7 +24,7 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[Cell]], *, title: str 
 
     content = [list(row) for row in rows]
     drawn = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD)
-    # Two columns between columns, nothing around them.
+    # Two spaces between columns, nothing around the table.
     drawn.padding, drawn.pad_edge, drawn.show_edge = (0, 1, 0, 0), False, False
     for index, name in enumerate(columns):
         numeric = all(not isinstance(row[index], str) for row in content if row)
@@ -39,6 +39,7 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[Cell]], *, title: str 
 
 
 def spell(cell: Cell) -> str:
+    """The text of a cell."""
     if cell is None:
         return "-"
     return f"{cell:.3f}" if isinstance(cell, float) else str(cell)

@@ -1,4 +1,4 @@
-"""Traffic: the packets of one run by flow, as they were sent and as they were delivered."""
+"""Traffic: the packets of one run by flow, in the order they were sent and in the order they were delivered."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from shaper.report.stream import ByteStream
 from shaper.wire.flow import Flow
 
 IPV4_UDP, IPV6_UDP = 28, 48
-"""Bytes of the headers, without options."""
+"""Bytes of the IP and UDP headers, without options."""
 
 
 def reverse(flow: Flow) -> Flow:
@@ -23,8 +23,8 @@ class Direction:
     """The packets of one flow.
 
     Attributes:
-        sent: in the order in which their sender sent them.
-        delivered: those that were not dropped, in the order of their delivery.
+        sent: all of them, in the order they were sent.
+        delivered: those that were not dropped, in the order they were delivered.
     """
 
     def __init__(self, records: Iterable[Record]) -> None:
@@ -34,27 +34,29 @@ class Direction:
 
     @cached_property
     def stream(self) -> ByteStream:
+        """The bytes that they carry."""
         return ByteStream(self.sent)
 
     def first(self, *, without: frozenset[str]) -> Record | None:
-        """The packet delivered first whose class is none of these."""
+        """The first packet delivered whose class is none of these; None if there is none."""
         return next((record for record in self.delivered if record.kind not in without), None)
 
     def last_before(self, at: int) -> Record | None:
-        """The packet whose delivery began last up to this time (ns)."""
+        """The last packet whose delivery began by this time (ns); None if there is none."""
         index = bisect_right(self._begins, at)
         return self.delivered[index - 1] if index else None
 
     def earlier_copy(self, record: Record) -> Record | None:
-        """The packet sent last before this one, with the same bytes."""
-        same = (record.seq, record.kind in ("syn", "synack", "data", "fin"))
+        """The last packet sent before this one with the same bytes, of which this is a retransmission; else None."""
+        if record.kind not in ("syn", "synack", "data", "fin"):
+            return None
         found = None
         for other in self.sent:
             if other is record:
-                return found
-            if same[1] and other.seq == same[0] and other.kind == record.kind:
+                break
+            if other.seq == record.seq and other.kind == record.kind:
                 found = other
-        return None
+        return found
 
 
 class Traffic:
@@ -67,15 +69,15 @@ class Traffic:
         self._directions = {flow: Direction(packets) for flow, packets in by_flow.items()}
 
     def along(self, record: Record) -> Direction:
-        """All packets of this one's direction."""
+        """All packets of this packet's flow."""
         return self._directions[record.flow]
 
     def against(self, record: Record) -> Direction:
-        """All packets of the other direction."""
+        """All packets of the other direction of its connection."""
         return self._directions.get(reverse(record.flow)) or Direction(())
 
     def is_clients(self, record: Record) -> bool:
-        """Whether its sender opened the connection: the sender of the SYN, else of the first packet that was seen."""
+        """Whether its sender is the client: it sent the SYN, or, if no SYN was seen, the first packet."""
         first = min(
             (each.sent[0] for each in (self.along(record), self.against(record)) if each.sent),
             key=lambda sent: sent.arrived,
@@ -83,7 +85,7 @@ class Traffic:
         return (first.flow == record.flow) != (first.kind == "synack")
 
     def sent_to(self, flow: Flow) -> Direction:
-        """What the end with this flow got; of all its peers, if the flow names none."""
+        """The packets sent to the end that this flow starts at: by its peer, or by all if the flow names none."""
         if flow.dport:
             return self._directions.get(reverse(flow)) or Direction(())
         own = flow.protocol, flow.source, flow.sport
@@ -95,7 +97,7 @@ class Traffic:
         )
 
     def size(self, record: Record) -> int | None:
-        """Bytes of its payload; None where the journal doesn't tell."""
+        """Bytes of its payload; None if the journal doesn't show it."""
         if record.kind == "udp":
             return record.length - (IPV6_UDP if ":" in record.flow.source else IPV4_UDP)
         direction = self._directions.get(record.flow)

@@ -19,7 +19,7 @@ from shaper.units import ms
 from shaper.wire.flow import Flow
 
 OPENING = frozenset({"syn", "synack"})
-"""Their delivery opens a connection at one end, but does not complete the handshake for the server."""
+"""Classes of packets that open a connection, but don't complete the handshake for the server."""
 SELECTS = frozenset({"pselect6", "poll", "epoll_wait"})
 WAITED = 1 * ms
 """A write that took less than this (ns) found space at once."""

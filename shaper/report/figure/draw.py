@@ -1,4 +1,4 @@
-"""Draws the panels of a figure with matplotlib."""
+"""Draws the panels of the figure with matplotlib."""
 
 from __future__ import annotations
 
@@ -18,14 +18,22 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.transforms import Transform
 
-WIDTH = 11.0  # inches, as all that isn't in rows
+WIDTH = 11.0
+"""Of the figure, in inches; so is all that is not in rows."""
 ROW = 0.22
-MARGIN = 1.1  # to the left, at least
-STROKES = 2000  # packets that are still strokes of their own in a file
+"""The height of a row."""
+MARGIN = 1.1
+"""The least space to the left of the axes."""
+STROKES = 2000
+"""Up to this many packets, each is a line of its own in the file."""
 
 
 def draw(panels: Sequence[Panel], title: str, origin: str, theme: Theme) -> Figure:
-    """The whole figure; the axis of time says what it begins at."""
+    """The whole figure.
+
+    Args:
+        origin: what the time axis begins at.
+    """
     starts = [bar.start for panel in panels for bar in panel.bars]
     starts += [arrow.sent for panel in panels for arrow in panel.arrows]
     ends = [bar.end for panel in panels for bar in panel.bars]
@@ -85,7 +93,7 @@ def _panel(axes: Axes, frame: PanelLayout, scale: float, theme: Theme) -> None:
 
 
 def _threads(axes: Axes, frame: PanelLayout) -> None:
-    """Many packets: slanted lines from end to end, so that rounds and the growing window show."""
+    """Many packets: slanted lines from end to end, so that round trips and the growing window show."""
     arrows, (upper, lower) = frame.panel.arrows, frame.edges
     lines = [
         ((arrow.sent, upper), (arrow.delivered, lower))
@@ -94,7 +102,7 @@ def _threads(axes: Axes, frame: PanelLayout) -> None:
         for arrow in arrows
     ]
     colours = [COLOURS[arrow.kind] for arrow in arrows]
-    # A file of so many strokes would be large: they are a picture in it.
+    # A file with more lines would be large: then they are a picture in it.
     axes.add_collection(
         LineCollection(lines, colors=colours, linewidths=0.8, alpha=0.7, zorder=1, rasterized=len(lines) > STROKES),
         autolim=False,
@@ -102,11 +110,11 @@ def _threads(axes: Axes, frame: PanelLayout) -> None:
 
 
 def _bar(axes: Axes, bar: Bar, y: float, free: float, scale: float, theme: Theme) -> None:
-    """A blocked call; its label, or its name, stands in it, or after it if there is room, or is left away."""
+    """A blocked call. Its label, or its name alone, stands in it, or after it if there is room, or is left out."""
     width, colour = bar.end - bar.start, HIDDEN if bar.hidden else theme.blocked
     axes.broken_barh(
         [(bar.start, width)], (y + 0.14, TALL - 0.28), facecolor=colour, zorder=3,
-        # The edge sets calls apart that follow each other; it would cover a bar that is hardly wider.
+        # The edge separates calls that follow each other. It would cover a bar that is hardly wider.
         **({"edgecolor": theme.lane, "linewidth": 1.5} if width > SPACE * scale else {"edgecolor": colour}),
     )  # fmt: skip
     middle = y + TALL / 2

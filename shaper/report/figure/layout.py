@@ -1,4 +1,4 @@
-"""Layout of the figure: where lanes, calls and packets lie, such that no texts meet."""
+"""Layout of the figure: where lanes, calls and packets are drawn, so that no texts overlap."""
 
 from __future__ import annotations
 
@@ -7,27 +7,33 @@ from itertools import pairwise
 
 from shaper.report.figure.model import Arrow, Panel
 
-TALL = 1.25  # rows of a lane of calls
-BETWEEN = 0.15  # rows between lanes of one side
-GAP = 0.7  # rows between the lanes and the packets
-MANY = 14  # rows of packets that are still bars with labels
+TALL = 1.25
+"""Rows that a lane of calls takes."""
+BETWEEN = 0.15
+"""Rows between the lanes of one side."""
+GAP = 0.7
+"""Rows between the lanes and the packets."""
+MANY = 14
+"""If the packets take more rows than this, they are lines and not bars with labels."""
 FONT = 8.0
-# A character's width in inches, for where there is no renderer yet to ask.
+"""The size of text, in points."""
 CHARACTER = 0.62 * FONT / 72
-SPACE = 0.05  # inches between what must not touch
+"""A character's width in inches: layout comes before there is a renderer to ask."""
+SPACE = 0.05
+"""Inches between what must not touch."""
 
 
 class PanelLayout:
-    """Where in a panel everything lies, in rows from below.
+    """Where everything in a panel is drawn, in rows from the bottom.
 
     Args:
         scale: ms per inch.
 
     Attributes:
-        rows: of each packet's bar, counted from above; None if there are too many for bars.
+        rows: the row of each packet's bar, counted from the top; None if there are too many for bars.
         height: of the whole panel.
-        lanes: the lower edge of each, by its name.
-        edges: of the shaper's space, the upper and the lower one.
+        lanes: the lower edge of each lane, by its name.
+        edges: the upper and the lower edge of the space between the lanes, the shaper's.
     """
 
     def __init__(self, panel: Panel, scale: float) -> None:
@@ -46,7 +52,11 @@ class PanelLayout:
 
 
 def stack(arrows: Sequence[Arrow], scale: float) -> list[int] | None:
-    """The row of each packet's bar, such that neither bars nor labels meet; None if they are too many."""
+    """The row of each packet's bar, so that neither bars nor labels overlap; None if there are too many.
+
+    Args:
+        scale: ms per inch.
+    """
     ends: list[float] = []
     rows = []
     for arrow in arrows:
@@ -63,11 +73,11 @@ def stack(arrows: Sequence[Arrow], scale: float) -> list[int] | None:
 
 
 def widest(arrow: Arrow) -> tuple[float, float]:
-    """The longest part of its bar that no step divides."""
+    """The longest part of its bar without a step in it."""
     marks = [arrow.sent, *arrow.steps, arrow.delivered]
     return max(pairwise(marks), key=lambda part: part[1] - part[0])
 
 
 def length(label: str, scale: float) -> float:
-    """How many ms of the axis a label takes."""
+    """How many ms of the time axis a label takes; the scale is in ms per inch."""
     return (len(label) + 1) * CHARACTER * scale

@@ -1,9 +1,10 @@
 """The figure: blocked calls and held packets along time, one panel per condition.
 
-The client's lanes are above, the server's below, the shaper between them. A packet leaves
-its sender's side, is held for the length of its bar, and goes on to the other side; a
-blocked call is a bar in its task's lane. Colours are those of Okabe and Ito, which colour-blind readers can tell
-apart (https://jfly.uni-koeln.de/color/); an SVG turns dark where its viewer is.
+The client's lanes are at the top, the server's at the bottom, the shaper is between them. A
+packet leaves its sender's side, is held for the length of its bar, and goes on to the
+other side. A blocked call is a bar in its task's lane. The colours are those of Okabe and
+Ito, which colour-blind readers can tell apart (https://jfly.uni-koeln.de/color/). An SVG
+turns dark where its viewer is dark.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ HIDDEN = "#D55E00"
 
 @dataclass(frozen=True)
 class Theme:
-    """What differs between light and dark; the names are those of the roles that colours play."""
+    """The colours that differ between light and dark, named by what they are for."""
 
     ink: str
     muted: str
@@ -41,7 +42,11 @@ DARK = Theme(ink="#e6edf3", muted="#9198a1", paper="#0d1117", lane="#1c2128", bl
 
 @dataclass(frozen=True)
 class Bar:
-    """A blocked call, in the lane of this name; times in ms since the figure's origin."""
+    """A blocked call, in the lane of this name; times in ms since the figure's origin.
+
+    Attributes:
+        hidden: netem hides this wait.
+    """
 
     lane: str
     start: float
@@ -52,7 +57,11 @@ class Bar:
 
 @dataclass(frozen=True)
 class Arrow:
-    """A packet: sent by one side, held, and delivered to the other unless it was dropped."""
+    """A packet: sent by one side, held, and delivered to the other unless it was dropped; times as for `Bar`.
+
+    Attributes:
+        steps: where one policy's hold ends and the next one's begins.
+    """
 
     sender: Side
     sent: float
@@ -60,7 +69,7 @@ class Arrow:
     label: str
     kind: Kind
     dropped: bool = False
-    steps: tuple[float, ...] = ()  # where one policy's hold ends and the next one's begins
+    steps: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -68,8 +77,9 @@ class Panel:
     """One condition, or one traced program.
 
     Attributes:
-        lanes: the names of those on the client's side and on the server's; with none there
-            and no packets, nothing is between them.
+        note: stands at the right of the title.
+        lanes: the names of the lanes on the client's side and on the server's. If the server's side has none and
+            there are no packets, there is no space for the shaper.
     """
 
     title: str

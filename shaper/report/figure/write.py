@@ -1,4 +1,4 @@
-"""The figure as a file: SVG and HTML, which turn dark where their viewer is, or PNG."""
+"""The figure as a file: SVG or HTML, which turn dark where their viewer is dark, or PNG."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def check(file: Path) -> None:
-    """Whether a figure can be drawn into this file, before the work for it is done.
+    """Check that a figure can be drawn into this file, before a command does its work.
 
     Raises:
         UsageError: it can't; the message says what to do.
@@ -24,13 +24,16 @@ def check(file: Path) -> None:
     if file.suffix not in (".svg", ".png", ".html"):
         raise UsageError(f"{file}: a figure is written as .svg, .png or .html")
     if find_spec("matplotlib") is None:
-        raise UsageError("a figure takes matplotlib: pip install 'shaper[figure]'")
+        raise UsageError("a figure needs matplotlib: pip install 'shaper[figure]'")
 
 
 def write(panels: Sequence[Panel], file: Path, *, title: str, origin: str = "the client's connect") -> None:
-    """Draw the panels into a file, one below the other on one time axis, which begins at the origin.
+    """Draw the panels into a file, one below the other on one time axis.
 
     A name that ends in -dark.png gives a dark picture; .svg and .html follow their viewer.
+
+    Args:
+        origin: what the time axis begins at.
 
     Raises:
         OSError: the file can't be written.
@@ -58,11 +61,11 @@ PAGE = """<!DOCTYPE html>
 
 
 def _svg(figure: Figure) -> str:
-    """The figure as SVG that shows dark colours where its viewer asks for them."""
+    """The figure as SVG, with dark colours for viewers that ask for them."""
     import matplotlib as mpl
 
     text = StringIO()
-    # Without the date and with fixed ids the same figure is the same file.
+    # Without the date and with fixed ids, the same figure gives the same file.
     with mpl.rc_context({"svg.fonttype": "path", "svg.hashsalt": "shaper"}):
         figure.savefig(text, format="svg", metadata={"Date": None})
     rules = "".join(
