@@ -1,1 +1,1 @@
-"""Kernel tracing: recorders and readers -> one event model -> blocking analysis -> attribution."""
+"""Kernel tracing: recorders and readers -> one event model -> blocking analysis -> attribution to packets."""

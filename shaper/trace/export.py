@@ -1,9 +1,9 @@
 """A report as a trace for viewers: Perfetto (ui.perfetto.dev), Trace Compass, chrome://tracing.
 
-Each task is a track with its blocked calls, each flow one or more tracks with its
-packets while they were held; arrows lead from a packet to the wakeup that it caused.
+Each task is a track with its blocked calls. Each flow is one or more tracks with its
+packets while they were held. Arrows lead from a packet to the wakeup that it caused.
 
-Source: the Trace Event Format, as chrome://tracing and Perfetto's documentation have it.
+Source: the Trace Event Format, as in the documentation of chrome://tracing and Perfetto.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from shaper.trace.report import TraceReport
 from shaper.units import ms
 from shaper.wire.flow import Flow
 
-# The number of the process that stands for the network; no process of the system has it.
+# The process id that stands for the network; no process of the system has it.
 NETWORK = 0
 
 Entry = dict[str, Any]
 
 
 def write_chrome(report: TraceReport, records: Iterable[Record], file: TextIO) -> None:
-    """Write the JSON object form; times are µs since the trace's first event."""
+    """Write the format's JSON object form; times are µs since the trace's first event."""
     file.write('{"displayTimeUnit": "ms", "traceEvents": [\n')
     separator = ""
     for entry in entries(report, records):
@@ -59,7 +59,7 @@ def entries(report: TraceReport, records: Iterable[Record]) -> Iterator[Entry]:
 
 
 class _Tracks:
-    """Packets of a flow that are held at the same time lie on tracks beside each other."""
+    """Finds a track for each packet: those of a flow that are held at the same time are on tracks side by side."""
 
     def __init__(self) -> None:
         self._ends: dict[Flow, list[tuple[int, int]]] = {}
@@ -109,7 +109,7 @@ def _packet(record: Record, track: int, origin: int) -> Iterator[Entry]:
 def _arrow(record: Record, track: int, blocking: Blocking, origin: int) -> Iterator[Entry]:
     """From within the packet's slice to within the blocked call's, where it was woken."""
     common = {"name": "wakes", "cat": "wakeup", "id": f"{record.id}-{blocking.tid}-{blocking.start}"}
-    # A viewer binds each end to the slice around it, so it must lie inside.
+    # A viewer attaches each end to the slice around it, so it must lie inside.
     woken = blocking.end - max(blocking.cpu_wait, 1000)
     yield {**common, "ph": "s", "pid": NETWORK, "tid": track, "ts": (record.begin - origin) / 1000}
     yield {**common, "ph": "f", "bp": "e", "pid": blocking.pid, "tid": blocking.tid, "ts": (woken - origin) / 1000}

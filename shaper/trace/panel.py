@@ -13,13 +13,13 @@ from shaper.trace.report import TraceReport
 from shaper.units import ms
 
 MOST = 10
-"""Lanes; of more tasks those are drawn that slept longest."""
+"""Lanes at most; if more tasks slept, those that slept longest are drawn."""
 
 
 def panel(report: TraceReport, records: Iterable[Record]) -> Panel:
-    """The blockings that the report lists, and the packets of that time; times are ms since its first event.
+    """The blockings that the report lists, and the packets of its time; times are ms since its first event.
 
-    Without packets there are no sides.
+    Without packets, all tasks are on one side.
     """
     seen = [record for record in records if record.begin >= report.first and record.arrived <= report.last]
     of_task: dict[int, list[Blocking]] = {}
@@ -38,7 +38,7 @@ def panel(report: TraceReport, records: Iterable[Record]) -> Panel:
 
 
 def _side(blockings: Sequence[Blocking], by_id: dict[int, Record], traffic: Traffic) -> Side:
-    """Whose task this is: by what it does with connections, else by the packets that woke it."""
+    """The task's side: by what it does with connections, otherwise by the packets that woke it."""
     for blocking in blockings:
         if blocking.role:
             return "server" if blocking.role == "server" else "client"

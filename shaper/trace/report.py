@@ -1,4 +1,4 @@
-"""The report of a trace: blockings, critical paths, summaries. How it is shown: see `show`."""
+"""The report of a trace: blockings, critical paths, statistics. How it is shown: see `show`."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from shaper.trace.analysis.tasks import REMEMBERED, Off, Task
 from shaper.trace.read.events import TraceError, TraceEvent
 
 LISTED = 100
+"""How many blockings a report lists, if nothing else is asked for."""
 
 
 @dataclass(slots=True)
@@ -26,11 +27,11 @@ class TraceReport:
     Attributes:
         first, last: times of the first and the last event.
         events, lost: how many were read, and how many the recorder lost.
-        blockings: the longest, in order of time.
-        count: of all blockings, those not listed included.
+        blockings: the longest ones, in order of time.
+        count: how many blockings there are, listed or not.
         by_syscall, by_fd: how often and how long each process slept, by call and by file descriptor;
             its main thread stands for the process.
-        paths: what the time of each main thread went to, along its critical path (ns).
+        paths: for each main thread, what the time along its critical path was spent on (ns).
         cpu: CPU time over the process tree.
         cut: why the trace could not be read to its end; "" if it could.
     """
@@ -60,13 +61,13 @@ def report(
 
     Args:
         events: as a reader yields them.
-        records: of a journal made at the same time.
+        records: of a journal written at the same time.
         pids: only these threads, and these processes with all their descendants; all if empty.
-        names: only tasks of these names; all if empty.
-        listed: how many blockings to keep, the longest.
+        names: only tasks with these names; all if empty.
+        listed: how many blockings to list, the longest.
 
     Raises:
-        TraceError: nothing could be read; what ends a trace early is in `cut`.
+        TraceError: nothing could be read. If a trace can't be read to its end, `cut` says why instead.
     """
     analysis = Analysis()
     attribution = Attribution(analysis, records)
@@ -110,7 +111,7 @@ class _Choice:
 
     def __contains__(self, task: Task) -> bool:
         if not task.entered:
-            return False  # a thread of the kernel, or nothing was seen of it
+            return False  # a thread of the kernel, or one that made no call
         key = (task, task.comm, task.process)
         chosen = self._known.get(key)
         if chosen is None:
@@ -155,7 +156,7 @@ def _of(statistics: dict[Task, dict[str, Statistic]], process: Task, name: str) 
 
 
 def _spent(path: Path, task: Task, analysis: Analysis) -> dict[str, int]:
-    """The durations of the task's critical path by what they were spent on, the largest first."""
+    """The durations (ns) of the task's critical path by what they were spent on, the largest first."""
     since = task.past[0].start if len(task.past) >= REMEMBERED else max(task.since, analysis.first)
     spent: dict[str, int] = {}
     for step in path.of(task, since, task.until or analysis.last):

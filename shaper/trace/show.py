@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 VERSION = 1
-SHOWN = 1 * us  # shorter parts of a critical path are not printed
+SHOWN = 1 * us
+"""Parts of a critical path that are shorter (ns) are not printed."""
 
 
 def show(report: TraceReport, console: Console) -> None:
@@ -44,7 +45,7 @@ def show(report: TraceReport, console: Console) -> None:
 
 
 def as_json(report: TraceReport) -> dict[str, Any]:
-    """The one document of `--json`."""
+    """The document of `--json`."""
     return {
         "v": VERSION,
         "first_ns": report.first, "last_ns": report.last, "events": report.events, "lost": report.lost,

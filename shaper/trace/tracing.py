@@ -1,4 +1,4 @@
-"""How a command is traced: by the kernel, or where that can't be, by strace."""
+"""How a command is traced: by the kernel, or by strace where the kernel can't be asked."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ class Tracing:
     """The tracing of one command.
 
     Args:
-        command: what is to be traced.
-        directory: where to.
+        command: the command to trace.
+        directory: where the trace is written.
 
     Attributes:
-        command: what is to be started.
-        trace: what `read_trace` then takes.
-        why_strace: why the kernel can't be asked and strace traces it; None if the kernel does.
+        command: the command to start.
+        trace: the trace, for `read_trace`.
+        why_strace: why strace traces it and not the kernel; None if the kernel does.
 
     Raises:
         TraceError: neither is possible here.
@@ -37,17 +37,19 @@ class Tracing:
         if self.why_strace is not None:
             strace = shutil.which("strace")
             if strace is None:
-                raise TraceError(
-                    f"{self.why_strace}; strace would do without, but is not installed: apt install strace"
-                )
+                raise TraceError(f"{self.why_strace}; strace needs no root, but is not installed: apt install strace")
             self.trace = directory / "calls.strace"
             self.command = [strace, "-f", "-ttt", "-T", "-yy", "-o", str(self.trace), "--", *command]
 
     def of(self, pid: int) -> AbstractContextManager[object]:
-        """Records while it is entered; the process must wait until then."""
+        """Records the process while it is entered. Until then the process must wait."""
         return nullcontext() if self.why_strace is not None else TraceRecorder(self.trace, [pid])
 
     def report(self, records: Sequence[Record], pid: int, longest: int = LISTED) -> TraceReport:
-        """What it says of the process and its descendants."""
+        """The report of the process and its descendants, with this many of the longest blockings.
+
+        Raises:
+            TraceError: the trace can't be read.
+        """
         pids = [] if self.why_strace is not None else [pid]
         return report(read_trace(self.trace), records, pids=pids, listed=longest)

@@ -1,7 +1,7 @@
-"""Blocking analysis: from the scheduler's events to the intervals in which calls slept, and their wakers.
+"""Blocking analysis: from the scheduler's events to the intervals in which calls slept, and what woke them.
 
-Streaming: what is kept is the state of each task and a bounded part of its past, so
-that a trace of any length can be analysed.
+Only the state of each task and a bounded part of its past are kept, so a trace of any
+length can be analysed.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ class Analysis:
     """Follows all tasks of a trace.
 
     Attributes:
-        tasks: by tid; the latest where the kernel used a number again.
-        exited: tasks that are gone.
+        tasks: by tid; the latest one where the kernel used a number again.
+        exited: tasks that have ended.
         first, last: times of the first and the last event, in ns.
-        count: events so far.
-        lost: events that the recorder lost.
+        count: how many events there were so far.
+        lost: how many events the recorder lost.
         scheduler: the trace has the scheduler's events, so CPU times and critical paths are known.
-        files: what file descriptors mean.
-        contexts: what each CPU is doing.
+        files: what file descriptors stand for.
+        contexts: which interrupts and timers each CPU is in.
     """
 
     def __init__(self) -> None:
@@ -57,15 +57,18 @@ class Analysis:
         }
 
     def observe(self, name: str, observer: Observer) -> None:
-        """Have events of this name, which the analysis uses, seen by someone else too."""
+        """Call the observer for each event of this name, after the analysis, which must use such events itself."""
         mine = self._handlers[name]
         self._handlers[name] = lambda event: (mine(event), observer(event))
 
     def run(self, events: Iterable[TraceEvent]) -> Iterator[tuple[Task, Off]]:
-        """Each sleep, with its task, when it is over; at the end those that are not, with end -1."""
+        """Analyse these events. Yields each sleep, with its task, when it is over.
+
+        In the end come the sleeps that are not over; their `end` is -1.
+        """
         handlers = self._handlers
         handler_of, count, last = handlers.get, 0, 0
-        # What is done for every event is kept short: most of the time goes here.
+        # Most of the time is spent here, so the work for each event is kept short.
         try:
             for event in events:
                 handler = handler_of(event[4])
@@ -93,25 +96,25 @@ class Analysis:
                 yield task, task.off
 
     def find(self, tid: int, at: int) -> Task | None:
-        """Who had this number then."""
+        """The task that had this number at that time (ns); None if there was none."""
         task = self.tasks.get(tid)
         if task is not None and (task.since <= at or not self.exited):
             return task
         return next((old for old in reversed(self.exited) if old.tid == tid and old.since <= at), task)
 
     def leader(self, task: Task) -> Task:
-        """The main thread of its process, which stands for the process."""
+        """The main thread of the task's process, which stands for the process."""
         return self.tasks.get(task.process, task)
 
     def task(self, event: TraceEvent) -> Task:
-        """The task in whose context this event came."""
+        """The task that was running when this event came."""
         at, _, tid, comm, _, fields = event
         task = self.tasks.get(tid)
         if task is None:
             task = self.tasks[tid] = Task(tid, comm, at)
             task.process = tid
         if comm:
-            # A source that says the name may say the process, too.
+            # A source that gives the name may give the process too.
             task.comm = comm
             task.process = fields.get("tgid", task.process)
         return task
@@ -142,7 +145,7 @@ class Analysis:
         self._runs(following, at)
 
     def _runs(self, task: Task, at: int) -> None:
-        """A task is on a CPU from now on; its sleep, if it slept, is over."""
+        """The task is on a CPU from now on. If it slept, its sleep is over."""
         task.running = at
         off, task.off, task.early = task.off, None, None
         if off is not None:
@@ -183,13 +186,13 @@ class Analysis:
     def _exit(self, event: TraceEvent) -> None:
         task = self.task(event)
         if task.off is not None:
-            self._runs(task, event[0])  # the kernel's filter by process now and then drops a switch from idle
+            self._runs(task, event[0])  # the kernel's filter by process sometimes drops a switch from idle
         if task.syscall in OPENING:
             self.files.leave(event, task)
         task.syscall, task.fd = "", None
 
     def _state(self, event: TraceEvent) -> None:
-        """A TCP socket changes its state; in the task that asked for it only when it opens."""
+        """A TCP socket changes its state. Only when it opens, this is in the task that asked for it."""
         if event.fields["newstate"] == "TCP_SYN_SENT" and event.tid:
             task = self.task(event)
             task.role = task.role or "client"
@@ -203,11 +206,11 @@ class Analysis:
         tid = fields["child_pid"]
         old = self.tasks.pop(tid, None)
         if old is not None and old.cpu:
-            # The kernel has used the number again; the exit of its last owner was not seen.
+            # The kernel used the number again; the exit of its last owner was not recorded.
             self._gone(old, event.at)
         child = self.tasks[tid] = Task(tid, fields["child_comm"], event.at)
         child.forked_by = parent
-        # It waits for a CPU, until it runs for the first time.
+        # Until it runs for the first time, it waits for a CPU.
         child.off = Off(event.at, event.at, -1, "R")
         if fields.get("thread"):
             child.process, child.parent = parent.process, parent.parent
@@ -230,7 +233,7 @@ class Analysis:
             self.files.forget(task.tid)
 
     def _task_note(self, event: TraceEvent) -> None:
-        """A snapshot says who this is."""
+        """A snapshot gives the name and the process of a task."""
         fields = event.fields
         task = self.tasks.get(fields["pid"])
         if task is None:
@@ -243,7 +246,7 @@ class Analysis:
         self.scheduler = False
 
     def _lost(self, event: TraceEvent) -> None:
-        """Nothing that is under way can be trusted across a gap."""
+        """After a gap, nothing that was under way before it can be trusted."""
         self.lost += event.fields["count"]
         self.contexts.forget()
         for task in self.tasks.values():

@@ -13,7 +13,15 @@ from shaper.trace.analysis.tasks import Off, Task
 
 
 class Attribution:
-    """Explains what an analysis finds, with the journal of a shaper that ran at the same time if there is one."""
+    """Explains the sleeps that an analysis finds.
+
+    Args:
+        analysis: not begun yet.
+        records: the journal of a shaper that ran at the same time; none without one.
+
+    Attributes:
+        path: finds critical paths.
+    """
 
     def __init__(self, analysis: Analysis, records: Iterable[Record] = ()) -> None:
         self._analysis = analysis
@@ -22,7 +30,7 @@ class Attribution:
         analysis.observe("net_dev_queue", self._packets.note)
 
     def explain(self, task: Task, off: Off) -> Blocking:
-        """The blocking that this interval is: its waker, and what its duration is made of."""
+        """The blocking for a task's sleep: what woke the task, and what the duration is made of."""
         end = off.end if off.end >= 0 else self._analysis.last
         candidates = self._packets.woke(off.by, off.woken, off.waker) if off.end >= 0 else []
         waker, reason = off.waker, waited_for(off)

@@ -1,7 +1,7 @@
-"""What each CPU was doing beside its task: the stack of interrupts, softirqs and timers.
+"""What each CPU is doing on top of its task: a stack of interrupts, softirqs and timers.
 
-A task is woken by what is on top of that stack on the CPU of the waking, or, where it
-is empty, by the task that runs there. Trace Compass and flightbox do the same.
+What is on top of the stack of the CPU on which a wakeup happens is what wakes; if the
+stack is empty, it is the task that runs there. Trace Compass and flightbox do the same.
 """
 
 from __future__ import annotations
@@ -20,9 +20,10 @@ EXITS: dict[str, Kind] = {
     "irq_handler_exit": "irq",
     "hrtimer_expire_exit": "hrtimer",
 }
-# The flags of an event tell in which context it came, where entry or exit were lost or not recorded.
+# Where entry or exit were lost or not recorded, the flags of an event still give its context.
 FLAGGED = {"h": Waker("irq", "(not recorded)"), "s": Waker("softirq", "(not recorded)")}
 IDLE = 0
+"""The tid of the idle task."""
 
 
 class Contexts:
@@ -33,37 +34,39 @@ class Contexts:
         self._tasks: dict[tuple[int, str], Waker] = {}
 
     def enter(self, event: TraceEvent) -> None:
+        """The CPU enters an interrupt, a softirq or a timer."""
         kind, field = ENTRIES[event.name]
         name = event.fields[field]
         self._stacks.setdefault(event.cpu, []).append(Waker(kind, name if kind != "hrtimer" else _timer(name)))
 
     def leave(self, event: TraceEvent) -> None:
+        """The CPU leaves what it has entered."""
         stack = self._stacks.get(event.cpu)
         kind = EXITS[event.name]
         while stack:
-            # What lies above lost its exit.
+            # For what lies above it, the exit was lost.
             if stack.pop().kind == kind:
                 return
 
     def reset(self, cpu: int) -> None:
-        """The scheduler runs on this CPU, so nothing of this is under way; whatever is left lost its exit."""
+        """The scheduler runs on this CPU, so it is in none of these; where something is left, its exit was lost."""
         if self._stacks.get(cpu):
             self._stacks[cpu].clear()
 
     def forget(self) -> None:
-        """Events were lost."""
+        """Events were lost: what each CPU is in is no longer known."""
         self._stacks.clear()
 
     def waker(self, event: TraceEvent) -> Waker | None:
-        """What wakes in this sched_waking event; None if the running task does."""
+        """What wakes in this sched_waking event; None if it is the running task."""
         stack = self._stacks.get(event.cpu)
         if stack:
             return stack[-1]
-        # The idle task does nothing of itself.
+        # The idle task does nothing on its own.
         return FLAGGED.get(event.fields.get("context", "h" if event.tid == IDLE else ""))
 
     def of_task(self, task: Task) -> Waker:
-        """The task as a waker. The same ones wake others again and again."""
+        """The task as a waker; remembered, since the same few tasks wake others again and again."""
         key = (task.tid, task.comm)
         waker = self._tasks.get(key)
         if waker is None:
@@ -74,5 +77,5 @@ class Contexts:
 
 
 def _timer(function: str) -> str:
-    """Its function's name; an address says nothing to anybody."""
+    """The timer with its function's name; an address would help nobody."""
     return "hrtimer" if not function or function.startswith("0x") else f"hrtimer {function}"

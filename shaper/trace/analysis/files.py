@@ -1,4 +1,4 @@
-"""What file descriptors mean: the file, or the socket's ends, as far as the trace tells."""
+"""What file descriptors stand for: a file, or a socket's ends, as far as the trace shows."""
 
 from __future__ import annotations
 
@@ -9,10 +9,9 @@ from shaper.trace.read.events import TraceEvent
 
 
 class Files:
-    """The tables of all processes.
+    """The file descriptors of all processes.
 
-    They are filled from a recorder's snapshot ("file" events) and from the calls whose
-    arguments the source decodes.
+    They are known from a recorder's snapshots ("file" events), and from calls whose arguments the trace has.
     """
 
     def __init__(self) -> None:
@@ -21,10 +20,11 @@ class Files:
         self._called: dict[int, TraceEvent] = {}
 
     def name(self, process: int, fd: int | None) -> str:
+        """The file behind a process's file descriptor; "" if it is not known."""
         return "" if fd is None else self._of.get(process, {}).get(fd, "")
 
     def note(self, event: TraceEvent) -> None:
-        """A snapshot's entry: of a process, or of a table that several tasks may share."""
+        """A snapshot has this file descriptor, of a process or of a table that several tasks may share."""
         fields = event.fields
         if "files" in fields:
             table = self._shared.setdefault(fields["files"], {})
@@ -33,20 +33,23 @@ class Files:
         table[fields["fd"]] = fields["file"]
 
     def note_task(self, process: int, table: int) -> None:
-        """The process uses this table."""
+        """A snapshot says that the process uses this table."""
         self._of[process] = self._shared.setdefault(table, {})
 
     def fork(self, parent: int, child: int) -> None:
+        """A new process gets a copy of its parent's file descriptors."""
         self._of[child] = dict(self._of.get(parent, {}))
 
     def forget(self, process: int) -> None:
+        """The process has ended."""
         self._of.pop(process, None)
 
     def enter(self, event: TraceEvent) -> None:
+        """A call begins that changes what file descriptors stand for."""
         self._called[event.tid] = event
 
     def leave(self, event: TraceEvent, task: Task) -> None:
-        """A call is over that changes what file descriptors mean."""
+        """A call that changes what file descriptors stand for is over."""
         entry = self._called.pop(event.tid, None)
         result = event.fields["ret"]
         if entry is None or (result < 0 and result != -EINPROGRESS):

@@ -1,9 +1,9 @@
-"""Packets in a trace: which verdict a waking came from, and what made each packet be sent.
+"""Packets in a trace: which packet's verdict woke a task, and what sent each packet.
 
-When the engine lets a packet go on from INPUT, the kernel runs its whole receive path
-inside the verdict's write, so a waking there, in no softirq, is that packet's doing. A
-packet was sent by whoever ran when it was queued to its device (net_dev_queue): the
-engine, inside the write that delivered another packet; or a task.
+When shaper's engine sends a packet on from INPUT, the kernel runs its whole receive path
+inside the verdict's write. So a wakeup in that write, in no softirq, comes from that
+packet. A packet was sent by what ran when it was queued to its device (net_dev_queue):
+the engine, inside the write that delivered another packet, or a task.
 """
 
 from __future__ import annotations
@@ -19,10 +19,11 @@ from shaper.trace.analysis.context import Contexts
 from shaper.trace.read.events import TraceEvent
 from shaper.units import ms, us
 
-# How long before its arrival a packet may have been queued to its device: the engine may be late to read it.
+# A packet may have been queued to its device this long (ns) before its arrival: the engine may be late to read it.
 LATE = 50 * ms
-# The kernel's timestamps are times of day; brought to CLOCK_MONOTONIC they are this inexact.
+# The kernel's timestamps are times of day; after their conversion to CLOCK_MONOTONIC they may be off by this (ns).
 INEXACT = 50 * us
+# How many lengths and sequence numbers are remembered, and for each how many packets.
 REMEMBERED = 4096
 
 
@@ -35,7 +36,12 @@ class Sent(NamedTuple):
 
 
 class Packets:
-    """The journal's packets beside what the trace says of them."""
+    """The journal's packets, and what the trace says of them.
+
+    Args:
+        records: of the journal.
+        contexts: of the analysis that reads the trace.
+    """
 
     def __init__(self, records: Iterable[Record], contexts: Contexts) -> None:
         self._contexts = contexts
@@ -50,7 +56,7 @@ class Packets:
         self._sent: dict[tuple[Any, ...], deque[Sent]] = {}
 
     def delivered(self, tid: int, at: int) -> list[Record]:
-        """The packets that this thread was letting go on at that time; several if it wrote their verdicts at once."""
+        """The packets whose verdict this thread was writing at that time (ns); several if one write had several."""
         written = self._writes.get(tid)
         if written is None:
             return []
@@ -62,11 +68,11 @@ class Packets:
         return found[::-1]
 
     def woke(self, tid: int, at: int, waker: Waker | None) -> list[Record]:
-        """The packets that can have caused a waking by this thread at that time."""
+        """The packets that may have caused a wakeup by this thread at that time (ns)."""
         return self.delivered(tid, at) if waker is None or waker.kind == "task" else []
 
     def note(self, event: TraceEvent) -> None:
-        """A packet is queued to its device."""
+        """A packet is queued to its device: take note of who sends it."""
         fields = event.fields
         sent = Sent(event.at, event.tid, self._contexts.waker(event))
         keys: list[tuple[Any, ...]] = [(fields["len"],)]
@@ -81,7 +87,7 @@ class Packets:
             known.append(sent)
 
     def sender(self, record: Record) -> Sent | None:
-        """Who sent the packet, as the trace has it; None if it doesn't."""
+        """How the packet was sent; None if the trace doesn't have it."""
         exact = self._sent.get((record.length, record.seq, record.ack))
         for sent in reversed(exact or self._sent.get((record.length,)) or ()):
             if sent.at <= record.arrived + INEXACT:
@@ -90,5 +96,5 @@ class Packets:
 
 
 def label(record: Record) -> str:
-    """The packet as people name it: "SYN-ACK #2"."""
+    """The packet's name in reports: "SYN-ACK #2"."""
     return f"{LABELS.get(record.kind, record.kind)} #{record.id}"

@@ -1,9 +1,9 @@
 """The critical path: what a task waited for, back through other tasks and held packets.
 
-From the end of an interval backwards: a running task is followed back to its last
-waking; from there to what woke it, be it a task (and what that did before) or a packet
-(its holds, then the delivery or the task that had it sent). The steps join without
-gap or overlap, so they add up to the interval.
+It is found from the end of an interval backwards. A running task is followed back to its
+last wakeup, and from there to what woke it: a task, and what that did before; or a packet,
+its holds, and then the delivery or the task that sent it. The steps of the path join
+without gap or overlap, so they add up to the interval.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ class Step(NamedTuple):
 
     Attributes:
         start, end: in ns.
-        kind: what it was spent on; "cpu" is waiting for a CPU, "task" a task of which nothing more is known.
-        task: whose time this is; None for packets and what is unknown.
-        hold: the whole hold that this is a part of.
+        kind: what the time was spent on; "cpu" is waiting for a CPU, "task" a task of which nothing more is known.
+        task: the task that spent it; None for packets and for what is unknown.
+        hold: the whole hold that this is a part of, if it is one.
     """
 
     start: int
@@ -38,21 +38,23 @@ class Step(NamedTuple):
 
     @property
     def duration(self) -> int:
+        """In ns."""
         return self.end - self.start
 
 
 class Path:
-    """Finds critical paths in what an analysis knows so far."""
+    """Finds critical paths, by what an analysis has found so far."""
 
     def __init__(self, analysis: Analysis, packets: Packets) -> None:
         self._analysis = analysis
         self._packets = packets
 
     def of(self, task: Task, since: int, until: int, *, past_client: bool = True) -> list[Step]:
-        """The path of the task between these times, the last step first.
+        """The path of the task between these times (ns), the last step first.
 
         Args:
-            past_client: follow the client beyond the opening of its connection; else all that is "before client".
+            past_client: follow the client to what it did before it opened its connection; otherwise that time is one
+                step, "before client".
         """
         return [
             Step(start, end, "unknown") if step is None else step._replace(start=start, end=end)
@@ -60,7 +62,7 @@ class Path:
         ]
 
     def _back(self, task: Task, at: int, past_client: bool) -> Iterator[Step]:
-        """The steps before this time, in which the task ran, or was about to."""
+        """The steps before this time (ns), at which the task ran or was about to; the last first."""
         while True:
             off = task.last_off(at)
             if off is None:
@@ -94,7 +96,10 @@ class Path:
                 task, at = by, off.woken
 
     def _through(self, record: Record, past_client: bool) -> Generator[Step, None, tuple[Task, int] | None]:
-        """Back over the holds of a packet and of those that led to it; returns the task that sent the first."""
+        """The steps back over the holds of a packet and of the packets that led to it.
+
+        Returns the task that sent the first of them, and when (ns); None where the path ends.
+        """
         while True:
             for hold in reversed(holds(record)):
                 yield Step(hold.start, hold.end, "hold", None, hold)
@@ -118,14 +123,14 @@ class Path:
 
 
 def waited_for(off: Off) -> Kind:
-    """What the waker says that the task slept for."""
+    """What the task slept for, to judge by its waker."""
     waker = off.waker
     if waker is None:
         return "unknown"
     if waker.kind == "softirq":
         return SOFTIRQ_KINDS.get(waker.name, "interrupt")
     if waker.kind == "irq":
-        # Who reads a disk sleeps uninterruptibly.
+        # A task that reads from a disk sleeps uninterruptibly.
         return "disk" if off.state == "D" else "interrupt"
     return WAKER_KINDS[waker.kind]
 

@@ -14,7 +14,13 @@ if TYPE_CHECKING:
 
 
 class CpuTime(NamedTuple):
-    """CPU time of one process (ns): its own, its descendants', and both."""
+    """CPU time of one process (ns).
+
+    Attributes:
+        depth: how many of its ancestors are in the tree.
+        own: its own.
+        sub: that of its descendants.
+    """
 
     process: int
     name: str
@@ -24,6 +30,7 @@ class CpuTime(NamedTuple):
 
     @property
     def total(self) -> int:
+        """Its own and that of its descendants."""
         return self.own + self.sub
 
 
@@ -57,6 +64,7 @@ def cpu_times(tasks: Iterable[Task]) -> Iterator[CpuTime]:
 
 
 def cpu_table(times: Iterable[CpuTime]) -> Table:
+    """A table with a row for each process, indented by its depth; times in ms."""
     rows: list[list[Cell]] = [
         [f"{'  ' * time.depth}{time.name}[{time.process}]", time.own / ms, time.sub / ms, time.total / ms]
         for time in times

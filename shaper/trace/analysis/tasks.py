@@ -1,4 +1,4 @@
-"""Tasks as the analysis knows them: in which call they are, when they were off the CPU and why."""
+"""Tasks as the analysis knows them: which call they are in, when they were off the CPU, and why."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 
 from shaper.report.blocking import Waker
 
-# How many of its last times off the CPU are remembered for each task, for chains through other tasks.
+# For each task, this many of its last intervals off the CPU are remembered: critical paths lead through them.
 REMEMBERED = 10_000
-# A waking on another CPU may be recorded before the switch that it answers (the task was on its way to sleep).
+# A wakeup on another CPU may be recorded up to this long (ns) before the switch that puts the task to sleep.
 RACE = 1_000_000
 
 
@@ -20,12 +20,12 @@ class Off:
     Attributes:
         start: when it was switched out, in ns.
         woken: when it was woken; `start` if it was preempted.
-        end: when it ran again; -1 while it doesn't.
-        state: "R" if it was preempted, else how it slept (ps(1)).
+        end: when it ran again; -1 while it is off.
+        state: "R" if it was preempted; otherwise how it slept (ps(1)).
         syscall, fd, file: the call it was in.
         waker: what woke it.
-        by: the task on whose CPU the waking came, whatever the context; -1 if none was seen.
-        sent_by: that task had just sent a packet in the call it was in, and the softirq received it (loopback).
+        by: the task that was running where the wakeup happened, whatever the context; -1 if none was seen.
+        sent_by: that task had just sent a packet in its call, and the softirq received it (loopback).
     """
 
     start: int
@@ -41,11 +41,12 @@ class Off:
 
     @property
     def slept(self) -> bool:
+        """Whether it slept; otherwise it was preempted."""
         return self.state != "R"
 
     @property
     def by_task(self) -> bool:
-        """What woke it was a task's doing."""
+        """Whether a task woke it, by itself or by a packet it sent."""
         return self.sent_by or (self.waker is not None and self.waker.kind == "task")
 
 
@@ -56,18 +57,19 @@ class Task:
     Attributes:
         since: the time of its first event, in ns.
         until: the time of its exit, or of its last event.
-        process: the thread group's id; its own tid until something tells.
+        process: the id of its process; its own tid until more is known.
         parent: the process that started it; 0 if unknown.
-        syscall, fd, entered: the call that it is in, what it is about, since when; "" outside.
-        exited: it is gone.
+        syscall, fd, entered: the call that it is in, the file descriptor that the call is about, and since when (ns);
+            `syscall` is "" outside of calls, `entered` is 0 until the first one.
+        exited: it has ended.
         role: "server" if it accepts connections, "client" if it opens them.
         off: the interval in which it is off the CPU now.
-        past: those that are over, the last ones (see REMEMBERED).
-        running: since when it runs; -1 if it doesn't.
+        past: the last ones that are over (see REMEMBERED).
+        running: since when it runs, in ns; -1 if it doesn't.
         cpu: how long it has run, in ns.
         forked_by: the task that started it, if that was seen.
         sent: when it last sent a packet, in ns.
-        early: a waking that came while it was not known to sleep.
+        early: a wakeup that came while it was not known to sleep: its time, what woke, and `Off.by`.
     """
 
     tid: int
@@ -93,7 +95,7 @@ class Task:
         return f"{self.comm or '?'}[{self.tid}]"
 
     def last_off(self, before: int) -> Off | None:
-        """The latest interval off the CPU that ended by this time."""
+        """The last interval off the CPU that ended by this time (ns); None if there is none."""
         past = self.past
         for index in range(len(past) - 1, max(len(past) - 4, -1), -1):
             if past[index].end <= before:
@@ -102,6 +104,7 @@ class Task:
         return past[index - 1] if index else None
 
     def remember(self, off: Off) -> None:
+        """Add an interval to `past`."""
         self.past.append(off)
         if len(self.past) > 2 * REMEMBERED:
             del self.past[:REMEMBERED]
