@@ -37,7 +37,7 @@ class Tracing:
         if self.why_strace is not None:
             strace = shutil.which("strace")
             if strace is None:
-                raise TraceError(f"{self.why_strace}; strace needs no root, but is not installed: apt install strace")
+                raise TraceError(f"{self.why_strace}; and strace is not installed to stand in: apt install strace")
             self.trace = directory / "calls.strace"
             self.command = [strace, "-f", "-ttt", "-T", "-yy", "-o", str(self.trace), "--", *command]
 

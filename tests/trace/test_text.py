@@ -116,7 +116,7 @@ def test_a_line_cut_in_the_middle_is_passed_over(tmp_path: Path) -> None:
 
 
 def test_what_is_no_trace(tmp_path: Path) -> None:
-    with pytest.raises(TraceError, match="no trace that is known"):
+    with pytest.raises(TraceError, match="not a known kind of trace"):
         read("hello\n", tmp_path)
     with pytest.raises(TraceError, match="no such trace"):
         read_trace(tmp_path / "missing")

@@ -1,4 +1,4 @@
-"""From the fields of the kernel's events, as recorded in binary, to those of the event model."""
+"""Turns the fields of the kernel's events, as they are recorded in binary, into those of the event model."""
 
 from __future__ import annotations
 
@@ -14,7 +14,9 @@ Format = Mapping[str, Field]
 def decoders(
     formats: Mapping[str, tuple[int, Format]], calls: Mapping[int, str], functions: Mapping[int, str]
 ) -> dict[int, tuple[str, Decode]]:
-    """What `ring.read_page` needs for the recorded events.
+    """For the number of each recorded event its name in the model and what decodes its fields.
+
+    `ring.read_page` takes this. Events that no analysis uses are left out.
 
     Args:
         formats: by the event's name, its number and fields.
@@ -76,14 +78,14 @@ def _exit_of(fields: Format) -> Decode:
 
 
 def _enter(fields: Format, calls: Mapping[int, str]) -> Decode:
-    # Of the six arguments the first, which may be a file descriptor.
+    # Of the six arguments only the first, which may be a file descriptor.
     first = fields["args"]._replace(size=8, kind="int", signed=False)
     read = reader({"id": fields["id"], "first": first}, "id", "first")
-
     known: dict[tuple[int, ...], Fields] = {}
 
     def decode(page: bytes, at: int) -> Fields:
-        # The same few calls come again and again. Nobody changes these fields: a call is made in no interrupt.
+        # The same few calls come again and again, so their fields are shared. No context is added to them: a call is
+        # made in no interrupt.
         key = read(page, at)
         fields = known.get(key)
         if fields is None:

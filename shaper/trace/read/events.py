@@ -1,7 +1,7 @@
 """The event model: what every reader yields and every analysis takes, whatever recorded it.
 
-Names are the kernel's own, as in /sys/kernel/tracing/events; so are the fields, with
-these exceptions, which make one form of what the sources spell differently:
+Names are the kernel's own, as in /sys/kernel/tracing/events. So are the fields, except
+where the sources differ; there the model has one form for all:
 
 | event                       | fields                                                         |
 |-----------------------------|----------------------------------------------------------------|
@@ -17,11 +17,11 @@ these exceptions, which make one form of what the sources spell differently:
 | inet_sock_set_state         | newstate: "TCP_SYN_SENT", …                                    |
 | task                        | a snapshot: pid, of: its process, comm, parent                 |
 | file                        | a snapshot: pid, or files: a table's address; fd; file          |
-| no_scheduler                | first, of a source that knows only how long calls took          |
-| lost                        | count: of events that the recorder lost about then              |
+| no_scheduler                | the first event, if the source knows only how long calls took   |
+| lost                        | count: of events that the recorder lost around that time        |
 
-Any event may have tgid: the process of the task that was running.
-Readers yield events in the order of time, one by one, so that a trace of any size can be read.
+Any event may have tgid: the process of the task that was running. Readers yield events in
+order of time, one by one, so a trace of any size can be read.
 """
 
 from __future__ import annotations
@@ -40,11 +40,11 @@ class TraceEvent(NamedTuple):
 
     Attributes:
         at: when, in ns of the trace's clock.
-        cpu: where.
-        tid: the task that was running there, 0 for the idle task.
-        comm: its name, "" where the source doesn't say.
-        name: of the event.
-        fields: what it says, by name.
+        cpu: on which CPU.
+        tid: the task that was running there; 0 for the idle task.
+        comm: the task's name; "" if the source doesn't give it.
+        name: the event's name.
+        fields: its fields by name.
     """
 
     at: int

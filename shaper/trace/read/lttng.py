@@ -1,8 +1,8 @@
 """LTTng kernel traces (CTF), read through the command babeltrace2.
 
-The command's text output is an order of magnitude faster than its Python binding, which
-usually only the system's own Python can import anyway. Times are the trace clock's
-cycles, which LTTng takes from CLOCK_MONOTONIC, in ns.
+The command's text output is ten times as fast as its Python binding, which usually only
+the system's own Python can import. Times are cycles of the trace's clock, which LTTng
+takes from CLOCK_MONOTONIC, in ns.
 
 Sources: lttng-modules' instrumentation/events and instrumentation/syscalls; babeltrace2-sink.text.pretty(7).
 """
@@ -40,7 +40,7 @@ Fields = dict[str, Any]
 
 
 def read_lttng(path: Path) -> Iterator[TraceEvent]:
-    """The events of an LTTng trace directory, in order; what was lost comes as `lost` at the end.
+    """The events of an LTTng trace directory, in order; if events were lost, `lost` is the last one.
 
     Raises:
         TraceError: babeltrace2 is not installed, or can't read the trace to its end.
@@ -61,7 +61,7 @@ def read_lttng(path: Path) -> Iterator[TraceEvent]:
                 yield event
             status = reader.wait()
         finally:
-            # Nobody may be reading on; the command would wait for us forever.
+            # If the caller reads no further, the command would wait forever.
             reader.stdout.close()
             reader.kill()
             reader.wait()
@@ -114,7 +114,7 @@ def read_lines(lines: Iterator[str]) -> Iterator[TraceEvent]:
 
 
 def converter(name: str) -> Callable[[str], Fields] | None:
-    """What reads the fields of this event; None for one that no analysis uses."""
+    """The function that reads the fields of this event; None if no analysis uses it."""
     if name.startswith("syscall_"):
         return SYSCALLS.get(name) or (_enter if name.startswith("syscall_entry_") else _exit)
     return CONVERTERS.get(name)
@@ -181,13 +181,13 @@ def _enter_named(payload: str) -> Fields:
 
 
 def _enter_poll(payload: str) -> Fields:
-    """Those that are asked for something; a negative one is none (poll(2))."""
+    """The file descriptors polled for something; a negative one is ignored (poll(2))."""
     fds = {int(fd) for fd, events in POLLED.findall(payload) if int(fd) >= 0 and int(events, 16)}
     return {"fd": fds.pop()} if len(fds) == 1 else {"fds": tuple(sorted(fds))}
 
 
 def _enter_select(payload: str) -> Fields:
-    """The bit masks of pselect6, a byte each."""
+    """The file descriptors in the bit masks of select and pselect6, of which the trace has the bytes."""
     fds = set()
     for mask in re.findall(r"fds = \[ (.*?) \]", payload):
         for index, byte in re.findall(r"\[(\d+)\] = (0x[0-9A-Fa-f]+)", mask + " ]"):

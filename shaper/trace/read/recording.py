@@ -1,11 +1,11 @@
-"""A recording of `shaper trace`: a directory with the raw buffers and what is needed to read them.
+"""A recording of `shaper trace`: a directory with the kernel's raw buffers and what is needed to read them.
 
-| file               | what                                                                  |
+| file               | content                                                               |
 |--------------------|-----------------------------------------------------------------------|
 | recording.json     | version, machine, page size, formats of the events, names, timers      |
 | tasks/cpuN.raw     | pages of the instance that follows the traced tasks                    |
-| kernel/cpuN.raw    | pages of the instance that has interrupts, softirqs, timers of all     |
-| snapshots.jsonl    | tasks and open files as /proc had them, as events of the model         |
+| kernel/cpuN.raw    | pages of the instance with the interrupts, softirqs and timers of all  |
+| snapshots.jsonl    | tasks and open files, as /proc had them, as events of the model        |
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ SNAPSHOTS = "snapshots.jsonl"
 
 
 def is_recording(path: Path) -> bool:
+    """Whether this directory is a recording."""
     return (path / DESCRIPTION).is_file()
 
 
@@ -51,7 +52,7 @@ def read_recording(path: Path) -> Iterator[TraceEvent]:
     functions = {int(address): name for address, name in description["functions"].items()}
     kinds = decoders(formats, numbers_of(description["machine"]), functions)
     size = description["page_size"]
-    # Where times are equal, what surrounds a waking comes before it.
+    # Where times are equal, an interrupt comes before the wakeup that happened in it.
     streams = [
         _pages(file, int(file.stem[3:]), size, kinds)
         for folder in ("kernel", "tasks")
@@ -63,17 +64,17 @@ def read_recording(path: Path) -> Iterator[TraceEvent]:
 def in_order(streams: Iterable[Iterator[list[TraceEvent]]]) -> Iterator[TraceEvent]:
     """The events of several streams, each in order and in pages, as one stream in order.
 
-    A page at a time is sorted among the others, which for runs in order is far quicker
-    than comparing event with event.
+    Whole pages are sorted together: since each of them is in order already, that is far
+    quicker than comparing event with event.
     """
     pages: list[tuple[list[TraceEvent], Iterator[list[TraceEvent]]]] = [([], stream) for stream in streams]
     while True:
-        # Only when all that is ready was given is the next page asked for, which may be cut off.
+        # The next page is read only when all that is ready has been yielded: it may be cut off.
         pages = [(page or next(filter(None, stream), []), stream) for page, stream in pages]
         pages = [(page, stream) for page, stream in pages if page]
         if not pages:
             return
-        # Up to here no page that is still to come has anything to add.
+        # No later page has an event before this time.
         horizon = min(page[-1].at for page, _ in pages)
         ends = [bisect_right(page, horizon, key=itemgetter(0)) for page, _ in pages]
         ready = [event for (page, _), end in zip(pages, ends, strict=True) for event in page[:end]]
@@ -91,7 +92,7 @@ def _pages(file: Path, cpu: int, size: int, kinds: Mapping[int, tuple[str, Decod
 
 
 def _names(names: Mapping[str, str]) -> Iterator[TraceEvent]:
-    """Tasks that are only seen waking others."""
+    """The names of tasks for which the trace may have no other event than waking others."""
     for tid, comm in names.items():
         yield TraceEvent(0, 0, 0, "", "task", {"pid": int(tid), "of": int(tid), "comm": comm, "parent": 0})
 

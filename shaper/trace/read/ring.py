@@ -1,7 +1,7 @@
 """Pages of the kernel's ring buffer, as trace_pipe_raw gives them.
 
 A page is a time stamp, a count of its bytes, and events, each with the time since the
-one before. Where each field of an event lies, the kernel says in events/*/*/format.
+one before. The kernel's files events/*/*/format say where each field of an event lies.
 
 Source: include/linux/ring_buffer.h, kernel/trace/ring_buffer.c; events/header_event.
 """
@@ -15,11 +15,11 @@ from typing import Any, NamedTuple
 
 from shaper.trace.read.events import TraceEvent
 
-# The low five bits of an event's header, where they are no length in words.
+# Values of the low five bits of an event's header that are not a length in words.
 PADDING, TIME_EXTEND, TIME_STAMP = 29, 30, 31
 DELTA_BITS = 27
 STAMP_BITS = 59
-# Flags of the count of bytes: events were lost before this page; their number follows the last event.
+# Flags in the count of bytes: events were lost before this page; their number follows the last event.
 LOST, COUNTED = 1 << 31, 1 << 30
 COUNT_MASK = (1 << 20) - 1
 # Bits of common_flags (enum trace_flag_type).
@@ -28,33 +28,43 @@ IN_INTERRUPT = HARDIRQ | SOFTIRQ
 
 FIELD = re.compile(r"field:(.*?)(\w+)(\[\d*\])?;\s*offset:(\d+);\s*size:(\d+);\s*signed:(\d+);")
 REMEMBERED = 10_000
+"""How many texts or calls are remembered by what decodes them."""
 CODES = {1: "b", 2: "h", 4: "i", 8: "q"}
 
 Fields = dict[str, Any]
 Decode = Callable[[bytes, int], Fields]
+"""Decodes the fields of the event at an offset of a page."""
 
 _stamp = Struct("<QQ")
 _long = Struct("<Q")
 _word = Struct("<I")
-# An event's header, then what all events have in common: number, flags, preemption count, thread.
+# An event's header, then the fields that all events have: number, flags, preemption count, thread.
 _header = Struct("<IHBBi")
 
 
 class Field(NamedTuple):
-    """Where a field of an event lies, from the event's first byte on."""
+    """A field of an event.
+
+    Attributes:
+        offset: of its first byte, from the event's first byte on.
+        size: in bytes.
+        signed: whether the number is signed.
+        kind: "int", "array", "text" (in the field itself) or "data" (the field says where the text lies).
+    """
 
     offset: int
     size: int
     signed: bool
-    kind: str  # "int", "text" (in place), "data" (its place is said), "array"
+    kind: str
 
     @property
     def code(self) -> str:
+        """Its letter for `struct`."""
         return CODES[self.size] if self.signed else CODES[self.size].upper()
 
 
 def read_format(text: str) -> tuple[int, dict[str, Field]]:
-    """The number and the fields that a format file says."""
+    """The event's number and its fields, from the text of its format file."""
     number = re.search(r"^ID: (\d+)", text, re.MULTILINE)
     assert number is not None
     fields = {}
@@ -67,7 +77,7 @@ def read_format(text: str) -> tuple[int, dict[str, Field]]:
 
 
 def reader(fields: Mapping[str, Field], *names: str) -> Callable[[bytes, int], tuple[int, ...]]:
-    """Reads these numbers, all at once, of the event that begins at an offset; in the order of their places."""
+    """Reads these numbers of the event at an offset all at once; they come in the order of their offsets."""
     layout, position = "<", 0
     for field in sorted(fields[name] for name in names):
         layout += f"{field.offset - position}x{field.code}"
@@ -76,7 +86,7 @@ def reader(fields: Mapping[str, Field], *names: str) -> Callable[[bytes, int], t
 
 
 def text(field: Field) -> Callable[[bytes, int], str]:
-    """Reads a text of the event that begins at an offset. Few differ, so each is decoded once."""
+    """Reads a text of the event at an offset. There are few different ones, so each is decoded once."""
     offset, size, known = field.offset, field.size, dict[bytes, str]()
 
     def read(page: bytes, at: int) -> str:
@@ -101,8 +111,8 @@ def read_page(page: bytes, cpu: int, kinds: Mapping[int, tuple[str, Decode]]) ->
 
     Args:
         page: as read from trace_pipe_raw.
-        cpu: whose.
-        kinds: for each number of an event its name, and what makes its fields; others are passed over.
+        cpu: whose page it is.
+        kinds: for each number of an event, its name and what decodes its fields; other events are left out.
     """
     at, count = _stamp.unpack_from(page)
     size = count & COUNT_MASK
@@ -112,10 +122,10 @@ def read_page(page: bytes, cpu: int, kinds: Mapping[int, tuple[str, Decode]]) ->
         events.append(TraceEvent(at, cpu, 0, "", "lost", {"count": lost}))
     position, end = 16, 16 + size
     unpack, new, add, get = _header.unpack_from, tuple.__new__, events.append, kinds.get
-    # The last event may be shorter than what is unpacked here at once.
+    # The last event may be shorter than what is unpacked at once.
     page += bytes(_header.size)
     while position < end:
-        # This runs for every event of a trace, so everything is read at once, and read anew where that was wrong.
+        # This runs for every event of a trace, so all is read at once, and read again where the layout differs.
         header, number, flags, _, tid = unpack(page, position)
         length, delta = header & 31, header >> 5
         body = position + 4
@@ -127,14 +137,14 @@ def read_page(page: bytes, cpu: int, kinds: Mapping[int, tuple[str, Decode]]) ->
                 position += 4 + more
                 continue
             delta += more << DELTA_BITS
-            # An absolute stamp lacks the highest bits.
+            # An absolute time stamp lacks the highest bits.
             at = at + delta if length == TIME_EXTEND else (at >> STAMP_BITS << STAMP_BITS) | delta
             position += 8
             continue
         if length:
             position = body + 4 * length
         else:
-            # The length itself comes first, and counts.
+            # The length comes first, and counts itself.
             position = body + _word.unpack_from(page, body)[0]
             _, number, flags, _, tid = unpack(page, body)
             body += 4

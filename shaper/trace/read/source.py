@@ -1,4 +1,4 @@
-"""Which reader a trace needs."""
+"""Finds the reader for a trace."""
 
 from __future__ import annotations
 
@@ -13,13 +13,14 @@ from shaper.trace.read.strace import is_strace, read_strace
 from shaper.trace.read.text import is_text, read_text
 
 LINES = 200
+"""How many lines of a text are looked at to find out what wrote it."""
 
 
 def read_trace(path: Path) -> Iterator[TraceEvent]:
-    """The events of a trace of any kind that is known, in order.
+    """The events of a trace of any known kind, in order.
 
     Raises:
-        TraceError: nothing here, of no known kind, or cut off; events before a cut were yielded.
+        TraceError: there is no such trace, its kind is not known, or it is cut off. Events before a cut were yielded.
     """
     if path.is_dir():
         if is_recording(path):
@@ -36,5 +37,6 @@ def read_trace(path: Path) -> Iterator[TraceEvent]:
     if is_text(beginning):
         return read_text(path)
     raise TraceError(
-        f"{path}: no trace that is known; of perf.data, trace.dat give what `perf script`, `trace-cmd report` print"
+        f"{path}: not a known kind of trace; of perf.data, give the output of `perf script`, "
+        "of trace.dat that of `trace-cmd report`"
     )

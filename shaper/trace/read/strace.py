@@ -1,8 +1,8 @@
-"""strace logs, made with `strace -f -ttt -T -yy -o FILE COMMAND`: the poor man's trace.
+"""Logs of strace, made with `strace -f -ttt -T -yy -o FILE COMMAND`: a trace without root.
 
-strace knows no scheduler, so how long a call took stands for how long it slept, and
-nobody knows the waker. What is shorter than SHORTEST may as well have run all the time.
-Times are CLOCK_REALTIME, in ns.
+strace doesn't see the scheduler. So the time that a call took stands for the time it
+slept, unless it is shorter than SHORTEST: then the call may have run all the time. What
+woke it is not known. Times are CLOCK_REALTIME, in ns.
 
 Source: strace(1).
 """
@@ -21,7 +21,8 @@ from shaper.trace.read.kernel import COMM_LENGTH
 from shaper.units import ms, s
 
 SHORTEST = 1 * ms
-ALONE = 1  # the number of a process that the log doesn't number
+ALONE = 1
+"""The pid of a process for which the log gives none."""
 
 LINE = re.compile(r"(?:\[pid\s+(\d+)\] |(\d+)\s+)?(\d{6,}\.\d+) (.*)")
 CALL = re.compile(r"(\w+)\((.*)")
@@ -33,24 +34,24 @@ SELECTED = re.compile(r"\[(\d+)(?:<([^\]]*?)>)?\]")
 POLLS = ("poll", "ppoll")
 SELECTS = ("select", "pselect6")
 FORKS = ("clone", "clone3", "fork", "vfork")
-# An empty fd in the decoded sense: calls whose first number is something else.
+# Calls whose first argument is a number, but no file descriptor.
 NO_FD = frozenset({"wait4", "waitid", "kill", "tgkill", "futex", "exit_group", "exit", "nanosleep", "clock_nanosleep"})
 
 
 def is_strace(lines: Sequence[str]) -> bool:
-    """At least one line is a call with its time."""
+    """Whether at least one line is a call with its time."""
     return any((match := LINE.match(line)) and CALL.match(match[4]) for line in lines)
 
 
 def read_strace(path: Path) -> Iterator[TraceEvent]:
-    """The calls of a log as events, with a sleep as long as each call that is not short."""
+    """The calls of a log as events, in order. A call that is not short has a sleep as long as itself."""
     with path.open(encoding="utf-8", errors="replace") as file:
         yield TraceEvent(0, 0, 0, "", "no_scheduler", {})
         yield from _in_order(_events(file))
 
 
 def _in_order(events: Iterator[tuple[int, TraceEvent]]) -> Iterator[TraceEvent]:
-    """A line has the time of the call's beginning, but says when it ended as well."""
+    """Sort the events: a call's line has the time of its beginning, but also gives the event of its end."""
     ready: list[tuple[int, int, TraceEvent]] = []
     for number, (seen, event) in enumerate(events):
         heappush(ready, (event.at, number, event))
@@ -61,7 +62,7 @@ def _in_order(events: Iterator[tuple[int, TraceEvent]]) -> Iterator[TraceEvent]:
 
 
 def _events(lines: Iterator[str]) -> Iterator[tuple[int, TraceEvent]]:
-    """Events, each with the time up to which no earlier one can follow."""
+    """Events, each with a time; no event before that time follows."""
     begun: dict[int, tuple[int, str, str]] = {}
     names: dict[int, str] = {}
     for line in lines:
@@ -123,7 +124,7 @@ def _call(tid: int, comm: str, call: str, arguments: str, start: int, took: int,
 
 
 def _about(call: str, arguments: str) -> tuple[dict[str, Any], str]:
-    """The file descriptor that the call is about, and what -y or -yy says of it."""
+    """The file descriptor that the call is about, and the file that -y or -yy gives for it."""
     if call in POLLS:
         match = POLLED.match(arguments)
     elif call in SELECTS:

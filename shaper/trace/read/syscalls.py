@@ -1,4 +1,4 @@
-"""System calls: their numbers' names, which are about a file descriptor, and which make one."""
+"""System calls: their names by number, which are about a file descriptor, and which make or close one."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 from system_calls import syscalls
 
-# Calls whose first argument is the file descriptor they are about.
+# Calls whose first argument is the file descriptor they are about (section 2 of the manual).
 ABOUT_FIRST = """
     accept accept4 bind close connect copy_file_range dup dup2 dup3 epoll_ctl epoll_pwait epoll_pwait2 epoll_wait
     fallocate fcntl fdatasync flock fstat fsync ftruncate getdents getdents64 getpeername getsockname getsockopt
@@ -17,7 +17,7 @@ ABOUT_FIRST = """
     sync_file_range syncfs tee timerfd_gettime timerfd_settime vmsplice write writev
 """
 FIRST_IS_FD = frozenset(ABOUT_FIRST.split())
-# Calls that change what a file descriptor means.
+# Calls that change what a file descriptor stands for.
 CHANGING = """
     accept accept4 close connect creat dup dup2 dup3 epoll_create epoll_create1 eventfd eventfd2 memfd_create open
     openat openat2 pipe pipe2 signalfd4 socket timerfd_create
@@ -26,7 +26,7 @@ OPENING = frozenset(CHANGING.split())
 
 
 def numbers_of(machine: str) -> dict[int, str]:
-    """The names by number on this machine, "x86_64" or "aarch64"; empty if nobody knows them."""
+    """The names by number on a machine such as "x86_64" or "aarch64"; empty if they are not known."""
     table = syscalls()
     name = {"aarch64": "arm64", "i686": "i386", "ppc64le": "powerpc64", "armv7l": "arm"}.get(machine, machine)
     if name not in table.archs():
@@ -35,12 +35,13 @@ def numbers_of(machine: str) -> dict[int, str]:
 
 
 BY_NUMBER = numbers_of(os.uname().machine)
+"""The names by number on this machine."""
 
 
 def fields_of(names: Mapping[int, str], number: int, first: int) -> dict[str, Any]:
-    """What the raw numbers of a call say, its own and its first argument: its name and the file descriptor.
+    """The event fields for a call's number and its first argument: its name and the file descriptor.
 
-    A pointer says nothing, so what poll and select wait for stays unknown.
+    The arguments of poll and select are pointers, so their file descriptors stay unknown.
     """
     call = names.get(number) or f"syscall {number}"
     if call in FIRST_IS_FD:

@@ -41,23 +41,25 @@ FUNCTION = re.compile(r"function=(\w+)")
 LENGTH = re.compile(r"\blen=(\d+)")
 STATE = re.compile(r"newstate=(\w+)")
 
-# The third flag: in which context it came.
+# The third flag: the context of the event (kernel/trace/trace_output.c, trace_print_lat_fmt).
 CONTEXTS = {"h": "h", "H": "h", "Z": "h", "z": "h", "s": "s"}
 
 Fields = dict[str, Any]
 
 
 def is_text(lines: Sequence[str]) -> bool:
+    """Whether at least one line is an event."""
     return any(LINE.match(line) for line in lines)
 
 
 def read_text(path: Path) -> Iterator[TraceEvent]:
-    """The events of a text file, in its order; a line that is none is passed over."""
+    """The events of a text file, in its order; other lines are ignored."""
     with path.open(encoding="utf-8", errors="replace") as file:
         yield from read_lines(file)
 
 
 def read_lines(lines: Iterable[str]) -> Iterator[TraceEvent]:
+    """The events in these lines; other lines, and events that no analysis uses, are left out."""
     at = 0
     for line in lines:
         match = LINE.match(line)
@@ -69,7 +71,7 @@ def read_lines(lines: Iterable[str]) -> Iterator[TraceEvent]:
         comm, tid, cpu, flags, seconds, fraction, name, rest = match.groups()
         at = int(seconds) * 1_000_000_000 + int(fraction.ljust(9, "0")[:9])
         if name.startswith(("sys_enter_", "sys_exit_")):
-            # Of the events/syscalls directory: one event for each call.
+            # From events/syscalls, which has an event for each call.
             fields: Fields | None = _named(name, rest)
             name = "sys_enter" if name.startswith("sys_enter_") else "sys_exit"
         else:
@@ -100,7 +102,7 @@ def _switch(rest: str) -> Fields | None:
     if match is None:
         return None
     state, comm, tid = match[1] or match[4], match[2] or match[5], match[3] or match[6]
-    # "R+" is preempted; "S|K" and the like have the first letter first.
+    # "R+" is preempted; of "S|K" and the like the first letter counts.
     return {"prev_state": state[0], "next_comm": comm, "next_pid": int(tid)}
 
 

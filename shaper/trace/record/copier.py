@@ -1,8 +1,8 @@
 """`python -m shaper.trace.record.copier ORDER`: the recorder's second process, which empties the buffers.
 
-It says "ready" on its standard output, and ends when its standard input does: when the
-recorder says so, or is killed. Then it stops the tracing, copies what is left, describes
-the recording and removes the instances.
+It prints "ready", and ends when its standard input does: because the recorder closed it,
+or was killed. Then it stops the tracing, copies what is left, describes the recording and
+removes the instances.
 """
 
 from __future__ import annotations
@@ -24,7 +24,9 @@ from shaper.trace.record.snapshot import Snapshots
 from shaper.trace.record.tracefs import Instance
 
 INTERVAL_MS = 50
-PATIENCE = 2.0  # seconds
+"""How often the buffers are emptied and /proc is looked at."""
+PATIENCE = 2.0
+"""How long (s) to try to empty the buffers at the end."""
 # Timer functions that wake tasks, or interrupt them often.
 FUNCTIONS = (
     "hrtimer_wakeup", "posix_timer_fn", "it_real_fn", "timerfd_tmrproc", "qdisc_watchdog", "tick_nohz_handler",
@@ -36,7 +38,8 @@ def main(order: Mapping[str, Any]) -> None:
     """Copy until the end of the input.
 
     Args:
-        order: tracefs; instances by name; events by instance; directory; pids.
+        order: tracefs: where it is mounted; instances: their directories by name; events: their names by instance;
+            directory: of the recording; pids: of the traced processes.
     """
     directory = Path(order["directory"])
     instances = {name: Instance(Path(path)) for name, path in order["instances"].items()}
@@ -48,7 +51,7 @@ def main(order: Mapping[str, Any]) -> None:
             size = os.sysconf("SC_PAGE_SIZE")
             over = select.poll()
             over.register(0, select.POLLIN | select.POLLHUP)
-            with suppress(BrokenPipeError):  # a recorder that was killed meanwhile; its recording is ended in order
+            with suppress(BrokenPipeError):  # the recorder was killed meanwhile; its recording is still completed
                 os.write(1, b"ready\n")
             ended = False
             while not ended:
@@ -59,7 +62,7 @@ def main(order: Mapping[str, Any]) -> None:
                 snapshots.writelines(json.dumps(entry) + "\n" for entry in proc.look())
                 for pipe, file in copies:
                     _copy(pipe, file, size)
-            # First, so that what was copied can be read whatever comes now.
+            # First the description: what was copied can then be read, whatever happens next.
             _describe(directory, order, instances)
             _copy_rest(copies, size)
     finally:
@@ -78,24 +81,24 @@ def _open(directory: Path, name: str, instance: Instance, opened: ExitStack) -> 
 
 
 def _copy(pipe: int, file: BinaryIO, size: int) -> bool:
-    """Copy the pages that are there; whether that was all."""
+    """Copy the pages that are there. Returns whether the buffer is empty."""
     try:
         while page := os.read(pipe, size):
             file.write(page)
     except BlockingIOError:
         return True
-    # Nothing was given, yet the buffer is not empty: an event is still being written.
+    # Nothing came, yet the buffer is not empty: an event is still being written.
     return False
 
 
 def _copy_rest(copies: Sequence[tuple[int, BinaryIO]], size: int) -> None:
-    """Copy until all buffers are empty, which nobody fills any more."""
+    """Copy until all buffers are empty; the tracing has stopped."""
     deadline = time.monotonic() + PATIENCE
     for pipe, file in copies:
         while not _copy(pipe, file, size):
             if time.monotonic() > deadline:
                 raise TraceError("a buffer of the kernel's tracer could not be emptied; please try again")
-            time.sleep(0.001)  # the event that is being written takes less
+            time.sleep(0.001)  # by then, the event has been written
 
 
 def _describe(directory: Path, order: Mapping[str, Any], instances: Mapping[str, Instance]) -> None:
@@ -117,7 +120,7 @@ def _describe(directory: Path, order: Mapping[str, Any], instances: Mapping[str,
 
 
 def _addresses(functions: Sequence[str]) -> Iterator[tuple[int, str]]:
-    """Where the kernel has these functions, as far as it says."""
+    """The addresses of these functions, as far as the kernel shows them."""
     with Path("/proc/kallsyms").open() as symbols:
         for line in symbols:
             fields = line.split()
@@ -126,7 +129,7 @@ def _addresses(functions: Sequence[str]) -> Iterator[tuple[int, str]]:
 
 
 def _names(tracefs: Path) -> Iterator[tuple[int, str]]:
-    """The names of tasks that the kernel saw last, and of all that run now."""
+    """The names of the tasks that the kernel has saved, and of all that run now."""
     for line in (tracefs / "saved_cmdlines").read_text().splitlines():
         tid, _, comm = line.partition(" ")
         yield int(tid), comm

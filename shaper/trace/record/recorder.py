@@ -1,11 +1,11 @@
 """The recorder: the kernel's events of some processes, from tracefs to a directory.
 
-Two instances of its own: one follows the processes (scheduler, system calls); the other
-has what surrounds a waking, on all CPUs and whoever runs there (interrupts, softirqs,
-timers, packets queued), since a filter by process would hide what happens while idle.
+It uses two instances of its own. One follows the processes: scheduler, system calls. The
+other has what surrounds a wakeup, on all CPUs and whatever runs there: interrupts,
+softirqs, timers, packets queued. A filter by process would hide what happens while idle.
 
-A process of its own empties the buffers (see `copier`), so that a shaper that runs in
-this one is not disturbed; and it cleans up if this one is killed.
+A second process empties the buffers (see `copier`), so that a shaper that runs in this
+process is not disturbed. It also cleans up if this process is killed.
 """
 
 from __future__ import annotations
@@ -30,19 +30,19 @@ OF_KERNEL = (
     "timer/hrtimer_expire_entry", "timer/hrtimer_expire_exit", "net/net_dev_queue", "sock/inet_sock_set_state",
 )  # fmt: skip
 NEEDED = ("sched/sched_switch", "sched/sched_waking", "raw_syscalls/sys_enter", "raw_syscalls/sys_exit")
-# For each CPU and instance.
 BUFFER_KB = 8192
+"""The size of a buffer, one for each CPU and instance."""
 
 
 class TraceRecorder:
-    """Records while it is entered; what is under tracefs is gone when it is left, however.
+    """Records while it is entered. However it is left, nothing stays under tracefs.
 
     Args:
-        directory: where to; it exists and is empty.
-        pids: the processes, with all threads and descendants, present and future.
+        directory: for the recording; it exists and is empty.
+        pids: the processes to record, with all their threads and descendants, present and future.
 
     Attributes:
-        missing: events that this kernel lacks.
+        missing: the events that this kernel lacks.
 
     Raises:
         TraceError: tracing is not possible here; one line says why.
@@ -71,7 +71,7 @@ class TraceRecorder:
             for instance in (tasks, kernel):
                 instance.write("tracing_on", "1")
             self._copier = self._start_copier(enabled)
-            # Without it nobody would look at open files; that it has started it says with a line.
+            # Wait for its line: until it has started, open files are not looked at.
             assert self._copier.stdout is not None
             self._copier.stdout.readline()
         except BaseException:
@@ -83,7 +83,7 @@ class TraceRecorder:
         self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
     ) -> None:
         try:
-            # The end of its input tells it to finish.
+            # It finishes when its input ends.
             _, said = self._copier.communicate()
         finally:
             self._clean_up()
@@ -107,8 +107,8 @@ class TraceRecorder:
             "pids": self._pids,
         }
         mount = self._tracefs.descriptor
-        # In a session of its own, since Ctrl-C must not reach it before it has finished; -P, since as root
-        # nothing may be imported from the working directory.
+        # In a session of its own, since Ctrl-C must not reach it before it has finished; with -P, since root must
+        # not import anything from the working directory.
         return subprocess.Popen(
             [sys.executable, "-P", "-m", "shaper.trace.record.copier", json.dumps(order)],
             stdin=subprocess.PIPE,

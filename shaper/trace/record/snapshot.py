@@ -1,7 +1,7 @@
-"""What /proc says of the traced processes while they run: who they are, and their open files.
+"""What /proc says of the traced processes while they run: their names, threads and open files.
 
-Raw system call events have numbers only. A call that blocks for long keeps its file
-descriptor open for long, so looking now and then finds what it means.
+The raw events of system calls have numbers only. A call that blocks for long keeps its
+file descriptor open for long, so looking now and then finds what the number stands for.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class Snapshots:
     """Looks at some processes and all their descendants, again and again.
 
     Args:
-        pids: of these processes.
+        pids: of the processes.
     """
 
     def __init__(self, pids: Iterable[int]) -> None:
@@ -62,7 +62,7 @@ class Snapshots:
                 name = self._files.get(key, "")
                 inode = SOCKET.fullmatch(link)
                 if inode is not None:
-                    # A socket gets its ends later.
+                    # A socket gets its ends after it is made.
                     if link == self._links.get(key) and ">" in name:
                         continue
                     if ends is None:
@@ -76,7 +76,7 @@ class Snapshots:
 
 
 def descendants(pids: Iterable[int]) -> Iterator[int]:
-    """These processes and all that they started and that still run."""
+    """These processes and all their descendants that still run."""
     waiting = list(pids)
     while waiting:
         process = waiting.pop()
@@ -95,7 +95,7 @@ def threads(pids: Iterable[int]) -> list[int]:
 
 
 def socket_ends(process: int) -> dict[int, str]:
-    """The sockets of the process's network namespace: inode -> "tcp 127.0.0.1:40000 > 127.0.0.1:80"."""
+    """The ends of each socket in the process's network namespace: inode -> "tcp 127.0.0.1:40000 > 127.0.0.1:80"."""
     ends = {}
     for table in TABLES:
         with suppress(OSError):

@@ -1,7 +1,7 @@
-"""tracefs: an instance of one's own, with its own buffers, events and process filter.
+"""tracefs: instances of our own, each with its own buffers, events and process filter.
 
-What others trace is not touched. The file system need not be mounted: a detached mount
-of one's own, seen through /proc/self/fd, does (fsmount(2)).
+What others trace is not touched. The file system need not be mounted: where it isn't, a
+detached mount of our own is used through /proc/self/fd (fsmount(2)).
 
 Source: Documentation/trace/ftrace.rst, "Instances".
 """
@@ -23,6 +23,9 @@ PREFIX = "shaper-"
 class Tracefs:
     """The file system, mounted or not.
 
+    Attributes:
+        path: where it is.
+
     Raises:
         TraceError: the kernel has none, or this user may not use it; one line says which.
     """
@@ -39,11 +42,11 @@ class Tracefs:
 
     @property
     def descriptor(self) -> int | None:
-        """Of the mount, to be passed on to a process that is to see `path` as well; None if it sees it anyway."""
+        """The mount, which a process needs to see `path`; None if tracefs is mounted, and `path` needs nothing."""
         return self._mount if self._mount >= 0 else None
 
     def instance(self, name: str) -> Instance:
-        """A new one.
+        """A new instance of this name.
 
         Raises:
             TraceError: it can't be made.
@@ -56,7 +59,7 @@ class Tracefs:
         return instance
 
     def remove_leftovers(self) -> int:
-        """Remove the instances of recorders that are gone; how many there were."""
+        """Remove the instances of recorders that are gone. Returns how many there were."""
         count = 0
         for path in (self.path / "instances").glob(f"{PREFIX}*-*"):
             pid = path.name.removeprefix(PREFIX).partition("-")[0]
@@ -67,13 +70,14 @@ class Tracefs:
         return count
 
     def close(self) -> None:
+        """Give up the mount, if it is ours."""
         if self._mount >= 0:
             os.close(self._mount)
             self._mount = -1
 
 
 class Instance:
-    """A directory under tracefs instances/."""
+    """An instance: a directory in tracefs' instances/."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -90,12 +94,12 @@ class Instance:
             raise TraceError(f"tracefs: can't write '{value}' to {file} ({error.strerror})") from None
 
     def follow(self, tids: Iterable[int]) -> None:
-        """Record only events of these threads, and of all that they start."""
+        """Record only events of these threads and of all that they start."""
         self.write("options/event-fork", "1")
         self.write("set_event_pid", " ".join(map(str, tids)))
 
     def enable(self, events: Sequence[str]) -> list[str]:
-        """Switch these events on; returns those that this kernel lacks."""
+        """Switch these events on. Returns those that this kernel lacks."""
         missing = [event for event in events if not (self.path / "events" / event).exists()]
         for event in events:
             if event not in missing:
@@ -103,17 +107,19 @@ class Instance:
         return missing
 
     def format(self, event: str) -> str:
+        """The text that describes the event's fields; see `shaper.trace.read.ring.read_format`."""
         return (self.path / "events" / event / "format").read_text()
 
     def cpus(self) -> list[int]:
+        """The numbers of the CPUs that have a buffer."""
         return sorted(int(path.name[3:]) for path in (self.path / "per_cpu").iterdir())
 
     def open_pipe(self, cpu: int) -> int:
-        """A descriptor that gives the CPU's buffer, page by page, and EAGAIN where there is nothing."""
+        """A file descriptor from which the CPU's buffer is read, page by page; EAGAIN when it is empty."""
         return os.open(self.path / f"per_cpu/cpu{cpu}/trace_pipe_raw", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
 
     def remove(self) -> None:
-        """Remove it, unless that has been done; everything that reads it must be closed."""
+        """Remove it, unless it is gone already. All that reads it must be closed."""
         with suppress(FileNotFoundError):
             self.path.rmdir()
 
@@ -128,7 +134,7 @@ def obstacle() -> str | None:
 
 
 def open_marker() -> int:
-    """A descriptor of trace_marker; what is written there, every tracer of the machine sees.
+    """A file descriptor of trace_marker. What is written there is in the trace of every tracer on the machine.
 
     Raises:
         TraceError: it can't be opened.
@@ -148,7 +154,7 @@ def _mounted() -> Path | None:
 
 
 def _mount() -> int:
-    """A descriptor of a mount that is attached nowhere."""
+    """A file descriptor of a mount that is attached nowhere."""
     try:
         context = fsopen("tracefs", FSOPEN_CLOEXEC)
         try:
