@@ -221,11 +221,11 @@ class Analysis:
     def _process_exit(self, event: TraceEvent) -> None:
         task = self.tasks.get(event.fields.get("pid", event.tid))
         if task is not None:
-            task.syscall, task.fd, task.until, task.exited = "exit", None, event.at, True
+            task.syscall, task.fd, task.until = "exit", None, event.at
 
     def _gone(self, task: Task, at: int) -> None:
         task.until = task.until or at
-        task.exited, task.off = True, None
+        task.off = None
         self.exited.append(task)
         if self.tasks.get(task.tid) is task:
             del self.tasks[task.tid]

@@ -61,7 +61,6 @@ class Task:
         parent: the process that started it; 0 if unknown.
         syscall, fd, entered: the call that it is in, the file descriptor that the call is about, and since when (ns);
             `syscall` is "" outside of calls, `entered` is 0 until the first one.
-        exited: it has ended.
         role: "server" if it accepts connections, "client" if it opens them.
         off: the interval in which it is off the CPU now.
         past: the last ones that are over (see REMEMBERED).
@@ -81,7 +80,6 @@ class Task:
     syscall: str = ""
     fd: int | None = None
     entered: int = 0
-    exited: bool = False
     role: str = ""
     off: Off | None = None
     past: list[Off] = field(default_factory=list)

@@ -41,15 +41,11 @@ class TraceRecorder:
         directory: for the recording; it exists and is empty.
         pids: the processes to record, with all their threads and descendants, present and future.
 
-    Attributes:
-        missing: the events that this kernel lacks.
-
     Raises:
         TraceError: tracing is not possible here; one line says why.
     """
 
     def __init__(self, directory: Path, pids: Iterable[int]) -> None:
-        self.missing: list[str] = []
         self._directory = directory
         self._pids = tuple(pids)
         self._instances: dict[str, Instance] = {}
@@ -60,12 +56,8 @@ class TraceRecorder:
             self._tracefs.remove_leftovers()
             tasks, kernel = self._make("tasks"), self._make("kernel")
             tasks.follow(threads(self._pids))
-            enabled = {}
-            for name, instance, wanted in (("tasks", tasks, OF_TASKS), ("kernel", kernel, OF_KERNEL)):
-                missing = instance.enable(wanted)
-                self.missing += missing
-                enabled[name] = [event for event in wanted if event not in missing]
-            lacking = [event for event in NEEDED if event in self.missing]
+            enabled = {"tasks": tasks.enable(OF_TASKS), "kernel": kernel.enable(OF_KERNEL)}
+            lacking = [event for event in NEEDED if event not in enabled["tasks"]]
             if lacking:
                 raise TraceError(f"this kernel can't trace {', '.join(lacking)}, which the analysis of blockings needs")
             for instance in (tasks, kernel):

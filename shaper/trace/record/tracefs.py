@@ -58,16 +58,13 @@ class Tracefs:
             raise TraceError(f"tracefs: can't make the instance {instance.path.name} ({error.strerror})") from None
         return instance
 
-    def remove_leftovers(self) -> int:
-        """Remove the instances of recorders that are gone. Returns how many there were."""
-        count = 0
+    def remove_leftovers(self) -> None:
+        """Remove the instances of recorders that are gone."""
         for path in (self.path / "instances").glob(f"{PREFIX}*-*"):
             pid = path.name.removeprefix(PREFIX).partition("-")[0]
             if pid.isdecimal() and not Path("/proc", pid).exists():
                 with suppress(OSError):
                     path.rmdir()
-                    count += 1
-        return count
 
     def close(self) -> None:
         """Give up the mount, if it is ours."""
@@ -99,12 +96,11 @@ class Instance:
         self.write("set_event_pid", " ".join(map(str, tids)))
 
     def enable(self, events: Sequence[str]) -> list[str]:
-        """Switch these events on. Returns those that this kernel lacks."""
-        missing = [event for event in events if not (self.path / "events" / event).exists()]
-        for event in events:
-            if event not in missing:
-                self.write(f"events/{event}/enable", "1")
-        return missing
+        """Switch these events on. Returns those that this kernel has."""
+        known = [event for event in events if (self.path / "events" / event).exists()]
+        for event in known:
+            self.write(f"events/{event}/enable", "1")
+        return known
 
     def format(self, event: str) -> str:
         """The text that describes the event's fields; see `shaper.trace.read.ring.read_format`."""
