@@ -1,1 +1,1 @@
-"""shaper measured beside what one would use instead, all in one run."""
+"""shaper measured beside what one would use instead, in one run."""

@@ -1,4 +1,4 @@
-"""./dev bench: measure shaper beside its peers, print tables and ratios."""
+"""./dev bench: measures shaper beside its peers; prints tables and ratios."""
 
 import argparse
 import json
@@ -32,23 +32,27 @@ NAMES = (
     "tracing",
 )
 ON_REQUEST = ("netem",)
-"""Parts that no target needs and that take long."""
+"""Parts that take long and that no target needs."""
 RAN = "ran"
-"""Under this name, FILE says of each part when, how and on what it was measured."""
+"""Under this name, FILE has when, how and on which machine each part was measured."""
 
 
 def main() -> int:
-    """The exit status: 1 where --check is given and a target missed or not measured."""
-    parser = argparse.ArgumentParser(prog="./dev bench", description="Measure shaper beside its peers, interleaved.")
-    every = f"of {', '.join(NAMES)}: all of them; and {', '.join(ON_REQUEST)}"
+    """Run the command. Returns the exit status: 1 if --check is given and a target was missed or not measured."""
+    parser = argparse.ArgumentParser(prog="./dev bench", description="Measure shaper and its peers in turn.")
+    every = f"the parts to measure: {', '.join(NAMES)} (without a name, all of these), {', '.join(ON_REQUEST)}"
     parser.add_argument("name", nargs="*", choices=[*NAMES, *ON_REQUEST, []], metavar="NAME", help=every)
-    parser.add_argument("--check", action="store_true", help="exit with 1 when a target is missed or not measured")
+    parser.add_argument("--check", action="store_true", help="exit with 1 if a target is missed or not measured")
     parser.add_argument("--quick", action="store_true", help="fewer conditions, 2 rounds of 2 s: rough")
-    parser.add_argument("--rounds", type=int, help="measurements of which the median is printed (5)")
-    parser.add_argument("--seconds", type=float, help="length of a sustained run (10)")
-    parser.add_argument("--plan", action="store_true", help="say how long each part takes, about; measure nothing")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="keep the figures; those of other parts in it stay")
-    parser.add_argument("--show", action="store_true", help="print what --json FILE has, in Markdown; measure nothing")
+    parser.add_argument("--rounds", type=int, help="how often each is measured; the medians are printed (5)")
+    parser.add_argument("--seconds", type=float, help="length of a sustained run, in seconds (10)")
+    parser.add_argument("--plan", action="store_true", help="print about how long each part takes; measure nothing")
+    parser.add_argument(
+        "--json", type=Path, metavar="FILE", help="write the figures to FILE; those of other parts in it stay"
+    )
+    parser.add_argument(
+        "--show", action="store_true", help="print the figures in --json FILE as Markdown; measure nothing"
+    )
     options = parser.parse_args()
     if options.show and not (options.json and options.json.exists()):
         parser.error("--show needs the --json FILE of an earlier run")
@@ -63,7 +67,7 @@ def main() -> int:
     if options.show:
         return show(figures, options.check)
 
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # what was started is ended first
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that all it started is ended
     console = Console()
     console.print(f"{machine()}; medians of {plan.rounds}")
     for nth, (name, module) in enumerate(parts.items()):
@@ -90,11 +94,16 @@ def main() -> int:
 
 
 def part(name: str) -> ModuleType:
-    """The module of a part: `expected` says how many seconds `measure` takes, `tables` prints what it found."""
+    """The module of a part.
+
+    Each has `measure`, which returns figures, `expected`, which says about how many seconds that takes, and
+    `tables`, which shows the figures.
+    """
     return import_module(f"bench.{name}")
 
 
 def times(parts: dict[str, ModuleType], plan: Plan) -> Table:
+    """A table of how long each part takes, about."""
     expected = {name: module.expected(plan) for name, module in parts.items()}
     table = Table(title="About how long", title_justify="left")
     table.add_column("part")
@@ -122,10 +131,12 @@ def show(figures: Figures, check: bool) -> int:
 
 
 def machine() -> str:
+    """The machine on which all is measured."""
     return f"{platform.platform()}, Python {platform.python_version()}, {cpu()}"
 
 
 def cpu() -> str:
+    """The number of CPUs and their model."""
     lines = Path("/proc/cpuinfo").read_text().splitlines()
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return f"{len(names)} CPUs, {names[0] if names else platform.machine()}"

@@ -1,4 +1,4 @@
-"""One TCP flow with all it can carry through a hold: over lo and over veth."""
+"""One TCP flow as fast as it can go through a hold: over lo and over veth."""
 
 import json
 import subprocess
@@ -14,12 +14,12 @@ from bench.trial import Trial
 
 HOLD = 20 * MS
 WARM_UP = 1
-"""Seconds in which the window grows."""
+"""Seconds before it counts, in which the window grows."""
 LO, VETH = "lo, data and ACKs held", "veth, data held"
 
 
 def measure(plan: Plan) -> Figures:
-    """Ways -> subjects -> Mbit/s of payload, and what that costs."""
+    """Paths -> subjects -> Mbit/s of payload, and the CPU time that costs."""
     return interleave_conditions(
         plan.rounds,
         [no_queue(), *subjects()],
@@ -33,18 +33,20 @@ def expected(plan: Plan) -> float:
 
 
 def length(plan: Plan) -> float:
+    """Seconds of one measurement."""
     return min(plan.seconds, 3)
 
 
 def subjects() -> list[Subject]:
+    """C and shaper, each with and without GSO."""
     return [c_hold(HOLD), shaper_delay(HOLD), c_hold(HOLD, "gso"), shaper_delay(HOLD, "--gso")]
 
 
 def bulk(subject: Subject, veth: bool, seconds: float) -> Found:
-    """Mbit/s of payload, after the first second.
+    """Mbit/s of payload, after the warm-up.
 
-    Over lo, data and ACKs alike are held, so the round trip takes two holds. Over veth only
-    what comes in is: the data.
+    Over lo, data and ACKs are held, so a round trip takes two holds. Over veth, only what
+    comes in is held: the data.
     """
     with Trial(subject, "tcp", veth=veth) as trial:
         address = ADDRESS if veth else "127.0.0.1"
@@ -58,12 +60,13 @@ def bulk(subject: Subject, veth: bool, seconds: float) -> Found:
         try:
             out = json.loads(receiver.communicate(timeout=30)[0])
         except subprocess.TimeoutExpired:
-            raise BenchError("the receiver waits on") from None
+            raise BenchError("the receiver did not end") from None
         cost = (trial.cpu_time() - before) / 1e9
     return {"mbit": megabits(out), "cpu_s_per_gbit": cost / (out["all_bytes"] * 8 / 1e9)}
 
 
 def megabits(out: dict[str, float]) -> float:
+    """Mbit/s in what the receiver printed."""
     return out["bytes"] * 8 / out["seconds"] / 1e6
 
 

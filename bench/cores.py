@@ -1,4 +1,4 @@
-"""What several workers allow: packets/s without a loss, and what each costs, from many source addresses."""
+"""What several workers achieve: packets/s without loss, and CPU time per packet, from many source addresses."""
 
 from rich.table import Table
 
@@ -8,22 +8,23 @@ from bench.subjects import HERE, MS, Subject, shaper
 from bench.throughput import PacketMix, seconds_for, sustained
 
 VARIED = PacketMix(64, 64)
-"""Bytes, and source addresses; the kernel chooses a queue by them."""
+"""Bytes and source addresses; by the addresses, the kernel chooses a queue."""
 WORKERS = {
     "1 worker": [CONSUMER_CPU],
     "2 workers": [CONSUMER_CPU, LOAD_CPU],
     "2 on 1 CPU": [CONSUMER_CPU, CONSUMER_CPU],
 }
-"""The CPU of each worker. Sender and receiver share one of the two that there are."""
+"""The CPU of each worker. Sender and receiver share one of the two CPUs."""
 POLICIES = {
     "pass_through": ("pass_through", 0),
     "delay 20 ms": ("delay:time=20ms", 20 * MS),
     "scapy": (str(HERE / "policies" / "drop_psh_scapy.py"), 0),
 }
-"""From cheap to dear: by the SPEC, how long it holds each packet."""
+"""From cheap to expensive: the SPEC, and how long it holds each packet (ns)."""
 
 
 def measure(plan: Plan) -> Figures:
+    """Conditions -> subjects -> packets/s and CPU time per packet."""
     return sustained(plan, subjects(), [VARIED])
 
 
@@ -32,10 +33,12 @@ def expected(plan: Plan) -> float:
 
 
 def subjects() -> list[Subject]:
+    """Each policy with each number of workers."""
     return [subject(policy, workers) for policy in POLICIES for workers in WORKERS]
 
 
 def subject(policy: str, workers: str) -> Subject:
+    """shaper with this policy of POLICIES and these workers of WORKERS."""
     spec, hold = POLICIES[policy]
     cpus = WORKERS[workers]
     options = ["--workers", str(len(cpus)), "--cpu", ",".join(map(str, cpus))]

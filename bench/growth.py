@@ -1,4 +1,4 @@
-"""Whether a packet costs more as more are held, as flows and as stages of the pipeline become more."""
+"""Whether a packet costs more when more packets are held, with more flows, and with more stages in the pipeline."""
 
 from rich.table import Table
 
@@ -10,13 +10,14 @@ from bench.trial import Trial
 
 RATE = 20_000
 HELD = {5: 100, 50: 1_000, 500: 10_000, 3000: 60_000}
-"""Hold in ms -> packets held at that rate."""
+"""Hold in ms -> packets held at RATE."""
 FLOWS = [1, 1_000, 100_000]
 STAGES = [1, 2, 4, 8]
 IDLE = f"flows, of which the newest {idle.FLOWS:,} are in use"
 
 
 def measure(plan: Plan) -> Figures:
+    """What grows -> how many there are -> CPU time per packet and memory."""
     figures: Figures = {}
     figures["packets held"] = interleave(
         plan.rounds, list(HELD), lambda hold: cost(shaper_delay(hold * MS)), lambda hold: str(HELD[hold])
@@ -34,11 +35,12 @@ def expected(plan: Plan) -> float:
 
 
 def pipeline(stages: int) -> Subject:
+    """shaper with this many delays of 5 ms."""
     return Subject(f"shaper, {stages} delays", shaper(*["delay:time=5ms"] * stages), stages * 5 * MS)
 
 
 def cost(subject: Subject, flows: int = 1) -> dict[str, float]:
-    """CPU time per packet while as many are held as the hold and the rate make, and the memory that came with it.
+    """CPU time per packet, and the memory gained, while RATE times the hold packets are held.
 
     Raises:
         BenchError: packets were lost.
@@ -53,7 +55,7 @@ def cost(subject: Subject, flows: int = 1) -> dict[str, float]:
 
 
 def length(hold: int, flows: int = 1) -> float:
-    """Seconds in which as many are held as the hold makes for half of the time, and each flow is seen."""
+    """Seconds to send for: long enough that all holds are full for half of the time, and that each flow is seen."""
     return max(2 * hold / 1e9, 2, flows / RATE * 1.2)
 
 
@@ -75,6 +77,7 @@ def table(kind: str, found: dict[str, dict[str, float]]) -> Table:
 
 
 def idle_table(kind: str, found: dict[str, dict[str, float]]) -> Table:
+    """The memory after each wave of flows."""
     table = Table(title="Memory as flows come and are left, virtual time", title_justify="left")
     table.add_column(kind, justify="right")
     table.add_column("MB", justify="right")

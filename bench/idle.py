@@ -1,4 +1,4 @@
-"""Whether flows that nobody uses any more give back their memory: the core in virtual time, without a kernel."""
+"""Whether flows that are no longer used give back their memory: the core in virtual time, without a kernel."""
 
 import tracemalloc
 from struct import pack
@@ -14,7 +14,7 @@ WAVES = 5
 
 
 def waves() -> dict[str, Found]:
-    """The memory in bytes after each wave of new flows, by which time those of the wave before have expired."""
+    """The memory in bytes after each wave of new flows; by then, the flows of the wave before have expired."""
     core = Core([load("delay:time=1ms")])
     found = {}
     tracemalloc.start()
@@ -30,5 +30,6 @@ def waves() -> dict[str, Found]:
 
 
 def udp(wave: int, flow: int) -> bytes:
+    """A datagram of a flow that no other wave has."""
     ends = pack("!BBH4s", 10, wave, flow, b"\x0a\xff\0\1")
     return pack("!BBHHHBBH8sHHHH", 0x45, 0, 64, flow, 0, 64, 17, 0, ends, 40000, 9999, 44, 0) + bytes(36)

@@ -1,4 +1,4 @@
-"""A script of bench/guest, run inside the guest that has the real netem (guest/guest.sh)."""
+"""Runs a script of bench/guest inside the guest that has the real netem (guest/guest.sh)."""
 
 import json
 import shlex
@@ -12,14 +12,17 @@ from bench.programs import BenchError, program
 from bench.subjects import HERE, Subject
 
 BOOT = 25
-"""Seconds until the guest has begun, about."""
+"""About how many seconds the guest takes to boot."""
 
 
 def in_guest(script: str, *arguments: str, within: int = 900) -> list[dict[str, Any]]:
-    """What the script printed, one JSON object a line.
+    """What the script prints, one JSON object a line.
+
+    Args:
+        within: how many seconds it may take.
 
     Raises:
-        BenchError: the guest doesn't come up, the script fails or takes longer.
+        BenchError: the guest doesn't come up, or the script fails or takes longer.
     """
     line = shlex.join(["sh", str(HERE / "guest" / script), *arguments])
     command = ["bash", str(HERE / "guest/guest.sh"), "run", "-t", str(within), line]
@@ -30,7 +33,7 @@ def in_guest(script: str, *arguments: str, within: int = 900) -> list[dict[str, 
 
 
 def subjects_in_guest(script: str, *arguments: str, subjects: Sequence[Subject]) -> list[dict[str, Any]]:
-    """As `in_guest`; the script's last argument is a file that has each subject's name, a tab, its command."""
+    """As `in_guest`. The script's last argument is a file with a line per subject: its name, a tab, its command."""
     with tempfile.TemporaryDirectory(dir=Path(program("load")).parent) as folder:
         listed = Path(folder) / "subjects"
         listed.write_text("".join(f"{subject.name}\t{' '.join(subject.command)}\n" for subject in subjects))

@@ -1,4 +1,4 @@
-"""What the queue adds to a packet that travels alone: the next leaves when the last has come."""
+"""What the queue adds to the latency of a packet that travels alone: the next is sent when the last has arrived."""
 
 from rich.table import Table
 
@@ -8,6 +8,7 @@ from bench.trial import Trial
 
 
 def measure(plan: Plan) -> Figures:
+    """Subjects -> latency in µs."""
     return interleave(plan.rounds, subjects(), lambda subject: alone(subject, min(plan.seconds, 2)), lambda s: s.name)
 
 
@@ -16,11 +17,12 @@ def expected(plan: Plan) -> float:
 
 
 def subjects() -> list[Subject]:
+    """No queue, and the subjects that hold nothing."""
     return [no_queue(), c_accept(), Subject("NetfilterQueue accept", peer("accept")), shaper_pass()]
 
 
 def alone(subject: Subject, seconds: float) -> dict[str, float]:
-    """The way of a packet through the queue in µs."""
+    """A packet's latency through the queue, in µs."""
     with Trial(subject) as trial:
         trial.load(rate=1000, seconds=0.3)
         result = trial.load(window=1, seconds=seconds, watch=True)

@@ -1,4 +1,4 @@
-"""What the paced sender and counting receiver (c/load.c) saw."""
+"""A load of UDP packets, by the paced sender and counting receiver in c/load.c."""
 
 import json
 from typing import NamedTuple
@@ -10,7 +10,12 @@ SECOND = 1_000_000_000
 
 
 class Load(NamedTuple):
-    """One run's counts; latencies in ns from sending to receipt."""
+    """The counts of one run, and latencies in ns from sending to receipt.
+
+    Attributes:
+        behind: how many packets the sender was behind its pace at most.
+        end_p50: the median latency of the last tenth of the packets.
+    """
 
     sent: int
     received: int
@@ -30,7 +35,7 @@ class Load(NamedTuple):
 
     @property
     def rate(self) -> float:
-        """Packets/s received while the sender sent."""
+        """Packets/s received while the sender was sending."""
         return self.received_while_sending / self.seconds
 
 
@@ -46,16 +51,17 @@ def load(
     watch: bool = False,
     patience: int = 2 * SECOND,
 ) -> Load:
-    """Send UDP packets over lo and receive them.
+    """Send UDP packets over lo, and receive them.
 
     Args:
-        rate: packets/s; 0 sends as many as the window allows.
+        rate: packets/s; 0 for as many as the window allows.
+        seconds: how long to send.
         length: bytes of an IP packet.
         flows: source addresses, taken in turn.
-        row: packets of a flow before it is the next one's turn.
-        window: packets on the way at most; 0 is no bound.
-        watch: look for receipts all the time, for exact latencies; else every millisecond.
-        patience: how long to wait for packets still on their way, in ns without a receipt.
+        row: how many packets of a flow are sent before it is the next flow's turn.
+        window: the most packets on their way at once; 0 for no bound.
+        watch: look for packets to receive all the time, for exact latencies; otherwise every millisecond.
+        patience: after this time (ns) without a receipt, packets still on their way are lost.
     """
     command = [program("load"), "-r", f"{rate:.0f}", "-t", str(seconds), "-l", str(length), "-f", str(flows)]
     command += ["-n", str(row), "-g", str(patience)]

@@ -17,15 +17,15 @@ PACKETS = 1000
 
 
 def measure(plan: Plan) -> Figures:
-    """The time of each case in µs per packet: least and median.
+    """The CPU time of each case in µs per packet: least and median.
 
     Raises:
-        BenchError: a case failed, or pytest-benchmark is not there.
+        BenchError: a case failed, or pytest-benchmark is not installed.
     """
     with tempfile.TemporaryDirectory() as folder:
         kept = Path(folder) / "micro.json"
         command = [sys.executable, "-m", "pytest", "-q", str(HERE / "micro_cases.py"), "-p", "no:cacheprovider"]
-        # CPU time: other work on the machine then shows least.
+        # CPU time: it shows least of what else the machine does.
         command += ["--benchmark-timer=time.process_time"]
         command += [f"--benchmark-json={kept}", "--benchmark-autosave", f"--benchmark-storage={CACHE / 'micro'}"]
         done = subprocess.run(command, capture_output=True, text=True)

@@ -22,11 +22,13 @@ OPTIONS = {"netem": 'netem:"delay 1ms"', "delay": "delay:time=1ms"}
 
 
 def udp(number: int) -> bytes:
+    """A UDP packet of 64 bytes."""
     ends = b"\x7f\0\0\1\x7f\0\0\1"
     return pack("!BBHHHBBH8sHHHH", 0x45, 0, 64, number, 0, 64, 17, 0, ends, 40000, 9999, 44, 0) + bytes(36)
 
 
 def tcp(number: int) -> bytes:
+    """A TCP packet of 1440 bytes."""
     ends = b"\x7f\0\0\1\x7f\0\0\1"
     header = pack("!BBHHHBBH8s", 0x45, 0, 1440, number, 0, 64, 6, 0, ends)
     return header + pack("!HHIIBBHHH", 40000, 9999, number * 1400, 1, 5 << 4, 0x10, 65535, 0, 0) + bytes(1400)
@@ -61,7 +63,7 @@ def test_delays_in_a_row(benchmark: BenchmarkFixture, stages: int) -> None:
 
 
 class Spread(Script):
-    """As spread_burst, told as a story."""
+    """What spread_burst does, written as a script."""
 
     needs = "headers"
 
@@ -80,11 +82,12 @@ def test_spread_as_a_policy(benchmark: BenchmarkFixture) -> None:
 
 
 def through(benchmark: BenchmarkFixture, names: list[str], kind: str) -> None:
+    """Measure these policies with packets of this kind."""
     run_through(benchmark, [load(OPTIONS.get(name, name)) for name in names], kind)
 
 
 def run_through(benchmark: BenchmarkFixture, pipeline: list[Policy], kind: str) -> None:
-    """Packets 50 µs apart through a pipeline, 16 in a batch, and out of it."""
+    """Send packets that are 50 µs apart through a pipeline, in batches of 16."""
 
     def fresh() -> tuple[tuple[Core, list[Packet]], dict[str, object]]:
         packets = [Packet(raw, number + 1, (number + 1) * GAP) for number, raw in enumerate(RAW[kind])]

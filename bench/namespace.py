@@ -11,15 +11,15 @@ from bench.programs import BenchError
 PORT = 9999
 QUEUE = 0
 CONSUMER_CPU, LOAD_CPU = 1, 0
-# Where the kernel groups tasks by session (sched(7), autogroup), nice counts inside of the group only.
+# Where the kernel groups tasks by session (sched(7), autogroup), a nice value counts only inside the group.
 PINNED = "{ echo -20 > /proc/self/autogroup; } 2>/dev/null; exec nice -n -20 taskset -c"
 RULE = "iptables -w -A INPUT -i {device} -p {protocol} -j NFQUEUE {queues}"
 ADDRESS, BESIDE = "198.18.0.1", "198.18.0.2"
-"""The addresses of a veth pair's ends (RFC 2544's network for benchmarks)."""
+"""The addresses of a veth pair's two ends (in RFC 2544's network for benchmarks)."""
 
 
 class QueueCounts(NamedTuple):
-    """A line of /proc/net/netfilter/nfnetlink_queue: packets held, and lost for want of room."""
+    """Counts from /proc/net/netfilter/nfnetlink_queue: packets held, and packets lost because there was no room."""
 
     held: int
     queue_full: int
@@ -27,12 +27,16 @@ class QueueCounts(NamedTuple):
 
 
 class Namespace:
-    """lo with the MTU of Ethernet; `close` ends what was started in it.
+    """A network namespace with lo, which has the MTU of Ethernet. `close` ends all that was started in it.
 
-    With `veth`, that device too, and it is the one whose packets are queued; its other end is in a
-    namespace beside this one.
+    With `veth`, there is such a device too. Then its packets are queued, not those of lo, and its
+    other end is in a namespace beside this one.
 
-    Every program runs in a session of its own at nice -20, so that other work on the machine disturbs least.
+    Every program runs in a session of its own at nice -20, so that other work on the machine disturbs it least.
+
+    Args:
+        protocol: whose packets are queued; None for no rule.
+        queues: how many queues the packets are balanced over.
 
     Raises:
         BenchError: not root.
@@ -61,7 +65,7 @@ class Namespace:
         self.proc = Path(f"/proc/{keeper.pid}/net")
 
     def _keep(self, set_up: str) -> subprocess.Popen[str]:
-        """A process that keeps a new namespace."""
+        """A process that keeps a new namespace alive, after it has been set up."""
         script = f"{set_up} && echo ready && exec sleep infinity"
         keeper = subprocess.Popen(["unshare", "-n", "sh", "-c", script], stdout=subprocess.PIPE, text=True)
         self._keepers.append(keeper)
@@ -72,13 +76,13 @@ class Namespace:
         return keeper
 
     def close(self) -> None:
-        """End what was started in the namespace, and with it the namespace."""
+        """End all that was started in the namespace, and the namespace."""
         for process in reversed([*self._keepers, *self._started]):
             process.kill()
             process.communicate()
 
     def start(self, command: Sequence[str], cpu: int = CONSUMER_CPU, *, beside: bool = False) -> subprocess.Popen[str]:
-        """Start a program in the namespace, or at the other end of its veth; its standard output is a pipe."""
+        """Start a program in the namespace, or in the one beside it; its standard output and error are pipes."""
         keeper = self._keepers[0 if beside else -1]
         process = subprocess.Popen(
             [*inside(keeper).split(), "sh", "-c", f'{PINNED} {cpu} "$@"', "sh", *command],
@@ -91,7 +95,7 @@ class Namespace:
         return process
 
     def run(self, command: Sequence[str], cpu: int = LOAD_CPU, timeout: float = 120, *, beside: bool = False) -> str:
-        """A program's standard output.
+        """Run a program to its end. Returns its standard output.
 
         Raises:
             BenchError: it failed, or took longer.
@@ -107,7 +111,7 @@ class Namespace:
         return out
 
     def queue(self) -> QueueCounts | None:
-        """The counts of the queue, or of all of them together; None while nobody has bound it, or one of them."""
+        """The counts of the queue, or the sums if there are several; None while one of them is not bound."""
         bound = []
         for line in (self.proc / "netfilter/nfnetlink_queue").read_text().splitlines():
             number, _, held, _, _, queue_full, buffer_full, *_ = map(int, line.split())
@@ -124,5 +128,5 @@ class Namespace:
 
 
 def inside(keeper: subprocess.Popen[str]) -> str:
-    """What a command begins with that is to run in a keeper's namespace."""
+    """The beginning of a command that runs in a keeper's namespace."""
     return f"nsenter --net=/proc/{keeper.pid}/ns/net"

@@ -1,6 +1,6 @@
-"""The same packets through real netem and through shaper: what is lost, doubled, reordered, and how long it takes.
+"""The same packets through real netem and through shaper: how many are lost, doubled, reordered, and how long it takes.
 
-In a guest with virtual time (see guest/guest.sh), where both have the same clock to go by.
+This runs in a guest with virtual time (see guest/guest.sh), where both go by the same clock.
 """
 
 from typing import Any
@@ -25,7 +25,7 @@ LINES = (
 
 
 def measure(plan: Plan) -> Figures:
-    """Lines of tc's -> subjects -> shares of packets, and latencies in ms; without what the guest can't run."""
+    """Lines for tc -> subjects -> shares of packets, and latencies in ms. What the guest can't run is left out."""
     found: Figures = {}
     for line in lines(plan):
         try:
@@ -44,11 +44,12 @@ def expected(plan: Plan) -> float:
 
 
 def lines(plan: Plan) -> tuple[str, ...]:
+    """The lines to compare."""
     return LINES[:2] if plan.quick else LINES
 
 
 def figures_in(measured: dict[str, Any]) -> tuple[str, Found]:
-    """The subject, and what is to be compared."""
+    """The subject, and the figures to compare."""
     load = measured["load"]
     return measured["subject"], {
         "lost": 1 - load["received"] / load["sent"],

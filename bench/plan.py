@@ -1,4 +1,4 @@
-"""How much to measure, and in which order."""
+"""How much is measured, and in which order."""
 
 import statistics
 import sys
@@ -16,7 +16,13 @@ Figures = dict[str, Any]
 
 
 class Plan(NamedTuple):
-    """`rounds`: how often each is measured; medians are printed. `seconds`: of a sustained run."""
+    """How much is measured.
+
+    Attributes:
+        rounds: how often each subject is measured; medians are printed.
+        seconds: the length of a sustained run.
+        quick: fewer conditions.
+    """
 
     rounds: int = 5
     seconds: float = 10
@@ -24,6 +30,7 @@ class Plan(NamedTuple):
 
 
 def say(text: str) -> None:
+    """Print a line about the progress."""
     print(f"bench: {text}", file=sys.stderr, flush=True)
 
 
@@ -40,10 +47,10 @@ def interleave_conditions(
     measure: Callable[[T], Iterable[tuple[str, Found]]],
     name: Callable[[T], str],
 ) -> dict[str, dict[str, Found]]:
-    """Measure each subject once per round, under one condition after the other; the medians by condition and subject.
+    """Measure each subject once per round, under one condition after another. Returns medians by condition and subject.
 
-    What a subject can't do is left out. The order turns by one from round to round, so that
-    nobody always runs after the same neighbour.
+    What a subject can't do is left out. From round to round the order rotates by one, so that
+    no subject always runs first.
     """
     found: dict[str, dict[str, list[Found]]] = {}
     begin = time.monotonic()
@@ -78,4 +85,5 @@ def medians(rounds: Iterable[Found]) -> Found:
 
 
 def minutes(seconds: float) -> str:
+    """A duration for people."""
     return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"

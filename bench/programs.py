@@ -1,4 +1,4 @@
-"""The C programs of bench/c, compiled when their source has changed, into the user's cache."""
+"""The C programs of bench/c. They are compiled into the user's cache when their source has changed."""
 
 import os
 import subprocess
@@ -10,14 +10,14 @@ CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "shap
 
 
 class BenchError(Exception):
-    """Something that can't be measured here; says what to do."""
+    """Something can't be measured here; the message says why, or what to do."""
 
 
 def program(name: str) -> str:
     """The path of the compiled program.
 
     Raises:
-        BenchError: it doesn't compile; the compiler's own words are on stderr.
+        BenchError: it doesn't compile; the compiler's messages are on stderr.
     """
     text = b"".join(path.read_bytes() for path in (SOURCES / f"{name}.c", SOURCES / "queue.h"))
     built = CACHE / f"{name}-{sha256(text).hexdigest()[:16]}"

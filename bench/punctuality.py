@@ -1,4 +1,4 @@
-"""How late packets leave: receipt - sending - wanted hold, the way through the kernel included."""
+"""How late packets leave: receipt - sending - wanted hold, with the time in the kernel included."""
 
 from collections.abc import Iterator
 from functools import partial
@@ -11,13 +11,14 @@ from bench.subjects import MS, Subject, hold_subjects, no_queue
 from bench.trial import Trial
 
 SECONDS = {100: 2.0, 1_000: 1.5, 5_000: 1.0, 20_000: 1.0, 60_000: 0.7}
-"""Packets a second -> how long they are sent; rates rise, so that who fails at one has shown the others."""
+"""Packets/s -> for how many seconds; the rates rise, so a subject that fails at one has done those before."""
 HOLDS = [10 * MS, 100 * MS]
 OFF_BEAT = 0.9937
-"""Rates are so much less than they say: with a whole number of packets in a hold, each would leave as one comes."""
+"""Real rates are lower by this factor: with a whole number of packets in a hold, each would leave as another comes."""
 
 
 def measure(plan: Plan) -> Figures:
+    """Holds and rates -> subjects -> lateness in µs."""
     figures: Figures = {}
     for hold in HOLDS[:1] if plan.quick else HOLDS:
         figures |= interleave_conditions(
@@ -35,14 +36,17 @@ def expected(plan: Plan) -> float:
 
 
 def subjects(hold: int) -> list[Subject]:
+    """No queue, and the subjects that hold for this long (ns)."""
     return [no_queue(), *hold_subjects(hold)]
 
 
 def rates(plan: Plan) -> list[int]:
+    """The rates to measure, in packets/s."""
     return [1_000, 20_000] if plan.quick else list(SECONDS)
 
 
 def at_all_rates(subject: Subject, hold: int, plan: Plan) -> Iterator[tuple[str, Found]]:
+    """The lateness of a subject at each rate, with the name of the condition."""
     with Trial(subject) as trial:
         trial.load(rate=1000, seconds=0.3)
         for rate in rates(plan):

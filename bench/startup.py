@@ -1,4 +1,4 @@
-"""From the command line to help, and to the first packet."""
+"""How long help takes, and how long until shaper is ready for the first packet."""
 
 import statistics
 import subprocess
@@ -16,6 +16,7 @@ HEAVY = {"scapy", "trio", "netfilterqueue", "matplotlib"}
 
 
 def measure(plan: Plan) -> Figures:
+    """Commands -> seconds."""
     command = [SHAPER, "--help"]
     namespace = Namespace(None)
     helps = [seconds(namespace, command) for _ in range(plan.rounds + 1)][1:]
@@ -33,12 +34,14 @@ def expected(plan: Plan) -> float:
 
 
 def seconds(namespace: Namespace, command: list[str]) -> float:
+    """How long a command takes."""
     begin = time.monotonic()
     namespace.run(command, CONSUMER_CPU)
     return time.monotonic() - begin
 
 
 def to_bound() -> float:
+    """Seconds from the start of shaper until its queue is bound."""
     trial = Trial(shaper_pass())
     begin = time.monotonic()
     with trial:
@@ -46,7 +49,7 @@ def to_bound() -> float:
 
 
 def heavy_imports(command: list[str]) -> set[str]:
-    """The packages that help doesn't need and imports all the same."""
+    """The packages that the command imports although it doesn't need them."""
     log = subprocess.run(
         [sys.executable, "-X", "importtime", *command], capture_output=True, text=True, check=True
     ).stderr

@@ -1,6 +1,6 @@
-"""stream.py receive|send ADDRESS PORT WARM_UP SECONDS: one TCP flow's two ends.
+"""stream.py receive|send ADDRESS PORT WARM_UP SECONDS: the two ends of one TCP flow.
 
-The receiver prints how many bytes came in the seconds after the warm-up. Both end when the sender does.
+The receiver prints how many bytes came in the seconds after the warm-up. It ends when the sender does.
 """
 
 import json
@@ -20,6 +20,7 @@ end, address, port, warm_up, seconds = (
 
 
 def send() -> None:
+    """Send for as long as the receiver counts."""
     with socket.create_connection((address, port)) as connection:
         data = bytes(CHUNK)
         stop = time.monotonic() + warm_up + seconds + 0.1
@@ -28,6 +29,7 @@ def send() -> None:
 
 
 def receive() -> None:
+    """Receive, count, and print the counts."""
     server = socket.create_server((address, port))
     print("listening", flush=True)
     reader, _ = server.accept()

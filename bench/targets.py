@@ -1,4 +1,4 @@
-"""The ratios that are to be reached, in one run on one machine."""
+"""The targets: ratios that one run on one machine must reach."""
 
 import math
 from collections.abc import Callable
@@ -16,7 +16,12 @@ DEFAULT = f"shaper delay 10 ms, {DEFAULT_TIMING}"
 
 
 class Target(NamedTuple):
-    """`find` reads the values from all figures; KeyError where one wasn't measured. All must be met."""
+    """A target.
+
+    Attributes:
+        find: takes the values from all figures; raises KeyError if one was not measured.
+        is_met: must be true of each value.
+    """
 
     what: str
     wanted: str
@@ -26,10 +31,12 @@ class Target(NamedTuple):
 
 
 def ratio(over: tuple[str, ...], under: tuple[str, ...]) -> Callable[[Figures], tuple[float]]:
+    """Finds the quotient of two figures."""
     return lambda figures: (at(figures, *over) / at(figures, *under),)
 
 
 def at(figures: Figures, *path: str) -> float:
+    """The figure at this path; KeyError if it was not measured."""
     found: Any = figures
     for key in path:
         found = found[key]
@@ -37,32 +44,35 @@ def at(figures: Figures, *path: str) -> float:
 
 
 def at_least(bound: float) -> Callable[[float], bool]:
+    """Whether a value is this or more."""
     return lambda value: value >= bound
 
 
 def at_most(bound: float) -> Callable[[float], bool]:
+    """Whether a value is this or less."""
     return lambda value: value <= bound
 
 
 def throughput(subject: str, figure: str = "rate") -> tuple[str, ...]:
+    """The path of a subject's figure under the main condition."""
     return ("throughput", MAIN, subject, figure)
 
 
 def lateness(figures: Figures) -> tuple[float, float]:
-    """How much of what is allowed p50 and p99 use: 30 and 300 µs, or 1.5 times the C equivalent's if that is more."""
+    """p50 and p99 as a share of what is allowed: 30 and 300 µs, or 1.5 times those of C if that is more."""
     row = figures["punctuality"]["10 ms hold, 20000 packets/s"]
     late, equivalent = row[DEFAULT], row["C hold 10 ms"]
     return late["p50"] / max(30, 1.5 * equivalent["p50"]), late["p99"] / max(300, 1.5 * equivalent["p99"])
 
 
 def added_in_guest(figures: Figures) -> tuple[float]:
-    """Mean lateness in µs beyond the way that packets have without any delay."""
+    """Mean lateness in µs beyond the latency of packets without any delay."""
     row = figures["virtual"]["10 ms hold, 1000 packets/s"]
     return (row[DEFAULT]["mean"] - row["no delay"]["mean"],)
 
 
 def help_seconds(figures: Figures) -> tuple[float]:
-    """The time help takes; without bound where it imports what it doesn't need."""
+    """The seconds that help takes; infinite if it imports what it doesn't need."""
     row = figures["startup"]["shaper --help"]
     return (math.inf if row["heavy_imports"] else row["seconds"],)
 
@@ -105,7 +115,7 @@ TARGETS = [
 
 
 def table(figures: Figures) -> tuple[Table, bool]:
-    """Each target with what was found, and whether all were measured and met."""
+    """A table of the targets and of what was found, and whether all were measured and met."""
     made = Table(title="Targets", title_justify="left")
     made.add_column("what")
     for column in ("wanted", "found", ""):

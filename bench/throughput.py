@@ -1,4 +1,4 @@
-"""The highest rate of packets that a subject sustains without losing one, and what each costs in CPU time."""
+"""The highest rate of packets that a subject sustains without loss, and the CPU time that each packet costs."""
 
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
@@ -15,15 +15,15 @@ from bench.trial import Trial
 SECOND = 1_000_000_000
 STEP = 0.95
 PACE = 0.98
-"""A sender that is slower than this part of what was asked can do no more."""
+"""A sender that reaches less than this share of the rate it was asked for can do no more."""
 SEARCH = 0.6
-"""Seconds of a run that looks for the limit."""
+"""The length, in seconds, of a run that looks for the limit."""
 FIXED_RATE = 60_000
 ROW = 16
-"""Packets of a flow that are sent in one piece, where so many are due; then it is the next flow's turn."""
+"""How many packets of a flow are sent in one piece, if that many are due; then it is the next flow's turn."""
 LEAST = 100
 BACKLOG = 20_000_000
-"""Latency beyond the wanted hold, in ns, at the end of a run, that means the queue was growing."""
+"""A latency this much (ns) beyond the wanted hold, at the end of a run, means that the queue was growing."""
 IN_TARGETS = {
     "C accept loop",
     "shaper pass_through",
@@ -47,6 +47,7 @@ CONDITIONS = [MAIN, PacketMix(64, 64), PacketMix(1400, 1), PacketMix(1400, 64)]
 
 
 def measure(plan: Plan) -> Figures:
+    """Conditions -> subjects -> packets/s and CPU time per packet."""
     return sustained(plan, throughput_subjects(), CONDITIONS[:1] if plan.quick else CONDITIONS, IN_TARGETS)
 
 
@@ -59,9 +60,9 @@ def sustained(
 ) -> Figures:
     """The highest rates at which nothing is lost and no queue grows.
 
-    What the targets need, under the first condition, is sustained for `plan.seconds` in every
-    round. Of all else the limit is looked for in every round, and the median of what was found
-    is sustained so long once, in the end; the rate goes down until it is.
+    Under the first condition, the subjects of targets sustain their rate for `plan.seconds` in
+    every round. For all others the limit is searched in every round; in the end, the median of
+    the rates found is sustained once for `plan.seconds`, and lowered until it can be.
     """
 
     def limits(subject: Subject) -> Iterator[tuple[str, Found]]:
@@ -94,7 +95,7 @@ def sustained(
     figures = interleave_conditions(plan.rounds, subjects, limits, lambda subject: subject.name)
     if plan.quick:
         return figures
-    say("what was found is sustained")
+    say("now the rates found are sustained")
     long = interleave_conditions(1, subjects, confirmed, lambda subject: subject.name)
     for nth, condition in enumerate(map(str, conditions)):
         known, kept = figures.get(condition, {}), long.get(condition, {})
@@ -107,6 +108,7 @@ def sustained(
 
 
 def seconds_for(plan: Plan, subjects: int, conditions: int, in_targets: int = 0) -> float:
+    """About how many seconds `sustained` takes."""
     rounds = plan.rounds * (subjects * (3 + 2.1 * conditions) + in_targets * 1.3 * plan.seconds)
     return rounds + (0 if plan.quick else subjects + (subjects * conditions - in_targets) * 1.3 * plan.seconds)
 
@@ -124,13 +126,13 @@ def warm(subject: Subject) -> Iterator[Trial]:
 
 
 def estimate(trial: Trial, condition: PacketMix) -> float:
-    """As fast as it goes with a bounded number of packets on the way: overflows nothing."""
+    """The rate with a bounded number of packets on their way, which overflows nothing."""
     window = 2048 + trial.subject.hold * 400_000 // SECOND
     return trial.load(seconds=SEARCH, window=window, patience=5 * SECOND, row=ROW, **condition._asdict()).rate
 
 
 class Attempt(NamedTuple):
-    """What one attempt at a rate gave: whether the subject kept up, packets/s really sent, CPU time per packet in µs.
+    """An attempt at a rate: whether the subject kept up, the packets/s that were sent, CPU time per packet in µs.
 
     The sender may be slower than asked: it shares the machine with the subject.
     """
@@ -140,13 +142,14 @@ class Attempt(NamedTuple):
     cost: float
 
     def reached(self, rate: float) -> bool:
+        """Whether the subject kept up at this rate, or nearly."""
         return self.kept and self.rate > PACE * rate
 
 
 def climb(trial: Trial, condition: PacketMix, rate: float) -> Attempt:
-    """The run with the highest rate, in steps, that a subject keeps up with for a short time.
+    """The short run with the highest rate, in steps, that the subject keeps up with.
 
-    On the way up a second failure counts: the first may be the machine's.
+    On the way up only a second failure counts: the first may be the machine's fault.
     """
     best: Attempt | None = None
     failed = False
@@ -183,15 +186,15 @@ def run(trial: Trial, condition: PacketMix, rate: float, seconds: float) -> Atte
 
 
 def keeps_up(subject: Subject, result: Load) -> bool:
-    """Nothing lost, and at the end packets waited no longer than they should."""
+    """Whether nothing was lost, and packets waited no longer than they should at the end."""
     return result.received == result.sent and result.end_p50 < subject.hold + BACKLOG
 
 
 def compare_counts(trial: Trial) -> None:
-    """All that was sent was taken or found no room, while searching; nothing went by the subject.
+    """Check that all that was sent was taken or found no room: nothing passed the subject by.
 
-    Of what is sent in one piece, the kernel drops all that comes after the first packet without room, and counts
-    but that one: nfqnl_enqueue_packet() in net/netfilter/nfnetlink_queue.c.
+    Of packets sent in one piece, the kernel drops all from the first one that finds no room, and counts only that
+    one: nfqnl_enqueue_packet() in net/netfilter/nfnetlink_queue.c.
 
     Raises:
         BenchError: the counts differ.
@@ -201,7 +204,7 @@ def compare_counts(trial: Trial) -> None:
     if not full <= counts.sent - counts.taken <= full * ROW:
         raise BenchError(f"{counts}: sender and subject disagree")
     if counts.received != counts.taken - counts.receiver_full:
-        say(f"{trial.subject.name}: lost while searching, and not for want of room ({counts})")
+        say(f"{trial.subject.name}: lost while searching, although there was room ({counts})")
 
 
 def tables(figures: Figures) -> list[Table]:

@@ -1,4 +1,4 @@
-"""What tracing costs a program, and how fast and in how much memory a recording is analysed."""
+"""What tracing costs a program, and how much time and memory it takes to analyse a recording."""
 
 import json
 import re
@@ -76,6 +76,7 @@ print(json.dumps({
 
 
 def measure(plan: Plan) -> Figures:
+    """What a request takes beside the tracer, and what it takes to analyse a recording."""
     return {
         "requests": interleave(plan.rounds, HOWS, requests, str),
         "analysis": interleave(plan.rounds, ("recording of pipes",), analysis, str),
@@ -94,6 +95,7 @@ def requests(how: str) -> dict[str, float]:
 
 
 def request(how: str) -> dict[str, float]:
+    """The mean of a request, in µs, without other programs."""
     program = [sys.executable, "-c", SOCKETS]
     if how == "alone":
         return {"us": took(subprocess.run(program, capture_output=True, text=True))}
@@ -102,7 +104,7 @@ def request(how: str) -> dict[str, float]:
         if done.returncode:
             raise BenchError(done.stderr.strip().splitlines()[-1])
         return {"us": took(done), **counts(done.stderr)}
-    # What the instance without a filter costs all others.
+    # This is what the instance without a filter costs all other programs.
     with TemporaryDirectory() as directory:
         where = Path(directory, "recording")
         line = [SHAPER, "trace", "--recording", str(where), "--", "sleep", "60"]
@@ -121,7 +123,7 @@ def request(how: str) -> dict[str, float]:
 
 @contextmanager
 def busy_network() -> Iterator[None]:
-    """Others that send all the time, in networks of their own."""
+    """Other programs send all the time, in networks of their own."""
     line = ["unshare", "-n", "sh", "-c", 'ip link set lo up; exec "$@"', "sh", sys.executable, "-c", FLOOD]
     floods = [subprocess.Popen(line) for _ in range(FLOODS)]
     try:
@@ -140,6 +142,7 @@ def counts(said: str) -> dict[str, float]:
 
 
 def took(done: subprocess.CompletedProcess[str]) -> float:
+    """The mean in what the program printed, in µs."""
     found = re.search(r"took ([\d.]+)", done.stdout)
     if found is None:
         raise BenchError(done.stderr.strip().splitlines()[-1])
@@ -147,7 +150,7 @@ def took(done: subprocess.CompletedProcess[str]) -> float:
 
 
 def analysis(_: str) -> dict[str, float]:
-    """How long a recording is analysed, per million events, and the memory that takes."""
+    """How long it takes to analyse a recording, per million events, and how much memory."""
     with TemporaryDirectory() as directory:
         where = Path(directory, "recording")
         line = [SHAPER, "trace", "--longest", "1", "--recording", str(where), "--", sys.executable, "-c", PIPES]

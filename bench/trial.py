@@ -18,7 +18,7 @@ STOP_WITHIN = 30
 
 
 class TrialCounts(NamedTuple):
-    """What sender, consumer and receiver counted over a whole trial, and where packets were lost."""
+    """What sender, subject and receiver counted over a whole trial, and where packets were lost."""
 
     sent: int
     taken: int
@@ -29,7 +29,7 @@ class TrialCounts(NamedTuple):
 
 
 class Trial:
-    """A subject, started and warm; `load` sends through it, `stop` compares all counts.
+    """A subject that has been started: `load` sends through it, `stop` ends it and returns all counts.
 
     Raises:
         BenchError: the subject can't start.
@@ -64,14 +64,14 @@ class Trial:
             time.sleep(0.01)
 
     def load(self, **options: Any) -> Load:
-        """As `load.load`; counted towards the trial."""
+        """As `bench.load.load`; its counts are added to the trial's."""
         result = load(self.namespace, **options)
         self.sent += result.sent
         self.received += result.received
         return result
 
     def load_and_cost(self, **options: Any) -> tuple[Load, float]:
-        """A load, and the subject's CPU time per packet in µs, all its threads and workers together."""
+        """A load, and the subject's CPU time per packet in µs, with all its threads and workers."""
         before = self.cpu_time()
         result = self.load(**options)
         return result, (self.cpu_time() - before) / 1000 / max(result.received, 1)
@@ -94,7 +94,7 @@ class Trial:
         return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmRSS"))
 
     def stop(self) -> TrialCounts:
-        """Stop the subject as Ctrl-C does, and compare the counts.
+        """Stop the subject as Ctrl-C does. Returns the counts of the trial.
 
         Raises:
             BenchError: it doesn't stop, or says nothing.

@@ -1,9 +1,9 @@
 """Lateness beside the real netem, in a guest with virtual time: see guest/guest.sh.
 
-One CPU, one instruction a nanosecond, idle time skipped: nothing but the code under
-test moves the clock, so microseconds can be compared on a noisy machine, and a second run
-finds the same. Because every instruction counts alike, caches, branch misses and wake-ups
-of idle CPUs don't show. What a spin costs shows in the CPU time per packet alone.
+There is one CPU, an instruction takes a nanosecond, and idle time is skipped. So only the
+code under test moves the clock: microseconds can be compared on a noisy machine, and a
+second run finds the same. Since all instructions take the same time, caches, branch misses
+and wakeups of idle CPUs don't show. What a spin costs shows only in the CPU time per packet.
 """
 
 from typing import Any
@@ -18,12 +18,12 @@ from bench.subjects import MS, Subject, hold_subjects, naive_hold
 
 ROUNDS = 1
 SECONDS = {100: 1.0, 1_000: 0.5, 5_000: 0.2, 20_000: 0.1, 60_000: 0.03}
-"""Packets a second -> how long they are sent, in the guest's own time."""
+"""Packets/s -> for how many seconds, in the guest's own time."""
 WARM_UP = 400
 
 
 def measure(plan: Plan) -> Figures:
-    """Holds and rates -> subjects -> lateness in µs; empty where the guest can't run."""
+    """Holds and rates -> subjects -> lateness in µs; empty if the guest can't run."""
     found: dict[str, dict[str, list[Found]]] = {}
     nominal = {round(rate * OFF_BEAT): rate for rate in SECONDS}
     for hold in holds(plan):
@@ -56,14 +56,17 @@ def expected(plan: Plan) -> float:
 
 
 def holds(plan: Plan) -> list[int]:
+    """The holds to measure, in ns."""
     return HOLDS[:1] if plan.quick else HOLDS
 
 
 def rates(plan: Plan) -> list[int]:
+    """The rates to measure, in packets/s."""
     return [1_000, 5_000] if plan.quick else list(SECONDS)
 
 
 def subjects(hold: int) -> list[Subject]:
+    """No delay, netem, and the subjects that hold for this long (ns)."""
     return [Subject("no delay", ["none"]), Subject("netem", ["netem"], hold), *hold_subjects(hold), naive_hold(hold)]
 
 

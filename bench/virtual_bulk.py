@@ -1,4 +1,4 @@
-"""One TCP flow through a hold, beside the real netem, in the guest with virtual time."""
+"""One TCP flow through a hold, and through the real netem, in the guest with virtual time."""
 
 import sys
 
@@ -15,7 +15,7 @@ ROUNDS = 1
 
 
 def measure(plan: Plan) -> Figures:
-    """Mbit/s of payload; netem's hold covers data and ACKs as over lo, and TCP comes to it uncut."""
+    """Mbit/s of payload. netem holds data and ACKs, as all do over lo, and gets TCP packets uncut."""
     arguments = [sys.executable, str(HERE / "stream.py"), str(HOLD // MS)]
     try:
         lines = subjects_in_guest("bulk.sh", *arguments, subjects=subjects())
@@ -30,6 +30,7 @@ def expected(plan: Plan) -> float:
 
 
 def subjects() -> list[Subject]:
+    """No queue, netem, and the subjects of `bulk`."""
     return [Subject("no queue", ["none"]), Subject("netem", ["netem"], HOLD), *bulk.subjects()]
 
 

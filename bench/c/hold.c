@@ -1,7 +1,7 @@
-/* hold QUEUE MILLISECONDS [gso]: every packet waits so long, then goes on; the usual C way.
+/* hold QUEUE MILLISECONDS [gso]: every packet waits this long, then goes on; the usual way in C.
  *
  * A ring of packet ids and times (all holds are equal, so it is in order), a timerfd for the
- * first of them, poll over both, one verdict per packet. With `gso`, TCP comes uncut.
+ * first of them, poll over both, one verdict per packet. With `gso`, TCP packets come uncut.
  */
 #include "queue.h"
 #include <poll.h>

@@ -1,7 +1,7 @@
 /* load: sends paced UDP packets over lo to a socket of its own, and counts what arrives.
  *
  * One thread sends and receives, so that the whole load stays on one CPU. Each packet carries
- * its number and the time of its sending: loss, order and latency are exact. Prints one JSON
+ * its number and the time it was sent, so loss, order and latency are exact. Prints one JSON
  * object. Times are CLOCK_MONOTONIC nanoseconds.
  */
 #define _GNU_SOURCE
@@ -40,7 +40,7 @@ static int64_t now(void)
 	return t.tv_sec * SECOND + t.tv_nsec;
 }
 
-/* Appends one control message; there is room. */
+/* Appends one control message; the caller has made room. */
 static void attach(struct msghdr *header, int level, int type, const void *value, size_t size)
 {
 	struct cmsghdr *c = (void *)((char *)header->msg_control + header->msg_controllen);
@@ -53,8 +53,8 @@ static void attach(struct msghdr *header, int level, int type, const void *value
 
 /* Sends the next `n` packets; the flows, from 127.1.0.0 on, take turns, `row` packets each.
  *
- * Those of one row go in one piece, which the kernel cuts up before it queues them (UDP_SEGMENT in
- * udp(7)): sent one by one, even by sendmmsg, they cost more than what is measured, and the sender is the limit.
+ * Those of one row are sent in one piece, which the kernel cuts up before it queues them (UDP_SEGMENT in
+ * udp(7)). Sent one by one, even by sendmmsg, they cost more than what is measured: the sender would be the limit.
  */
 static void send_some(int fd, int64_t n, int64_t total)
 {
@@ -94,7 +94,7 @@ static void send_some(int fd, int64_t n, int64_t total)
 		sent += part[i].iov_len / size;
 }
 
-/* Receives all that is there. */
+/* Receives all that has arrived. */
 static void drain(int fd)
 {
 	static char bytes[BATCH][sizeof(struct mark)], control[BATCH][CMSG_SPACE(4)];
@@ -135,7 +135,7 @@ static void rest(int fd, int64_t until)
 		return;
 	if (!polite) {
 #if defined(__x86_64__)
-		__builtin_ia32_pause(); /* leave the core to its other thread, which may be the subject's */
+		__builtin_ia32_pause(); /* yield the core to its other thread, which may be the subject's */
 #endif
 		return;
 	}
@@ -149,7 +149,7 @@ static int ascending(const void *a, const void *b)
 	return (x > y) - (x < y);
 }
 
-/* The latencies of packets `from` to `to` that came, sorted to the front; returns how many. */
+/* The latencies of those of packets `from` to `to` that arrived, sorted; returns how many. */
 static int64_t sorted(int64_t *into, int64_t from, int64_t to)
 {
 	int64_t n = 0;
@@ -163,15 +163,15 @@ static int64_t sorted(int64_t *into, int64_t from, int64_t to)
 int main(int argc, char **argv)
 {
 	for (int c; (c = getopt(argc, argv, "r:l:f:n:t:w:p:d:g:s")) != -1;) switch (c) {
-		case 'r': rate = atoll(optarg); break;      /* packets/s; 0: as many as go */
+		case 'r': rate = atoll(optarg); break;      /* packets/s; 0: as many as possible */
 		case 'l': length = atoll(optarg); break;    /* bytes of an IP packet */
 		case 'f': flows = atoll(optarg); break;
-		case 'n': row = atoll(optarg); break;       /* packets of a flow before the next one's */
+		case 'n': row = atoll(optarg); break;       /* packets of a flow before the next flow's turn */
 		case 't': seconds = atof(optarg); break;
-		case 'w': window = atoll(optarg); break;    /* most packets on the way at once */
+		case 'w': window = atoll(optarg); break;    /* the most packets on their way at once */
 		case 'p': port = atoll(optarg); break;
-		case 'd': drain_every = atoll(optarg); break; /* ns between receipts while sending */
-		case 'g': patience = atoll(optarg); break;  /* ns without a receipt, at the end, that mean loss */
+		case 'd': drain_every = atoll(optarg); break; /* ns between looks for packets to receive, while sending */
+		case 'g': patience = atoll(optarg); break;  /* at the end, after this time (ns) without a receipt the rest is lost */
 		case 's': polite = 1; break;
 		default: errx(2, "usage: load -r RATE -l BYTES -f FLOWS [-n ROW] -t SECONDS [-w WINDOW] [-p PORT] [-d NS] [-g NS] [-s]");
 	}

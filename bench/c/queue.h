@@ -1,4 +1,4 @@
-/* One NFQUEUE, bound as every example of libnetfilter_queue binds it, with room for bursts. */
+/* Binds one NFQUEUE as every example of libnetfilter_queue does, with room for bursts. */
 #include <err.h>
 #include <errno.h>
 #include <signal.h>
@@ -14,7 +14,7 @@
 
 static volatile sig_atomic_t stopped;
 static int64_t taken;
-static char message[ROOM + 4096]; /* a packet, and what the kernel says of it */
+static char message[ROOM + 4096]; /* a packet and its metadata */
 
 static void stop(int signal)
 {

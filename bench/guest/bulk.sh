@@ -14,7 +14,7 @@ measure() { # measure NAME WARM_UP SECONDS
     wait "$receiver" && printf '{"subject": "%s", "stream": %s}\n' "$1" "$(grep '^{' /tmp/received)"
 }
 
-# Everything runs once before it counts: the first read of a file makes the clock leap (guest.sh).
+# Everything runs once before it counts: the first read of a file makes the clock jump (guest.sh).
 through() {
     measure warm-up 0 0.05 >/dev/null
     measure "$1" 0.4 0.3

@@ -3,7 +3,7 @@
 #
 # The command `netem` stands for the kernel's own qdisc, `none` for nothing in the way. Prints one
 # JSON object a line: the subject, its CPU time (ns), what LOAD printed. HOLD is in milliseconds; RATES are
-# words RATE:SECONDS; WARM_UP is how many packets come before them.
+# words RATE:SECONDS; WARM_UP is how many packets are sent before them.
 load=$1 hold=$2 rates=$3 warm_up=$4 file=$5
 . "${0%/*}/subjects.sh"
 
@@ -12,14 +12,14 @@ spent() { [ -z "$1" ] && echo 0 || cat /proc/"$1"/task/*/schedstat | awk '{ sum 
 
 measure() { # measure NAME RATE SECONDS
     before=$(spent "$consumer")
-    # With real-time priority the receiver runs as soon as it is woken: what is seen is the packet's departure, not
-    # how long the subject, on this one CPU, works on after it.
+    # With real-time priority the receiver runs as soon as it is woken. So it sees when the packet leaves, and not
+    # how long the subject goes on working on this one CPU.
     result=$(chrt -f 10 "$load" -s -r "$2" -t "$3")
     sleep 0.1 # the scheduler books CPU time when the consumer goes to sleep
     printf '{"subject": "%s", "rate": %s, "cpu_ns": %s, "load": %s}\n' "$1" "$2" "$(($(spent "$consumer") - before))" "$result"
 }
 
-# The first read of a file makes the clock leap (guest.sh), so everything runs once before it counts.
+# The first read of a file makes the clock jump (guest.sh), so everything runs once before it counts.
 through() {
     measure warm-up "$warm_up" 1 >/dev/null
     for rate in $rates; do

@@ -15,7 +15,7 @@ measure() { # measure NAME RATE SECONDS
 }
 
 tc qdisc add dev lo root netem $line limit 100000
-# Everything runs once before it counts: the first read of a file makes the clock leap (guest.sh).
+# Everything runs once before it counts: the first read of a file makes the clock jump (guest.sh).
 measure warm-up 500 0.2 >/dev/null
 measure netem 970 4
 tc qdisc del dev lo root

@@ -1,4 +1,4 @@
-# subjects.sh: what the scripts beside it do alike: one subject after the other is put in the way of lo's packets.
+# subjects.sh: for the scripts beside it; puts one subject after another in the way of lo's packets.
 ip link set lo up mtu 1500
 modprobe nfnetlink_queue
 modprobe sch_netem
@@ -29,7 +29,7 @@ through_each() {
             kill -KILL "$consumer"
             wait "$consumer" 2>/dev/null
             iptables -D $rule
-            # shaper's guardian lets go of the queue a little later than shaper.
+            # shaper's guardian releases the queue a little later than shaper.
             for _ in $(seq 600); do bound || break; sleep 0.1; done
         fi
     done <"$1"

@@ -1,4 +1,4 @@
-"""accept.py QUEUE: bare NetfilterQueue; every packet is accepted, nobody looks at it."""
+"""accept.py QUEUE: bare NetfilterQueue; every packet is accepted, unseen."""
 
 import sys
 from typing import Any

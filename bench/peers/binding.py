@@ -1,4 +1,4 @@
-"""One NFQUEUE bound through NetfilterQueue, until SIGINT; all Python peers start here."""
+"""Binds one NFQUEUE through NetfilterQueue, until SIGINT; all Python peers start here."""
 
 import json
 import signal
@@ -12,7 +12,7 @@ SO_RCVBUFFORCE = 33  # socket(7); not in Python's socket module
 
 
 def bind(number: int, on_packet: Callable[[Any], None], *, copied: int = 65535) -> NetfilterQueue:
-    """The bound queue, with the same room for bursts as every subject has."""
+    """The bound queue, with as much room for bursts as every subject has."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
     queue = NetfilterQueue()
     queue.bind(number, on_packet, max_len=65535, range=copied)
@@ -22,4 +22,5 @@ def bind(number: int, on_packet: Callable[[Any], None], *, copied: int = 65535) 
 
 
 def report(taken: int) -> None:
+    """Print how many packets were taken, as the bench reads it."""
     print(json.dumps({"taken": taken}))

@@ -13,7 +13,7 @@ connection = fnfqueue.Connection()
 queue = connection.bind(int(sys.argv[1]))
 queue.set_mode(fnfqueue.MAX_PAYLOAD, fnfqueue.COPY_PACKET)
 queue.set_maxlen(65535)
-# The library has no call for this; without, its socket buffer is the only small one here.
+# The library has no call for this; without it, its socket buffer would be the only small one.
 with socket.fromfd(connection._conn.fd, socket.AF_UNIX, socket.SOCK_STREAM) as sock:
     sock.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, 16 << 20)
 try:

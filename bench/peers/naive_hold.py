@@ -1,4 +1,4 @@
-"""naive_hold.py QUEUE MILLISECONDS: the first thing one writes; packet objects in a deque, select with a timeout."""
+"""naive_hold.py QUEUE MILLISECONDS: what one writes first: packet objects in a deque, and select with a timeout."""
 
 import select
 import sys

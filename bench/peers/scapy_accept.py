@@ -1,4 +1,4 @@
-"""scapy_accept.py QUEUE: the usual NetfilterQueue + scapy script; looks at each packet's layers and accepts it."""
+"""scapy_accept.py QUEUE: the usual NetfilterQueue + scapy script, which looks at each packet's layers."""
 
 import sys
 from typing import Any

@@ -1,4 +1,4 @@
-"""trio_hold.py QUEUE MILLISECONDS: a deadline loop in trio; `wait_readable` under `move_on_at`."""
+"""trio_hold.py QUEUE MILLISECONDS: a deadline loop in trio: `wait_readable` under `move_on_at`."""
 
 import sys
 from collections import deque
