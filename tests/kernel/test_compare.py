@@ -17,7 +17,7 @@ SHAPER = (sys.executable, "-m", "shaper")
 
 
 def compare(*given: str) -> tuple[dict[str, Any], str]:
-    """The document that `shaper compare` writes, and what it prints beside it."""
+    """The document that `shaper compare` writes, and the report that it prints."""
     done = subprocess.run([*SHAPER, "compare", "--json", *given], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     content = json.loads(done.stdout)
@@ -41,7 +41,7 @@ def test_the_two_waits_of_the_server_are_hidden_by_netem() -> None:
     assert 390 < poll["spread"]["median_ms"] < 450
     assert printed.count("hidden by netem: server poll") == 2
     assert "longer than under netem: client poll (end of file)" in printed
-    # netem itself, or what stands in for it, said so.
+    # Either netem itself, or a stand-in that says so.
     netem = content["conditions"][1]
     assert netem["policies"] == [] or "delay:time=100ms stands in" in netem["note"]
     assert max(map(len, printed.splitlines())) <= 80

@@ -1,4 +1,4 @@
-"""Two real netcats over a shaped lo: how long which of their system calls block.
+"""Two real netcats over a shaped lo: which of their system calls block, and how long.
 
 The figures are those of the experiment that shaper began with: a constant delay keeps the
 gaps between packets, so the server never waits for its data; once the client's burst is
@@ -22,7 +22,7 @@ from tests.kernel.shaping import Shaper
 pytestmark = pytest.mark.usefixtures("network")
 
 PORT = "8765"
-# Before all else on a busy machine.
+# They run before all else on a busy machine.
 STRACE = ("nice", "-n", "-20", "strace", "-ttt", "-T")
 
 
@@ -45,13 +45,13 @@ def calls(trace: Path) -> list[Call]:
 
 
 def talk(folder: Path, address: str) -> dict[str, float]:
-    """One conversation; what its calls waited for, in ms."""
+    """One conversation; how long its calls waited, in ms."""
     server_trace, client_trace = folder / "server", folder / "client"
     server_calls = ("-e", "trace=accept,accept4,poll,read", "-o", str(server_trace))
     client_calls = ("-e", "trace=connect,pselect6,poll", "-o", str(client_trace))
     with subprocess.Popen([*STRACE, *server_calls, "nc", "-d", "-l", address, PORT], stdout=-1) as server:
         while "accept" not in (server_trace.read_text() if server_trace.exists() else ""):
-            time.sleep(0.01)  # strace has no other way to say that the server listens
+            time.sleep(0.01)  # strace has no other way to show that the server listens
         command = [*STRACE, *client_calls, "nc", "-N", address, PORT]
         subprocess.run(command, input=b"shaper\n", stdout=subprocess.DEVNULL, check=True, timeout=20)
         received, _ = server.communicate(timeout=20)

@@ -1,4 +1,4 @@
-"""The probe in real private namespaces: what it measures, and that it ends whatever happens."""
+"""The probe in real private namespaces: what it measures, and that it always ends."""
 
 import json
 import subprocess
@@ -40,7 +40,7 @@ def waited(content: dict[str, Any], role: str, syscall: str, nth: int = 0) -> fl
 
 
 def chains(content: dict[str, Any], at_least: float = 20) -> list[tuple[str, str, str, list[str]]]:
-    """The waits of at least so many ms, with the classes of the packets on their chain, the last first."""
+    """The waits of at least this many ms, with the classes of the packets in their chain, the last first."""
     found = []
     for each in content["blockings"]:
         if each["duration_ms"] >= at_least:
@@ -60,8 +60,8 @@ def either(request: pytest.FixtureRequest) -> Probe:
 
 def test_the_experiment(either: Probe) -> None:
     content = either("--policy", "delay:time=100ms", "--repeat", "5")
-    # Counted from connect, since a client off the CPU calls select and poll late: then never too short. How much
-    # longer depends on what else the machine does.
+    # Counted from connect, since a client off the CPU calls select and poll late. So counted, they are never too
+    # short; how much longer they are depends on what else the machine does.
     reached = content["milestones"]
     assert 200 <= reached["connected_minus_connect_ms"] < 220
     assert 300 <= reached["accept_return_minus_connect_ms"] < 330
@@ -71,7 +71,7 @@ def test_the_experiment(either: Probe) -> None:
     assert content["milestones"]["handshake_completed_by"] == "ACK"
 
 
-def test_waits_are_whole_numbers_of_delays() -> None:
+def test_waits_are_multiples_of_the_delay() -> None:
     """3.00, 2.00 and 2.00 delays, and at 100 ms within 3 ms of them; the probe has real-time priority here."""
     delays = [10, 50, 100, 250]
     contents = [probe("--policy", f"delay:time={delay}ms", "--repeat", "5") for delay in delays]
@@ -202,7 +202,7 @@ def test_two_ends_apart() -> None:
     with subprocess.Popen(
         [*SHAPER, "probe", "--server", "--port", "9001", "--json"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
     ) as server:
-        # The client may come before the server listens; then it is refused, and tries again.
+        # If the client comes before the server listens, it is refused and tries again.
         for _ in range(50):
             client = subprocess.run(
                 [*SHAPER, "probe", "--client", "127.0.0.1", "--port", "9001"], capture_output=True, text=True
@@ -211,7 +211,7 @@ def test_two_ends_apart() -> None:
                 break
         output, _ = server.communicate()
     assert client.returncode == 0, client.stderr
-    # What the other end did, and what shaped it, is not known here.
+    # What the other end did and what shaped the packets is not known here.
     assert client.stdout.startswith("netcat: the client alone\n")
     assert "server:" not in client.stdout
     assert server.returncode == 0
@@ -220,7 +220,7 @@ def test_two_ends_apart() -> None:
 
 
 def test_user_namespaces_switched_off(ordinary: Callable[..., subprocess.CompletedProcess[str]]) -> None:
-    # A user namespace has a limit of its own; without CAP_SYS_ADMIN one more is needed.
+    # A user namespace has a limit of its own. Without CAP_SYS_ADMIN, the probe needs one more.
     off = 'echo 0 > /proc/sys/user/max_user_namespaces; exec setpriv --bounding-set=-sys_admin "$@"'
     done = ordinary("unshare", "-Ur", "sh", "-c", off, "sh", *SHAPER, "probe")
     assert done.returncode == 1

@@ -44,7 +44,7 @@ class Story:
         held: Sequence[tuple[str, float]] = (),
         fate: str = "sent",
     ) -> Record:
-        """A packet sent by this end; `byte` is the place of its first one in the stream."""
+        """A packet sent by this end; `byte` is where its first byte lies in the stream."""
         policies = held or [("delay", delivered - sent)]
         record = Record(
             id=len(self.records) + 1,
@@ -67,7 +67,7 @@ class Story:
         return record
 
     def call(self, role: str, syscall: str, start: float, end: float, *, result: int = 0, error: str = "") -> None:
-        """A call of this end on its connection; a select or poll found what its `result` is not 0 for."""
+        """A call of this end on its connection; a select or poll found it ready unless `result` is 0."""
         flow = THERE if role == "client" else BACK
         wanted = (
             ((flow, OUT if syscall == "pselect6" else IN),) if syscall in ("pselect6", "poll", "epoll_wait") else ()
@@ -96,7 +96,7 @@ class Story:
 
 
 def handshake(story: Story, delay: float) -> None:
-    """A non-blocking connect and the select for it, and an accept that has begun 5 ms before."""
+    """A non-blocking connect and the select for it, and an accept that began 5 ms before."""
     story.call("client", "connect", 0, 0.1, error="EINPROGRESS")
     story.packet("client", "syn", 0.05, delay)
     story.packet("server", "synack", delay + 0.1, 2 * delay)
@@ -165,7 +165,7 @@ def request(thinking: float = 30) -> Story:
         story.packet("server", "data", sent + 0.05, sent + 100, byte=answered)
         story.call("client", "recvfrom", now + 0.2, sent + 100.2, result=1000)
         now = sent + 100.3
-    # Where each response ends is told by what follows it.
+    # The next packet shows where each response ends.
     story.call("client", "close", now, now + 0.1)
     story.packet("client", "fin", now + 0.05, now + 100, byte=200)
     story.call("server", "recvfrom", now - 99.9, now + 100.2, result=0)

@@ -1,4 +1,4 @@
-"""Every wait expressed in held packets, exactly, on runs written by hand."""
+"""Every wait explained by held packets, exactly, for runs written by hand."""
 
 import pytest
 
@@ -48,7 +48,7 @@ def test_netcat_spread() -> None:
 
 def test_only_the_part_of_a_hold_inside_the_wait_counts() -> None:
     data = the(spread(), "server", "poll")
-    # Held from 200.35 to 400; the server asked at 300.5, when `delay` had already let go.
+    # Held from 200.35 to 400; the server called poll at 300.5, when `delay` had already sent it.
     assert [(held.policy, held.duration, held.hold) for held in data.held] == [("spread_burst", ns(99.5), ns(99.65))]
     end = the(spread(), "client", "poll")
     assert [(held.kind, held.policy, held.duration) for held in end.held] == [
@@ -82,13 +82,13 @@ def test_the_parts_add_up(story: Story) -> None:
         assert all(0 < held.duration <= held.hold for held in blocking.held)
 
 
-def test_the_time_before_the_client_is_told_apart() -> None:
+def test_the_time_before_the_client_counts_by_itself() -> None:
     accept = the(netcat(), "server", "accept4")
     assert accept.before_client == ns(5.05)
     assert because(accept) == "← ACK(99.9) ← SYN-ACK(99.9) ← SYN(100.0), before client 5.0, unexplained 0.5"
 
 
-def test_without_a_journal_it_is_told_as_well() -> None:
+def test_without_a_journal_the_time_before_the_client_is_known_too() -> None:
     story = netcat()
     run = ProbeRun(story.run().accounts)
     accept = next(each for each in blockings(run) if each.syscall == "accept4")

@@ -1,4 +1,4 @@
-"""Calls as they are made and recorded, on sockets of this machine's lo, and read back."""
+"""Calls on real sockets are made, recorded and read back."""
 
 import io
 import json

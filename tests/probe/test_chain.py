@@ -1,4 +1,4 @@
-"""The arithmetic of chains: parts that tile a duration, whatever the journal."""
+"""Chains of causes: whatever the journal says, their parts add up to the wait."""
 
 from hypothesis import given
 from hypothesis import strategies as st

@@ -1,4 +1,4 @@
-"""Conditions and the rows of a comparison, on waits written by hand."""
+"""Conditions, and the rows of a comparison of waits written by hand."""
 
 import io
 from collections.abc import Callable
@@ -61,7 +61,7 @@ def test_what_never_waits_is_left_out() -> None:
     assert rows([NONE]) == []
 
 
-def test_many_calls_are_summed_up() -> None:
+def test_many_calls_of_one_name_share_a_row() -> None:
     many = [Wait("client", "client", "sendto", "space", 10 * ms)] * (MANY + 1)
     found = rows([Column(Condition("slow"), [many])])
     assert [(row.nth, row.cells["slow"].median) for row in found] == [(None, 10 * ms * (MANY + 1))]
@@ -107,7 +107,7 @@ def test_a_condition_with_an_unknown_policy() -> None:
 
 @pytest.fixture
 def tc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
-    """Puts a script in the place of tc."""
+    """Puts a script in place of tc."""
 
     def put(script: str) -> None:
         (tmp_path / "tc").write_text(f"#!/bin/sh\n{script}\n")
@@ -133,7 +133,7 @@ def test_without_netem_the_delay_policy_stands_in(tc: Callable[[str], None]) -> 
         prepare(Condition("netem", netem="loss 5%"))
 
 
-def test_without_tc_too(tc: Callable[[str], None]) -> None:
+def test_without_tc_it_stands_in_too(tc: Callable[[str], None]) -> None:
     assert prepare(NETEM.condition).note == "no tc here; delay:time=100ms stands in"
 
 

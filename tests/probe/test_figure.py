@@ -1,4 +1,4 @@
-"""The figure and the ladder: what they show, and that no texts meet."""
+"""The figure and the ladder: what they show, and that no texts overlap."""
 
 from itertools import combinations
 from pathlib import Path
@@ -38,7 +38,7 @@ def texts(panels: list[Panel], theme: Theme = LIGHT) -> list[tuple[str, Box]]:
     return [
         (text.get_text(), text.get_window_extent().extents)
         for text in found
-        # Those of the axis beyond its ends are made, but not drawn.
+        # The axis makes texts beyond its ends, but does not draw them.
         if text not in ticks or left <= text.get_position()[0] <= right
     ]
 
@@ -62,7 +62,7 @@ def test_it_names_calls_packets_and_holds() -> None:
     assert {"SYN 100 ms", "SYN-ACK 100 ms", "PSH 6 B 200 ms", "FIN 299 ms", "client", "server", "shaper"} <= shown
 
 
-def test_packets_of_unequal_ends_are_drawn_from_their_sender() -> None:
+def test_packets_are_drawn_from_their_sender() -> None:
     assert [arrow.sender for arrow in STORIES[0].arrows] == ["client", "server", "client", "client", "client", "server"]
     assert [arrow.label for arrow in STORIES[0].arrows] == ["SYN", "SYN-ACK", "ACK", "PSH 6 B", "FIN", "FIN"]
 

@@ -32,7 +32,7 @@ def test_in_order() -> None:
     assert [stream.size(record) for record in records[1:3]] == [10, 15]
 
 
-def test_out_of_order_the_late_one_opens_the_way_for_all() -> None:
+def test_a_late_packet_makes_all_after_it_readable() -> None:
     stream = ByteStream(packets(("data", 2, 9, 0), ("data", 3, 4, 10), ("fin", 5, 6, 20)))
     assert readable(stream, 0, 10) == [2, 2]
     finished = stream.finished()
@@ -61,5 +61,5 @@ def test_bytes_become_readable_in_their_order(delays: list[int]) -> None:
     by = [stream.readable(10 * number) for number in range(len(delays))]
     times = [record.begin for record in by if record is not None]
     assert len(times) == len(delays)
-    # Never before its own packet, and when the latest so far is there.
+    # Not before its own packet, but once all packets up to it have come.
     assert times == [max(record.begin for record in records[1 : 2 + number]) for number in range(len(delays))]

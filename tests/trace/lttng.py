@@ -1,4 +1,4 @@
-"""The real LTTng traces in data/: unpacked, and their packets brought into a journal's form."""
+"""Unpacks the real LTTng traces in data/, and writes their packets as a journal."""
 
 import json
 import tarfile
@@ -9,7 +9,7 @@ from shaper.trace.read.events import TraceEvent
 from shaper.trace.read.lttng import read_lttng
 
 DATA = Path(__file__).parent / "data"
-ENGINE = 273  # the thread of the NFQUEUE loop, as the trace has it
+ENGINE = 273  # the thread of the NFQUEUE loop in the trace
 
 
 def unpack(name: str, where: Path) -> Path:
@@ -24,7 +24,7 @@ def read(name: str, where: Path) -> list[TraceEvent]:
 
 
 def journal_of(packets: Path, journal: Path) -> list[Record]:
-    """Writes the log of the loop that held the packets as a shaper's journal, and reads that."""
+    """Write the log of the loop that held the packets as a journal, and read that."""
     rows = [json.loads(line) for line in packets.read_text().splitlines()]
     header = {
         "v": VERSION, "policies": ["hold 100 ms, the client's packets 100 ms apart"], "seed": "0", "paired": True,

@@ -1,4 +1,4 @@
-"""Traces told by hand: times in µs, one CPU unless said otherwise."""
+"""Traces written by hand; times in µs, on one CPU unless another is given."""
 
 from shaper.trace.read.events import TraceEvent
 from shaper.units import us
@@ -15,7 +15,7 @@ class Story:
         return self
 
     def switch(self, at: int, tid: int, state: str, following: int, cpu: int = 0) -> "Story":
-        """The task goes off the CPU in this state, and another one on."""
+        """The task leaves the CPU in this state, and another one runs."""
         return self.add(
             at, tid, "sched_switch", cpu, prev_state=state, next_pid=following, next_comm=f"task{following}"
         )

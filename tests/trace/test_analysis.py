@@ -1,4 +1,4 @@
-"""Blocking analysis of traces told by hand: exact."""
+"""Blocking analysis of traces written by hand: exact."""
 
 from shaper.journal import Held, Record
 from shaper.report.blocking import Blocking, Waker, as_json
@@ -60,24 +60,24 @@ def test_the_innermost_context_wakes() -> None:
     assert only(story).waker == Waker("irq", "25 disk")
 
 
-def test_a_context_on_another_cpu_is_not_meant() -> None:
+def test_a_context_on_another_cpu_does_not_count() -> None:
     story = reading().add(15, 0, "softirq_entry", cpu=1, vec="NET_RX").switch(20, 1, "S", 2)
     story.wake(50, 2, 1).switch(60, 2, "R", 1)
     assert only(story).waker == Waker("task", "task2[2]")
 
 
-def test_a_lost_exit_does_not_stay() -> None:
+def test_a_context_whose_exit_was_lost_does_not_stay() -> None:
     story = reading().add(15, 1, "softirq_entry", vec="TIMER").switch(20, 1, "S", 2)
     story.wake(50, 2, 1).switch(60, 2, "R", 1)
     assert only(story).waker == Waker("task", "task2[2]")
 
 
-def test_the_flags_tell_where_entries_were_not_recorded() -> None:
+def test_flags_give_the_context_where_entries_were_not_recorded() -> None:
     story = reading().switch(20, 1, "S", 0).wake(50, 0, 1, context="s").switch(60, 0, "R", 1)
     assert only(story).waker == Waker("softirq", "(not recorded)")
 
 
-def test_a_waking_recorded_just_before_the_switch_counts() -> None:
+def test_a_wakeup_recorded_just_before_the_switch_counts() -> None:
     story = reading().wake(19, 2, 1, cpu=1).switch(20, 1, "S", 3).switch(60, 3, "R", 1)
     row = only(story)
     assert row.waker == Waker("task", "?[2]")
@@ -105,7 +105,7 @@ def test_a_chain_of_tasks() -> None:
     assert path["waiting for timer of task2[2]"] >= 71 * us
 
 
-def test_events_lost_lose_what_was_under_way() -> None:
+def test_what_was_under_way_when_events_were_lost_is_forgotten() -> None:
     story = reading().switch(20, 1, "S", 2).add(30, 0, "lost", count=7)
     story.wake(50, 2, 1).switch(60, 2, "R", 1)
     result = report(story.events)
@@ -122,18 +122,18 @@ def test_a_recycled_pid_is_another_task() -> None:
     assert [(row.syscall, row.start) for row in rows] == [("pause", 50 * us)]
 
 
-def test_a_waking_inside_a_write_belongs_to_the_packet() -> None:
+def test_a_wakeup_inside_a_write_belongs_to_the_packet() -> None:
     story = reading().switch(20, 1, "S", ENGINE).wake(205, ENGINE, 1).switch(210, ENGINE, "R", 1)
     row = only(story, packet(3, arrived=100, begin=200, end=208))
     assert row.waker == Waker("packet", "data #3")
     (held,) = row.held
     assert (held.packet, held.duration, held.hold) == (3, 100 * us, 100 * us)
     assert row.cpu_wait == 5 * us
-    # Before it arrived, and from the write to the waking.
+    # Before it arrived, and from the write to the wakeup.
     assert row.unexplained == 85 * us
 
 
-def test_a_hold_counts_as_far_as_it_lies_inside() -> None:
+def test_only_the_part_of_a_hold_inside_the_blocking_counts() -> None:
     story = reading().switch(150, 1, "S", ENGINE).wake(205, ENGINE, 1).switch(210, ENGINE, "R", 1)
     (held,) = only(story, packet(3, arrived=100, begin=200, end=208)).held
     assert (held.duration, held.hold) == (50 * us, 100 * us)
@@ -168,7 +168,7 @@ def test_the_chain_goes_back_over_packets_that_caused_each_other() -> None:
     assert [(part.packet, part.duration) for part in row.held] == [(2, 96 * us), (1, 100 * us)]
     assert row.before_client == 75 * us
     assert row.cpu_wait == 5 * us
-    # From the SYN's sending to its arrival, from its verdict to the answer's arrival, from that verdict to the waking.
+    # From the SYN's sending to its arrival, from its verdict to the answer's arrival, from that verdict to the wakeup.
     assert row.unexplained == (5 + 4 + 5) * us
 
 
@@ -188,7 +188,7 @@ def test_a_packet_sent_by_a_woken_task_continues_the_chain() -> None:
     assert parts == row.duration
 
 
-def test_a_retransmission_is_its_timers_doing() -> None:
+def test_a_retransmission_is_a_wait_for_a_timer() -> None:
     story = reading().switch(20, 1, "S", 0).add(90, 0, "softirq_entry", vec="TIMER")
     story.add(95, 0, "net_dev_queue", len=101).add(96, 0, "softirq_exit", vec="TIMER").switch(99, 0, "R", ENGINE)
     story.wake(205, ENGINE, 1).switch(210, ENGINE, "R", 1)

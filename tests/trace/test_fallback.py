@@ -1,4 +1,4 @@
-"""Where the kernel can't be asked: strace stands in, or one line says what is missing."""
+"""Where the kernel can't trace: strace stands in, or one line says what is missing."""
 
 import json
 import shutil
@@ -29,7 +29,9 @@ def test_strace_stands_in(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> 
     assert content["cpu"] == []
 
 
-def test_neither(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_without_strace_one_line_says_so(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     assert main(["trace", "--", "sleep", "1"]) == 1
     said = capsys.readouterr().err
@@ -40,6 +42,6 @@ def test_neither(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest
 @pytest.mark.parametrize(
     "arguments", [[], ["--pid", "1", "--", "true"], ["--duration", "1s", "--", "true"], ["--pid", "999999999"]]
 )
-def test_what_does_not_fit(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_mistakes(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["trace", *arguments]) == 2
     assert capsys.readouterr().err.count("\n") == 1

@@ -15,7 +15,7 @@ from shaper.trace.report import TraceReport, report
 from tests.schema import schema
 from tests.trace.lttng import journal_of, unpack
 
-# Per trace and role: system call, milliseconds; as in the figures made beside the recording.
+# For each trace: role, system call, milliseconds; as in the figures made together with the recording.
 FIGURES = {
     "none": [("server", "accept4", 501.977), ("server", "poll", 0.737), ("server", "poll", 0.027)],
     "netem": [("client", "pselect6", 200.047), ("client", "poll", 200.081), ("server", "accept4", 802.658)],
@@ -57,11 +57,11 @@ def test_durations_are_those_of_the_recording(name: str, tmp_path: Path) -> None
         ("nfqueue", Waker("task", "python[273]")),
     ],
 )
-def test_wakers_come_from_the_context(name: str, waker: Waker, tmp_path: Path) -> None:
+def test_the_context_is_the_waker(name: str, waker: Waker, tmp_path: Path) -> None:
     assert {row.waker for row in netcat(name, tmp_path).blockings} == {waker}
 
 
-def test_on_loopback_the_peer_is_behind_the_softirq(tmp_path: Path) -> None:
+def test_on_loopback_the_peer_caused_the_softirq(tmp_path: Path) -> None:
     result = netcat("none", tmp_path)
     for row in result.blockings:
         assert row.peer + row.cpu_wait == row.duration
@@ -87,7 +87,7 @@ def test_each_wakeup_is_tied_to_its_packet(tmp_path: Path) -> None:
         ("server", "poll", "packet data #4"): [("data", 100)],
         ("server", "poll", "packet FIN #5"): [("fin", 100)],
         ("client", "pselect6", "packet SYN-ACK #2"): [("synack", 100), ("syn", 99)],
-        # The server closed when the client's FIN had come, which was held 300 ms.
+        # The server closed when the client's FIN arrived, which was held for 300 ms.
         ("client", "poll", "packet FIN #7"): [("fin", 100), ("fin", 300)],
     }
 
@@ -101,7 +101,7 @@ def test_parts_add_up(tmp_path: Path) -> None:
     assert accept.before_client == pytest.approx(505e6, rel=0.01)
 
 
-def test_file_descriptors_say_what_they_are(tmp_path: Path) -> None:
+def test_file_descriptors_have_their_files(tmp_path: Path) -> None:
     result = netcat("nfqueue", tmp_path)
     files = {(row.role, row.fd, row.file) for row in result.blockings}
     assert ("client", 3, "socket > 127.0.0.1:8765") in files
@@ -170,7 +170,7 @@ def test_the_command_and_its_document(tmp_path: Path) -> None:
     assert rows[0]["held"].startswith("← ACK(100.1) ← SYN-ACK(100.1) ← SYN(100.1)")
 
 
-def test_no_babeltrace_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_babeltrace_one_line_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     directory = unpack("none", tmp_path)
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(TraceError, match="apt install babeltrace2"):

@@ -1,4 +1,4 @@
-"""A tracer's run and a shaper's journal, made beside each other; and marks in the trace."""
+"""A trace and the journal of a shaper that ran at the same time; and shaper's marks in a trace."""
 
 import os
 import signal
@@ -18,7 +18,7 @@ SYN = bytes.fromhex("4500002800010000400600007f0000017f000001") + bytes.fromhex(
     "9c40223d00000001000000005002ffff00000000"
 )
 
-# In a network of its own: the shaper first; when it says that it is ready, the traced program.
+# In a network of its own: first the shaper, and when it is ready, the traced program.
 BOTH = f"""
 ip link set lo up
 {sys.executable} -c '{MAIN}' start --policy delay:100ms --port 8765 --pair --journal "$1/journal" >"$1/said" 2>&1 &
@@ -68,14 +68,14 @@ def test_marks_are_in_the_trace(tracer: None) -> None:
         tracefs.close()
     name = f"|{os.getpid()}|shaper S tcp 127.0.0.1:40000 > 127.0.0.1:8765|7"
     assert [line.rpartition(": ")[2] for line in lines] == ["S" + name, "F" + name]
-    # They are no events of the analysis, and do not disturb it.
+    # The analysis ignores them.
     assert not list(read_lines(lines))
 
 
 def test_a_recorder_that_is_killed_leaves_nothing(tracer: None, tmp_path: Path) -> None:
     line = [sys.executable, "-c", MAIN, "trace", "--recording", str(tmp_path / "r"), "--", "sleep", "30"]
     running = subprocess.Popen(line)
-    # The recording has begun when something was snapshot.
+    # Once there are snapshots, the recording has begun.
     snapshots = tmp_path / "r" / "snapshots.jsonl"
     while not snapshots.exists():
         assert running.poll() is None
@@ -83,7 +83,7 @@ def test_a_recorder_that_is_killed_leaves_nothing(tracer: None, tmp_path: Path) 
     running.wait()
     tracefs = Tracefs()
     try:
-        # The copier removes the instances as soon as it notices.
+        # The copier removes the instances as soon as it notices the recorder's end.
         left = list((tracefs.path / "instances").glob(f"shaper-{running.pid}-*"))
         while left:
             left = [path for path in left if path.exists()]

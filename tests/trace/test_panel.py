@@ -1,4 +1,4 @@
-"""A traced program as a figure: whose lane is where, and what is drawn in it."""
+"""A traced program as a figure: where each task's lane is, and what is drawn in it."""
 
 import pytest
 
@@ -11,7 +11,7 @@ from tests.probe.test_figure import overlapping, texts
 
 
 def asleep(tid: int, start: float, end: float, syscall: str = "recvfrom", *, role: str = "", by: int = 0) -> Blocking:
-    """A call that slept between these times (ms), until a packet of this number came."""
+    """A call that slept between these times (ms), until the packet with this number came."""
     return Blocking(
         task="app",
         pid=tid,
@@ -29,7 +29,7 @@ def traced(*blockings: Blocking) -> TraceReport:
     return TraceReport(first=at(-5), last=at(2000), blockings=list(blockings), count=len(blockings))
 
 
-def test_tasks_stand_on_the_side_of_their_role_or_of_their_packets() -> None:
+def test_a_task_is_on_the_side_of_its_role_or_of_its_packets() -> None:
     report = traced(
         asleep(1, 0, 200, "pselect6", role="client"),
         asleep(2, 0, 300, "accept4", role="server"),
@@ -44,12 +44,12 @@ def test_tasks_stand_on_the_side_of_their_role_or_of_their_packets() -> None:
     assert [arrow.label for arrow in drawn.arrows][:4] == ["SYN", "SYN-ACK", "ACK", "PSH 6 B"]
 
 
-def test_without_packets_there_are_no_sides() -> None:
+def test_without_packets_all_tasks_are_on_one_side() -> None:
     drawn = panel(traced(asleep(1, 0, 9, "accept4", role="server"), asleep(2, 0, 9)), [])
     assert drawn.lanes == (["app[1]", "app[2]"], [])
 
 
-def test_of_many_tasks_those_that_slept_longest() -> None:
+def test_of_many_tasks_those_that_slept_longest_are_drawn() -> None:
     drawn = panel(traced(*(asleep(tid, 0, tid) for tid in range(1, MOST + 4))), [])
     assert drawn.lanes[0] == [f"app[{tid}]" for tid in range(4, MOST + 4)]
     assert drawn.note == "3 more tasks slept"

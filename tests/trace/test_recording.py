@@ -1,4 +1,4 @@
-"""The streams of a recording, one for each CPU, become one."""
+"""The streams of a recording, one for each CPU, are read as one."""
 
 from collections.abc import Iterator
 
@@ -24,7 +24,7 @@ def test_all_events_in_order(times: list[list[list[int]]]) -> None:
     assert [each.at for each in in_order(streams)] == expected
 
 
-def test_what_comes_before_a_cut_is_given() -> None:
+def test_events_before_a_cut_are_yielded() -> None:
     def cut() -> Iterator[list[TraceEvent]]:
         yield [event(1), event(3)]
         raise TraceError("cut off")

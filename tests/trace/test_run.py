@@ -18,7 +18,7 @@ echo lttng | nc -N 127.0.0.1 8765
 wait $server
 """
 DELAY = 100.0
-# Nothing may come early; how late it may be depends on who else uses this machine.
+# Nothing may come early; how late it may come depends on what else this machine does.
 LATE = 40.0
 
 Row = dict[str, Any]
@@ -58,7 +58,7 @@ def test_delay_is_found_in_every_wait(shaper: Shaper) -> None:
     opened = median(row["duration_ms"] - row["before_client_ms"] for row in accepts)
     assert 3 * DELAY <= opened < 3 * DELAY + LATE
     for rows in (selects, polls):
-        # From the call on; its packet may have been sent a little before.
+        # Counted from the call; its packet may have been sent a little before.
         assert 2 * DELAY - 5 < median(row["duration_ms"] for row in rows) < 2 * DELAY + LATE
     assert median(row["unexplained_ms"] for row in accepts) < LATE
 

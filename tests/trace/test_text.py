@@ -89,7 +89,7 @@ def test_strace_knows_durations_and_files(tmp_path: Path) -> None:
     assert rows["wait4"].duration == 22 * ms
     assert rows["wait4"].task == "my-app"
     assert all(row.waker is None for row in rows.values())
-    # How long a call took says nothing of CPU time.
+    # How long a call took says nothing about CPU time.
     assert not result.cpu
     assert not result.paths
 
@@ -103,19 +103,19 @@ def test_lost_events_are_counted(tmp_path: Path) -> None:
     assert read(TRACEFS + "CPU:0 [LOST 12 EVENTS]\n", tmp_path).lost == 12
 
 
-def test_a_call_that_nobody_knows_has_its_number(tmp_path: Path) -> None:
+def test_an_unknown_call_has_its_number(tmp_path: Path) -> None:
     (row,) = read(TRACEFS.replace("NR 0 ", "NR 7777 "), tmp_path).blockings
     assert row.syscall == "syscall 7777"
     assert row.fd is None
 
 
-def test_a_line_cut_in_the_middle_is_passed_over(tmp_path: Path) -> None:
+def test_a_line_cut_in_the_middle_is_ignored(tmp_path: Path) -> None:
     whole = read(TRACEFS, tmp_path).blockings
     cut: list[Blocking] = read(TRACEFS + "          my app-42      [000] d..2.   100.0", tmp_path).blockings
     assert cut == whole
 
 
-def test_what_is_no_trace(tmp_path: Path) -> None:
+def test_a_file_that_is_no_trace(tmp_path: Path) -> None:
     with pytest.raises(TraceError, match="not a known kind of trace"):
         read("hello\n", tmp_path)
     with pytest.raises(TraceError, match="no such trace"):

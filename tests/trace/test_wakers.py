@@ -10,7 +10,7 @@ import pytest
 from tests.trace.conftest import Shaper
 
 SLEEP = 0.2
-# Every program sleeps this long (ms) in the call in question, and in no other so long.
+# Every program sleeps this long (ms) in the call in question, and in no other call.
 LONG = SLEEP * 1000 * 0.9
 
 PIPE = f"""
@@ -59,7 +59,7 @@ file = os.open(sys.argv[1], os.O_RDONLY)
 os.posix_fadvise(file, 0, 0, os.POSIX_FADV_DONTNEED)
 os.posix_fadvise(file, 0, 0, os.POSIX_FADV_RANDOM)  # nothing is read ahead
 for start in range(0, os.fstat(file).st_size, 1 << 20):
-    os.pread(file, 1 << 20, start)  # so much that it isn't there before one can wait for it
+    os.pread(file, 1 << 20, start)  # large, so that it takes long enough to be waited for
 """
 
 Row = dict[str, Any]
@@ -118,7 +118,7 @@ def test_loopback(shaper: Shaper) -> None:
     row, sleeper = long(rows, "recvfrom"), long(rows, "clock_nanosleep")
     assert row["waker"] == {"kind": "softirq", "name": "NET_RX"}
     assert row["waited_for"] == "network"
-    # The softirq ran in the peer's send, so its sleep is what was waited for.
+    # The softirq ran in the peer's send, so the wait was for the peer's sleep.
     assert row["peer_ms"] > LONG
     assert sleeper["pid"] != row["pid"]
     assert row["file"].startswith("tcp 127.0.0.1:")

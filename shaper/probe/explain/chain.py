@@ -45,7 +45,7 @@ class Cause(NamedTuple):
 
 
 class Gap(NamedTuple):
-    """The time (ns) from a packet's delivery to the arrival of the next packet in the chain, and who took it."""
+    """The time (ns) between a packet's delivery and the arrival of the next one in the chain, and whose time it was."""
 
     start: int
     end: int

@@ -1,7 +1,7 @@
 """What each CPU is doing on top of its task: a stack of interrupts, softirqs and timers.
 
-What is on top of the stack of the CPU on which a wakeup happens is what wakes; if the
-stack is empty, it is the task that runs there. Trace Compass and flightbox do the same.
+A wakeup comes from the top of the stack of the CPU on which it happens or, if that stack
+is empty, from the task that runs there. Trace Compass and flightbox do the same.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class Contexts:
         self._stacks.clear()
 
     def waker(self, event: TraceEvent) -> Waker | None:
-        """What wakes in this sched_waking event; None if it is the running task."""
+        """Where this sched_waking event comes from; None if it is the running task."""
         stack = self._stacks.get(event.cpu)
         if stack:
             return stack[-1]
