@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 from shaper.journal import Held, Record
 from shaper.report.holds import holds, tile
-from shaper.wire.packet import Flow
+from shaper.wire.flow import Flow
 
 
 class Step(NamedTuple):
