@@ -9,6 +9,8 @@ from shaper.wire.flow import Flow
 
 VERSION = 1
 """The version of the format; a line of another version is not read."""
+FLOWS_REMEMBERED = 4096
+"""For this many flows, writer and reader remember the text: a journal names the same few again and again."""
 
 
 class Clocks(NamedTuple):

@@ -9,13 +9,11 @@ from pathlib import Path
 from typing import Any, TextIO, TypeVar
 
 from shaper.errors import ShaperError
-from shaper.journal.line import VERSION, Clocks, Header, Held, Record
+from shaper.journal.line import FLOWS_REMEMBERED, VERSION, Clocks, Header, Held, Record
 from shaper.policy.signal import Signal, SignalRecord
 from shaper.wire.flow import Flow
 
 T = TypeVar("T")
-
-FLOWS_REMEMBERED = 4096
 
 
 class JournalError(ShaperError):
@@ -106,5 +104,5 @@ def _given(line: Any) -> SignalRecord:
 
 @lru_cache(FLOWS_REMEMBERED)
 def _flow(text: str) -> Flow:
-    """The flow that this text names. A journal names the same few again and again, so each is parsed once."""
+    """The flow that this text names; remembered."""
     return Flow.parse(text)

@@ -7,13 +7,10 @@ from collections.abc import Sequence
 from typing import TextIO
 
 from shaper.core.verdict import Verdict
-from shaper.journal.line import VERSION, Clocks
+from shaper.journal.line import FLOWS_REMEMBERED, VERSION, Clocks
 from shaper.policy.signal import SignalRecord
 from shaper.wire.header import flow_key
 from shaper.wire.packet import Packet
-
-FLOWS_REMEMBERED = 4096
-"""How many flows keep their text."""
 
 
 class Journal:

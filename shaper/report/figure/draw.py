@@ -43,33 +43,33 @@ def draw(panels: Sequence[Panel], title: str, origin: str, theme: Theme) -> Figu
     longest = max((len(name) for panel in panels for side in panel.lanes for name in side), default=0)
     margin = max(MARGIN, 0.4 + longest * CHARACTER)
     scale = (right - left) / (WIDTH - margin - 0.3)  # ms per inch
-    frames = [PanelLayout(panel, scale) for panel in panels]
+    layouts = [PanelLayout(panel, scale) for panel in panels]
     top, bottom = 0.95 if panels[0].title or panels[0].note else 0.75, 0.55
-    size = sum(frame.height for frame in frames) * ROW + top + bottom + 0.42 * (len(panels) - 1)
+    size = sum(layout.height for layout in layouts) * ROW + top + bottom + 0.42 * (len(panels) - 1)
     with mpl.rc_context({"font.size": FONT, "font.family": "DejaVu Sans"}):
         figure = Figure(figsize=(WIDTH, size), facecolor=theme.paper)
         y = size - top
-        for frame in frames:
-            y -= frame.height * ROW
-            box = margin / WIDTH, y / size, 1 - (margin + 0.3) / WIDTH, frame.height * ROW / size
+        for layout in layouts:
+            y -= layout.height * ROW
+            box = margin / WIDTH, y / size, 1 - (margin + 0.3) / WIDTH, layout.height * ROW / size
             axes = figure.add_axes(box)
             axes.set_xlim(left, right)
-            axes.set_ylim(0, frame.height)
-            _panel(axes, frame, scale, theme)
-            _axis(axes, theme, origin if frame is frames[-1] else "")
+            axes.set_ylim(0, layout.height)
+            _panel(axes, layout, scale, theme)
+            _axis(axes, theme, origin if layout is layouts[-1] else "")
             y -= 0.42
         figure.text(0.3 / WIDTH, 1 - 0.3 / size, title, color=theme.ink, fontsize=FONT + 4, weight="bold", va="center")
         _legend(figure, panels, theme, size)
     return figure
 
 
-def _panel(axes: Axes, frame: PanelLayout, scale: float, theme: Theme) -> None:
-    panel, (upper, lower) = frame.panel, frame.edges
+def _panel(axes: Axes, layout: PanelLayout, scale: float, theme: Theme) -> None:
+    panel, (upper, lower) = layout.panel, layout.edges
     axes.set_facecolor(theme.paper)
-    names = {lane: y + TALL / 2 for lane, y in frame.lanes.items()}
+    names = {lane: y + TALL / 2 for lane, y in layout.lanes.items()}
     if upper > lower:
         names["shaper"] = (upper + lower) / 2
-    for y in frame.lanes.values():
+    for y in layout.lanes.values():
         axes.axhspan(y, y + TALL, color=theme.lane, linewidth=0, zorder=0)
     for name, y in names.items():
         axes.text(-0.01, y, name, transform=_beside(axes), ha="right", va="center", color=theme.ink)
@@ -79,22 +79,22 @@ def _panel(axes: Axes, frame: PanelLayout, scale: float, theme: Theme) -> None:
     if not panel.arrows and upper > lower:
         why = "packets not seen" if panel.note else "not shaped"
         axes.text(0.5, names["shaper"], why, color=theme.muted, ha="center", va="center", transform=_beside(axes))
-    for lane, y in frame.lanes.items():
+    for lane, y in layout.lanes.items():
         bars = [bar for bar in panel.bars if bar.lane == lane]
         for index, bar in enumerate(bars):
             free = bars[index + 1].start if index + 1 < len(bars) else axes.get_xlim()[1]
             free = free if len(bars) <= MANY else bar.end
             _bar(axes, bar, y, free, scale, theme)
-    if frame.rows is None:
-        _threads(axes, frame)
+    if layout.rows is None:
+        _slanted_lines(axes, layout)
         return
-    for arrow, row in zip(panel.arrows, frame.rows, strict=True):
-        _arrow(axes, arrow, upper - GAP - (row + 0.5), frame, scale, theme)
+    for arrow, row in zip(panel.arrows, layout.rows, strict=True):
+        _arrow(axes, arrow, upper - GAP - (row + 0.5), layout, scale, theme)
 
 
-def _threads(axes: Axes, frame: PanelLayout) -> None:
+def _slanted_lines(axes: Axes, layout: PanelLayout) -> None:
     """Many packets: slanted lines from end to end, so that round trips and the growing window show."""
-    arrows, (upper, lower) = frame.panel.arrows, frame.edges
+    arrows, (upper, lower) = layout.panel.arrows, layout.edges
     lines = [
         ((arrow.sent, upper), (arrow.delivered, lower))
         if arrow.sender == "client"
@@ -127,11 +127,11 @@ def _bar(axes: Axes, bar: Bar, y: float, free: float, scale: float, theme: Theme
         axes.text(bar.end + SPACE * scale, middle, bar.label, color=theme.ink, ha="left", va="center", zorder=4)
 
 
-def _arrow(axes: Axes, arrow: Arrow, y: float, frame: PanelLayout, scale: float, theme: Theme) -> None:
+def _arrow(axes: Axes, arrow: Arrow, y: float, layout: PanelLayout, scale: float, theme: Theme) -> None:
     """A packet: down or up to the shaper, its hold, and on to the other side."""
     colour, width = COLOURS[arrow.kind], arrow.delivered - arrow.sent
     downwards = arrow.sender == "client"
-    origin, target = frame.edges if downwards else frame.edges[::-1]
+    origin, target = layout.edges if downwards else layout.edges[::-1]
     axes.plot([arrow.sent] * 2, [origin, y], color=colour, linewidth=1.1, zorder=1, solid_capstyle="butt")
     if arrow.dropped:
         axes.plot([arrow.delivered], [y], marker="x", color=theme.ink, markersize=6, markeredgewidth=1.6, zorder=5)
