@@ -1,8 +1,10 @@
 """The agenda against a plain sort."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from shaper.core import agenda as agenda_module
 from shaper.core.agenda import Agenda
 from shaper.core.instances import PolicyInstance
 from shaper.policy.base import Policy
@@ -39,3 +41,18 @@ def test_what_is_planned_on_the_way_takes_its_place(
             assert agenda.pop()[:2] == left.pop(0)
         left = sorted([*left, (at, add(agenda, at, far))])
     assert [agenda.pop()[:2] for _ in range(len(agenda))] == left
+
+
+def test_entries_that_later_plans_replaced_are_removed_once_they_are_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(agenda_module, "TOO_MANY_REPLACED", 3)
+    agenda, instance = Agenda(), PolicyInstance(Policy(), "x", 0)
+    for begin, before in ((100, 0), (200, 1)):
+        for nth in range(4):
+            instance.wake = begin + nth
+            agenda.add(begin + nth, instance, None)
+            assert len(agenda) == before + nth + 1
+            if nth < 3:
+                agenda.note_replaced()
+        agenda.note_replaced()
+        assert len(agenda) == 1
+        assert agenda.next_time() == begin + 3

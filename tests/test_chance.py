@@ -17,6 +17,13 @@ KNOWN = {
 }
 
 
+@pytest.fixture(autouse=True)
+def _computed_anew() -> None:
+    """Each test computes the tables itself, whichever test ran before."""
+    for table in TABLES.values():
+        table.cache_clear()
+
+
 @pytest.mark.parametrize("name", TABLES)
 def test_tables_are_those_of_iproute2(name: str) -> None:
     table = parse_distribution(name).table
@@ -87,3 +94,24 @@ def test_a_table_that_is_not_there() -> None:
         parse_distribution("missing.dist")
     with pytest.raises(ValueError, match="none of uniform, normal"):
         parse_distribution("gaussian")
+
+
+def test_a_table_may_have_any_number_of_entries_and_any_value_that_netem_takes(tmp_path: Path) -> None:
+    file = tmp_path / "any.dist"
+    for words, table in (("5", (5,)), ("32767 -32768", (-32768, 32767)), ("1 " * 16384, (1,) * 16384)):
+        file.write_text(words)
+        assert read_distribution(file) == (str(file), table)
+    for words in ("-32769", "32768"):
+        file.write_text(words)
+        with pytest.raises(ValueError, match="from -32768 to 32767"):
+            read_distribution(file)
+
+
+def test_an_unknown_distribution_is_answered_with_those_there_are() -> None:
+    with pytest.raises(ValueError, match="is none of uniform, normal, pareto, paretonormal, nor a file"):
+        parse_distribution("gaussian")
+
+
+def test_without_correlation_each_number_is_a_draw_of_its_own() -> None:
+    chance, random = Chance(Random(5)), Random(5)
+    assert [chance.next() for _ in range(10)] == [random.random() for _ in range(10)]

@@ -108,3 +108,32 @@ def test_what_was_cut_can_be_neither_rewritten_nor_copied() -> None:
     for act in (cut.copy, lambda: cut.with_raw(cut.raw), lambda: cut.with_scapy(cut.scapy())):
         with pytest.raises(TruncatedPacket, match="has 548 bytes and 128 were copied, so it can't be"):
             act()
+
+
+def test_of_nothing_and_of_all_ones() -> None:
+    assert checksum(b"") == checksum(bytes(4)) == 0xFFFF
+    assert checksum(b"\xff\xff") == checksum(b"\xff\xff\xff\xff") == 0
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+@pytest.mark.parametrize("network", [V4, V6], ids=["v4", "v6"])
+def test_a_packet_of_40_000_bytes(network: Any, transport: str) -> None:
+    right = bytes(network / TRANSPORTS[transport] / Raw(bytes(40_000)))
+    wrong = bytearray(right)
+    wrong[4 if network is V6 else 2] ^= 0xFF
+    assert put_right(bytes(wrong)) == right
+
+
+@pytest.mark.parametrize(("what", "change"), [("rewritten", Packet.with_tcp), ("copied", Packet.copy)])
+def test_a_cut_packet_says_what_it_cannot_be_and_what_to_do(what: str, change: Any) -> None:
+    cut = Packet(bytes(V4 / TRANSPORTS["tcp"] / Raw(bytes(100)))[:60], id=3)
+    with pytest.raises(
+        TruncatedPacket, match=rf"packet 3 .* so it can't be {what}: set needs = \"packet\" in the policy"
+    ):
+        change(cut)
+    with pytest.raises(TruncatedPacket, match="can't be rewritten"):
+        cut.with_raw(cut.raw)
+
+
+def test_what_is_no_ip_packet_is_raw_to_scapy() -> None:
+    assert isinstance(Packet(b"\x00junk").scapy(), Raw)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from shaper import Answer, Drop, Hold, Packet, Policy, Send, ms
+from shaper import Answer, Drop, Hold, Packet, Policy, Send, Signal, ms
 from shaper.core.core import Core
 from shaper.core.instances import stage_names
 from tests.cores import ENDS, Keeps, answering, late, run, udp
@@ -112,3 +112,36 @@ def test_stages_of_one_policy_choose_their_connections_each_for_itself() -> None
     for number in chosen:
         core.receive(udp(number, ends=ENDS._replace(sport=number)), 0)
     assert {len(stages) for stages in chosen.values()} == {0, 1, 2}
+
+
+def test_what_the_objects_of_a_policy_count_adds_up() -> None:
+    class Counts(Policy):
+        def on_packet(self, packet: Packet, now: int) -> Answer:
+            self.tally("packets")
+            self.tally("bytes", packet.length)
+            return None
+
+    core = Core([Counts(), Policy()])
+    run(core, udp(1), udp(2), udp(3, ends=ENDS.reverse))
+    assert core.counters == {"test_core": {"packets": 3, "bytes": 3 * udp(1).length}}
+
+
+def test_a_signal_for_a_stage_that_is_not_there_names_those_that_are() -> None:
+    core = Core([Keeps(), Policy()])
+    with pytest.raises(ValueError, match="there is no stage 'loss'; there is cores, base"):
+        core.signal("loss", Signal("drained", udp(1).flow), 0)
+
+
+def test_a_packet_says_what_it_is() -> None:
+    packet = udp(7)
+    assert repr(packet) == f"<packet 7 unclassified {packet.flow}>"
+    Core([]).receive(packet, 0)
+    assert repr(packet) == f"<packet 7 udp {packet.flow}>"
+    assert repr(Packet(packet.raw)) == f"<packet new unclassified {packet.flow}>"
+
+
+def test_holds_of_one_policy_in_a_row_count_as_one() -> None:
+    packet = udp(1)
+    for policy, duration in (("a", 3), ("a", 4), ("b", 5), ("a", 6)):
+        packet.note_hold(policy, duration)
+    assert packet.hold_times == (("a", 7), ("b", 5), ("a", 6))

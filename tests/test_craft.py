@@ -3,6 +3,7 @@
 import pytest
 from scapy.layers.inet import ICMP, IP, TCP
 from scapy.layers.inet6 import ICMPv6PacketTooBig, IPv6
+from scapy.packet import Raw
 
 from shaper import Packet, reset_receiver, reset_sender, tcp_options, too_big
 from shaper.spec.load import load
@@ -146,3 +147,38 @@ def test_packets_that_were_not_copied_whole_go_on_unchanged(spec: str) -> None:
     core, verdicts = play(load(spec), [packet])
     assert core.failures == []
     assert [(verdict.fate, verdict.rewritten) for verdict in verdicts] == [("sent", False)]
+
+
+@pytest.mark.parametrize("mtu", [1280, 40_000])
+def test_fragmentation_needed_is_what_scapy_makes_of_it(mtu: int) -> None:
+    packet = segment(ACK | PSH, payload=1000)
+    message = too_big(packet, mtu)
+    assert message is not None
+    quoted = IP(src=V4.destination, dst=V4.source, id=0, flags="DF") / ICMP(type=3, code=4, nexthopmtu=mtu)
+    assert message.raw == bytes(quoted / Raw(packet.raw[:548]))
+
+
+def test_an_mtu_that_the_field_has_no_room_for_is_the_largest() -> None:
+    message = too_big(segment(ACK), 70_000)
+    assert message is not None
+    assert message.scapy()[ICMP].nexthopmtu == 65535
+
+
+def test_packet_too_big_is_what_scapy_makes_of_it() -> None:
+    packet = segment(ACK | PSH, payload=1400, ends=V6)
+    message = too_big(packet, 1280)
+    assert message is not None
+    quoted = IPv6(src=V6.destination, dst=V6.source) / ICMPv6PacketTooBig(mtu=1280)
+    assert message.raw == bytes(quoted / Raw(packet.raw[:1232]))
+
+
+@pytest.mark.parametrize("flags", [SYN, RST | ACK])
+def test_a_reset_is_what_scapy_makes_of_it(flags: int) -> None:
+    reset = reset_receiver(segment(flags, seq=5, ack=9))
+    assert reset is not None
+    tcp = TCP(sport=V4.sport, dport=V4.dport, seq=5, ack=9 if flags & ACK else 0, flags=RST | flags & ACK, window=0)
+    assert reset.raw == bytes(IP(src=V4.source, dst=V4.destination, id=0, flags="DF") / tcp)
+
+
+def test_other_packets_have_no_tcp_options() -> None:
+    assert tcp_options(Packet(bytes_of(PacketSpec("udp", 40), V4, 1))) == {}

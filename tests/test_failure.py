@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import weakref
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import pytest
 
 from shaper import Answer, Drop, Hold, Packet, Policy, Send, Wake, ms
 from shaper.core.core import Core
-from shaper.core.failure import PoliciesFailed
+from shaper.core.failure import Failure, PoliciesFailed
 from shaper.timeline.packet_spec import Ends
 from tests import cores
 from tests.cores import ENDS, HALF, NOTHING, Keeps, answering, run, udp
@@ -132,3 +133,54 @@ def test_an_answer_that_makes_no_sense_is_reported_and_the_packet_goes_on(answer
     assert message in core.failures[0].what
     assert core.failures[0].where.startswith(f"{cores.__file__}:")
     assert core.failures[0].where.rpartition(":")[2].isdigit()
+
+
+def test_the_message_about_failures_counts_the_others() -> None:
+    first, second = (Failure("loss", f"loss.py:{line}", "ValueError: no", f"traceback {line}") for line in (3, 4))
+    assert str(PoliciesFailed([first])) == "policy loss failed at loss.py:3: ValueError: no"
+    both = PoliciesFailed([first, second])
+    assert str(both) == "policy loss failed at loss.py:3: ValueError: no (and 1 more failures)"
+    assert both.details == "traceback 3\ntraceback 4"
+
+
+def test_a_failure_has_its_traceback_and_frees_what_the_hook_held() -> None:
+    class Gathers(Policy):
+        def on_packet(self, packet: Packet, now: int) -> Answer:
+            gathered = Gathered()
+            held.append(weakref.ref(gathered))
+            raise ValueError("too many")
+
+    class Gathered:
+        """Stands for what may fill the memory."""
+
+    held: list[weakref.ref[Gathered]] = []
+    core = Core([Gathers()])
+    assert run(core, udp(1)) == [(1, "sent", 0)]
+    assert held[0]() is None
+    (failure,) = core.failures
+    assert failure.details.startswith("Traceback (most recent call last):\n")
+    assert failure.details.endswith("ValueError: too many\n")
+    assert failure.details.count("Traceback") == 1
+
+
+def test_all_policies_that_are_given_up_are_named() -> None:
+    core = Core([Policy(), Breaks()])
+    core.receive(udp(1), 0)
+    core.give_up(MemoryError("full"))
+    assert [(failure.policy, failure.what) for failure in core.failures] == [
+        ("base", "MemoryError: full"),
+        ("test_failure", "MemoryError: full"),
+    ]
+
+
+def test_a_failed_object_sees_no_packet_any_more_and_a_fresh_one_does() -> None:
+    seen: list[int] = []
+
+    class FailsOnce(Policy):
+        def on_packet(self, packet: Packet, now: int) -> Answer:
+            seen.append(packet.id)
+            raise ValueError("no")
+
+    core = Core([FailsOnce()])
+    run(core, udp(1), udp(2), udp(3, ends=ENDS.reverse), udp(4, ends=ENDS.reverse))
+    assert seen == [1, 3]

@@ -126,3 +126,15 @@ def test_every_option_of_a_builtin_is_documented_and_its_default_can_be_written(
 def test_a_policy_takes_its_options_as_values() -> None:
     policy: Any = Example(gap=5 * ms, limit=Limit(2))
     assert (policy.gap, policy.limit, policy.count) == (5 * ms, Limit(2), 3)
+
+
+def test_a_switch_and_a_number_are_written_as_they_are_read() -> None:
+    class Two(Policy):
+        on: bool = True
+        count: int = 3
+
+    options = options_of(Two)
+    assert [options["on"].format(value) for value in (True, False)] == ["yes", "no"]
+    assert [options["on"].parse(text) for text in ("yes", "no")] == [True, False]
+    assert (options["on"].kind, options["count"].kind) == ("yes|no", "number")
+    assert options["count"].format(options["count"].parse("-12")) == "-12"

@@ -109,3 +109,36 @@ def test_flows_have_stories_of_their_own(policy: Script) -> None:
         core.receive(Packet(udp(sport), number), 0)
     core.due(10 * ms)
     assert core.counts.held == 0
+
+
+class Plans(Script):
+    """Plans each packet 5 ms later, and stops after the second."""
+
+    async def story(self, flow: Stream) -> None:
+        for _ in range(2):
+            packet = await flow.receive()
+            assert packet is not None
+            flow.send(packet, flow.now + 5 * ms)
+
+
+def test_a_story_plans_and_a_repeated_send_is_a_duplicate() -> None:
+    class Twice(Plans):
+        async def story(self, flow: Stream) -> None:
+            async for packet in flow:
+                flow.send(packet)
+                flow.send(packet, flow.now + 5 * ms)
+
+    assert run(Core([Twice()]), 0) == [(1, "sent", 0), (0, "injected", 5)]
+
+
+def test_after_its_end_a_story_holds_nothing() -> None:
+    assert run(Core([Plans()]), 0, 1, 2, 3) == [(3, "sent", 2), (4, "sent", 3), (1, "sent", 5), (2, "sent", 6)]
+
+
+def test_what_waits_when_a_story_ends_goes_on_in_order() -> None:
+    class Leaves(Script):
+        async def story(self, flow: Stream) -> None:
+            await flow.receive()
+            await flow.sleep(10 * ms)
+
+    assert run(Core([Leaves()]), 0, 1, 2) == [(1, "sent", 10), (2, "sent", 10), (3, "sent", 10)]
