@@ -94,14 +94,6 @@ class Agenda:
             self.earliest = fifo[0][0] if fifo else NEVER
         return entry
 
-    def due(self, now: int) -> Entry | None:
-        """Remove and return the earliest valid entry, if its time is up to `now` (ns); None without one."""
-        while self.earliest <= now:
-            entry = self.pop()
-            if is_valid(entry):
-                return entry
-        return None
-
     def next_time(self) -> int | None:
         """The time of the earliest valid entry (ns), None without one; replaced entries before it are removed."""
         while entry := self.first():

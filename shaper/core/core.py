@@ -16,10 +16,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from shaper.core.agenda import is_valid
 from shaper.core.connections import IDLE, Connections
 from shaper.core.counts import Counts
 from shaper.core.failure import Failures, failure_of
-from shaper.core.instances import NEVER
 from shaper.core.pipeline import Pipeline
 from shaper.core.verdict import Verdict
 from shaper.policy.base import Policy
@@ -99,9 +99,10 @@ class Core:
     def close(self) -> list[Verdict]:
         """Verdicts for all packets still held: they go on, in order of arrival. Later packets pass at once."""
         pipeline, held = self._pipeline, []
-        while (entry := self._agenda.due(NEVER - 1)) is not None:
+        while len(self._agenda):
+            entry = self._agenda.pop()
             _, _, instance, packet = entry
-            if packet is not None:
+            if packet is not None and is_valid(entry):
                 instance.let_go(packet.root, pipeline.now)
                 held.append(packet)
         pipeline.retire()

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any, cast
 
-from shaper.core.agenda import Agenda
+from shaper.core.agenda import Agenda, is_valid
 from shaper.core.answer import actions_of
 from shaper.core.connections import Connections, FlowState
 from shaper.core.counts import Counts
@@ -48,7 +48,11 @@ class Pipeline:
 
     def advance(self, now: int) -> None:
         """Do everything that is planned up to `now`, each at its own time."""
-        while (entry := self.agenda.due(now)) is not None:
+        agenda = self.agenda
+        while agenda.earliest <= now:
+            entry = agenda.pop()
+            if not is_valid(entry):
+                continue
             at, _, instance, packet = entry
             if at > self.now:
                 self.now = at
