@@ -4,10 +4,13 @@ import os
 import re
 import time
 from collections.abc import Callable, Generator
+from fcntl import LOCK_EX, LOCK_SH, LOCK_UN, flock
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
+
+from shaper.linux.capabilities import CAP_SYS_ADMIN, can
 
 # How long one example takes says nothing on a busy machine.
 settings.register_profile("busy", deadline=None)
@@ -19,6 +22,9 @@ DOCUMENT = Path(__file__).parents[1] / "docs" / "reliability.md"
 AROUND_FIGURES = re.compile(r"(?<=<!-- figures -->\n)|(?=<!-- end -->)")
 ROW = re.compile(r"^\| (.*?) \| (.*) \|$", re.MULTILINE)
 
+OUTSIDE = {"namespaces", "tracer", "installed"}
+"""Fixtures of tests that are more than Python."""
+
 EVERY = 15
 """Seconds between lines that say how far a test of endurance is."""
 
@@ -28,23 +34,58 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--full", action="store_true", help="only tests of endurance, at full count; figures go to the documents"
     )
     parser.addoption(
+        "--quick", action="store_true", help="only tests that need neither namespaces nor the kernel's tracer"
+    )
+    parser.addoption(
         "--part", type=int, default=1, metavar="N", help="with --full: an Nth of the count; figures are only printed"
     )
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    if config.getoption("full"):
-        short = [item for item in items if not _is_endurance(item)]
-        items[:] = [item for item in items if _is_endurance(item)]
-        config.hook.pytest_deselected(items=short)
+    wanted = _is_endurance if config.getoption("full") else _is_pure if config.getoption("quick") else _is_any
+    config.hook.pytest_deselected(items=[item for item in items if not wanted(item)])
+    # Those that run alone come last, so that no process waits before it has to.
+    items[:] = sorted(filter(wanted, items), key=_is_alone)
+
+
+def _is_any(item: pytest.Item) -> bool:
+    return True
 
 
 def _is_endurance(item: pytest.Item) -> bool:
     return isinstance(item, pytest.Function) and "figure" in item.fixturenames
 
 
+def _is_pure(item: pytest.Item) -> bool:
+    return isinstance(item, pytest.Function) and OUTSIDE.isdisjoint(item.fixturenames)
+
+
+def _is_alone(item: pytest.Item) -> bool:
+    return item.get_closest_marker("alone") is not None
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """Of the processes of pytest-xdist, none runs a test while another runs one that is marked `alone`."""
+    if not hasattr(item.config, "workerinput"):
+        return (yield)
+    with open(__file__) as file:
+        flock(file, LOCK_EX if _is_alone(item) else LOCK_SH)
+        try:
+            return (yield)
+        finally:
+            flock(file, LOCK_UN)  # a process that the test has left may have the file as well
+
+
 def _is_full(request: pytest.FixtureRequest) -> bool:
     return bool(request.config.getoption("full"))
+
+
+@pytest.fixture
+def namespaces() -> None:
+    """For tests that make namespaces."""
+    if not can(CAP_SYS_ADMIN):
+        pytest.skip("makes namespaces, which needs root or user namespaces")
 
 
 @pytest.fixture

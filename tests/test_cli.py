@@ -66,6 +66,7 @@ def test_help_imports_nothing_heavy(arguments: list[str]) -> None:
     assert not loaded & {"scapy", "trio", "rich", "pydantic", "matplotlib", "netfilterqueue", "asyncio"}
 
 
+@pytest.mark.alone
 def test_help_takes_little_longer_than_python_itself() -> None:
     def seconds(*arguments: str) -> float:
         begin = time.perf_counter()

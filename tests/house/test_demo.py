@@ -6,16 +6,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
-from shaper.linux.capabilities import CAP_SYS_ADMIN, can
-
 ROOT = Path(__file__).parents[2]
 
 
-def test_the_demo_spreads_the_burst_of_a_netcat(tmp_path: Path) -> None:
-    if not can(CAP_SYS_ADMIN):
-        pytest.skip("runs in a network namespace, which needs root")
+def test_the_demo_spreads_the_burst_of_a_netcat(namespaces: None, tmp_path: Path) -> None:
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     command = [ROOT / "demo" / "run"]
     environment = {**os.environ, "PATH": path}

@@ -15,8 +15,6 @@ from typing import NamedTuple
 
 import pytest
 
-from shaper.linux.capabilities import CAP_SYS_ADMIN, can
-
 ROOT = Path(__file__).parents[2]
 FENCE = re.compile(r"^```(\w+) ([\w./]+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
@@ -58,9 +56,7 @@ DOCUMENTS = [
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
-def test_the_commands_of_a_document_work(document: Path, tmp_path: Path) -> None:
-    if not can(CAP_SYS_ADMIN):
-        pytest.skip("its commands need a network namespace, which needs root")
+def test_the_commands_of_a_document_work(document: Path, namespaces: None, tmp_path: Path) -> None:
     programs = tmp_path / "programs"
     programs.mkdir()
     # The test is root already, and a fresh machine may have no sudo.

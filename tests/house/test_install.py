@@ -1,55 +1,30 @@
 """shaper as others install it: from a wheel or editable, used from another directory."""
 
 import os
-import shutil
 import subprocess
 import sys
-import sysconfig
 from pathlib import Path
 
 import pytest
 
-from shaper.linux.capabilities import CAP_SYS_ADMIN, can
 from shaper.spec.load import builtin_names
 
 ROOT = Path(__file__).parents[2]
-PIP = (sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check")
-PARTS = ("pyproject.toml", "setup.py", "README.md", "LICENSE", "shaper", "policies", "iptables")
+# For the process that waits for the compiler alone.
+pytestmark = pytest.mark.xdist_group("install")
 
 
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The wheel, built from a copy, since a build leaves files beside the sources."""
-    source, out = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("wheel")
-    for part in PARTS:
-        if (ROOT / part).is_dir():
-            shutil.copytree(ROOT / part, source / part, ignore=shutil.ignore_patterns("__pycache__"))
-        else:
-            shutil.copy(ROOT / part, source / part)
-    build = [*PIP, "wheel", "--no-deps", "--no-index", "--no-build-isolation", "--wheel-dir", str(out), str(source)]
-    subprocess.run(build, check=True, capture_output=True)
-    (built,) = out.glob("*.whl")
-    return built
-
-
-@pytest.fixture(scope="module")
-def wheel_installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A Python with shaper installed from the wheel."""
-    home = tmp_path_factory.mktemp("venv")
-    subprocess.run([sys.executable, "-m", "venv", "--without-pip", home], check=True)
-    python = home / "bin" / "python"
-    subprocess.run([*PIP, "--python", str(python), "install", "--no-deps", "--no-index", str(wheel)], check=True)
-    # What shaper depends on comes from here; a path that a .pth file adds has its own .pth files, and so the
-    # editable install, ignored.
-    (site,) = home.glob("lib/python*/site-packages")
-    (site / "dependencies.pth").write_text(sysconfig.get_path("platlib") + "\n")
-    return python
+def wheel() -> Path:
+    """A Python with shaper installed from a wheel, its core compiled."""
+    subprocess.run([ROOT / "dev", "compile"], check=True)
+    return ROOT / ".venv-compiled" / "bin" / "python"
 
 
 @pytest.fixture(scope="module", params=["wheel", "editable"])
 def installed(request: pytest.FixtureRequest) -> Path:
     """A Python with shaper installed."""
-    python: Path = request.getfixturevalue("wheel_installed") if request.param == "wheel" else Path(sys.executable)
+    python: Path = request.getfixturevalue("wheel") if request.param == "wheel" else Path(sys.executable)
     return python
 
 
@@ -62,7 +37,7 @@ def run(python: Path, folder: Path, *command: str) -> str:
 
 def test_it_is_the_install_under_test(installed: Path, tmp_path: Path) -> None:
     where = run(installed, tmp_path, "-c", "import shaper; print(shaper.__file__)").strip()
-    assert Path(where).is_relative_to(ROOT) == (installed == Path(sys.executable))
+    assert (Path(where) == ROOT / "shaper" / "__init__.py") == (installed == Path(sys.executable))
 
 
 ON_THE_CORE = (
@@ -72,14 +47,16 @@ ON_THE_CORE = (
 """Tests of what is compiled where shaper is installed from a wheel."""
 
 
-def test_the_compiled_core_passes_its_tests(wheel_installed: Path) -> None:
-    version = run(wheel_installed, ROOT, "-P", "-m", "shaper", "--version")
+@pytest.mark.parametrize("those", ["not alone", pytest.param("alone", marks=pytest.mark.alone)])
+def test_the_compiled_core_passes_its_tests(wheel: Path, those: str) -> None:
+    version = run(wheel, ROOT, "-P", "-m", "shaper", "--version")
     assert version.endswith(", its core compiled\n")
     tests = [str(ROOT / "tests" / name) for name in ON_THE_CORE]
     # Safe paths: of what is in the current directory nothing is imported, but `tests`, which comes last.
-    command = ("-m", "pytest", "-q", "-p", "no:cacheprovider", "--import-mode=append", *tests)
+    command = ("-m", "pytest", "-q", "-m", those, "-p", "no:cacheprovider", "--import-mode=append", *tests)
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
     done = subprocess.run(
-        [wheel_installed, *command], cwd=ROOT, env={**os.environ, "PYTHONSAFEPATH": "1"}, capture_output=True, text=True
+        [wheel, *command], cwd=ROOT, env={**environment, "PYTHONSAFEPATH": "1"}, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stdout + done.stderr
 
@@ -130,9 +107,7 @@ def test_the_command_is_installed(installed: Path, tmp_path: Path) -> None:
     assert "0.1" in done.stdout
 
 
-def test_a_pipeline_of_all_policies_starts_and_ends(installed: Path, tmp_path: Path) -> None:
-    if not can(CAP_SYS_ADMIN):
-        pytest.skip("starts in a network namespace, which needs root")
+def test_a_pipeline_of_all_policies_starts_and_ends(installed: Path, namespaces: None, tmp_path: Path) -> None:
     policies = " ".join(f"--policy {name}" for name in builtin_names())
     start = f"{installed} -m shaper start {policies} --port 8765 --duration 200ms"
     script = f"ip link set lo up; {start}; iptables-save -t mangle"

@@ -13,7 +13,6 @@ from pathlib import Path
 import pytest
 
 from shaper.linux import programs
-from shaper.linux.capabilities import CAP_SYS_ADMIN, can
 from shaper.linux.libc import CLONE_NEWNET, setns, unshare
 from tests.kernel.shaping import Receiver
 
@@ -22,10 +21,8 @@ BACKENDS = ("nft", "legacy")
 
 
 @pytest.fixture
-def network() -> Iterator[None]:
+def network(namespaces: None) -> Iterator[None]:
     """This test's thread and the processes it starts are in a network namespace of their own, with lo up."""
-    if not can(CAP_SYS_ADMIN):
-        pytest.skip("makes network namespaces, which needs root")
     home = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
     unshare(CLONE_NEWNET)
     try:

@@ -25,6 +25,7 @@ def compare(*given: str) -> tuple[dict[str, Any], str]:
     return content, done.stderr
 
 
+@pytest.mark.alone
 def test_the_two_waits_of_the_server_are_hidden_by_netem() -> None:
     content, printed = compare()
     assert [each["name"] for each in content["conditions"]] == [
@@ -47,6 +48,7 @@ def test_the_two_waits_of_the_server_are_hidden_by_netem() -> None:
     assert max(map(len, printed.splitlines())) <= 80
 
 
+@pytest.mark.alone
 def test_whether_the_ack_or_the_data_completed_the_handshake() -> None:
     content, printed = compare(
         "--condition", "ACK=delay:time=50ms",

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.usefixtures("network")
+
 ENDLESS = """
 from shaper import Policy, Send, ms
 

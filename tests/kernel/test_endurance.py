@@ -12,7 +12,7 @@ import pytest
 
 from tests.kernel.shaping import Receiver, Shaper, field, wait_until_held
 
-pytestmark = pytest.mark.usefixtures("network")
+pytestmark = [pytest.mark.usefixtures("network"), pytest.mark.alone]
 
 
 FLOOD = """

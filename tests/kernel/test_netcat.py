@@ -19,7 +19,7 @@ import pytest
 
 from tests.kernel.shaping import Shaper
 
-pytestmark = pytest.mark.usefixtures("network")
+pytestmark = [pytest.mark.usefixtures("network"), pytest.mark.alone]
 
 PORT = "8765"
 # They run before all else on a busy machine.

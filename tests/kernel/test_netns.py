@@ -21,7 +21,7 @@ def here() -> str:
 
 @pytest.fixture
 def named(network: None) -> Iterator[str]:
-    name = f"shaper-test-{uuid.uuid4().hex[:8]}"
+    name = f"test-{uuid.uuid4().hex[:8]}"
     subprocess.run(["ip", "netns", "add", name], check=True)
     yield name
     subprocess.run(["ip", "netns", "delete", name], check=True)

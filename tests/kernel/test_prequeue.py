@@ -23,7 +23,7 @@ from shaper.wire.packet import Packet
 from tests.kernel.shaping import Shaper
 from tests.schema import schema
 
-pytestmark = pytest.mark.usefixtures("network")
+pytestmark = [pytest.mark.usefixtures("network"), pytest.mark.alone]
 
 SIOCOUTQ = 0x5411  # linux/sockios.h
 MESSAGE = bytes(1000)

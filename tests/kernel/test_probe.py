@@ -58,8 +58,9 @@ def either(request: pytest.FixtureRequest) -> Probe:
     return lambda *given: document(ordinary(*SHAPER, "probe", *given, "--json"))
 
 
+@pytest.mark.alone
 def test_the_experiment(either: Probe) -> None:
-    content = either("--policy", "delay:time=100ms", "--repeat", "5")
+    content = either("--policy", "delay:time=100ms", "--repeat", "3")
     # Counted from connect, since a client off the CPU calls select and poll late. So counted, they are never too
     # short; how much longer they are depends on what else the machine does.
     reached = content["milestones"]
@@ -71,10 +72,11 @@ def test_the_experiment(either: Probe) -> None:
     assert content["milestones"]["handshake_completed_by"] == "ACK"
 
 
+@pytest.mark.alone
 def test_waits_are_multiples_of_the_delay() -> None:
     """3.00, 2.00 and 2.00 delays, and at 100 ms within 3 ms of them; the probe has real-time priority here."""
-    delays = [10, 50, 100, 250]
-    contents = [probe("--policy", f"delay:time={delay}ms", "--repeat", "5") for delay in delays]
+    delays = [10, 50, 100, 200]
+    contents = [probe("--policy", f"delay:time={delay}ms", "--repeat", "3") for delay in delays]
     measured = {
         3: [content["milestones"]["accept_return_minus_connect_ms"] for content in contents],
         2: [waited(content, "client", "poll") for content in contents],
@@ -85,6 +87,7 @@ def test_waits_are_multiples_of_the_delay() -> None:
         assert waits[2] == pytest.approx(100 * factor, abs=3)
 
 
+@pytest.mark.alone
 def test_chains_of_netcat() -> None:
     assert chains(probe("--policy", "delay:time=100ms")) == [
         ("client", "poll", "end of file", ["fin", "fin"]),
@@ -93,6 +96,7 @@ def test_chains_of_netcat() -> None:
     ]
 
 
+@pytest.mark.alone
 def test_chains_of_a_spread_burst() -> None:
     content = probe("--policy", "delay:time=100ms", "--policy", "spread_burst:gap=100ms")
     assert chains(content) == [
@@ -105,6 +109,7 @@ def test_chains_of_a_spread_burst() -> None:
     assert 380 < waited(content, "client", "poll") < 440
 
 
+@pytest.mark.alone
 def test_chains_of_request() -> None:
     assert chains(probe("--workload", "request:rounds=2", "--policy", "delay:time=50ms")) == [
         ("client", "connect", "handshake", ["synack", "syn"]),
@@ -116,12 +121,13 @@ def test_chains_of_request() -> None:
     ]
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize(
     "workload",
     ["netcat", "connect", "connects", "request", "pipeline", "bulk", "idle:gap=50ms", "tls", "http", "udp"],
 )
 def test_every_wait_is_explained(workload: str) -> None:
-    content = probe("--workload", workload, "--policy", "delay:time=100ms", "--repeat", "3")
+    content = probe("--workload", workload, "--policy", "delay:time=30ms", "--repeat", "3")
     assert content["blockings"]
     assert median(each["unexplained_ms"] for each in content["blockings"]) < 5
     for each in content["blockings"]:
@@ -152,6 +158,7 @@ class DropFirst(Policy):
 """
 
 
+@pytest.mark.alone
 def test_a_dropped_syn_is_a_wait_for_the_retransmission(tmp_path: Path) -> None:
     policy = tmp_path / "drop_first.py"
     policy.write_text(DROP_FIRST)

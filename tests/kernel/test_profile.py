@@ -25,6 +25,7 @@ for _ in range(5):
 """
 
 
+@pytest.mark.alone
 def test_the_rtt_is_the_profile_s() -> None:
     command = [*SHAPER, "run", "--profile", "cable", "--", sys.executable, "-c", ECHO]
     done = subprocess.run(command, capture_output=True, text=True)

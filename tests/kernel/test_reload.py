@@ -132,7 +132,7 @@ def test_packets_of_an_interface_that_vanishes_are_lost_and_it_may_come_back(
 
 
 def test_a_namespace_that_is_deleted_stays_until_the_end(tmp_path: Path, network: None, shell: Shell) -> None:
-    name = f"shaper-test-{time.monotonic_ns()}"
+    name = f"test-{time.monotonic_ns()}"
     shell(f"ip netns add {name}; ip -n {name} link set lo up")
     try:
         with Shaper(tmp_path, "--policy", "delay:20ms", "--netns", name) as shaper:

@@ -119,9 +119,7 @@ def test_mistakes(given: list[str], line: str) -> None:
 @pytest.fixture
 def running() -> Iterator[subprocess.Popen[str]]:
     """A `shaper run` whose command says which signal it got."""
-    command = (
-        "trap 'echo interrupted; exit 7' INT; trap 'echo terminated; exit 8' TERM; echo ready; while :; do read x; done"
-    )
+    command = "trap 'echo interrupted; exit 7' INT; trap 'echo terminated; exit 8' TERM; echo ready; read x"
     process = subprocess.Popen(
         [*SHAPER, "run", "--policy", "delay:20ms", "--", "bash", "-c", command],
         stdin=subprocess.PIPE,

@@ -42,6 +42,7 @@ for number in range(count):
 """
 
 
+@pytest.mark.alone
 def test_none_of_100_000_packets_is_lost(tmp_path: Path, receiver: Receiver) -> None:
     with Shaper(tmp_path, "--policy", "delay:time=20ms", "--protocol", "udp") as shaper:
         port = str(receiver.getsockname()[1])
@@ -76,6 +77,7 @@ def seconds_for(server: socket.socket, amount: int) -> float:
     return taken
 
 
+@pytest.mark.alone
 def test_bulk_tcp_is_fast_in_spite_of_a_long_hold(tmp_path: Path, shell: Callable[[str], str]) -> None:
     shell("ip link set lo mtu 1500")
     amount = 50_000_000

@@ -18,6 +18,7 @@ CALLS = ("accept4", "pselect6", "poll")
 Times = dict[tuple[int, str], float]
 
 
+@pytest.mark.alone
 def test_three_ways_to_measure_agree(tracer: None, tmp_path: Path) -> None:
     strace = shutil.which("strace")
     if strace is None:
