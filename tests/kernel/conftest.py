@@ -87,16 +87,11 @@ def rule_set(shell: Shell) -> Callable[[], list[str]]:
 @pytest.fixture
 def ordinary(network: None) -> Callable[..., subprocess.CompletedProcess[str]]:
     """Runs a command as an ordinary user and group, 4711 and 4712, without any privilege."""
-    user = ["setpriv", "--reuid=4711", "--regid=4712", "--clear-groups", "--no-new-privs"]
-    # In a mount namespace, directories that only root may search are replaced by ones with just what is needed.
-    steps = ["set -e"]
-    for number, needed in enumerate({sys.base_prefix, sys.prefix, os.getcwd()}):
-        closed = next((parent for parent in [*reversed(Path(needed).parents)] if not parent.stat().st_mode & 1), None)
-        if closed is not None:
-            aside, inside, barred = f"/run/aside{number}", shlex.quote(needed), shlex.quote(str(closed))
-            steps += [f"mkdir {aside}", f"mount --bind {inside} {aside}", f"mount -t tmpfs -o mode=755 none {barred}"]
-            steps += [f"mkdir -p {inside}", f"mount --bind {aside} {inside}"]
-    script = "\n".join([steps[0], "mount -t tmpfs -o mode=755 none /run", *steps[1:], 'exec "$@"'])
+    if has_user(4711):
+        user = ["setpriv", "--reuid=4711", "--regid=4712", "--clear-groups", "--no-new-privs"]
+    else:  # in the user namespace of a user who is no one else
+        user = ["unshare", "--user", "--map-user=4711", "--map-group=4712", "setpriv", "--no-new-privs"]
+    script = "\n".join(["set -e", "mount -t tmpfs -o mode=755 none /run", *opening(), 'exec "$@"'])
 
     def run(*command: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
@@ -107,3 +102,33 @@ def ordinary(network: None) -> Callable[..., subprocess.CompletedProcess[str]]:
         )
 
     return run
+
+
+def has_user(number: int) -> bool:
+    """Whether this user namespace has this user; see user_namespaces(7)."""
+    ranges = [list(map(int, line.split())) for line in Path("/proc/self/uid_map").read_text().splitlines()]
+    return any(first <= number < first + count for first, _, count in ranges)
+
+
+def is_open(folder: Path) -> bool:
+    return bool(folder.stat().st_mode & 1)
+
+
+def opening() -> list[str]:
+    """Steps in a mount namespace after which everyone can read Python, its packages and the checkout.
+
+    A folder that only its owner may enter is covered by one with just what is needed.
+    """
+    shown: list[Path] = []
+    covered: set[str] = set()
+    for needed in sorted({Path(sys.base_prefix), Path(sys.prefix), Path.cwd()}):
+        closed = [folder for folder in (*reversed(needed.parents), needed) if not is_open(folder)]
+        if closed:
+            covered.add(shlex.quote(str(closed[0])))
+            shown += [needed] if is_open(needed) else needed.iterdir()
+    aside, back = [], []
+    for number, path in enumerate(shown):
+        kept, there, make = f"/run/{number}", shlex.quote(str(path)), "mkdir -p" if path.is_dir() else "touch"
+        aside.append(f"{make} {kept}; mount --bind {there} {kept}")
+        back.append(f"mkdir -p {shlex.quote(str(path.parent))}; {make} {there}; mount --bind {kept} {there}")
+    return [*aside, *(f"mount -t tmpfs -o mode=755 none {folder}" for folder in sorted(covered)), *back]
