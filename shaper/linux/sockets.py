@@ -13,7 +13,7 @@ Table = Literal["tcp", "tcp6", "udp", "udp6"]
 ESTABLISHED = 1
 
 
-class Socket(NamedTuple):
+class SocketEntry(NamedTuple):
     """One socket. An IPv4 address that an IPv6 socket uses is given as such.
 
     Attributes:
@@ -31,7 +31,7 @@ class Socket(NamedTuple):
     inode: int
 
 
-def sockets(table: Table, pid: int | str = "self") -> Iterator[Socket]:
+def sockets(table: Table, pid: int | str = "self") -> Iterator[SocketEntry]:
     """The sockets of the network namespace that a process is in.
 
     Raises:
@@ -41,7 +41,7 @@ def sockets(table: Table, pid: int | str = "self") -> Iterator[Socket]:
         next(file)
         for row in file:
             _, local, remote, state, *rest = row.split()
-            yield Socket(*_end(local), *_end(remote), int(state, 16), int(rest[5]))
+            yield SocketEntry(*_end(local), *_end(remote), int(state, 16), int(rest[5]))
 
 
 def _end(text: str) -> tuple[IPv4Address | IPv6Address, int]:

@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterator
 from contextlib import suppress
 
 from shaper.linux import proc
-from shaper.linux.sockets import ESTABLISHED, Socket, Table, sockets
+from shaper.linux.sockets import ESTABLISHED, SocketEntry, Table, sockets
 from shaper.live.rules.iptables import Family
 
 TABLES: tuple[Table, ...] = ("tcp", "tcp6")
@@ -25,12 +25,12 @@ def exceptions(ports: Collection[int], family: Family) -> Iterator[str]:
             yield f" -s {local} -d {remote} -p tcp -m tcp --sport {local_port} --dport {remote_port}"
 
 
-def connections() -> list[Socket]:
+def connections() -> list[SocketEntry]:
     """The established connections of all ssh servers in this network namespace that this process may look into."""
     inodes = set(_server_sockets())
     if not inodes:
         return []
-    found: list[Socket] = []
+    found: list[SocketEntry] = []
     for table in TABLES:
         with suppress(OSError):  # a kernel without IPv6
             found += [end for end in sockets(table) if end.state == ESTABLISHED and end.inode in inodes]
