@@ -22,10 +22,11 @@ class MSSClamp(Policy):
     can_hold = False
 
     size: Count = 536
-    """The largest segment size that an end may announce, in bytes of payload."""
+    """The largest segment size that an end may announce, in bytes of payload; 0: sizes stay as announced, because
+    an announced 0 would mean 536. Linux takes less than 48 for 48 (sysctl tcp_min_snd_mss)."""
 
     def on_packet(self, packet: Packet, now: int) -> Send | None:
-        if packet.kind not in ("syn", "synack") or packet.truncated:
+        if not self.size or packet.kind not in ("syn", "synack") or packet.truncated:
             return None
         where = tcp_options(packet).get(MSS)
         if where is None or where.stop - where.start != 2:

@@ -23,7 +23,8 @@ class MTU(Policy):
     size: Size = 1280
     """The largest packet that passes, its IP header included."""
     icmp: bool = False
-    """Send the message (RFC 1191, RFC 8201)."""
+    """Send the message (RFC 1191, RFC 8201). Linux heeds no size below 552 in IPv4 (sysctl min_pmtu), and
+    none below 1280 in IPv6, so with such a `size` the transfer stalls all the same."""
 
     def on_packet(self, packet: Packet, now: int) -> list[Action] | None:
         if packet.length <= self.size:

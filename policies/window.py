@@ -10,10 +10,14 @@ class Window(Policy):
     """The receive window that segments advertise is lowered to at most `size`, which may be 0.
 
     The receiver of these segments may then send no more than that, as to an application
-    that doesn't read. The window scale (RFC 7323) is learned from the flow's SYN; if that
-    wasn't seen, the field is taken as unscaled. While a window is zero, the other end probes
-    it (RFC 9293, section 3.8.6.1); once `duration` is over, the answer to its next probe
-    opens the window.
+    that doesn't read. While a window is zero, the other end probes it (RFC 9293, section
+    3.8.6.1); once `duration` is over, the answer to its next probe opens the window.
+
+    The window scale (RFC 7323) is learned from the flow's SYN. The field counts units of
+    2^scale bytes, so `size` is rounded down to whole units, but a window that shall not be
+    zero stays at least one unit: the summary counts these segments as `rounded_up`. If the
+    SYN wasn't seen, because the flow is older or `only=` leaves it out, the field is taken as
+    unscaled, and the summary counts `scale_unknown`.
 
     # window size=1000
     +0     < k:ack=101 d:data=6,reply
@@ -43,13 +47,20 @@ class Window(Policy):
         if packet.kind in ("syn", "synack"):
             # A SYN's own window is never scaled (RFC 7323, section 2.2).
             self._learn_scale(packet)
-            scale = 0
+            known, scale = True, 0
         else:
-            scale = self._scales.get(packet.flow, 0)
+            known, scale = packet.flow in self._scales, self._scales.get(packet.flow, 0)
         is_over = self.duration and now >= self._begin + self.duration
         if now < self._begin or is_over or tcp.window << scale <= self.size:
             return None
-        return Send(packet.with_tcp(window=self.size >> scale))
+        if not known:
+            self.tally("scale_unknown")
+        window = self.size >> scale
+        if self.size and not window:
+            # A window of zero would stop the other end, and nobody asked for that.
+            window = 1
+            self.tally("rounded_up")
+        return Send(packet.with_tcp(window=window)) if window < tcp.window else None
 
     def _learn_scale(self, packet: Packet) -> None:
         where = tcp_options(packet).get(WINDOW_SCALE)

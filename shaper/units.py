@@ -218,11 +218,13 @@ def parse_limit(text: str) -> Limit:
     if text.strip().lower() in ("none", "off"):
         return Limit()
     number, unit = split(text)
-    if number < 1:
-        raise ValueError(f"'{text}' is below one packet or byte")
     if unit in ("", "p", "packet", "packets"):
-        return Limit(packets=whole(number, 1, text, "packets"))
-    return Limit(bytes=parse_size(text))
+        limit = Limit(packets=whole(number, 1, text, "packets"))
+    else:
+        limit = Limit(bytes=parse_size(text))
+    if not (limit.packets or limit.bytes):
+        raise ValueError(f"'{text}' is below one packet or byte")
+    return limit
 
 
 def format_limit(value: Limit) -> str:

@@ -114,15 +114,29 @@ def scaled(flags: int, window: int, scale: int | None) -> Packet:
     return Packet(changed.raw, id=1)
 
 
-@pytest.mark.parametrize(("scale", "expected"), [(0, 1000), (3, 125), (7, 7), (None, 1000), (200, 0)])
+@pytest.mark.parametrize(("scale", "expected"), [(0, 1000), (3, 125), (7, 7), (10, 1), (None, 1000), (200, 1)])
 def test_a_window_is_shrunk_by_its_scale(scale: int | None, expected: int) -> None:
     """The SYN's own window is unscaled; 14 is the largest scale there is (RFC 7323)."""
-    _, verdicts = play(load("window:size=1000"), [scaled(SYN, 64240, scale), scaled(ACK, 65535, None)])
+    core, verdicts = play(load("window:size=1000"), [scaled(SYN, 64240, scale), scaled(ACK, 65535, None)])
     first, second = (verdict.packet for verdict in verdicts)
     assert first.tcp is not None
     assert second.tcp is not None
     assert (first.tcp.window, second.tcp.window) == (1000, expected)
     assert checksums_are_right(second)
+    assert core.counters == ({"window": {"rounded_up": 1}} if expected << (scale or 0) > 1000 else {})
+
+
+@pytest.mark.parametrize(("size", "expected"), [(0, 0), (1, 1), (127, 1), (128, 1), (255, 1), (256, 2), (4096, 4)])
+def test_a_window_is_zero_only_if_that_was_asked_for(size: int, expected: int) -> None:
+    """It is never raised either: the second segment's is 4 units of 128 bytes."""
+    _, verdicts = play(load(f"window:size={size}"), [scaled(SYN, 64240, 7), scaled(ACK, 4, None)])
+    assert verdicts[1].packet.tcp is not None
+    assert verdicts[1].packet.tcp.window == expected
+
+
+def test_a_window_whose_scale_is_unknown_is_counted() -> None:
+    core, _ = play(load("window:size=1000,only=pure-ack"), [scaled(SYN, 64240, 7), scaled(ACK, 4000, None)])
+    assert core.counters == {"window": {"scale_unknown": 1}}
 
 
 def test_slices_make_up_the_segment_again() -> None:

@@ -29,7 +29,7 @@ SIZES = {
 SHARES = {"0": 0.0, "0%": 0.0, "5%": 0.05, "0.1%": 0.001, "100%": 1.0, "50 %": 0.5}
 LIMITS = {
     "none": Limit(), "1000": Limit(packets=1000), "7p": Limit(packets=7), "1 packet": Limit(packets=1),
-    "64kb": Limit(bytes=65536), "1500b": Limit(bytes=1500),
+    "64kb": Limit(bytes=65536), "1500b": Limit(bytes=1500), "0.5kb": Limit(bytes=512),
 }  # fmt: skip
 
 GOOD = [
