@@ -44,10 +44,13 @@ class Stall(Policy):
         if packet.kind in self.segment:
             return True
         if tcp is not None:
-            if self._first is None or packet.kind in ("syn", "synack"):
-                self._first = tcp.seq + (packet.kind in ("syn", "synack"))
+            # A SYN takes a sequence number, and its data comes behind it (TCP Fast Open).
+            is_opening = packet.kind in ("syn", "synack")
+            begins = tcp.seq + is_opening
+            if self._first is None or is_opening:
+                self._first = begins
             # Where this segment ends in the stream; sequence numbers wrap (RFC 9293, section 3.4).
-            position = (tcp.seq - self._first) % (1 << 32)
+            position = (begins - self._first) % (1 << 32)
             end = position + tcp.payload if position < 1 << 31 else 0
             payload = packet.raw[packet.length - tcp.payload :] if tcp.payload else b""
         else:
