@@ -107,14 +107,36 @@ def test_an_answer_that_breaks_half_way_keeps_what_was_done() -> None:
 
 
 @pytest.mark.parametrize(
+    ("error", "what"),
+    [(KeyError(), "KeyError"), (ValueError("one\ntwo"), "ValueError: one"), (ValueError("no"), "ValueError: no")],
+)
+def test_a_failure_is_one_line(error: Exception, what: str) -> None:
+    class Raises(Policy):
+        def on_packet(self, packet: Packet, now: int) -> Answer:
+            raise error
+
+    core = Core([Raises()])
+    run(core, udp(1))
+    assert [failure.what for failure in core.failures] == [what]
+
+
+@pytest.mark.parametrize(
     ("answer", "message"),
     [
         (lambda packet, now: packet, "a hook returns Send, Drop, Hold, Wake, several of these, or None"),
         (lambda packet, now: 5, "returned 5; a hook returns"),
         (lambda packet, now: False, "returned False; a hook returns"),
-        (lambda packet, now: "send", "returned 's'; a hook returns"),
+        (lambda packet, now: "nonsense", "returned 'nonsense'; a hook returns"),
+        (lambda packet, now: "", "returned ''; a hook returns"),
+        (lambda packet, now: b"send", "returned b'send'; a hook returns"),
+        (lambda packet, now: bytearray(b"send"), "returned bytearray(b'send'); a hook returns"),
+        (lambda packet, now: {}, "returned {}; a hook returns"),
+        (lambda packet, now: {"at": now}, "returned {'at': 0}; a hook returns"),
+        (lambda packet, now: "n" * 1000, f"returned '{'n' * 78}…; a hook returns"),
+        (lambda packet, now: ["send"], "returned a list with 'send' in it; a hook returns"),
+        (lambda packet, now: packet.flow, "returned a Flow with 'udp' in it; a hook returns"),
         (lambda packet, now: Send, "a hook returns"),
-        (lambda packet, now: [Send(packet), None], "returned None; a hook returns"),
+        (lambda packet, now: [Send(packet), None], "returned a list with None in it; a hook returns"),
         (lambda packet, now: Send(packet.raw), "Send takes a packet, not b"),
         (
             lambda packet, now: Send(packet, at=now + 1.5),

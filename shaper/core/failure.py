@@ -86,5 +86,8 @@ def failure_of(policy: type[Policy], name: str, error: Exception | SystemExit, h
     files = {code.co_filename, getattr(sys.modules.get(policy.__module__), "__file__", None)}
     own = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename in files]
     where = f"{own[-1].filename}:{own[-1].lineno}" if own else f"{code.co_filename}:{code.co_firstlineno}"
-    what = str(error) if isinstance(error, PolicyError) else f"{type(error).__name__}: {error}"
+    # An error may have no text, or a long one.
+    text = str(error).partition("\n")[0]
+    kind = "" if isinstance(error, PolicyError) else type(error).__name__
+    what = ": ".join(part for part in (kind, text) if part)
     return Failure(name, where, what, "".join(traceback.format_exception(error)))

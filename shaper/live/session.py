@@ -131,7 +131,7 @@ def _open(
             realtime=settings.realtime,
         )
         opened.callback(run.guardian.dismiss)
-        opened.enter_context(interruptible())
+        opened.enter_context(interruptible(settings.watchdog))
     # If there is a guardian, it changes the rules, because this process may be confined.
     run.rules_control = rules and (run.guardian or rules)
     if shared is not None:
