@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable
 from functools import cached_property
 
@@ -48,15 +48,17 @@ class Direction:
 
     def earlier_copy(self, record: Record) -> Record | None:
         """The last packet sent before this one with the same bytes, of which this is a retransmission; else None."""
-        if record.kind not in ("syn", "synack", "data", "fin"):
-            return None
-        found = None
-        for other in self.sent:
-            if other is record:
-                break
-            if other.seq == record.seq and other.kind == record.kind:
-                found = other
-        return found
+        copies = self._copies.get((record.seq, record.kind), ())
+        index = bisect_left(copies, record.arrived, key=lambda copy: copy.arrived)
+        return copies[index - 1] if index else None
+
+    @cached_property
+    def _copies(self) -> dict[tuple[int | None, str], list[Record]]:
+        copies: dict[tuple[int | None, str], list[Record]] = {}
+        for record in self.sent:
+            if record.kind in ("syn", "synack", "data", "fin"):
+                copies.setdefault((record.seq, record.kind), []).append(record)
+        return copies
 
 
 class Traffic:

@@ -168,8 +168,12 @@ def _spent(path: Path, task: Task, analysis: Analysis) -> dict[str, int]:
 def _what(step: Step, own: Task) -> str:
     if step.hold is not None:
         return f"packets held by {step.hold.policy}"
-    whose = "" if step.task is None or step.task is own else f" of {step.task}"
-    return WORDS.get(step.kind, f"waiting for {step.kind}") + whose
+    if step.dropped is not None:
+        return f"packets dropped by {step.dropped.by}"
+    other = step.task is not None and step.task is not own
+    if step.kind == "task" and other:
+        return f"waiting for {step.task}, not recorded"
+    return WORDS.get(step.kind, f"waiting for {step.kind}") + (f" of {step.task}" if other else "")
 
 
 WORDS = {

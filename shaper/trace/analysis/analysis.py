@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 
-from shaper.trace.analysis.context import ENTRIES, EXITS, Contexts
+from shaper.trace.analysis.context import ENTRIES, EXITS, IDLE, Contexts
 from shaper.trace.analysis.files import Files
 from shaper.trace.analysis.tasks import RACE, Off, Task
 from shaper.trace.read.events import TraceEvent
@@ -126,6 +126,9 @@ class Analysis:
         if task.running >= 0:
             task.cpu += at - task.running
         task.running = -1
+        next_tid = fields["next_pid"]
+        if next_tid == IDLE:
+            task.followed = True
         if (state := fields["prev_state"]) in ("X", "Z"):
             self._gone(task, at)
         elif event.tid:
@@ -133,12 +136,15 @@ class Analysis:
             if left.slept and task.early is not None and at - task.early[0] <= RACE:
                 left.woken, left.waker, left.by = at, task.early[1], task.early[2]
             task.early = None
-        if not (next_tid := fields["next_pid"]):
+        if next_tid == IDLE:
             return
         following = self.tasks.get(next_tid)
         if following is None:
             following = self.tasks[next_tid] = Task(next_tid, "", at)
             following.process = next_tid
+        if event.tid == IDLE:
+            # Between two other tasks, a switch is recorded if either is followed; this one only if the task is.
+            following.followed = True
         following.comm = fields["next_comm"]
         if following.off is None and not following.past and not following.cpu:
             following.since = at  # whatever it did before was not recorded
@@ -175,7 +181,7 @@ class Analysis:
     def _enter(self, event: TraceEvent) -> None:
         task, fields = self.task(event), event[5]
         call = task.syscall = fields["syscall"]
-        task.fd, task.entered = fields.get("fd"), event[0]
+        task.fd, task.entered, task.followed = fields.get("fd"), event[0], True
         if call in OPENING:
             self.files.enter(event)
             if call.startswith("accept"):
@@ -189,7 +195,7 @@ class Analysis:
             self._runs(task, event[0])  # the kernel's filter by process sometimes drops a switch from idle
         if task.syscall in OPENING:
             self.files.leave(event, task)
-        task.syscall, task.fd = "", None
+        task.syscall, task.fd, task.followed = "", None, True
 
     def _state(self, event: TraceEvent) -> None:
         """A TCP socket changes its state. Only when it opens, this is in the task that asked for it."""
@@ -209,7 +215,7 @@ class Analysis:
             # The kernel used the number again; the exit of its last owner was not recorded.
             self._gone(old, event.at)
         child = self.tasks[tid] = Task(tid, fields["child_comm"], event.at)
-        child.forked_by = parent
+        child.forked_by, child.followed = parent, parent.followed
         # Until it runs for the first time, it waits for a CPU.
         child.off = Off(event.at, event.at, -1, "R")
         if fields.get("thread"):

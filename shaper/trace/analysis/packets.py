@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 from shaper.journal import Record
 from shaper.report.blocking import LABELS, Waker
+from shaper.report.traffic import Traffic
 from shaper.trace.analysis.context import Contexts
 from shaper.trace.read.events import TraceEvent
 from shaper.units import ms, us
@@ -44,7 +45,9 @@ class Packets:
     """
 
     def __init__(self, records: Iterable[Record], contexts: Contexts) -> None:
+        records = list(records)
         self._contexts = contexts
+        self._traffic = Traffic(records)
         self._writes: dict[int, list[Record]] = {}
         for record in records:
             if record.fate != "dropped":
@@ -93,6 +96,10 @@ class Packets:
             if sent.at <= record.arrived + INEXACT:
                 return sent if sent.at >= record.arrived - LATE else None
         return None
+
+    def earlier_copy(self, record: Record) -> Record | None:
+        """The packet of which this one is a retransmission; None if it is none."""
+        return self._traffic.along(record).earlier_copy(record)
 
 
 def label(record: Record) -> str:

@@ -2,8 +2,10 @@
 
 It is found from the end of an interval backwards. A running task is followed back to its
 last wakeup, and from there to what woke it: a task, and what that did before; or a packet,
-its holds, and then the delivery or the task that sent it. The steps of the path join
-without gap or overlap, so they add up to the interval.
+its holds, and then the delivery or the task that sent it. Another task is followed for the
+time of the wait that it ended, and no longer: before that wait, the path is that of the
+task which waited. The steps of the path join without gap or overlap, so they add up to
+the interval.
 """
 
 from __future__ import annotations
@@ -28,6 +30,7 @@ class Step(NamedTuple):
         kind: what the time was spent on; "cpu" is waiting for a CPU, "task" a task of which nothing more is known.
         task: the task that spent it; None for packets and for what is unknown.
         hold: the whole hold that this is a part of, if it is one.
+        dropped: the packet that was dropped, if this is the wait for its retransmission.
     """
 
     start: int
@@ -35,6 +38,7 @@ class Step(NamedTuple):
     kind: Kind
     task: Task | None = None
     hold: PacketHold | None = None
+    dropped: Record | None = None
 
     @property
     def duration(self) -> int:
@@ -58,68 +62,102 @@ class Path:
         """
         return [
             Step(start, end, "unknown") if step is None else step._replace(start=start, end=end)
-            for start, end, step in tile(self._back(task, until, past_client), since, until)
+            for start, end, step in tile(self._back(task, since, until, past_client), since, until)
         ]
 
-    def _back(self, task: Task, at: int, past_client: bool) -> Iterator[Step]:
-        """The steps before this time (ns), at which the task ran or was about to; the last first."""
+    def _back(self, own: Task, since: int, until: int, past_client: bool) -> Iterator[Step]:
+        """The steps from `until` back to `since` (ns), the last first; what they leave out is unknown.
+
+        `own` ran at `until`, or was about to.
+        """
+        task, at, floor = own, until, since
+        # The waits that are being explained: who slept, since when, and what was the floor before that.
+        sleepers: list[tuple[Task, int, int]] = []
+        seen: set[int] = set()
         while True:
-            off = task.last_off(at)
-            if off is None:
-                yield Step(min(task.since, at), at, "running", task)
-                if task.forked_by is None:
-                    yield Step(0, min(task.since, at), "task", task)
+            if at <= floor:
+                if not sleepers:
                     return
-                task, at = task.forked_by, min(task.since, at)
+                task, at, floor = sleepers.pop()
                 continue
-            yield Step(off.end, at, "running", task)
-            yield Step(off.woken, off.end, "cpu", task)
-            if not off.slept:
-                at = off.start
+            off = task.last_off(at) if task.followed else None
+            if off is None:
+                began = min(task.since, at) if task.followed else at
+                yield Step(max(began, floor), at, "running", task)
+                if task.followed and task.forked_by is not None:
+                    task, at = task.forked_by, began
+                else:
+                    yield Step(floor, began, "task", task)
+                    at = floor
                 continue
+            yield Step(max(off.end, floor), at, "running", task)
+            yield Step(max(off.woken, floor), off.end, "cpu", task)
+            at = off.start
+            if not off.slept or off.woken <= floor or id(off) in seen:
+                continue
+            # Where times are as coarse as a microsecond, two tasks may seem to wake each other at the same time.
+            seen.add(id(off))
+            asleep = max(off.start, floor)
             packets = self._packets.woke(off.by, off.woken, off.waker)
             if packets:
                 if len(packets) > 1:
-                    return
-                origin = yield from self._through(packets[0], past_client)
-                if origin is None:
-                    return
-                task, at = origin
-                continue
-            by = self._analysis.find(off.by, off.woken) if off.by_task else None
-            if by is None:
-                yield Step(off.start, off.woken, waited_for(off), task)
-                at = off.start
-            elif by is task:
-                return
+                    continue
+                # A packet may have been held since before the wait. Another task's wait is then explained by all of
+                # that: it would have been shorter, had the packet been sent earlier.
+                origin = yield from self._through(packets[0], asleep if task is own else floor, asleep, past_client)
+            elif off.by_task:
+                by = self._analysis.find(off.by, off.woken)
+                origin = None if by is None or by is task else (by, off.woken)
             else:
-                task, at = by, off.woken
+                yield Step(asleep, off.woken, waited_for(off), task)
+                origin = None
+            if origin is None:
+                continue
+            if off.start > floor and (task is own or origin[1] > off.start):
+                sleepers.append((task, off.start, floor))
+                floor = off.start
+            task, at = origin
 
-    def _through(self, record: Record, past_client: bool) -> Generator[Step, None, tuple[Task, int] | None]:
+    def _through(
+        self, record: Record, floor: int, asleep: int, past_client: bool
+    ) -> Generator[Step, None, tuple[Task, int] | None]:
         """The steps back over the holds of a packet and of the packets that led to it.
 
         Returns the task that sent the first of them, and when (ns); None where the path ends.
+
+        Args:
+            floor: no step begins before this time (ns).
+            asleep: since when (ns) the task slept that the packet woke.
         """
-        while True:
-            for hold in reversed(holds(record)):
-                yield Step(hold.start, hold.end, "hold", None, hold)
+        delivered = True
+        while (record.begin if delivered else record.arrived) > floor:
+            if delivered:
+                for hold in reversed(holds(record)):
+                    yield Step(max(hold.start, floor), hold.end, "hold", None, hold)
             sent = self._packets.sender(record)
-            if sent is None:
-                return None
-            cause = self._packets.delivered(sent.tid, sent.at)
+            cause = self._packets.delivered(sent.tid, sent.at) if sent is not None else []
             if len(cause) > 1:
                 return None
             if cause and cause[0].begin < record.begin:
-                record = cause[0]
+                record, delivered = cause[0], True
                 continue
+            earlier = self._packets.earlier_copy(record)
+            if earlier is not None:
+                dropped = earlier if earlier.fate == "dropped" else None
+                yield Step(max(earlier.arrived, floor), record.arrived, "timer", None, None, dropped)
+                record, delivered = earlier, False
+                continue
+            if sent is None:
+                return None
             if sent.context is not None:
                 if sent.context.name == "TIMER":
-                    yield Step(0, sent.at, "timer")
+                    yield Step(asleep, sent.at, "timer")
                 return None
             if record.kind == "syn" and not past_client:
-                yield Step(0, sent.at, "before client")
+                yield Step(asleep, sent.at, "before client")
             task = self._analysis.find(sent.tid, sent.at)
             return None if task is None else (task, sent.at)
+        return None
 
 
 def waited_for(off: Off) -> Kind:

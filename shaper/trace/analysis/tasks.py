@@ -67,6 +67,7 @@ class Task:
         running: since when it runs, in ns; -1 if it doesn't.
         cpu: how long it has run, in ns.
         forked_by: the task that started it, if that was seen.
+        followed: its scheduling is recorded. A recorder that follows some tasks also has events in which others appear.
         sent: when it last sent a packet, in ns.
         early: a wakeup that came while it was not known to sleep: its time, what woke, and `Off.by`.
     """
@@ -87,6 +88,7 @@ class Task:
     cpu: int = 0
     sent: int = -1
     forked_by: Task | None = None
+    followed: bool = False
     early: tuple[int, Waker | None, int] | None = None
 
     def __str__(self) -> str:
@@ -102,7 +104,9 @@ class Task:
         return past[index - 1] if index else None
 
     def remember(self, off: Off) -> None:
-        """Add an interval to `past`."""
+        """Add an interval to `past`, unless it took no time."""
+        if off.end == off.start:
+            return
         self.past.append(off)
         if len(self.past) > 2 * REMEMBERED:
             del self.past[:REMEMBERED]
