@@ -2,11 +2,12 @@
 
 Durations are int nanoseconds, rates int bits per second, sizes int bytes, shares
 floats from 0 to 1. The spellings are those of tc(8), "PARAMETERS". Where tc takes a
-bare number for a duration (microseconds) or a share (percent), a unit is required here,
-because many readers would guess the wrong one.
+bare number for a duration (microseconds), a rate (bit/s) or a share (percent), a unit is
+required here, because many readers would guess the wrong one.
 """
 
-from collections.abc import Callable
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Iterator, Set
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
@@ -24,11 +25,12 @@ DURATIONS = {
     "m": 60 * s, "min": 60 * s,
 }  # fmt: skip
 RATES = {
-    "": 1, "bit": 1, "kbit": 10**3, "mbit": 10**6, "gbit": 10**9, "tbit": 10**12,
+    "bit": 1, "kbit": 10**3, "mbit": 10**6, "gbit": 10**9, "tbit": 10**12,
     "kibit": 2**10, "mibit": 2**20, "gibit": 2**30, "tibit": 2**40,
     "bps": 8, "kbps": 8 * 10**3, "mbps": 8 * 10**6, "gbps": 8 * 10**9, "tbps": 8 * 10**12,
     "kibps": 2**13, "mibps": 2**23, "gibps": 2**33, "tibps": 2**43,
 }  # fmt: skip
+COMMON_RATES = ("bit", "kbit", "mbit", "gbit")
 SIZES = {
     "": 1, "b": 1, "k": 2**10, "kb": 2**10, "m": 2**20, "mb": 2**20, "g": 2**30, "gb": 2**30,
     "kbit": 2**7, "mbit": 2**17, "gbit": 2**27,
@@ -54,6 +56,50 @@ class Limit(NamedTuple):
 
     packets: int | None = None
     bytes: int | None = None
+
+
+class Ranges(Set[int]):
+    """A set of whole numbers, kept as ranges, so that the size of a range costs nothing.
+
+    Args:
+        ranges: the first and the last number of each; they may overlap, in any order.
+    """
+
+    def __init__(self, ranges: Iterable[tuple[int, int]] = ()) -> None:
+        self._firsts: list[int] = []
+        self._lasts: list[int] = []
+        for first, last in sorted(ranges):
+            if self._lasts and first <= self._lasts[-1] + 1:
+                self._lasts[-1] = max(self._lasts[-1], last)
+            else:
+                self._firsts.append(first)
+                self._lasts.append(last)
+
+    def __contains__(self, number: object) -> bool:
+        if not isinstance(number, int):
+            return False
+        index = bisect_right(self._firsts, number)
+        return index > 0 and number <= self._lasts[index - 1]
+
+    def __iter__(self) -> Iterator[int]:
+        for first, last in zip(self._firsts, self._lasts, strict=True):
+            yield from range(first, last + 1)
+
+    def __len__(self) -> int:
+        return sum(last - first + 1 for first, last in zip(self._firsts, self._lasts, strict=True))
+
+    def __bool__(self) -> bool:
+        return bool(self._firsts)
+
+    def __eq__(self, other: object) -> bool:
+        return self._firsts == other._firsts and self._lasts == other._lasts if isinstance(other, Ranges) else False
+
+    def __hash__(self) -> int:
+        return hash((*self._firsts, *self._lasts))
+
+    def __str__(self) -> str:
+        pairs = zip(self._firsts, self._lasts, strict=True)
+        return "+".join(f"{first}-{last}" if last > first else f"{first}" for first, last in pairs)
 
 
 def split(text: str) -> tuple[Decimal, str]:
@@ -112,12 +158,16 @@ def format_duration(value: int) -> str:
 
 
 def parse_rate(text: str) -> int:
-    """Bits per second in "10mbit", "100kbps" (bytes per second, as in tc).
+    """Bits per second in "10mbit", "100kbps" (bytes per second, as in tc), "0".
 
     Raises:
-        ValueError: an unknown unit, a negative rate.
+        ValueError: a missing or unknown unit, a negative rate.
     """
     number, unit = split(text)
+    if not unit:
+        if number == 0:
+            return 0
+        raise ValueError(f"'{text}' needs a unit: write {', '.join(f'{exact(number)}{name}' for name in COMMON_RATES)}")
     if unit not in RATES:
         raise ValueError(f"'{text}' is not a rate, such as 10mbit (bit, kbit, mbit, gbit; kbps: kilobytes/s)")
     return whole(number, RATES[unit], text, "bits per second")
@@ -181,32 +231,42 @@ def parse_count(text: str) -> int:
     return int(text)
 
 
-def parse_numbers(text: str) -> frozenset[int]:
+def parse_numbers(text: str) -> Ranges:
     """The numbers in "1+5+10-12", or in a file with a number or a range on each line; "none" is no number.
 
     Raises:
         ValueError: neither numbers nor a file of numbers.
     """
     if text.strip() in ("", "none"):
-        return frozenset()
+        return Ranges()
     parts = text.split("+")
     if not text[0].isdigit():
         try:
             parts = Path(text).read_text().split()
         except OSError as error:
             raise ValueError(f"'{text}' is neither numbers, such as 1+5+10-12, nor a file: {error.strerror}") from None
-    numbers: set[int] = set()
-    for part in parts:
-        first, dash, last = part.partition("-")
-        if not first.isdigit() or (dash and not last.isdigit()):
-            raise ValueError(f"'{part}' is not a number or a range, such as 10-12")
-        numbers.update(range(int(first), int(last or first) + 1))
-    return frozenset(numbers)
+    return Ranges(parse_range(part) for part in parts)
 
 
-def format_numbers(value: frozenset[int]) -> str:
-    """The numbers in order, as `parse_numbers` reads them: "1+5"."""
-    return "+".join(str(number) for number in sorted(value)) or "none"
+def parse_range(text: str) -> tuple[int, int]:
+    """The first and the last number in "10-12"; both are the same in "10".
+
+    Raises:
+        ValueError: neither a number nor a range, or its last number is below the first.
+    """
+    first, dash, last = text.partition("-")
+    ends = (first, last) if dash else (first, first)
+    if not all(end.isascii() and end.isdigit() for end in ends):
+        raise ValueError(f"'{text}' is not a number or a range, such as 10-12")
+    low, high = (int(end) for end in ends)
+    if low > high:
+        raise ValueError(f"'{text}' ends before it begins; write {high}-{low}")
+    return low, high
+
+
+def format_numbers(value: Set[int]) -> str:
+    """The numbers in order, as `parse_numbers` reads them: "1+5+10-12"."""
+    return str(value if isinstance(value, Ranges) else Ranges((number, number) for number in value)) or "none"
 
 
 def parse_limit(text: str) -> Limit:
@@ -246,5 +306,5 @@ Rate = Annotated[int, Unit("rate", parse_rate, format_rate)]
 Size = Annotated[int, Unit("size", parse_size, format_size)]
 Share = Annotated[float, Unit("share", parse_share, format_share)]
 Count = Annotated[int, Unit("count", parse_count, str)]
-Numbers = Annotated[frozenset[int], Unit("numbers or FILE", parse_numbers, format_numbers)]
+Numbers = Annotated[Set[int], Unit("numbers or FILE", parse_numbers, format_numbers)]
 Bound = Annotated[Limit, Unit("packets or bytes", parse_limit, format_limit)]

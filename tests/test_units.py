@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,7 +18,7 @@ DURATIONS = {
     "0.25ms": 250 * us, " 20 ms ": 20 * ms, "20MS": 20 * ms, "2min": 120 * s, ".5us": 500,
 }  # fmt: skip
 RATES = {
-    "9600": 9600, "9600bit": 9600, "64kbit": 64_000, "10mbit": 10_000_000, "1gbit": 10**9, "1tbit": 10**12,
+    "0": 0, "9600bit": 9600, "64kbit": 64_000, "10mbit": 10_000_000, "1gbit": 10**9, "1tbit": 10**12,
     "1Kibit": 1024, "1Mibit": 2**20, "1Gibit": 2**30, "1Tibit": 2**40, "1.5Mbit": 1_500_000,
     "100bps": 800, "1kbps": 8_000, "1Mbps": 8_000_000, "1gbps": 8 * 10**9, "1tbps": 8 * 10**12,
     "1KiBps": 8 * 1024, "1MiBps": 8 * 2**20, "1GiBps": 8 * 2**30, "1TiBps": 8 * 2**40,
@@ -66,6 +67,9 @@ def test_reads_the_spellings_of_tc(parse: Callable[[str], Any], text: str, value
         (units.parse_share, "-1%", "not from 0% to 100%"),
         (units.parse_limit, "0", "below one packet"),
         (units.parse_limit, "1.5", "not a whole number of packets"),
+        (units.parse_numbers, "1-x", "not a number or a range"),
+        (units.parse_range, "5-3", "ends before it begins; write 3-5"),
+        (units.parse_range, "\u00b2", "not a number or a range"),
     ],
 )
 def test_says_what_is_wrong(parse: Callable[[str], Any], text: str, message: str) -> None:
@@ -111,3 +115,27 @@ def test_shares_come_back(thousandths: int) -> None:
 )
 def test_durations_are_written_in_the_shortest_exact_way(value: int, text: str) -> None:
     assert units.format_duration(value) == text
+
+
+def test_a_range_of_numbers_takes_no_memory() -> None:
+    numbers = units.parse_numbers("7+1-9999999999")
+    assert (1 in numbers, 9_999_999_999 in numbers) == (True, True)
+    assert (0 in numbers, 10**10 in numbers) == (False, False)
+    assert len(numbers) == 9_999_999_999
+    assert units.format_numbers(numbers) == "1-9999999999"
+
+
+@given(st.sets(st.integers(1, 30)))
+def test_numbers_come_back(value: set[int]) -> None:
+    numbers = units.parse_numbers(units.format_numbers(value))
+    assert (set(numbers), len(numbers), bool(numbers)) == (value, len(value), bool(value))
+    assert {number for number in range(40) if number in numbers} == value
+    again = units.parse_numbers("+".join(map(str, value)) or "none")
+    assert (again, hash(again)) == (numbers, hash(numbers))
+    assert numbers != value
+
+
+def test_numbers_in_a_file(tmp_path: Path) -> None:
+    file = tmp_path / "numbers"
+    file.write_text("3\n10-12\n")
+    assert units.format_numbers(units.parse_numbers(str(file))) == "3+10-12"

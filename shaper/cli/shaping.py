@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -13,7 +14,7 @@ from shaper.errors import UsageError
 from shaper.live import choices
 from shaper.policy.base import Policy
 from shaper.spec import match
-from shaper.units import format_duration, ms, s
+from shaper.units import format_duration, ms, parse_range, s
 
 if TYPE_CHECKING:
     from shaper.live.settings import Settings
@@ -85,14 +86,19 @@ def cpu_list(text: str) -> list[int]:
     """Parse a list of CPUs as taskset(1) takes it: 0,2 or 0-3.
 
     Raises:
-        UsageError: it is not a list of CPUs.
+        UsageError: it is not a list of CPUs, or names one that this machine doesn't have.
     """
+    usable = sorted(os.sched_getaffinity(0))
+    end = max(os.sysconf("SC_NPROCESSORS_CONF"), usable[-1] + 1)
     cpus: list[int] = []
     for part in text.split(","):
-        first, _, last = part.partition("-")
-        if not (first.isdecimal() and (last or first).isdecimal()):
-            raise UsageError(f"'{text}' is not a list of CPUs, such as 1, 0,2 or 0-3")
-        cpus += range(int(first), int(last or first) + 1)
+        try:
+            first, last = parse_range(part.strip())
+        except ValueError:
+            raise UsageError(f"'{text}' is not a list of CPUs, such as 1, 0,2 or 0-3") from None
+        if last >= end:
+            raise UsageError(f"there is no CPU {last} to run on here; there are {', '.join(map(str, usable))}")
+        cpus += range(first, last + 1)
     return cpus
 
 
