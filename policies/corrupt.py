@@ -48,8 +48,11 @@ class Corrupt(Policy):
 
 
 def payload_of(packet: Packet) -> int:
-    """Where the payload of TCP, UDP or ICMP begins; -1 where that isn't known."""
+    """Where the payload of TCP, UDP or ICMP begins; -1 where that isn't known, and for fragments.
+
+    The checksum of a fragment is that of its whole datagram, so it can't be put right.
+    """
     at = packet.ip.transport
-    if at < 0 or packet.kind == "other":
+    if at < 0 or packet.kind == "other" or packet.ip.fragment:
         return -1
     return packet.length - packet.tcp.payload if packet.tcp is not None else at + 8

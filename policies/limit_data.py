@@ -4,7 +4,7 @@ from typing import Literal
 
 from shaper import Action, Drop, Packet, Policy, Send, Size, reset_receiver, reset_sender
 
-UDP_HEADER = 8
+HEADERS = {"udp": 8, "data": 20}
 
 
 class LimitData(Policy):
@@ -38,8 +38,11 @@ class LimitData(Policy):
         tcp = packet.tcp
         if tcp is not None:
             self._passed += tcp.payload
-        elif packet.kind == "udp":
-            self._passed += packet.length - packet.ip.transport - UDP_HEADER
+        elif packet.kind in HEADERS:
+            # UDP, or a fragment; of a datagram's fragments only the first has a transport header.
+            ip = packet.ip
+            begin = ip.transport + HEADERS[packet.kind] if ip.transport >= 0 else ip.header
+            self._passed += max(0, packet.length - begin)
         if self._passed <= self.bytes:
             return None
         self._is_over = True

@@ -2,10 +2,12 @@
 
 import pytest
 
-from shaper.core import connections
+from shaper.core import connections, datagrams
 from shaper.core.connections import IDLE, LOOKS, Connections, FlowState
+from shaper.core.datagrams import REASSEMBLY
 from shaper.timeline.packet_spec import Ends, PacketSpec, bytes_of
 from shaper.units import s
+from shaper.wire.craft import too_big
 from shaper.wire.header import ACK, FIN, RST, SYN
 from shaper.wire.packet import Packet
 
@@ -220,3 +222,147 @@ def test_a_forgotten_connections_ports_may_be_anothers() -> None:
     for number in range(10):
         wire.see(UDP, OTHER._replace(sport=number + 1), now=IDLE + 1)
     assert wire.see(DATA, now=IDLE + 1) is second
+
+
+REQUEST, REPLY = PacketSpec("icmp", 8, id=7), PacketSpec("icmp", 8, id=7, answers=True)
+FIRST, LATER = PacketSpec("fragment", 1480, id=5), PacketSpec("fragment", 600, id=5, offset=1480)
+LOOPBACKS = [Ends("127.0.0.1", 9, "127.0.0.1", 53), Ends("::1", 9, "::1", 53)]
+PAIRS = [HERE, Ends("2001:db8::1", 40000, "2001:db8::9", 80), *LOOPBACKS]
+
+
+@pytest.mark.parametrize("ends", PAIRS, ids=lambda ends: ends.source)
+def test_icmp_requests_and_answers_are_the_directions_of_one_connection(ends: Ends) -> None:
+    wire = Wire()
+    there, back = wire.see(REQUEST, ends), wire.see(REPLY, ends.reverse)
+    assert there.connection is back.connection
+    assert (there.direction, back.direction) == ("original", "reply")
+    assert wire.see(REQUEST, ends) is there
+    # The other end may ask, too.
+    assert wire.see(REQUEST._replace(id=8), ends.reverse).direction == "original"
+
+
+@pytest.mark.parametrize("ends", PAIRS, ids=lambda ends: ends.source)
+def test_an_icmp_answer_is_a_reply_even_if_its_request_was_not_seen(ends: Ends) -> None:
+    wire = Wire()
+    back = wire.see(REPLY, ends.reverse)
+    assert back.direction == "reply"
+    assert wire.see(REQUEST, ends).connection is back.connection
+    asked = Wire().see(REQUEST, ends)
+    assert back.connection.identity == asked.connection.identity
+
+
+def error(cause: bytes, wire: Wire) -> tuple[Packet, FlowState]:
+    packet = too_big(Packet(cause), 1280)
+    assert packet is not None
+    return packet, wire.connections.classify(packet, 0)
+
+
+@pytest.mark.parametrize("ends", PAIRS, ids=lambda ends: ends.source)
+@pytest.mark.parametrize("look", [UDP, DATA, REQUEST, FIRST], ids=lambda look: look.kind)
+def test_an_icmp_error_belongs_to_the_other_direction_of_what_it_quotes(look: PacketSpec, ends: Ends) -> None:
+    wire = Wire()
+    there = wire.see(look, ends)
+    packet, state = error(bytes_of(look, ends, 1), wire)
+    assert state.connection is there.connection
+    assert (packet.kind, packet.direction, state.direction) == ("icmp", "reply", "reply")
+    # And of what the other end sent.
+    back = REPLY if look is REQUEST else look
+    packet, state = error(bytes_of(back, ends.reverse, 1), wire)
+    assert (packet.kind, packet.direction) == ("icmp", "original")
+    assert state is there
+
+
+def test_an_icmp_error_about_a_connection_that_was_not_seen_is_a_reply() -> None:
+    wire = Wire()
+    packet, state = error(bytes_of(UDP, HERE, 1), wire)
+    assert packet.direction == "reply"
+    assert wire.see(UDP).connection is state.connection
+    # One about a SYN-ACK goes to the end that answers.
+    packet, _ = error(bytes_of(synack(), OTHER.reverse, 1), wire)
+    assert packet.direction == "original"
+
+
+def test_an_icmp_error_that_a_policy_made_belongs_there_too() -> None:
+    wire = Wire()
+    there = wire.see(UDP)
+    made = too_big(Packet(bytes_of(UDP, HERE, 1)), 1280)
+    assert made is not None
+    state = wire.connections.find(made, 0)
+    assert (state.connection, made.kind, made.direction) == (there.connection, "icmp", "reply")
+
+
+def test_an_icmp_error_that_quotes_nothing_is_a_connection_of_its_own() -> None:
+    wire = Wire()
+    cut = too_big(Packet(bytes_of(UDP, HERE, 1)), 1280)
+    assert cut is not None
+    for size in (20, 27, 28, 40):
+        assert wire.connections.classify(Packet(cut.raw[:size]), 0).direction == "original"
+
+
+@pytest.mark.parametrize("ends", PAIRS, ids=lambda ends: ends.source)
+def test_fragments_belong_to_the_flow_of_their_datagram(ends: Ends) -> None:
+    wire = Wire()
+    flow = wire.see(UDP, ends)
+    assert wire.see(FIRST, ends) is flow
+    later = Packet(bytes_of(LATER, ends, 3))
+    assert wire.connections.classify(later, 0) is flow
+    assert (later.kind, later.direction, later.flow) == ("udp", "original", Packet(bytes_of(UDP, ends, 1)).flow)
+    assert wire.see(UDP, ends.reverse).direction == "reply"
+    assert wire.see(FIRST._replace(id=6), ends.reverse).direction == "reply"
+    assert wire.see(LATER._replace(id=6), ends.reverse).direction == "reply"
+
+
+def test_a_later_fragment_that_comes_before_the_first_has_no_ports() -> None:
+    wire = Wire()
+    early = Packet(bytes_of(LATER, HERE, 1))
+    state = wire.connections.classify(early, 0)
+    assert (early.kind, early.flow.sport, early.flow.dport) == ("udp", 0, 0)
+    assert wire.see(FIRST) is not state
+    assert wire.see(LATER) is wire.see(UDP)
+
+
+def test_an_icmp_error_about_a_later_fragment_belongs_to_its_datagram() -> None:
+    wire = Wire()
+    there = wire.see(FIRST)
+    _, state = error(bytes_of(LATER, HERE, 1), wire)
+    assert (state.connection, state.direction) == (there.connection, "reply")
+
+
+def test_an_identification_that_is_used_again_means_the_later_datagram() -> None:
+    wire = Wire()
+    wire.see(FIRST)
+    second = wire.see(FIRST, AGAIN)
+    assert wire.see(LATER) is second
+
+
+def test_a_first_fragment_is_forgotten_when_receivers_give_up() -> None:
+    wire = Wire()
+    flow = wire.see(FIRST)
+    assert wire.see(LATER, now=REASSEMBLY - 1) is flow
+    assert wire.see(LATER, now=REASSEMBLY) is not flow
+
+
+def test_a_flood_of_first_fragments_does_not_use_up_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(datagrams, "MOST", 100)
+    table = datagrams.Datagrams()
+    for number in range(1, 1000):
+        table.flow_of(Packet(bytes_of(FIRST._replace(id=number), HERE, 1)), number)
+        assert len(table) <= 100
+    for number in range(1000, 1100):
+        before = len(table)
+        table.flow_of(Packet(bytes_of(FIRST._replace(id=number), HERE, 1)), number + REASSEMBLY)
+        assert before - len(table) < datagrams.LOOKS
+    assert len(table) == 100
+
+
+def test_fragments_of_tcp_are_data() -> None:
+    wire = Wire()
+    flow = wire.see(DATA)
+    raw = bytearray(bytes_of(DATA._replace(payload=100), HERE, 5))
+    raw[6] = 0x20
+    first, later = Packet(bytes(raw)), bytearray(raw)
+    assert wire.connections.classify(first, 0) is flow
+    later[6], later[7] = 0, 15
+    rest = Packet(bytes(later))
+    assert wire.connections.classify(rest, 0) is flow
+    assert (first.kind, first.tcp, rest.kind, rest.tcp) == ("data", None, "data", None)

@@ -11,8 +11,23 @@ from scapy.packet import Packet as Layers
 from scapy.packet import Raw
 
 from shaper.wire.flow import Flow, format_end, parse_end
-from shaper.wire.header import ACK, PSH, SYN, TCP, UDP, flow_key, read_ip, read_ports, read_tcp
+from shaper.wire.header import (
+    ACK,
+    PSH,
+    SYN,
+    TCP,
+    UDP,
+    datagram_key,
+    flow_key,
+    is_answer,
+    read_ip,
+    read_ports,
+    read_quoted,
+    read_tcp,
+    reverse_key,
+)
 from shaper.wire.packet import Packet
+from tests.traffic import raws
 
 V4: dict[str, Any] = {"src": "192.0.2.1", "dst": "192.0.2.9"}
 V6: dict[str, Any] = {"src": "2001:db8::1", "dst": "2001:db8::9"}
@@ -82,25 +97,97 @@ def test_sack_blocks_are_seen_among_other_options() -> None:
         assert tcp.sack is sack
 
 
-def test_fragments_share_a_key_without_ports() -> None:
+def test_only_the_first_fragment_has_ports() -> None:
     datagram = inet.IP(id=5, **V4) / inet.UDP(**PORTS) / Raw(bytes(3000))
-    fragments = [bytes(part) for part in fragment(datagram, fragsize=1000)]
-    assert len(fragments) == 4
-    assert len({flow_key(raw) for raw in fragments}) == 1
-    assert all(read_ip(raw).fragment for raw in fragments)
-    assert {Flow.of(raw) for raw in fragments} == {Flow("udp", V4["src"], 0, V4["dst"], 0)}
+    first, *later = (bytes(part) for part in fragment(datagram, fragsize=1000))
+    assert len(later) == 3
+    assert all(read_ip(raw).fragment for raw in (first, *later))
+    assert flow_key(first) == flow_key(bytes_of(inet.IP(**V4), inet.UDP(**PORTS)))
+    assert Flow.of(first) == Flow("udp", V4["src"], 40000, V4["dst"], 80)
+    assert len({flow_key(raw) for raw in later}) == 1
+    assert {Flow.of(raw) for raw in later} == {Flow("udp", V4["src"], 0, V4["dst"], 0)}
+    assert len({datagram_key(raw, read_ip(raw)) for raw in (first, *later)}) == 1
 
 
 @pytest.mark.parametrize("with_options", [False, True])
-def test_ipv6_fragments_share_a_key_whatever_follows(with_options: bool) -> None:
+def test_only_the_first_ipv6_fragment_has_ports_whatever_follows(with_options: bool) -> None:
     datagram = inet6.IPv6(**V6) / inet6.IPv6ExtHdrFragment(id=5)
     if with_options:
         datagram /= inet6.IPv6ExtHdrDestOpt()
-    fragments = [bytes(part) for part in fragment6(datagram / inet.UDP(**PORTS) / Raw(bytes(3000)), 1280)]
-    assert len(fragments) > 2
-    assert len({flow_key(raw) for raw in fragments}) == 1
-    assert all(read_ip(raw).fragment for raw in fragments)
-    assert all(read_tcp(raw) is None for raw in fragments)
+    first, *later = (bytes(part) for part in fragment6(datagram / inet.UDP(**PORTS) / Raw(bytes(3000)), 1280))
+    assert len(later) > 1
+    assert all(read_ip(raw).fragment for raw in (first, *later))
+    assert flow_key(first) == flow_key(bytes_of(inet6.IPv6(**V6), inet.UDP(**PORTS)))
+    assert len({flow_key(raw) for raw in later}) == 1
+    assert all(read_ip(raw).transport == -1 and read_ip(raw).header == 48 for raw in later)
+    assert len({datagram_key(raw, read_ip(raw)) for raw in (first, *later)}) == 1
+
+
+def test_a_fragment_header_of_a_whole_packet_makes_no_fragment() -> None:
+    raw = bytes_of(inet6.IPv6(**V6), inet6.IPv6ExtHdrFragment(id=5), inet.TCP(flags="S", **PORTS))
+    tcp = read_tcp(raw)
+    assert tcp is not None
+    assert not read_ip(raw).fragment
+    assert Flow.of(raw) == Flow("tcp", V6["src"], 40000, V6["dst"], 80)
+
+
+def icmp(kind: int, id: int, source: str, destination: str) -> bytes:
+    """An ICMP or ICMPv6 message of this type, with an identifier where the type has one."""
+    family = ip_address(source).version
+    ends: dict[str, Any] = {"src": source, "dst": destination}
+    ip = inet.IP(proto=1, **ends) if family == 4 else inet6.IPv6(nh=58, **ends)
+    return bytes_of(ip, Raw(bytes((kind, 0, 0, 0)) + id.to_bytes(2) + bytes(42)))
+
+
+QUERIES = [(4, 8, 0), (4, 13, 14), (4, 15, 16), (4, 17, 18), (4, 42, 43), (6, 128, 129), (6, 160, 161)]
+LOOPBACK = {4: "127.0.0.1", 6: "::1"}
+OTHERS = {4: "127.0.0.2", 6: "2001:db8::9"}
+
+
+@given(st.sampled_from(QUERIES), st.integers(0, 65535), st.booleans())
+def test_an_icmp_request_and_its_answer_have_each_others_reverse_key(
+    query: tuple[int, int, int], id: int, is_one_address: bool
+) -> None:
+    family, asks, answers = query
+    here = LOOPBACK[family]
+    there = here if is_one_address else OTHERS[family]
+    request, answer = icmp(asks, id, here, there), icmp(answers, id, there, here)
+    assert flow_key(request) == reverse_key(flow_key(answer))
+    assert flow_key(answer) == reverse_key(flow_key(request))
+    assert flow_key(request) != flow_key(answer)
+    assert (is_answer(flow_key(request)), is_answer(flow_key(answer))) == (False, True)
+    assert flow_key(icmp(asks, id ^ 1, here, there)) != flow_key(request)
+    for raw in (request, answer) if id else ():
+        assert Flow.of(raw).key == flow_key(raw)
+        assert Flow.parse(str(Flow.of(raw))) == Flow.of(raw)
+
+
+def test_the_identifier_of_an_icmp_query_reads_as_the_port_of_the_end_that_asks() -> None:
+    assert str(Flow.of(icmp(8, 7, "127.0.0.1", "127.0.0.1"))) == "icmp 127.0.0.1:7 > 127.0.0.1"
+    assert str(Flow.of(icmp(0, 7, "127.0.0.1", "127.0.0.1"))) == "icmp 127.0.0.1 > 127.0.0.1:7"
+    assert str(Flow.of(icmp(129, 7, "::1", "::1"))) == "icmp6 ::1 > [::1]:7"
+
+
+@given(raws)
+def test_the_reverse_of_the_reverse_is_the_key(raw: bytes) -> None:
+    key = flow_key(raw)
+    assert reverse_key(reverse_key(key)) == key
+    assert len(reverse_key(key)) == len(key)
+
+
+@pytest.mark.parametrize("family", [4, 6])
+def test_a_port_like_the_mark_of_an_answer_makes_none(family: int) -> None:
+    ip = inet.IP(**V4) if family == 4 else inet6.IPv6(**V6)
+    assert not is_answer(flow_key(bytes_of(ip, inet.UDP(sport=0x2121, dport=0x2121))))
+
+
+def test_icmp_errors_quote_a_packet_and_other_messages_none() -> None:
+    cause = bytes_of(inet.IP(**V4), inet.UDP(**PORTS))
+    for kind in range(256):
+        raw = bytes_of(inet.IP(src=V4["dst"], dst=V4["src"], proto=1), Raw(bytes((kind, 0, 0, 0, 0, 0, 0, 0)) + cause))
+        assert read_quoted(raw, read_ip(raw)) == (cause if kind in (3, 4, 5, 11, 12) else b"")
+        raw = bytes_of(inet6.IPv6(nh=58, **V6), Raw(bytes((kind, 0, 0, 0, 0, 0, 0, 0)) + cause))
+        assert read_quoted(raw, read_ip(raw)) == (cause if kind in (1, 2, 3, 4) else b"")
 
 
 def test_a_fragment_of_tcp_has_no_tcp_header() -> None:

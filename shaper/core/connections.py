@@ -1,6 +1,8 @@
 """The connection and direction of each packet, and what is known about them.
 
-A connection's *original* direction is that of its SYN, else that of the first packet seen.
+A connection's *original* direction is that of its SYN or ICMP request, else that of the first packet seen. An ICMP
+error belongs to the connection of the packet that it quotes, and travels in that packet's other direction. A fragment
+belongs to the flow of its datagram.
 """
 
 from __future__ import annotations
@@ -8,10 +10,11 @@ from __future__ import annotations
 from collections import OrderedDict, deque
 from typing import cast
 
+from shaper.core.datagrams import Datagrams
 from shaper.core.instances import PolicyInstance
 from shaper.units import s
 from shaper.wire.flow import Flow
-from shaper.wire.header import ACK, SYN, flow_key
+from shaper.wire.header import ACK, SYN, flow_key, is_answer, plain_key, read_quoted, reverse_key
 from shaper.wire.packet import Packet
 from shaper.wire.segment import SenderState, classify_other
 
@@ -78,6 +81,7 @@ class Connections:
     def __init__(self, idle: int = IDLE) -> None:
         self._idle = idle
         self._flows: dict[bytes, FlowState] = {}
+        self._datagrams = Datagrams()
         self._ring: deque[Connection] = deque()
         self._counts: OrderedDict[tuple[str, str, str, int], int] = OrderedDict()
 
@@ -92,15 +96,15 @@ class Connections:
 
     def classify(self, packet: Packet, now: int) -> FlowState:
         """Fill in the packet's class and direction, and return the state of its flow."""
-        key = flow_key(packet.raw)
+        key = plain_key(packet.raw)
         state = self._flows.get(key)
         if state is None:
-            state = self._open(key, packet, now)
-        if state.kind is not None:
+            state = self._open(key, packet, now) if key else self._state_of(packet, now)
+        if key and state.kind is not None:
             packet.kind = state.kind
         elif state.sender is not None and (tcp := packet.tcp) is not None:
             if tcp.flags & (SYN | ACK) == SYN and opens_another(state.sender, tcp.seq):
-                state = self._open(key, packet, now)
+                state = self._open(key or flow_key(packet.raw), packet, now)
             packet.kind = state.sender.classify(tcp) if state.sender is not None else "other"
         else:
             packet.kind = classify_other(packet.ip)
@@ -117,18 +121,32 @@ class Connections:
         """The state of the flow of a packet that a policy made; doesn't change its sender's state."""
         if packet.flow_state is not None:
             return cast(FlowState, packet.flow_state)
-        key = flow_key(packet.raw)
-        state = self._flows.get(key) or self._open(key, packet, now)
+        state = self._state_of(packet, now)
         tcp = packet.tcp
         packet.kind = SenderState().classify(tcp) if tcp is not None else classify_other(packet.ip)
         packet.direction = state.direction
         packet.flow_state = state
         return state
 
+    def _state_of(self, packet: Packet, now: int) -> FlowState:
+        """The state of the flow of any packet; a new one, if no packet of its connection was seen lately."""
+        cause = Packet(read_quoted(packet.raw, packet.ip))
+        if not cause.ip.version:
+            key = self._key_of(packet, now)
+            return self._flows.get(key) or self._open(key, packet, now)
+        key = self._key_of(cause, now)
+        reverse = reverse_key(key)
+        if reverse not in self._flows:
+            self._open(key, cause, now)
+        return self._flows[reverse]
+
+    def _key_of(self, packet: Packet, now: int) -> bytes:
+        return self._datagrams.flow_of(packet, now) if packet.ip.fragment else flow_key(packet.raw)
+
     def _open(self, key: bytes, packet: Packet, now: int) -> FlowState:
         flow, tcp = packet.flow, packet.tcp
-        reverse = _reverse(key, packet)
-        opened_by_other = tcp is not None and tcp.flags & (SYN | ACK) == SYN | ACK
+        reverse = reverse_key(key)
+        opened_by_other = is_answer(key) or (tcp is not None and tcp.flags & (SYN | ACK) == SYN | ACK)
         source, destination, service = flow.source, flow.destination, flow.dport
         if opened_by_other:
             source, destination, service = destination, source, flow.sport
@@ -193,10 +211,3 @@ def opens_another(sender: SenderState, isn: int) -> bool:
         isn: its sequence number.
     """
     return sender.next >= 0 and sender.isn != isn
-
-
-def _reverse(key: bytes, packet: Packet) -> bytes:
-    """The flow key of the other direction."""
-    size = len(packet.ip.source)
-    ends = key[1 + 2 * size :]
-    return key[:1] + packet.ip.destination + packet.ip.source + ends[2:] + ends[:2]

@@ -9,7 +9,7 @@ from typing import TextIO
 from shaper.core.verdict import Verdict
 from shaper.journal.line import FLOWS_REMEMBERED, VERSION, Clocks
 from shaper.policy.signal import SignalRecord
-from shaper.wire.header import flow_key
+from shaper.wire.header import plain_key
 from shaper.wire.packet import Packet
 
 
@@ -83,9 +83,11 @@ class Journal:
         self._write(json.dumps(line) + "\n")
 
     def _flow(self, packet: Packet) -> str:
-        key = flow_key(packet.raw)
+        key = plain_key(packet.raw)
         flow = self._flows.get(key)
         if flow is None:
+            if not key:
+                return json.dumps(str(packet.flow))
             if len(self._flows) >= FLOWS_REMEMBERED:
                 self._flows.clear()
             flow = self._flows[key] = json.dumps(str(packet.flow))

@@ -23,7 +23,8 @@ class ByteStream:
     def __init__(self, records: Iterable[Record]) -> None:
         records = list(records)
         self._first = next((r.seq + 1 for r in records if r.kind in OPENING and r.seq is not None), None)
-        carriers = [record for record in records if record.kind in ("data", "fin")]
+        # Fragments of segments are data, too, but have no number.
+        carriers = [record for record in records if record.kind in ("data", "fin") and record.seq is not None]
         starts = sorted({self.offset(record) for record in carriers})
         self._ends = dict(pairwise([*starts, END]))
         self._readable: list[int] = []  # up to which byte, after each delivery that helped

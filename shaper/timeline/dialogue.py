@@ -29,7 +29,7 @@ PAYLOAD = 100
 FLAGS = {"syn": SYN, "fin": FIN | ACK, "rst": RST | ACK, "psh": PSH, "urg": URG, "ece": ECE, "cwr": CWR}
 ECN = {"ect1": 1, "ect0": 2, "ce": 3}
 CARRIERS = ("udp", "icmp", "other", "fragment")
-NUMBERS = ("seq", "ack", "win", "data", "mss", "options", "flow", *CARRIERS)
+NUMBERS = ("seq", "ack", "win", "data", "mss", "options", "flow", "id", "offset", *CARRIERS)
 PLAIN = (*FLAGS, "synack", "noack", "sack", "reply", "v6", *ECN, "ack", "data", *CARRIERS)
 
 
@@ -101,7 +101,9 @@ class Dialogue:
         for kind in CARRIERS:
             if kind in words:
                 payload = len(text) or (PAYLOAD if words[kind] < 0 else words[kind])
-                return PacketSpec(kind, payload, ecn=ecn, text=text)
+                answers = kind == "icmp" and "reply" in words
+                number, offset = words.get("id", 0), words.get("offset", 0) & 0xFFF8
+                return PacketSpec(kind, payload, ecn=ecn, text=text, answers=answers, id=number, offset=offset)
         mine, peers = self._pair(ends)
         flags = 0 if "noack" in words or "syn" in words else ACK
         for word, bits in FLAGS.items():
@@ -149,10 +151,14 @@ class Dialogue:
         else:
             words.append(spec.kind if spec.text or spec.payload == PAYLOAD else f"{spec.kind}={spec.payload}")
             words += [f"text={spec.text}"] if spec.text else []
+            words += [f"id={spec.id}"] if spec.id > (spec.kind == "icmp") else []
+            words += [f"offset={spec.offset}"] if spec.offset else []
         words += [name for name, bits in ECN.items() if spec.ecn == bits]
         if number != 1:
             words.append(f"flow={number}")
-        if is_reply or (number in self._declared and self._declared[number] != ends):
+        is_declared_reply = number in self._declared and self._declared[number] != ends
+        # An answer to an ICMP query may have the same address at both ends.
+        if is_reply or is_declared_reply or (spec.answers and ends == ends.reverse):
             words.append("reply")
         if remember:
             self._advance(spec, ends)

@@ -12,7 +12,21 @@ from struct import pack
 from typing import NamedTuple
 
 from shaper.wire.checksum import put_right
-from shaper.wire.header import ACK, ICMP, ICMPV6, SYN, TCP, UDP, WRAP, read_ip, read_ports, read_tcp
+from shaper.wire.header import (
+    ACK,
+    ANSWER,
+    ICMP,
+    ICMPV6,
+    SYN,
+    TCP,
+    UDP,
+    WRAP,
+    read_ends,
+    read_ip,
+    read_ports,
+    read_quoted,
+    read_tcp,
+)
 from shaper.wire.tcp_options import MSS, NO_OPERATION, SACK, end_of_header, read_options
 
 WINDOW = 65535
@@ -50,6 +64,9 @@ class PacketSpec(NamedTuple):
         options: bytes of TCP options, those of `sack` and `mss` included.
         ecn: the two ECN bits of the IP header (RFC 3168).
         text: the payload, if it is short and printable.
+        answers: whether it is an ICMP answer, or an ICMP error, which answers a packet as well.
+        id: the identifier of an ICMP query; the identification of a fragment, 0 for one of its own.
+        offset: of a fragment in its datagram, in bytes; the first fragment has 0.
     """
 
     kind: str
@@ -63,6 +80,9 @@ class PacketSpec(NamedTuple):
     options: int = 0
     ecn: int = 0
     text: str = ""
+    answers: bool = False
+    id: int = 0
+    offset: int = 0
 
 
 def spec_of(raw: bytes) -> PacketSpec:
@@ -70,7 +90,13 @@ def spec_of(raw: bytes) -> PacketSpec:
     ip = read_ip(raw)
     ecn = (raw[1] & 3 if ip.version == 4 else raw[1] >> 4 & 3) if ip.version else 0
     if ip.fragment:
-        return PacketSpec("fragment", ip.length - (20 if ip.version == 4 else 48), ecn=ecn)
+        offset = (
+            (raw[6] & 0x1F) << 11 | raw[7] << 3
+            if ip.version == 4
+            else int.from_bytes(raw[ip.header - 6 : ip.header - 4]) & 0xFFF8
+        )
+        id = int.from_bytes(raw[4:6] if ip.version == 4 else raw[ip.header - 4 : ip.header])
+        return PacketSpec("fragment", ip.length - ip.header, ecn=ecn, id=id, offset=offset)
     tcp = read_tcp(raw)
     if tcp is not None:
         end = end_of_header(raw, ip.transport)
@@ -84,7 +110,9 @@ def spec_of(raw: bytes) -> PacketSpec:
     if ip.protocol == UDP:
         return PacketSpec("udp", max(0, ip.length - at - 8), ecn=ecn, text=text_in(raw[at + 8 :]))
     if ip.protocol in (ICMP, ICMPV6):
-        return PacketSpec("icmp", max(0, ip.length - at - 8), ecn=ecn)
+        ends = read_ends(raw, ip)
+        answers = ends[:1] == ANSWER or bool(read_quoted(raw, ip))
+        return PacketSpec("icmp", max(0, ip.length - at - 8), ecn=ecn, answers=answers, id=int.from_bytes(ends[1:]))
     return PacketSpec("other", max(0, ip.length - at), ecn=ecn)
 
 
@@ -108,12 +136,15 @@ def bytes_of(spec: PacketSpec, ends: Ends, number: int) -> bytes:
     source, destination = ip_address(ends.source), ip_address(ends.destination)
     version = source.version
     protocol, content = _content(spec, ends, version)
+    id = spec.id if spec.kind == "fragment" and spec.id else number
+    # The first fragment says that more follow, all others that they are the last.
+    more = spec.kind == "fragment" and not spec.offset
     if version == 4:
-        more_fragments = 0x2000 if spec.kind == "fragment" else 0
-        header = pack("!BBHHHBBH", 0x45, spec.ecn, 20 + len(content), number % 65536, more_fragments, 64, protocol, 0)
+        place = more << 13 | spec.offset >> 3
+        header = pack("!BBHHHBBH", 0x45, spec.ecn, 20 + len(content), id % 65536, place, 64, protocol, 0)
     else:
         if spec.kind == "fragment":
-            content = pack("!BBHI", protocol, 0, 1, number % WRAP) + content
+            content = pack("!BBHI", protocol, 0, spec.offset | more, id % WRAP) + content
             protocol = 44
         first = 6 << 28 | spec.ecn << 20 | number % (1 << 20)
         header = pack("!IHBB", first, len(content), protocol, 64)
@@ -130,9 +161,12 @@ def _content(spec: PacketSpec, ends: Ends, version: int) -> tuple[int, bytes]:
     if spec.kind == "udp":
         return UDP, pack("!HHHH", ends.sport, ends.dport, 0, 0) + payload
     if spec.kind == "icmp":
-        echo = 8 if version == 4 else 128
-        return (ICMP if version == 4 else ICMPV6), pack("!BBHHH", echo, 0, 0, 1, 1) + payload
-    return (UDP if spec.kind == "fragment" else GRE), payload
+        echo = (0 if spec.answers else 8) if version == 4 else 129 if spec.answers else 128
+        return (ICMP if version == 4 else ICMPV6), pack("!BBHHH", echo, 0, 0, spec.id % 65536 or 1, 1) + payload
+    if spec.kind == "fragment":
+        header = b"" if spec.offset else pack("!HHHH", ends.sport, ends.dport, len(payload) % 65536, 0)
+        return UDP, (header + payload)[: spec.payload]
+    return GRE, payload
 
 
 def _options(spec: PacketSpec) -> bytes:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from shaper.core.core import MAX_HOLD
 from shaper.core.verdict import Verdict
 from shaper.timeline.dialogue import Dialogue
-from shaper.timeline.packet_spec import Ends, ends_of
+from shaper.timeline.packet_spec import Ends, ends_of, spec_of
 from shaper.timeline.run import Names
 from shaper.timeline.story import Event, Mention, Story, in_order
 from shaper.units import format_duration
@@ -74,7 +74,7 @@ class _Flows:
             return
         number = len(self._declared) + 1
         tcp = packet.tcp
-        if tcp is not None and SenderState().classify(tcp) == "synack":
+        if (tcp is not None and SenderState().classify(tcp) == "synack") or spec_of(packet.raw).answers:
             ends = ends.reverse
         self._numbers[self._key(packet, ends)] = self._numbers[self._key(packet, ends.reverse)] = number
         self._declared.append((number, format_end(ends.source, ends.sport), format_end(ends.destination, ends.dport)))

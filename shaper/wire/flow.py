@@ -6,14 +6,18 @@ import re
 from ipaddress import ip_address
 from typing import NamedTuple
 
-from shaper.wire.header import PROTOCOLS, read_ip, read_ports
+from shaper.wire.header import ANSWER, ICMP, ICMPV6, PROTOCOLS, REQUEST, read_ends, read_ip
 
 FLOW = re.compile(r"(\S+) (\S+) > (\S+)")
 END = re.compile(r"(?:\[(.+)\]|([^:]+)):(\d+)")
 
 
 class Flow(NamedTuple):
-    """A 5-tuple: the packets of one direction of a connection. Ports are 0 where there are none."""
+    """A 5-tuple: the packets of one direction of a connection. Ports are 0 where there are none.
+
+    The identifier of an ICMP query is the port of the end that asks: "icmp 192.0.2.1:7 > 192.0.2.9" is the flow of the
+    requests, "icmp 192.0.2.9 > 192.0.2.1:7" that of the answers. An identifier of 0 doesn't show.
+    """
 
     protocol: str
     source: str
@@ -27,7 +31,10 @@ class Flow(NamedTuple):
         ip = read_ip(raw)
         if not ip.version:
             return NOT_IP
-        sport, dport = read_ports(raw, ip)
+        ends = read_ends(raw, ip)
+        if len(ends) == 3:
+            ends = ends[1:] + b"\0\0" if ends[:1] == REQUEST else b"\0\0" + ends[1:]
+        sport, dport = int.from_bytes(ends[:2]), int.from_bytes(ends[2:])
         protocol = PROTOCOLS.get(ip.protocol, str(ip.protocol))
         return cls(protocol, str(ip_address(ip.source)), sport, str(ip_address(ip.destination)), dport)
 
@@ -47,11 +54,15 @@ class Flow(NamedTuple):
 
     @property
     def key(self) -> bytes:
-        """What `shaper.wire.header.flow_key` returns for its packets."""
+        """What `shaper.wire.header.flow_key` returns for its packets, except for ICMP queries with identifier 0."""
         number = next((number for number, name in PROTOCOLS.items() if name == self.protocol), None)
         key = bytes((int(self.protocol) if number is None else number,))
         key += ip_address(self.source).packed + ip_address(self.destination).packed
-        return key + self.sport.to_bytes(2) + self.dport.to_bytes(2) if self.sport or self.dport else key
+        if not self.sport and not self.dport:
+            return key
+        if number in (ICMP, ICMPV6):
+            return key + (REQUEST + self.sport.to_bytes(2) if self.sport else ANSWER + self.dport.to_bytes(2))
+        return key + self.sport.to_bytes(2) + self.dport.to_bytes(2)
 
     def __str__(self) -> str:
         return f"{self.protocol} {format_end(self.source, self.sport)} > {format_end(self.destination, self.dport)}"

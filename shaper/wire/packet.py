@@ -31,7 +31,7 @@ class Packet:
         arrived: when it arrived, in ns on the policy's clock.
         taken: when it was read from the queue (ns); equals `arrived` where only one of them is known.
         kind: its segment class, such as "syn" or "pure-ack" (see `shaper.wire.segment`).
-        direction: "original" (from the sender of the SYN, else of the first packet seen) or "reply".
+        direction: "original" (from the sender of the SYN or ICMP request, else of the first packet seen) or "reply".
         by: the policy that made or dropped it; empty for other packets.
     """
 
@@ -48,6 +48,8 @@ class Packet:
     plan = 0
     cut_short = False
     noted: tuple[tuple[str, int], ...] = ()
+    # The flow of its datagram's first fragment, for a later one.
+    joined: Flow | None = None
     # What was read from its bytes so far.
     _ip: IP | None = None
     _tcp: TCPHeader | None = None
@@ -84,9 +86,9 @@ class Packet:
 
     @property
     def flow(self) -> Flow:
-        """The 5-tuple that its headers name."""
+        """The 5-tuple that its headers name; of a later fragment, that of its datagram, if the first one was seen."""
         if self._flow is None:
-            self._flow = Flow.of(self.raw)
+            self._flow = self.joined or Flow.of(self.raw)
         return self._flow
 
     @property
@@ -112,6 +114,11 @@ class Packet:
     def order(self) -> tuple[int, int]:
         """The key that sorts packets by arrival."""
         return self.root.arrived, self.root.id
+
+    def join(self, flow: Flow, protocol: int) -> None:
+        """Belong to this flow: a later fragment has no ports, and in IPv6 not always the transport protocol."""
+        self._flow = self.joined = flow
+        self._ip = self.ip._replace(protocol=protocol)
 
     def note_hold(self, policy: str, duration: int) -> None:
         """Record a hold that has ended, in ns; consecutive holds by one policy are added up."""
@@ -143,7 +150,7 @@ class Packet:
         self._need_whole("rewritten")
         changed = Packet(put_right(raw) if fix else raw, self.id, self.arrived)
         changed.taken, changed.kind, changed.direction = self.taken, self.kind, self.direction
-        changed.origin, changed.flow_state = self.root, self.flow_state
+        changed.origin, changed.flow_state, changed.joined = self.root, self.flow_state, self.joined
         return changed
 
     def with_tcp(
@@ -210,6 +217,7 @@ class Packet:
         self._need_whole("copied")
         twin = Packet(self.raw)
         twin.kind, twin.direction, twin.flow_state = self.kind, self.direction, self.flow_state
+        twin.joined = self.joined
         return twin
 
     def _need_whole(self, what: str) -> None:

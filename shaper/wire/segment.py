@@ -9,15 +9,18 @@
 | window-update | no payload, acknowledges the same with another window |
 | data, fin, rst | carries payload; ends its direction of the connection; aborts the connection |
 | udp, icmp     | the protocols (ICMPv6 included) |
-| other         | everything else: fragments, keep-alive probes, ACKs that were overtaken, other protocols, junk |
+| other         | everything else: keep-alive probes, ACKs that were overtaken, other protocols, junk |
 
 A FIN or RST with payload is a fin or rst. Each direction is classified by its own
 packets alone, so the classes are the same when only one direction is queued.
+
+Fragments have the class of their protocol, the first and all others: udp or icmp, and data
+for TCP, since only segments with payload are long enough to be fragmented.
 """
 
 from typing import Final
 
-from shaper.wire.header import ACK, FIN, ICMP, ICMPV6, IP, RST, SYN, UDP, WRAP, TCPHeader
+from shaper.wire.header import ACK, FIN, ICMP, ICMPV6, IP, RST, SYN, TCP, UDP, WRAP, TCPHeader
 
 CLASSES = (
     "syn", "synack", "handshake-ack", "pure-ack", "dup-ack", "window-update",
@@ -94,8 +97,10 @@ class SenderState:
 
 def classify_other(ip: IP) -> str:
     """The class of a packet that has no TCP header, or none that can be read."""
-    if ip.fragment or ip.transport < 0:
+    if ip.transport < 0 and not ip.fragment:
         return "other"
     if ip.protocol == UDP:
         return "udp"
-    return "icmp" if ip.protocol in (ICMP, ICMPV6) else "other"
+    if ip.protocol in (ICMP, ICMPV6):
+        return "icmp"
+    return "data" if ip.protocol == TCP and ip.fragment else "other"
