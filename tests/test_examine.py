@@ -68,6 +68,54 @@ def test_a_difference_in_the_first_packet_alone_is_found(tmp_path: Path) -> None
     assert (found.differs, found.ok) == (1, False)
 
 
+@pytest.mark.parametrize(
+    ("answer", "differs"),
+    [
+        # The first packet made, the third, one that the second run alone makes, and one that it alone doesn't make.
+        ("[Send(packet), Send(packet, now + len(begun))] if packet.id == 7 else None", -1),
+        ("[Send(packet)] * (1 + (packet.id in (1, 2, 4))) if packet.id != 4 or len(begun) == 1 else None", -3),
+        ("[Send(packet)] * len(begun) if packet.id == 7 else None", -1),
+        ("[Send(packet)] * (3 - len(begun)) if packet.id == 7 else None", -1),
+    ],
+)
+def test_a_difference_in_packets_that_the_policy_made_is_found(tmp_path: Path, answer: str, differs: int) -> None:
+    body = "    scope = 'queue'\n\n    def start(self):\n        begun.append(0)\n\n"
+    body += f"    def on_packet(self, packet, now):\n        return {answer}\n\nbegun = []\n"
+    found = examine(write(tmp_path, body), 100)
+    assert (found.failure, found.differs, found.ok) == (None, differs, False)
+
+
+def test_a_difference_in_order_alone_is_found(tmp_path: Path) -> None:
+    body = "    scope = 'queue'\n\n    def start(self):\n        begun.append(0)\n        self._held = []\n\n"
+    body += "    def on_packet(self, packet, now):\n        self._held.append(packet)\n"
+    body += "        return [Hold(packet), Wake(now + s)]\n\n    def on_wake(self, now):\n"
+    body += "        held, self._held = self._held, []\n        return map(Send, held[:: 3 - 2 * len(begun)])\n\n"
+    body += "begun = []\n"
+    found = examine(write(tmp_path, body), 100)
+    assert (found.failure, found.differs, found.ok) == (None, 1, False)
+
+
+def test_a_failure_in_the_second_run_alone_is_found(tmp_path: Path) -> None:
+    body = "    def start(self):\n        begun.append(0)\n\n    def on_packet(self, packet, now):\n"
+    body += "        assert packet.id > 1 or len(begun) == 1\n\nbegun = []\n"
+    found = examine(write(tmp_path, body), 100)
+    assert found.failure is not None
+    assert found.failure.endswith("mine.py:9: AssertionError")
+    assert not found.ok
+
+
+def test_io_that_is_done_once_is_found(tmp_path: Path) -> None:
+    """A cache that the stories or the first run have filled hides nothing."""
+    doc = "\n\n    # mine\n    +0  < a\n    +0  > a\n    "
+    body = "    def on_packet(self, packet, now):\n        table()\n\n"
+    body += "@cache\ndef table():\n    return Path('/dev/null').read_text()\n"
+    file = Path(write(tmp_path, body, doc))
+    file.write_text(f"from functools import cache\nfrom pathlib import Path\n{file.read_text()}")
+    found = examine(str(file), 10)
+    assert (found.stories, found.otherwise) == (1, ())
+    assert [use.partition(" did ")[2] for use in found.impure] == ["open: a policy does no I/O"]
+
+
 def test_scapy_is_no_io_and_accepts_any_packet(tmp_path: Path) -> None:
     assert examine(write(tmp_path, "    def on_packet(self, packet, now):\n        packet.scapy()\n"), 300).ok
 

@@ -41,7 +41,8 @@ class Findings(NamedTuple):
         packets: how many were generated.
         rate: packets per second through the policy, on this machine.
         forgotten: packets that it held until the longest hold was over.
-        differs: the first packet whose fate differed between two runs with the same seed; None if there is none.
+        differs: the first packet whose fate differed between two runs with the same seed; those that the policy made
+            are -1, -2 and so on. None if there is none.
         failure: the first failure of the policy, in one line.
         impure: uses of the clock, of randomness or of I/O, each with its line.
     """
@@ -72,14 +73,22 @@ def examine(spec: str, packets: int = PACKETS) -> Findings:
         LoadError: the policy can't be loaded.
     """
     policy = load(spec)
-    stories, otherwise = _stories(type(policy))
-    core, first, took = _fates(policy, packets)
+    # The stories come last: what the policy keeps from them, such as the content of a file, would hide how it got it.
     with Witness(type(policy)) as witness:
-        _, second, _ = _fates(policy, packets)
-    differs = next((number for number in first if first[number] != second.get(number)), None)
-    failure = str(core.failures[0]) if core.failures else None
-    impure = tuple(f"line {line} {what}" for line, what in sorted((witness.seen | impurities(type(policy))).items()))
-    return Findings(stories, otherwise, packets, packets / took, core.counts.cut_short, differs, failure, impure)
+        core, first, took = _fates(policy, packets)
+        again, second, _ = _fates(policy, packets)
+    stories, otherwise = _stories(type(policy))
+    failures = core.failures or again.failures
+    return Findings(
+        stories,
+        otherwise,
+        packets,
+        packets / took,
+        core.counts.cut_short,
+        _difference(first, second),
+        str(failures[0]) if failures else None,
+        tuple(f"line {line} {what}" for line, what in sorted((witness.seen | impurities(type(policy))).items())),
+    )
 
 
 def _stories(policy: type[Policy]) -> tuple[int, tuple[str, ...]]:
@@ -93,14 +102,26 @@ def _stories(policy: type[Policy]) -> tuple[int, tuple[str, ...]]:
 
 
 def _fates(policy: Policy, packets: int) -> tuple[Core, dict[int, Fate], float]:
-    """The core afterwards, the fate of each packet by its number, and how many seconds that took."""
+    """The core afterwards, the fate of each packet by its number, in order of time, and how many seconds that took.
+
+    Packets that the policy made have the numbers -1, -2 and so on.
+    """
     core = Core([policy], seed=SEED)
     fates: dict[int, Fate] = {}
     arrivals = list(traffic(packets))
+    made = 0
     begin = time.perf_counter()
     for verdict in play(core, arrivals, rest=LONGEST, stops_empty=True):
-        fates[verdict.packet.root.id] = (verdict.fate, verdict.planned, verdict.packet.raw)
+        made += verdict.fate == "injected"
+        fates[verdict.packet.root.id or -made] = (verdict.fate, verdict.planned, verdict.packet.raw)
     return core, fates, time.perf_counter() - begin
+
+
+def _difference(first: dict[int, Fate], second: dict[int, Fate]) -> int | None:
+    """The first packet that has another fate, or else another place, in the second run; None if there is none."""
+    other_fate = (number for number in first | second if first.get(number) != second.get(number))
+    other_place = (number for number, other in zip(first, second, strict=True) if number != other)
+    return next(other_fate, None) or next(other_place, None)
 
 
 def traffic(packets: int, seed: int = SEED) -> Iterator[Packet]:

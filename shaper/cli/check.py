@@ -29,6 +29,8 @@ def check(
     from shaper.report.output import console, write_json
 
     found = examine(policy, packets)
+    number = found.differs or 0
+    differing = f"packet {number}" if number > 0 else f"packet {-number} of those that the policy made"
     out = console(json)
     for text, is_wrong in (
         (f"stories in its docstring: {found.stories}, with another outcome: {len(found.otherwise)}",
@@ -36,7 +38,7 @@ def check(
         (f"packets generated: {found.packets}, at {found.rate:,.0f} a second here", ()),
         (f"packets forgotten, held until the longest hold was over: {found.forgotten}", found.forgotten),
         ("two runs with the same seed are equal" if found.differs is None else
-         f"two runs with the same seed differ, first in packet {found.differs}", found.differs),
+         f"two runs with the same seed differ, first in {differing}", found.differs is not None),
         (found.failure or "no failure", found.failure),
         (f"uses of the clock, of randomness or of I/O: {len(found.impure)}", found.impure),
     ):  # fmt: skip
