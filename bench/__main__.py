@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import math
 import platform
 import signal
 import sys
@@ -44,8 +45,8 @@ def main() -> int:
     parser.add_argument("name", nargs="*", choices=[*NAMES, *ON_REQUEST, []], metavar="NAME", help=every)
     parser.add_argument("--check", action="store_true", help="exit with 1 if a target is missed or not measured")
     parser.add_argument("--quick", action="store_true", help="fewer conditions, 2 rounds of 2 s: rough")
-    parser.add_argument("--rounds", type=int, help="how often each is measured; the medians are printed (5)")
-    parser.add_argument("--seconds", type=float, help="length of a sustained run, in seconds (10)")
+    parser.add_argument("--rounds", type=whole, help="how often each is measured; the medians are printed (5)")
+    parser.add_argument("--seconds", type=positive, help="length of a sustained run, in seconds (10)")
     parser.add_argument("--plan", action="store_true", help="print about how long each part takes; measure nothing")
     parser.add_argument(
         "--json", type=Path, metavar="FILE", help="write the figures to FILE; those of other parts in it stay"
@@ -91,6 +92,22 @@ def main() -> int:
     table, all_met = targets.table(figures)
     console.print(table)
     return 1 if options.check and not all_met else 0
+
+
+def whole(text: str) -> int:
+    """The number in a text, 1 or more."""
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"'{text}' is below 1")
+    return value
+
+
+def positive(text: str) -> float:
+    """The number in a text, above 0."""
+    value = float(text)
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"'{text}' is not above 0")
+    return value
 
 
 def part(name: str) -> ModuleType:

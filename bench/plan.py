@@ -49,7 +49,7 @@ def interleave_conditions(
 ) -> dict[str, dict[str, Found]]:
     """Measure each subject once per round, under one condition after another. Returns medians by condition and subject.
 
-    What a subject can't do is left out. From round to round the order rotates by one, so that
+    What a subject can't do in most rounds is left out. From round to round the order rotates by one, so that
     no subject always runs first.
     """
     found: dict[str, dict[str, list[Found]]] = {}
@@ -70,7 +70,9 @@ def interleave_conditions(
                 say(f"not measured: {name(subject)}: {error}")
     names = [name(subject) for subject in subjects]
     return {
-        condition: {each: medians(measured[each]) for each in names if each in measured}
+        condition: {
+            each: medians(measured[each]) for each in names if each in measured and 2 * len(measured[each]) >= rounds
+        }
         for condition, measured in found.items()
     }
 

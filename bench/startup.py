@@ -9,6 +9,7 @@ from rich.table import Table
 
 from bench.namespace import CONSUMER_CPU, Namespace
 from bench.plan import Figures, Plan
+from bench.programs import BenchError
 from bench.subjects import SHAPER, shaper_pass
 from bench.trial import Trial
 
@@ -49,11 +50,15 @@ def to_bound() -> float:
 
 
 def heavy_imports(command: list[str]) -> set[str]:
-    """The packages that the command imports although it doesn't need them."""
-    log = subprocess.run(
-        [sys.executable, "-X", "importtime", *command], capture_output=True, text=True, check=True
-    ).stderr
+    """The packages that the command imports although it doesn't need them.
+
+    Raises:
+        BenchError: Python doesn't say what it imports.
+    """
+    log = subprocess.run([sys.executable, "-X", "importtime", *command], capture_output=True, text=True).stderr
     names = {line.rpartition("|")[2].strip().split(".")[0] for line in log.splitlines()}
+    if "shaper" not in names:
+        raise BenchError(f"{command[0]} imports no shaper: {log[-200:]}")
     return names & HEAVY
 
 

@@ -19,7 +19,7 @@ class Target(NamedTuple):
     """A target.
 
     Attributes:
-        find: takes the values from all figures; raises KeyError if one was not measured.
+        find: takes one value or more from all figures; raises KeyError, or divides by 0, if one was not measured.
         is_met: must be true of each value.
     """
 
@@ -49,8 +49,8 @@ def at_least(bound: float) -> Callable[[float], bool]:
 
 
 def at_most(bound: float) -> Callable[[float], bool]:
-    """Whether a value is this or less."""
-    return lambda value: value <= bound
+    """Whether a value is this or less, and above 0: nothing that is measured takes no time."""
+    return lambda value: 0 < value <= bound
 
 
 def throughput(subject: str, figure: str = "rate") -> tuple[str, ...]:
@@ -66,8 +66,10 @@ def lateness(figures: Figures) -> tuple[float, float]:
 
 
 def added_in_guest(figures: Figures) -> tuple[float]:
-    """Mean lateness in µs beyond the latency of packets without any delay."""
+    """Mean lateness in µs beyond the latency of packets without any delay; infinite if packets were lost."""
     row = figures["virtual"]["10 ms hold, 1000 packets/s"]
+    if row[DEFAULT]["lost"] or row["no delay"]["lost"]:
+        return (math.inf,)
     return (row[DEFAULT]["mean"] - row["no delay"]["mean"],)
 
 
@@ -124,7 +126,7 @@ def table(figures: Figures) -> tuple[Table, bool]:
     for target in TARGETS:
         try:
             values = target.find(figures)
-        except KeyError:
+        except (KeyError, ZeroDivisionError):
             found, met = "not measured", False
         else:
             found, met = ", ".join(f"{value:.{target.digits}f}" for value in values), all(map(target.is_met, values))

@@ -15,6 +15,8 @@ from bench.subjects import Subject
 
 START_WITHIN = 15
 STOP_WITHIN = 30
+HELD = 0.99
+"""The share of a hold that must have passed when a packet arrives; the clocks may differ a little."""
 
 
 class TrialCounts(NamedTuple):
@@ -64,10 +66,18 @@ class Trial:
             time.sleep(0.01)
 
     def load(self, **options: Any) -> Load:
-        """As `bench.load.load`; its counts are added to the trial's."""
+        """As `bench.load.load`; its counts are added to the trial's.
+
+        Raises:
+            BenchError: nothing was sent, or a packet came before its hold was over.
+        """
         result = load(self.namespace, **options)
         self.sent += result.sent
         self.received += result.received
+        if not result.sent:
+            raise BenchError("the sender sent nothing")
+        if result.received and result.min < HELD * self.subject.hold:
+            raise BenchError(f"{self.subject.name} held a packet only {result.min / 1e6:.3f} ms")
         return result
 
     def load_and_cost(self, **options: Any) -> tuple[Load, float]:

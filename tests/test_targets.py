@@ -1,0 +1,122 @@
+"""`./dev bench --check`: what was not measured, or can't be right, is no target met."""
+
+import math
+import sys
+from contextlib import nullcontext
+from itertools import count
+from typing import Any
+
+import pytest
+
+from bench import trial
+from bench.__main__ import main
+from bench.bulk import LO
+from bench.load import Load
+from bench.plan import Found, interleave_conditions
+from bench.programs import BenchError
+from bench.subjects import MS, Subject
+from bench.targets import DEFAULT, DELAY, MAIN, table
+
+LATE = {"p50": 20.0, "p99": 200.0}
+MEASURED: dict[str, Any] = {
+    "throughput": {
+        MAIN: {
+            "C accept loop": {"rate": 100_000.0, "cpu_us_at_60k": 5.0},
+            "shaper pass_through": {"rate": 95_000.0},
+            DELAY: {"rate": 70_000.0, "cpu_us_at_60k": 8.0},
+            "NetfilterQueue + scapy": {"rate": 5_000.0},
+        }
+    },
+    "punctuality": {"10 ms hold, 20000 packets/s": {DEFAULT: LATE, "C hold 10 ms": LATE}},
+    "virtual": {
+        "10 ms hold, 1000 packets/s": {DEFAULT: {"mean": 9.0, "lost": 0}, "no delay": {"mean": 4.0, "lost": 0}}
+    },
+    "bulk": {LO: {DELAY: {"mbit": 80.0}, "C hold 20 ms": {"mbit": 100.0}}},
+    "growth": {"packets held": {"60000": {"cpu_us": 7.0}, "100": {"cpu_us": 6.0}}},
+    "startup": {"shaper --help": {"seconds": 0.2, "heavy_imports": 0.0}},
+}
+
+
+def leaves(figures: dict[str, Any], *path: str) -> list[tuple[str, ...]]:
+    """The paths of all figures."""
+    found = []
+    for key, value in figures.items():
+        found += leaves(value, *path, key) if isinstance(value, dict) else [(*path, key)]
+    return found
+
+
+def changed(figures: dict[str, Any], path: tuple[str, ...], value: float | None) -> dict[str, Any]:
+    """The figures with another value at this path; without any, if it is None."""
+    key, *rest = path
+    if rest:
+        return {**figures, key: changed(figures[key], tuple(rest), value)}
+    others = {name: each for name, each in figures.items() if name != key}
+    return others if value is None else {**others, key: value}
+
+
+def test_all_targets_are_met() -> None:
+    assert table(MEASURED)[1]
+    assert not table({})[1]
+
+
+@pytest.mark.parametrize("path", leaves(MEASURED), ids="/".join)
+@pytest.mark.parametrize("value", [None, math.nan, 0.0, -1.0])
+def test_a_figure_that_is_missing_or_impossible_misses_its_target(path: tuple[str, ...], value: float | None) -> None:
+    is_allowance = path[-2] == "C hold 10 ms" and value is not None  # 30 and 300 µs are allowed in any case
+    is_count = path[-1] in ("lost", "heavy_imports") and value == 0
+    is_less_to_take_away = path[-2] == "no delay" and path[-1] == "mean" and value in (0.0, -1.0)
+    assert table(changed(MEASURED, path, value))[1] == (is_allowance or is_count or is_less_to_take_away)
+
+
+def test_losses_in_the_guest_miss_the_target() -> None:
+    path = ("virtual", "10 ms hold, 1000 packets/s", DEFAULT, "lost")
+    assert not table(changed(MEASURED, path, 1.0))[1]
+
+
+@pytest.fixture
+def subject(monkeypatch: pytest.MonkeyPatch) -> trial.Trial:
+    """A trial of a subject that holds for 10 ms, without a network."""
+    monkeypatch.setattr(trial, "Namespace", lambda *options, **more: None)
+    return trial.Trial(Subject("hasty", ["hasty"], 10 * MS))
+
+
+@pytest.mark.parametrize(
+    ("counts", "message"),
+    [
+        ({"sent": 0}, "the sender sent nothing"),
+        ({"sent": 9, "received": 9, "min": 2 * MS}, "hasty held a packet only 2.000 ms"),
+        ({"sent": 9, "received": 9, "min": 10 * MS}, None),
+        ({"sent": 9, "min": -1}, None),
+    ],
+)
+def test_a_load_that_shows_nothing_is_no_measurement(
+    counts: dict[str, int], message: str | None, subject: trial.Trial, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = Load._make(0 for _ in Load._fields)._replace(**counts)
+    monkeypatch.setattr(trial, "load", lambda namespace: found)
+    with nullcontext() if message is None else pytest.raises(BenchError, match=message):
+        assert subject.load() == found
+
+
+@pytest.mark.parametrize(("succeeds", "is_found"), [((0,), False), ((0, 1), False), ((0, 1, 2), True)])
+def test_what_succeeds_in_few_rounds_only_is_not_measured(succeeds: tuple[int, ...], is_found: bool) -> None:
+    rounds = count()
+
+    def measure(subject: str) -> list[tuple[str, Found]]:
+        if next(rounds) not in succeeds:
+            raise BenchError("no")
+        return [("condition", {"rate": 1.0})]
+
+    found = interleave_conditions(5, ["subject"], measure, str)
+    assert bool(found["condition"]) == is_found
+
+
+@pytest.mark.parametrize("option", ["--rounds", "--seconds"])
+@pytest.mark.parametrize("value", ["0", "-1", "nan", "x"])
+def test_a_run_of_no_length_is_refused(
+    option: str, value: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["bench", option, value, "--plan"])
+    with pytest.raises(SystemExit, match="2"):
+        main()
+    assert f"argument {option}: " in capsys.readouterr().err
