@@ -77,17 +77,21 @@ class Prequeue(Policy):
         return ("drained",) if self.reader == "process" and not self.low_latency else ()
 
     def on_packet(self, packet: Packet, now: int) -> list[Action] | None:
-        if self.reader in ("poll", "none") or self.low_latency or packet.tcp is None:
+        if self.reader in ("poll", "none") or self.low_latency:
             return None
         receiver = self._receivers[packet.direction]
+        # The end that this packet comes from.
+        sender = self._receivers["reply" if packet.direction == "original" else "original"]
+        if packet.tcp is None:
+            # No segment, or one of which too little was copied: it isn't held, but it doesn't overtake others either.
+            waiting = sender.give_back() if self.lets_data_pass else receiver.process()
+            return self._go_on([*waiting, packet]) if waiting else None
         # No process can sleep in recv on a connection that is not established; it is once segments wait.
         if packet.kind in ("syn", "synack", "handshake-ack") and not receiver.is_waiting:
             return None
         if not self.lets_data_pass:
             released = receiver.segment(packet, now)
             return [Hold(packet), *self._go_on(released)] if receiver.has(packet) else self._go_on(released)
-        # The end that this packet comes from.
-        sender = self._receivers["reply" if packet.direction == "original" else "original"]
         if packet.kind == "pure-ack" and sender.is_waiting:
             sender.keep(packet)
             return [Hold(packet), *self._go_on([])]

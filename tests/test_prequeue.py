@@ -8,7 +8,7 @@ from shaper.timeline import parse
 from shaper.timeline.packet_spec import Ends, PacketSpec, bytes_of
 from shaper.timeline.run import run
 from shaper.units import s
-from shaper.wire.header import ACK, SYN
+from shaper.wire.header import ACK, FIN, SYN
 from shaper.wire.packet import Packet
 
 
@@ -47,3 +47,18 @@ def test_counters_begin_at_zero_in_each_core() -> None:
         (story,) = parse("# pass_through\n+0  < a\n")
         core.receive(type(run(story).packets[0])(run(story).packets[0].raw, 1), 0)
         assert core.counters == {"prequeue": {"TCPPrequeued": 1}}
+
+
+@pytest.mark.parametrize("hold", ["data", "acks"])
+def test_a_segment_whose_header_was_not_copied_does_not_overtake_what_waits(hold: str) -> None:
+    client = Ends("192.0.2.1", 40001, "192.0.2.9", 80)
+    server = client.reverse
+    data, more = (bytes_of(PacketSpec("tcp", 100, ACK, seq, 1), client, seq) for seq in (1, 101))
+    ack, fin = (bytes_of(PacketSpec("tcp", 0, flags, 1, 101), server, flags) for flags in (ACK, ACK | FIN))
+    core = Core([load(f"prequeue:wake=5ms,hold={hold}")])
+    for id, raw in enumerate((data, ack, more[:30], fin[:30]), 1):
+        core.receive(Packet(raw, id), 0)
+    order = [verdict.packet.id for verdict in core.due(0)]
+    assert sorted(order) == [1, 2, 3, 4]
+    assert order.index(1) < order.index(3)
+    assert order.index(2) < order.index(4)
