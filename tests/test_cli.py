@@ -45,11 +45,10 @@ def test_help_has_examples_and_fits_80_columns(
 def test_examples_have_options_that_there_are(command: str) -> None:
     known = {name for parameter in COMMANDS[command].params for name in parameter.opts}
     found = [shlex.split(line, comments=True) for line in (COMMANDS[command].epilog or "").splitlines()[2:]]
-    assert found
-    for words in found:
-        if command in words:
-            own = words[: words.index("--")] if "--" in words else words
-            assert {word.partition("=")[0] for word in own if word.startswith("-")} <= known
+    own = [words[: words.index("--")] if "--" in words else words for words in found if command in words]
+    assert own
+    for words in own:
+        assert {word.partition("=")[0] for word in words if word.startswith("-")} <= known
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -76,7 +76,9 @@ def test_request_with_a_server_that_thinks() -> None:
 
 @pytest.mark.parametrize("story", [netcat(), netcat(10), spread(), request(), request(0)])
 def test_the_parts_add_up(story: Story) -> None:
-    for blocking in blockings(story.run(), threshold=0):
+    found = blockings(story.run(), threshold=0)
+    assert found
+    for blocking in found:
         assert total(blocking) == blocking.duration
         assert 0 <= blocking.unexplained < ns(2)
         assert all(0 < held.duration <= held.hold for held in blocking.held)

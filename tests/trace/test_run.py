@@ -89,7 +89,9 @@ def test_the_recording_is_kept_with_its_journal(shaper: Shaper, tmp_path: Path) 
     entries = json.loads(chrome.read_text())["traceEvents"]
     slices = [entry for entry in entries if entry["ph"] == "X"]
     assert any(entry["cat"] == "packet" for entry in slices)
-    for start, end in zip(*([entry for entry in entries if entry["ph"] == phase] for phase in "sf"), strict=True):
+    starts, ends = ([entry for entry in entries if entry["ph"] == phase] for phase in "sf")
+    assert starts
+    for start, end in zip(starts, ends, strict=True):
         for arrow, category in ((start, "packet"), (end, "blocked")):
             assert any(
                 entry["cat"] == category
