@@ -205,6 +205,35 @@ FAULTS = {
         "from collections import deque\nfrom shaper import Policy\nclass A(Policy):\n    _held = deque()",
         "A._held is a deque that all flows would share",
     ),
+    "no annotation": (
+        "from shaper import Policy, ms\nclass A(Policy):\n    wait = 20 * ms",
+        "A.wait has no annotation, so it is no option: write wait: Duration = 20 * ms, or call it _wait",
+    ),
+    "number": (
+        "from shaper import Policy\nclass A(Policy):\n    nth = 3",
+        "option: write nth: int = 3, or call it _nth",
+    ),
+    "share": (
+        "from shaper import Policy\nclass A(Policy):\n    p = 0.5",
+        "option: write p: Share = 0.5, or call it _p",
+    ),
+    "text": ("from shaper import Policy\nclass A(Policy):\n    what = 'x'", "option: write what: str = 'x', or"),
+    "switch": (
+        "from shaper import Policy\nclass A(Policy):\n    is_on = False",
+        "option: write is_on: bool = False, or",
+    ),
+    "classes": (
+        "from shaper import Policy\nclass A(Policy):\n    which = frozenset({'fin'})",
+        "option: write which: Classes = frozenset({'fin'}), or call it _which",
+    ),
+    "in a base class": (
+        "from shaper import Policy, s\nclass _Base(Policy):\n    wait = 2 * s\nclass A(_Base): pass",
+        "A.wait has no annotation, so it is no option: write wait: Duration = 2 * s, or",
+    ),
+    "of no type": (
+        "from shaper import Policy\nclass A(Policy):\n    first = None",
+        "A.first has no annotation, so it is no option: call it _first, or set self._first in start()",
+    ),
     "no default": (
         "from shaper import Duration, Policy\nclass A(Policy):\n    gap: Duration",
         "option 'gap' of A has no default; write gap: … = …",
@@ -226,6 +255,35 @@ def test_a_file_at_fault_is_reported_in_one_line(fault: str) -> None:
     error = error_of(write("fault.py", text))
     assert message in error
     assert error.startswith(("fault.py", str(Path("fault.py").resolve())))
+
+
+def test_what_is_no_option_needs_no_annotation() -> None:
+    text = """\
+        from typing import ClassVar
+        from shaper import Duration, Policy, ms
+
+        class _Base(Policy):
+            gap: Duration = 20 * ms
+
+        class A(_Base):
+            gap = 10 * ms
+            scope = "queue"
+            needs = "headers"
+            title: ClassVar[str] = "none of the options"
+            MOST = 5
+            _first = None
+            Kind = int
+
+            @property
+            def half(self): return self.gap // 2
+
+            @staticmethod
+            def twice(value): return 2 * value
+
+            @classmethod
+            def make(cls): return cls()
+        """
+    assert load(f"{write('fine.py', text)}:gap=5ms").option_names()[0] == "gap"
 
 
 def test_find_gives_the_class_itself() -> None:

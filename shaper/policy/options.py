@@ -107,6 +107,23 @@ def _choose(text: str, choices: tuple[str, ...]) -> str:
     return text
 
 
+def assigned(base: type, name: str) -> ast.expr | None:
+    """The expression that the body of this class assigns to a name without an annotation; None if it isn't known."""
+    for statement in _body(base):
+        if isinstance(statement, ast.Assign) and any(ast.unparse(target) == name for target in statement.targets):
+            return statement.value
+    return None
+
+
+def _body(base: type) -> list[ast.stmt]:
+    """The statements of a class; none if it has no file, being made in a test or at a prompt."""
+    try:
+        tree = ast.parse(textwrap.dedent(inspect.getsource(base)))
+    except (OSError, TypeError, SyntaxError):
+        return []
+    return tree.body[0].body if isinstance(tree.body[0], ast.ClassDef) else []
+
+
 @cache
 def _attribute_docs(policy: type) -> dict[str, str]:
     """The strings below the annotated attributes of the class and its bases."""
@@ -114,12 +131,7 @@ def _attribute_docs(policy: type) -> dict[str, str]:
     for base in reversed(policy.__mro__):
         if not hasattr(base, "option_names"):
             continue
-        try:
-            tree = ast.parse(textwrap.dedent(inspect.getsource(base)))
-        except (OSError, TypeError, SyntaxError):
-            continue  # a class that has no file, made in a test or at a prompt
-        body = tree.body[0].body if isinstance(tree.body[0], ast.ClassDef) else []
-        for statement, following in pairwise(body):
+        for statement, following in pairwise(_body(base)):
             if not isinstance(statement, ast.AnnAssign) or not isinstance(statement.target, ast.Name):
                 continue
             if isinstance(following, ast.Expr) and isinstance(following.value, ast.Constant):

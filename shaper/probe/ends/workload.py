@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from shaper.errors import UsageError
 from shaper.policy.options import options_of
+from shaper.spec.lint import unannotated
 from shaper.spec.load import load_file, split_options, suggest
 
 if TYPE_CHECKING:
@@ -71,6 +72,8 @@ def load(spec: str) -> Workload:
     own: list[type[Workload]] = [value for value in vars(module).values() if _is_own(value, module.__name__)]
     if len(own) != 1:
         raise UsageError(f"{head} must define one subclass of Workload, it defines {len(own)}")
+    if mistake := unannotated(own[0]):
+        raise UsageError(f"{head}: {mistake}")
     known = options_of(own[0])
     values: dict[str, Any] = {}
     for name, value in split_options(text, None, head):
