@@ -49,14 +49,19 @@ def report(
     """
     from shaper.journal import read_journal
     from shaper.report.output import console, write_json
+    from shaper.trace.analysis.clocks import check_overlap, on_clock
     from shaper.trace.read.source import read_trace
     from shaper.trace.report import report as analyse
     from shaper.trace.show import as_json
 
     if journal is None and (trace / JOURNAL).is_file():
         journal = trace / JOURNAL
-    records = read_journal(journal)[1] if journal is not None else []
-    result = analyse(read_trace(trace), records, pids=pid or (), names=command or (), listed=longest)
-    status = give(result, records, console(json), title=str(trace), csv=csv, chrome=chrome, figure=figure)
+    recorded, out = read_trace(trace), console(json)
+    records = on_clock(recorded.clock, *read_journal(journal)) if journal is not None else []
+    result = analyse(recorded, records, pids=pid or (), names=command or (), listed=longest)
+    check_overlap(records, result.first, result.last)
+    if records and recorded.clock == "unknown":
+        out.print("the trace doesn't name its clock; it is taken for the journal's, CLOCK_MONOTONIC", soft_wrap=True)
+    status = give(result, records, out, title=str(trace), csv=csv, chrome=chrome, figure=figure)
     write_json(as_json(result), json)
     return status

@@ -109,11 +109,9 @@ def run(
             out.print(f"shaper: {problem}", markup=False, soft_wrap=True)
         content, incomplete = summary.to_json(), 0
         if tracing and journal:
-            from shaper.journal import read_journal
             from shaper.trace.show import as_json
 
-            records = read_journal(journal)[1]
-            result = tracing.report(records, child.pid)
+            result, records = tracing.report(journal, child.pid)
             title = f"{shlex.join(command)}: {' | '.join(policy)}"
             incomplete = give(result, records, out, title=title, csv=None, chrome=chrome, figure=figure)
             content["trace"] = as_json(result)

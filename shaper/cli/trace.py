@@ -81,7 +81,7 @@ def trace(
                 through_strace=tracing.why_strace is not None,
             )
             title, status = shlex.join(command or ()), trio.run(_run, tracing, child)
-            result = tracing.report((), child.pid, longest)
+            result, _ = tracing.report(None, child.pid, longest)
         # Standard output is the command's.
         incomplete = give(result, (), console(STDOUT), title=title, csv=csv, chrome=chrome, figure=figure)
     write_json(as_json(result), json)

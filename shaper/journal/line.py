@@ -82,3 +82,13 @@ class Record(NamedTuple):
     tid: int
     held: tuple[Held, ...]
     by: str = ""
+
+    def moved(self, by: int) -> Record:
+        """The same on a clock that is ahead by this time (ns)."""
+        return self._replace(
+            arrived=self.arrived + by,
+            taken=self.taken + by,
+            planned=self.planned + by,
+            begin=self.begin + by,
+            end=self.end + by,
+        )

@@ -14,7 +14,7 @@ from shaper.trace.analysis.attribution import Attribution
 from shaper.trace.analysis.path import Path, Step
 from shaper.trace.analysis.summary import CpuTime, cpu_times
 from shaper.trace.analysis.tasks import REMEMBERED, Off, Task
-from shaper.trace.read.events import TraceError, TraceEvent
+from shaper.trace.read.events import Clock, Trace, TraceError, TraceEvent
 
 LISTED = 100
 """How many blockings a report lists, if nothing else is asked for."""
@@ -25,6 +25,7 @@ class TraceReport:
     """What a trace says of the chosen tasks; times in ns on the trace's clock.
 
     Attributes:
+        clock: the trace's.
         first, last: times of the first and the last event.
         events, lost: how many were read, and how many the recorder lost.
         blockings: the longest ones, in order of time.
@@ -36,6 +37,7 @@ class TraceReport:
         cut: why the trace could not be read to its end; "" if it could.
     """
 
+    clock: Clock = "unknown"
     first: int = 0
     last: int = 0
     events: int = 0
@@ -50,7 +52,7 @@ class TraceReport:
 
 
 def report(
-    events: Iterable[TraceEvent],
+    events: Trace | Iterable[TraceEvent],
     records: Iterable[Record] = (),
     *,
     pids: Collection[int] = (),
@@ -61,7 +63,7 @@ def report(
 
     Args:
         events: as a reader yields them.
-        records: of a journal written at the same time.
+        records: of a journal written at the same time, on the trace's clock (see `analysis.clocks`).
         pids: only these threads, and these processes with all their descendants; all if empty.
         names: only tasks with these names; all if empty.
         listed: how many blockings to list, the longest.
@@ -71,7 +73,7 @@ def report(
     """
     analysis = Analysis()
     attribution = Attribution(analysis, records)
-    result = TraceReport()
+    result = TraceReport(events.clock if isinstance(events, Trace) else "unknown")
     choice, counts = _Choice(analysis, pids, names), _Counts(result)
     longest: list[tuple[int, int, Blocking]] = []
     try:

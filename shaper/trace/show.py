@@ -48,6 +48,7 @@ def as_json(report: TraceReport) -> dict[str, Any]:
     """The document of `--json`."""
     return {
         "v": VERSION,
+        "clock": report.clock,
         "first_ns": report.first, "last_ns": report.last, "events": report.events, "lost": report.lost,
         "cut": report.cut,
         "blockings_total": report.count,

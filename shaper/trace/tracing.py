@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
-from shaper.journal import Record
+from shaper.journal import Record, read_journal
+from shaper.trace.analysis.clocks import on_clock
 from shaper.trace.read.events import TraceError
 from shaper.trace.read.source import read_trace
 from shaper.trace.record.recorder import TraceRecorder
@@ -45,11 +46,18 @@ class Tracing:
         """Records the process while it is entered. Until then the process must wait."""
         return nullcontext() if self.why_strace is not None else TraceRecorder(self.trace, [pid])
 
-    def report(self, records: Sequence[Record], pid: int, longest: int = LISTED) -> TraceReport:
-        """The report of the process and its descendants, with this many of the longest blockings.
+    def report(self, journal: Path | None, pid: int, longest: int = LISTED) -> tuple[TraceReport, Sequence[Record]]:
+        """The report of the process and its descendants, and the journal's packets, with times on the trace's clock.
+
+        Args:
+            journal: of a shaper that ran meanwhile.
+            longest: how many blockings to list.
 
         Raises:
             TraceError: the trace can't be read.
+            JournalError: the journal can't be read.
         """
+        trace = read_trace(self.trace)
+        records = on_clock(trace.clock, *read_journal(journal)) if journal is not None else []
         pids = [] if self.why_strace is not None else [pid]
-        return report(read_trace(self.trace), records, pids=pids, listed=longest)
+        return report(trace, records, pids=pids, listed=longest), records

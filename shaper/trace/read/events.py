@@ -26,9 +26,15 @@ order of time, one by one, so a trace of any size can be read.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
 
 from shaper.errors import ShaperError
+
+Clock = Literal["mono", "wall", "boot", "own", "unknown"]
+"""Which clock a trace's times are of: CLOCK_MONOTONIC, CLOCK_REALTIME, CLOCK_BOOTTIME, one that only the tracer knows,
+or one that the trace doesn't name."""
 
 
 class TraceError(ShaperError):
@@ -53,3 +59,14 @@ class TraceEvent(NamedTuple):
     comm: str
     name: str
     fields: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """The events of a trace, to be read once, and the clock of their times."""
+
+    events: Iterator[TraceEvent]
+    clock: Clock
+
+    def __iter__(self) -> Iterator[TraceEvent]:
+        return self.events

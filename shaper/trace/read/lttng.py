@@ -17,7 +17,7 @@ from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Any
 
-from shaper.trace.read.events import TraceError, TraceEvent
+from shaper.trace.read.events import Clock, TraceError, TraceEvent
 from shaper.trace.read.kernel import ETHERNET_HEADER, STATES, softirq
 from shaper.trace.read.syscalls import BY_NUMBER, FIRST_IS_FD, OPENING
 
@@ -26,6 +26,7 @@ FIELD = re.compile(r'(\w+) = ("(?:[^"\\]|\\.)*"|-?\w+)')
 FDS = re.compile(r"\bfd = (-?\d+)")
 POLLED = re.compile(r"\bfd = (-?\d+), raw_events = (0x[0-9A-Fa-f]+)")
 DISCARDED = re.compile(r"discarded (\d+) (event|packet)s?")
+CLOCK = re.compile(rb'\bclock \{\s+name = "?(\w+)"?;.*?\bfreq = (\d+);', re.DOTALL)
 NESTED = frozenset({"net_dev_queue"})
 RENAMED = {
     "irq_softirq_entry": "softirq_entry",
@@ -73,6 +74,12 @@ def read_lttng(path: Path) -> Iterator[TraceEvent]:
     lost = sum(int(count) for count, _ in DISCARDED.findall(said))
     if lost:
         yield TraceEvent(last, 0, 0, "", "lost", {"count": lost})
+
+
+def clock_of(path: Path) -> Clock:
+    """The clock of a trace's cycles, by its metadata. The offset that makes them times of day is not used."""
+    clocks = {clock for file in path.rglob("metadata") for clock in CLOCK.findall(file.read_bytes())}
+    return "mono" if clocks == {(b"monotonic", b"1000000000")} else "unknown"
 
 
 def _cause(said: str) -> str:

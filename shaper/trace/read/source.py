@@ -2,40 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 
-from shaper.trace.read.events import TraceError, TraceEvent
-from shaper.trace.read.lttng import read_lttng
+from shaper.trace.read.events import Trace, TraceError
+from shaper.trace.read.lttng import clock_of, read_lttng
 from shaper.trace.read.recording import is_recording, read_recording
 from shaper.trace.read.strace import is_strace, read_strace
-from shaper.trace.read.text import is_text, read_text
+from shaper.trace.read.text import clock_in, is_text, read_text
 
 LINES = 200
 """How many lines of a text are looked at to find out what wrote it."""
 
 
-def read_trace(path: Path) -> Iterator[TraceEvent]:
-    """The events of a trace of any known kind, in order.
+def read_trace(path: Path) -> Trace:
+    """A trace of any known kind: its events in order, and their clock.
 
     Raises:
         TraceError: there is no such trace, its kind is not known, or it is cut off. Events before a cut were yielded.
     """
     if path.is_dir():
         if is_recording(path):
-            return read_recording(path)
+            return Trace(read_recording(path), "mono")
         if any(path.rglob("metadata")):
-            return read_lttng(path)
+            return Trace(read_lttng(path), clock_of(path))
         raise TraceError(f"{path}: neither a recording of `shaper trace` nor an LTTng trace (no file `metadata` in it)")
     if not path.exists():
         raise TraceError(f"{path}: no such trace")
     with path.open(encoding="utf-8", errors="replace") as file:
         beginning = list(islice(file, LINES))
     if is_strace(beginning):
-        return read_strace(path)
+        return Trace(read_strace(path), "wall")
     if is_text(beginning):
-        return read_text(path)
+        return Trace(read_text(path), clock_in(beginning))
     raise TraceError(
         f"{path}: not a known kind of trace; of perf.data, give the output of `perf script`, "
         "of trace.dat that of `trace-cmd report`"

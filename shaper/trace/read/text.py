@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from shaper.trace.read.events import TraceEvent
+from shaper.trace.read.events import Clock, TraceEvent
 from shaper.trace.read.kernel import CLONE_THREAD, ETHERNET_HEADER
 from shaper.trace.read.syscalls import BY_NUMBER, fields_of
 
@@ -41,6 +41,11 @@ FUNCTION = re.compile(r"function=(\w+)")
 LENGTH = re.compile(r"\blen=(\d+)")
 STATE = re.compile(r"newstate=(\w+)")
 
+CLOCKID = re.compile(r"# clockid: (\w+)")
+CLOCKS: dict[str, Clock] = {"monotonic": "mono", "realtime": "wall", "boottime": "boot"}
+TIMES_OF_DAY = 500_000_000
+"""Times from this one on (s) are times of day: no machine has been up for 15 years, and none has traced in 1985."""
+
 # The third flag: the context of the event (kernel/trace/trace_output.c, trace_print_lat_fmt).
 CONTEXTS = {"h": "h", "H": "h", "Z": "h", "z": "h", "s": "s"}
 
@@ -50,6 +55,22 @@ Fields = dict[str, Any]
 def is_text(lines: Sequence[str]) -> bool:
     """Whether at least one line is an event."""
     return any(LINE.match(line) for line in lines)
+
+
+def clock_in(lines: Iterable[str]) -> Clock:
+    """The clock of these lines. Only the header of `perf script --header` names it."""
+    captured = False
+    for line in lines:
+        if line.startswith("# captured on"):
+            captured = True
+        elif named := CLOCKID.match(line):
+            return CLOCKS.get(named[1], "own")
+        elif event := LINE.match(line):
+            if int(event["s"]) >= TIMES_OF_DAY:
+                return "wall"
+            break
+    # Without -k, perf has a clock of its own.
+    return "own" if captured else "unknown"
 
 
 def read_text(path: Path) -> Iterator[TraceEvent]:
