@@ -2,11 +2,15 @@
 
 
 class ShaperError(Exception):
-    """Something failed; exit status 1."""
+    """Something failed."""
 
+    status = 1
+    """The exit status."""
     details = ""
     """What `--debug` shows instead of this error's own traceback; empty: show that traceback."""
 
 
 class UsageError(ShaperError):
-    """The command can't be carried out as it was given; exit status 2."""
+    """The command can't be carried out as it was given."""
+
+    status = 2

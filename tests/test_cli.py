@@ -6,12 +6,14 @@ import shlex
 import subprocess
 import sys
 import time
+from itertools import product
 from pathlib import Path
 
 import pytest
+from typer.core import TyperOption
 
 from shaper import cli
-from shaper.cli import main, with_bare_json
+from shaper.cli import main
 from shaper.spec.load import builtin_names
 from tests.captures import EPOCH, UDP, pcap
 from tests.commands import COMMANDS
@@ -173,7 +175,7 @@ def test_a_mistake_in_the_command_line_gives_one_line_and_status_2(
         (["replay", __file__, "--policy", "delay"], 1, f"{__file__} is neither a pcap nor a pcapng file"),
         (["replay", "CAPTURE", "--policy", "delay", "-o", "/nowhere/x"], 1, "/nowhere/x: No such file"),
         (
-            ["replay", "CAPTURE", "--policy", "delay", "--json", "/nowhere/x"],
+            ["replay", "CAPTURE", "--policy", "delay", "--json=/nowhere/x"],
             1,
             "/nowhere/x: No such file or directory",
         ),
@@ -191,7 +193,7 @@ def test_a_file_that_fails_gives_one_line(
     "arguments", [[__file__], ["CAPTURE", "--filter", "udp prt 1"], ["CAPTURE", "--max-hold", "x"]]
 )
 def test_what_can_t_be_replayed_leaves_no_file_behind(arguments: list[str], capture: str, tmp_path: Path) -> None:
-    outputs = ["-o", str(tmp_path / "out"), "--journal", str(tmp_path / "journal"), "--json", str(tmp_path / "json")]
+    outputs = ["-o", str(tmp_path / "out"), "--journal", str(tmp_path / "journal"), f"--json={tmp_path / 'json'}"]
     arguments = [capture if argument == "CAPTURE" else argument for argument in arguments]
     assert main(["replay", "--policy", "delay", *outputs, *arguments]) != 0
     assert [file.name for file in tmp_path.iterdir()] == ["in.pcap"]
@@ -231,19 +233,77 @@ def test_a_reader_that_goes_away_is_no_error(arguments: list[str]) -> None:
     assert done.stderr == ""
 
 
-@pytest.mark.parametrize(
-    ("given", "read"),
-    [
-        (["x", "--json"], ["x", "--json=-"]),
-        (["x", "--json", "--seed", "1"], ["x", "--json=-", "--seed", "1"]),
-        (["x", "--json", "file"], ["x", "--json", "file"]),
-        (["x", "--json", "-"], ["x", "--json", "-"]),
-        (["x", "--json=file"], ["x", "--json=file"]),
-        ([], []),
-    ],
-)
-def test_a_bare_json_means_standard_output(given: list[str], read: list[str]) -> None:
-    assert with_bare_json(given) == read
+@pytest.mark.parametrize("command", COMMANDS)
+def test_an_option_that_is_no_list_is_given_once(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    single = [param for param in COMMANDS[command].params if isinstance(param, TyperOption) and not param.multiple]
+    for option in single:
+        for first, second in product(option.opts, option.opts):
+            words = [first, second] if option.is_flag else [f"{first}=1", second, "2"]
+            if first == "--json":
+                words = ["--json", "--json=2"]
+            assert main([command, *words]) == 2
+            one_line(capsys, f"{option.opts[0]} can be given only once; see `shaper {command} --help`")
+
+
+def test_a_list_may_be_given_several_times(capture: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["replay", capture, "--policy", "delay:1ms", "--policy", "delay:2ms", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["policies"] == ["delay:1ms", "delay:2ms"]
+
+
+def test_a_bare_json_takes_no_word_as_its_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["policies", "--json", "delay"]) == 0
+    assert json.loads(capsys.readouterr().out)["policies"][0]["name"] == "delay"
+    assert main(["policies", "--json=out.json", "delay"]) == 0
+    assert "Every packet is held" in capsys.readouterr().out
+    assert [path.name for path in tmp_path.iterdir()] == ["out.json"]
+    assert main(["policies", "delay", "--json", "out.json"]) == 2
+    one_line(capsys, "unexpected extra argument(s) (out.json)")
+
+
+WITH_JSON = [command for command, known in COMMANDS.items() if "json" in {param.name for param in known.params}]
+
+
+@pytest.mark.parametrize("command", WITH_JSON)
+def test_every_command_s_json_may_be_bare(command: str) -> None:
+    parser = COMMANDS[command]
+    words = ["--json", "word", "--unknown"]
+    with parser.make_context(command, words, resilient_parsing=True) as context:
+        assert context.params["json"] == Path("-")
+    with parser.make_context(command, ["--json=word"], resilient_parsing=True) as context:
+        assert context.params["json"] == Path("word")
+
+
+@pytest.mark.parametrize("words", [["echo", "--json", "--debug", "--json"], ["--", "echo", "--json", "--debug"]])
+@pytest.mark.parametrize("command", cli.WRAPPERS)
+def test_options_behind_a_command_are_its_own(command: str, words: list[str]) -> None:
+    own = ["--policy", "delay"] if command == "run" else []
+    with COMMANDS[command].make_context(command, [*own, *words]) as context:
+        assert context.params["command"] == words[words.index("echo") :]
+        assert context.params["json"] is None
+        assert not context.find_object(dict)
+
+
+@pytest.mark.parametrize("arguments", [["policies", "delay"], ["profiles", "3g"], ["profiles"]])
+def test_nothing_is_printed_beside_the_document_of_a_listing(
+    arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*arguments, "--json"]) == 0
+    out, err = capsys.readouterr()
+    assert json.loads(out)
+    assert err == ""
+
+
+def test_debug_stands_before_or_behind_the_command(capsys: pytest.CaptureFixture[str]) -> None:
+    for arguments in (
+        ["--debug", "policies", "frob"],
+        ["policies", "--debug", "frob"],
+        ["policies", "frob", "--debug"],
+    ):
+        assert main(arguments) == 2
+        assert "Traceback" in capsys.readouterr().err
 
 
 def test_all_policies_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
@@ -271,7 +331,6 @@ def test_the_policies_document_has_every_option(capsys: pytest.CaptureFixture[st
     document = json.loads(text.out)
     schema("policies").validate(document)
     assert [policy["name"] for policy in document["policies"]][: len(builtin_names())] == builtin_names()
-    assert "What it does" in text.err
     (delay,) = (policy for policy in document["policies"] if policy["name"] == "delay")
     (time,) = (option for option in delay["options"] if option["name"] == "time")
     assert (time["kind"], time["default"], time["common"]) == ("duration", "100ms", False)

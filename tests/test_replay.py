@@ -94,7 +94,7 @@ def test_the_document_goes_to_a_file_if_one_is_given(
     capture: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = tmp_path / "summary.json"
-    assert main(["replay", str(capture), "--policy", "pass_through", "--json", str(file)]) == 0
+    assert main(["replay", str(capture), "--policy", "pass_through", f"--json={file}"]) == 0
     assert json.loads(file.read_text())["taken"] == 30
     assert capsys.readouterr().out.startswith("30 packets taken")
 
@@ -162,8 +162,8 @@ def test_a_hold_cut_short_gives_status_1(capture: Path, tmp_path: Path, capsys: 
 
 def test_the_capture_is_never_overwritten(capture: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = capture.read_bytes()
-    for option in ("-o", "--journal", "--json"):
-        assert main(["replay", str(capture), "--policy", "delay", option, str(capture)]) == 2
+    for option in ("--output", "--journal", "--json"):
+        assert main(["replay", str(capture), "--policy", "delay", f"{option}={capture}"]) == 2
         assert capture.read_bytes() == before
         assert "is the capture itself" in capsys.readouterr().err
 
@@ -230,5 +230,5 @@ def test_own_captures_are_replayed_with_the_packets_as_they_came(tmp_path: Path,
             core.receive(packet, packet.arrived)
         for verdict in core.close():
             writer.verdict(verdict, 9 * ms)
-    assert main(["replay", str(own), "--policy", "pass_through", "--json", str(out), *arguments]) == 0
+    assert main(["replay", str(own), "--policy", "pass_through", f"--json={out}", *arguments]) == 0
     assert json.loads(out.read_text())["taken"] == 3

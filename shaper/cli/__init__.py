@@ -17,8 +17,8 @@ from typing import Annotated
 import typer
 from typer.main import get_command
 
-from shaper.errors import ShaperError, UsageError
-from shaper.report.output import STDOUT
+from shaper.cli.parsing import DEBUG, Command
+from shaper.errors import ShaperError
 
 COMMANDS = {
     "start": "Shape live traffic until Ctrl-C, SIGTERM or --duration.",
@@ -67,9 +67,9 @@ def application(arguments: Sequence[str]) -> typer.Typer:
             module = import_module(f"shaper.cli.{name}")
             settings = {"allow_interspersed_args": name not in WRAPPERS}
             # Given explicitly, since typer would cut it off at the end of the line.
-            app.command(name, short_help=summary, epilog=examples(module.EXAMPLES), context_settings=settings)(
-                getattr(module, name)
-            )
+            app.command(
+                name, cls=Command, short_help=summary, epilog=examples(module.EXAMPLES), context_settings=settings
+            )(getattr(module, name))
         else:
             app.command(name, short_help=summary)(lambda: None)
     return app
@@ -102,10 +102,11 @@ def shaper(
         bool, typer.Option("--version", callback=print_version, is_eager=True, help="Print the version.")
     ] = False,
     debug: Annotated[
-        bool, typer.Option("--debug", help="Show the traceback of an error; works with every command.")
+        bool, typer.Option(DEBUG, help="Show the traceback of an error; works with every command.")
     ] = False,
 ) -> None:
     """Shape network traffic, packet by packet, with policies written in Python."""
+    context.ensure_object(dict)[DEBUG] = debug
     if context.invoked_subcommand is None:
         print(context.get_help())
         raise typer.Exit(2)
@@ -117,14 +118,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Status 0 is success, 1 a failure, 2 a mistake in the command line, 130 an interrupt by Ctrl-C.
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
-    # The arguments after "--" are another program's.
-    end = given.index("--") if "--" in given else len(given)
-    own, others = given[:end], given[end:]
-    debug = "--debug" in own
-    own = with_bare_json([argument for argument in own if argument != "--debug"])
+    found: dict[str, bool] = {}
     try:
-        command = get_command(application([*own, *others]))
-        status = command.main([*own, *others], prog_name="shaper", standalone_mode=False)
+        command = get_command(application(given))
+        status = command.main(given, prog_name="shaper", standalone_mode=False, obj=found)
         sys.stdout.flush()
         return status or 0
     except KeyboardInterrupt:
@@ -134,19 +131,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except (ShaperError, typer.TyperException, OSError) as error:
-        if debug:
+        if found.get(DEBUG):
             print(getattr(error, "details", "") or traceback.format_exc(), file=sys.stderr)
         print(f"shaper: {message_of(error)}", file=sys.stderr)
         return status_of(error)
-
-
-def with_bare_json(arguments: Sequence[str]) -> list[str]:
-    """The arguments, with `-` for a `--json` without a value: typer has no options with an optional value."""
-    given = []
-    for argument, following in zip(arguments, [*arguments[1:], "--"], strict=False):
-        is_bare = argument == "--json" and following.startswith("-") and following != str(STDOUT)
-        given.append(f"--json={STDOUT}" if is_bare else argument)
-    return given
 
 
 def message_of(error: ShaperError | typer.TyperException | OSError) -> str:
@@ -164,7 +152,7 @@ def message_of(error: ShaperError | typer.TyperException | OSError) -> str:
 
 
 def status_of(error: Exception) -> int:
-    """The exit status for this error: 2 for a mistake in the command line, 1 for a failure."""
+    """The exit status for this error; 1 for one of the system."""
     if isinstance(error, typer.TyperException):
         return error.exit_code
-    return 2 if isinstance(error, UsageError) else 1
+    return error.status if isinstance(error, ShaperError) else 1

@@ -29,7 +29,7 @@ def doctor(json: Json = None) -> int:
     table = Table("requirement", "for", "status", "found", box=None, pad_edge=False)
     for each in found:
         table.add_row(each.name, each.needed_by, f"[{STYLES[each.status]}]{each.status}", each.found)
-    out = console(json)
+    out = console(json, is_listing=True)
     out.print(table)
     lacking = [each for each in found if each.mend]
     if lacking:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from shaper.cli.parsing import JSON
 from shaper.core.core import MAX_HOLD
 from shaper.errors import UsageError
 from shaper.units import format_duration, parse_duration
@@ -115,7 +116,7 @@ MaxHold = Annotated[
 ]
 Json = Annotated[
     Path | None,
-    typer.Option("--json", metavar="[FILE]", help="Write the result as JSON to FILE, or to standard output."),
+    typer.Option(JSON, metavar="[=FILE]", help="Write the result as JSON to FILE; without =FILE, to standard output."),
 ]
 
 FigureFile = Annotated[

@@ -27,7 +27,7 @@ def policies(
     from shaper.report import manual
     from shaper.report.output import console, write_json
 
-    out = console(json)
+    out = console(json, is_listing=True)
     faults: list[str] = []
     if name is None:
         entries, faults = manual.entries()

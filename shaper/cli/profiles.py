@@ -37,7 +37,7 @@ def profiles(
     from shaper.report.table import table
     from shaper.spec.profiles import find, names
 
-    out = console(json)
+    out = console(json, is_listing=True)
     if name is None:
         found = [find(one) for one in names()]
         out.print(table(("Profile", "What it is like", "As of"), [(one.name, one.about, one.date) for one in found]))

@@ -12,7 +12,7 @@ from shaper.cli.tracing import JOURNAL, LONGEST, ChromeFile, CsvFile, Longest, g
 
 EXAMPLES = (
     "shaper report lttng-traces/session-1/kernel --command nc",
-    "shaper report DIR --journal shaper.jsonl --json report.json",
+    "shaper report DIR --journal shaper.jsonl --json=report.json",
     "shaper report DIR --figure program.svg --chrome program.json",
     "shaper report calls.strace  # strace -f -ttt -T -yy -o calls.strace COMMAND",
 )

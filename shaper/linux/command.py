@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 from collections.abc import Callable
 from contextlib import suppress
@@ -11,11 +10,7 @@ from typing import NoReturn
 
 import trio
 
-from shaper.errors import UsageError
-from shaper.linux import proc
-
-CANNOT_RUN = 126
-"""The exit status, as in a shell, of a command that was found but can't be run."""
+from shaper.linux import proc, programs
 
 PASSED_ON = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 """Signals to this process that are for the command it runs."""
@@ -34,7 +29,7 @@ class Command:
         pid: of the child process.
 
     Raises:
-        UsageError: there is no such program.
+        ProgramError: there is no such program, or it can't be run.
     """
 
     def __init__(
@@ -45,8 +40,7 @@ class Command:
         stdout: int | None = None,
         through_strace: bool = False,
     ) -> None:
-        if shutil.which(command[0]) is None:
-            raise UsageError(f"there is no program '{command[0]}' to run")
+        programs.check(command[0])
         waiting, self._gate = os.pipe()
         self.pid = os.fork()
         if self.pid == 0:
@@ -129,4 +123,4 @@ def _run(command: list[str], prepare: Callable[[], None] | None, stdout: int | N
     except OSError as error:
         os.write(2, f"shaper: can't run {command[0]}: {error.strerror}\n".encode())
     finally:
-        os._exit(CANNOT_RUN)
+        os._exit(programs.CANNOT_RUN)

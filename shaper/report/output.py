@@ -1,7 +1,8 @@
 """Where a command's report and its JSON document go.
 
 With `--json` and no file, the document is all that goes to standard output, so that it
-can be piped; the report for people then goes to standard error.
+can be piped; the report of what was measured then goes to standard error. A listing,
+which has no more than the document, is not printed beside it.
 """
 
 from __future__ import annotations
@@ -25,15 +26,17 @@ WIDTH = 80
 """Columns of a report."""
 
 
-def console(document: Path | None) -> Console:
+def console(document: Path | None, *, is_listing: bool = False) -> Console:
     """Where the report for people goes, at most 80 columns wide.
 
     Args:
         document: where the JSON document goes; None if none is wanted.
+        is_listing: the report and the document say the same, so that nobody wants both at once.
     """
     from rich.console import Console
 
-    made = Console(stderr=document == STDOUT, highlight=False, soft_wrap=False)
+    is_piped = document == STDOUT
+    made = Console(stderr=is_piped, quiet=is_piped and is_listing, highlight=False, soft_wrap=False)
     made.width = min(made.width, WIDTH)
     return made
 

@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 from shaper.journal import Record, read_journal
+from shaper.linux import programs
 from shaper.trace.analysis.clocks import on_clock
 from shaper.trace.read.events import TraceError
 from shaper.trace.read.source import read_trace
@@ -29,10 +30,12 @@ class Tracing:
         why_strace: why strace traces it and not the kernel; None if the kernel does.
 
     Raises:
+        ProgramError: there is no such program, or it can't be run.
         TraceError: neither is possible here.
     """
 
     def __init__(self, command: Sequence[str], directory: Path) -> None:
+        programs.check(command[0])
         self.why_strace = obstacle()
         self.command, self.trace = list(command), directory
         if self.why_strace is not None:

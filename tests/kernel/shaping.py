@@ -34,7 +34,7 @@ class Shaper:
         with self._errors.open("w") as errors:
             # Before all else on a busy machine, so that rates and times say something about shaper.
             self.process = subprocess.Popen(
-                ["nice", "-n", "-20", *START, "--json", str(self._summary), *arguments],
+                ["nice", "-n", "-20", *START, f"--json={self._summary}", *arguments],
                 stdout=subprocess.PIPE,
                 stderr=errors,
                 text=True,

@@ -133,7 +133,6 @@ def test_a_command_that_never_ends_is_ended() -> None:
         (("--condition", "a=dellay"), "there is no policy 'dellay'"),
         (("--condition", 'netem:"nonsense"'), "netem nonsense: "),
         (("--figure", "x.svg", "--", "true"), "a figure shows the calls and packets of a workload"),
-        (("--", "no-such-program"), "there is no program 'no-such-program'"),
     ],
 )
 def test_mistakes(given: tuple[str, ...], message: str) -> None:
@@ -141,3 +140,8 @@ def test_mistakes(given: tuple[str, ...], message: str) -> None:
     assert done.returncode == 2, done.stderr
     assert done.stderr.startswith(f"shaper: {message}")
     assert done.stderr.count("\n") == 1
+
+
+def test_no_such_program() -> None:
+    done = subprocess.run([*SHAPER, "compare", "--", "no-such-program"], capture_output=True, text=True)
+    assert (done.stderr, done.returncode) == ("shaper: there is no program 'no-such-program' to run\n", 127)

@@ -23,7 +23,9 @@ def by_name(document: str) -> dict[str, dict[str, Any]]:
 
 def test_what_these_tests_need_is_there(backend: str, capsys: Capture) -> None:
     assert main(["doctor", "--json"]) == 0
-    found = by_name(capsys.readouterr().out)
+    out, err = capsys.readouterr()
+    assert err == ""
+    found = by_name(out)
     assert {name for name, each in found.items() if each["needed_by"] == "start"} == NEEDED_HERE
     assert {found[name]["status"] for name in NEEDED_HERE} == {"ok"}
     assert {"nft": "nf_tables", "legacy": "legacy"}[backend] in found["iptables"]["found"]

@@ -79,7 +79,7 @@ def test_a_command_that_was_never_released_ends_with_its_parent() -> None:
 
 
 def test_no_such_program() -> None:
-    assert "UsageError: there is no program 'no-such-program' to run" in as_root(
+    assert "ProgramError: there is no program 'no-such-program' to run" in as_root(
         sys.executable, "-c", INSIDE, "1500", "no-such-program"
     ).stderr  # fmt: skip
 

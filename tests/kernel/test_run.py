@@ -102,7 +102,6 @@ def test_a_policy_that_fails(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("given", "line"),
     [
-        (["--policy", "pass_through", "--", "no-such-program"], "there is no program 'no-such-program' to run"),
         (["--policy", "pass_thru", "--", "true"], "there is no policy 'pass_thru' (did you mean 'pass_through'?)"),
         (["--policy", "pass_through", "--mtu", "5", "--", "true"], "an MTU of 5 bytes carries no IP packets"),
         (["--policy", "pass_through", "--filter", "arp", "--", "true"], "filter 'arp': expression rejects all"),
@@ -114,6 +113,32 @@ def test_mistakes(given: list[str], line: str) -> None:
     assert done.returncode == 2
     assert done.stderr.startswith(f"shaper: {line}")
     assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("asked", [["run", "--policy", "delay"], ["run", "--policy", "delay", "--trace"], ["trace"]])
+@pytest.mark.parametrize(
+    ("program", "line", "status"),
+    [
+        ("no-such-program", "there is no program 'no-such-program' to run", 127),
+        ("/no/such/program", "there is no program '/no/such/program' to run", 127),
+        ("/etc/passwd", "'/etc/passwd' can't be run (Permission denied)", 126),
+        ("/etc", "'/etc' can't be run (Is a directory)", 126),
+    ],
+)
+def test_a_command_that_can_t_be_run(asked: list[str], program: str, line: str, status: int) -> None:
+    done = subprocess.run([*SHAPER, *asked, "--", program], capture_output=True, text=True)
+    assert (done.stderr, done.returncode) == (f"shaper: {line}\n", status)
+    shell = subprocess.run(["sh", "-c", program], capture_output=True)
+    assert shell.returncode == status
+
+
+def test_a_command_whose_interpreter_is_missing(tmp_path: Path) -> None:
+    script = tmp_path / "script"
+    script.write_text("#!/no/such/interpreter\n")
+    script.chmod(0o755)
+    done = subprocess.run([*SHAPER, "run", "--policy", "delay", "--", str(script)], capture_output=True, text=True)
+    assert done.stderr.startswith(f"shaper: can't run {script}: No such file or directory\n")
+    assert done.returncode == 126
 
 
 @pytest.fixture

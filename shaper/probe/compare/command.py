@@ -9,11 +9,10 @@ from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from shutil import which
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-from shaper.errors import UsageError
+from shaper.linux import programs
 from shaper.probe.compare.apart import apart
 from shaper.probe.compare.conditions import Condition, prepare
 from shaper.probe.compare.rows import Column, Wait
@@ -48,11 +47,10 @@ def measure_command(
         timeout: the longest that a run may take, in ns.
 
     Raises:
-        UsageError: there is no such program.
+        ProgramError: there is no such program, or it can't be run.
         TraceError: nothing here can trace it.
     """
-    if which(command[0]) is None:
-        raise UsageError(f"there is no program '{command[0]}' to run")
+    programs.check(command[0])
     return apart(partial(_measure, condition, tuple(command), repeat, seed, mtu, timeout))
 
 

@@ -1,0 +1,60 @@
+"""How the words of a command line are read, where typer's own way would drop or take some of them silently."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from typer.core import TyperCommand, TyperOption
+
+from shaper.errors import UsageError
+from shaper.report.output import STDOUT
+
+DEBUG = "--debug"
+"""An option of every command; also the key, in the parser's `obj`, for whether it was given."""
+JSON = "--json"
+"""The option with an optional value: alone it means standard output, and `--json=FILE` a file."""
+
+
+class Command(TyperCommand):
+    """A command that takes each option once, unless it is a list."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Read the words of this command.
+
+        Raises:
+            UsageError: an option that is no list is given more than once.
+            TyperException: typer's own errors, such as an unknown option.
+        """
+        words, given = list(args), set()
+        for at, option in reversed(list(self._options(ctx, args))):
+            if args[at] == DEBUG:
+                ctx.ensure_object(dict)[DEBUG] = True
+                del words[at]
+            elif args[at] == JSON:
+                words[at] = f"{JSON}={STDOUT}"
+            if option is None or option.multiple:
+                continue
+            if option in given and not ctx.resilient_parsing:
+                raise UsageError(f"{option.opts[0]} can be given only once; see `{ctx.command_path} --help`")
+            given.add(option)
+        return super().parse_args(ctx, words)
+
+    def _options(self, ctx: Any, args: Sequence[str]) -> Iterator[tuple[int, TyperOption | None]]:
+        """The places of this command's options, each with typer's object for it; None for one that typer doesn't have.
+
+        What follows belongs to the program that the command runs.
+        """
+        options = [parameter for parameter in self.get_params(ctx) if isinstance(parameter, TyperOption)]
+        known = {name: option for option in options for name in option.opts}
+        words = iter(enumerate(args))
+        for at, word in words:
+            if word == "--":
+                return
+            if word.startswith("-"):
+                option = known.get(word.partition("=")[0]) or known.get(word[:2])
+                yield at, option
+                if option and word in known and word != JSON and not option.is_flag:
+                    next(words, None)  # its value
+            elif not ctx.allow_interspersed_args:
+                return
