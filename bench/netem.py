@@ -19,6 +19,9 @@ LINES = (
     "delay 20ms 5ms distribution normal",
     "delay 20ms 5ms distribution pareto",
     "delay 20ms reorder 25%",
+    "rate 1mbit",
+    "rate 1mbit 0 48 5",
+    "delay 20ms rate 1mbit reorder 25%",
     "loss gemodel 2% 30% 80% 1%",
     "duplicate 5%",
 )

@@ -3,7 +3,23 @@
 from pathlib import Path
 from typing import Annotated, Literal
 
-from shaper import UNIFORM, Chance, Count, Duration, Packet, Policy, Send, Shape, Share, Unit, ms, parse_duration
+from shaper import (
+    UNIFORM,
+    Chance,
+    Count,
+    Duration,
+    Link,
+    Packet,
+    Policy,
+    Rate,
+    Send,
+    Shape,
+    Share,
+    Size,
+    Unit,
+    ms,
+    parse_duration,
+)
 
 Steps = tuple[tuple[int, int], ...]
 
@@ -45,7 +61,8 @@ class Delay(Policy):
     As netem's `delay`, with one difference: packets of a flow keep their order, however
     large the jitter is, unless you ask for `order=free`. A packet whose own delay is over
     then waits for those before it. netem's reordering is here, too: a share of the packets
-    (`reorder`) isn't delayed, and overtakes those that are.
+    (`reorder`) isn't delayed, and overtakes those that are. With `rate`, the delay ends at a
+    link, as in the policy `rate`, which the reordered packets also skip.
 
     # delay time=100ms
     +0     < a
@@ -73,6 +90,14 @@ class Delay(Policy):
     """How much each such choice depends on the one before."""
     reorder_gap: Count = 1
     """Between two packets that are sent at once, at least `reorder_gap` - 1 are delayed."""
+    rate: Rate = 0
+    """The rate of a link on which packets go after their delay, in order; 0: no link."""
+    overhead: int = 0
+    """With `rate`: bytes added to the length of each packet, such as 14 for the Ethernet header; may be negative."""
+    cell: Size = 0
+    """With `rate`: the payload of the cells into which packets are cut; 0: no cells."""
+    cell_overhead: int = 0
+    """With `rate`: bytes added to the payload of each cell."""
     times: Trace = ()
     """A file of delays over time, used instead of `time`: lines such as `1.5s 80ms`."""
 
@@ -80,7 +105,8 @@ class Delay(Policy):
         self._last = 0
         self._begin: int | None = None
         self._delayed = 0
-        self._is_constant = not (self.jitter or self.reorder or self.times)
+        self._link = Link(self.rate, self.overhead, self.cell, self.cell_overhead) if self.rate else None
+        self._is_constant = not (self.jitter or self.reorder or self.times or self.rate)
         if self._is_constant:
             return
         self._delays = Chance(self.random, self.correlation)
@@ -95,7 +121,10 @@ class Delay(Policy):
             return None
         self._delayed += 1
         at = now + self.distribution.draw(self._time(now), self.jitter, self._delays)
-        if self.order == "keep":
+        if self._link is not None:
+            # As netem: the packet goes on the link when its delay is over and the one before has been sent.
+            at = self._last = max(at, self._last) + self._link.time_for(packet.length)
+        elif self.order == "keep":
             at = self._last = max(at, self._last)
         return Send(packet, at)
 

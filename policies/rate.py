@@ -2,14 +2,16 @@
 
 from typing import Literal
 
-from shaper import Duration, Packet, Policy, Rate, Send, Size, ns, s
+from shaper import Duration, Link, Packet, Policy, Rate, Send, Size, ns
 
 
 class RateLimit(Policy):
     """A link with a limited rate: sending a packet takes time by its length, and later packets wait for it.
 
-    As netem's `rate`, one object for the link; on lo, both directions share it. With `burst`
-    it is a token bucket, as tc-tbf(8): after a pause, that number of bytes goes on at once.
+    As netem's `rate`, one object for the link; on lo, both directions share it. The length is
+    that of the IP packet. netem also counts the Ethernet header, which is `overhead=14` here.
+    With `burst` it is a token bucket, as tc-tbf(8): after a pause, that number of bytes goes
+    on at once.
     `limit=` bounds the queue, in packets or bytes; packets beyond it are dropped.
 
     # rate rate=1mbit
@@ -35,22 +37,13 @@ class RateLimit(Policy):
     """Bytes that go on at once after a pause; 0: none."""
 
     def start(self) -> None:
+        self._link = Link(self.rate, self.overhead, self.cell, self.cell_overhead) if self.rate else None
         # When the link has sent all its packets; at most the time for `burst` before now.
-        self._free = None if not self.rate else -(1 << 62)
-        self._credit: Duration = self._time_for(self.burst) * ns if self.rate else 0
+        self._free = -(1 << 62)
+        self._credit: Duration = Link(self.rate).time_for(self.burst) * ns if self.rate else 0
 
     def on_packet(self, packet: Packet, now: int) -> Send | None:
-        if self._free is None:
+        if self._link is None:
             return None
-        self._free = max(self._free, now - self._credit) + self._time_for(self._counted(packet.length))
+        self._free = max(self._free, now - self._credit) + self._link.time_for(packet.length)
         return Send(packet, at=self._free)
-
-    def _counted(self, length: int) -> int:
-        """The bytes on the link for a packet: packet_time_ns() in the kernel's net/sched/sch_netem.c."""
-        length = max(0, length + self.overhead)
-        if self.cell:
-            length = -(-length // self.cell) * max(0, self.cell + self.cell_overhead)
-        return length
-
-    def _time_for(self, length: int) -> int:
-        return length * 8 * s // self.rate

@@ -39,6 +39,8 @@ class Slot(Policy):
     """The most packets in a slot; 0: any number."""
     bytes: Size = 0
     """A slot ends with the packet that brings it to this many bytes; 0: any number."""
+    overhead: int = 0
+    """With `bytes`: bytes added to the length of each packet, such as 14 for the Ethernet header."""
 
     def start(self) -> None:
         self._chance = Chance(self.random)
@@ -58,7 +60,7 @@ class Slot(Policy):
         while self._queue:
             packet = self._queue.pop(0)
             actions.append(Send(packet))
-            length += packet.length
+            length += packet.length + self.overhead
             if len(actions) == self.packets or 0 < self.bytes <= length:
                 break
         if self._queue:

@@ -15,6 +15,7 @@ class DropThird(Policy):
 from shaper.policy.action import Action, Drop, Hold, Send, Wake
 from shaper.policy.base import Answer, Classes, Policy
 from shaper.policy.chance import UNIFORM, Chance, Distribution, Shape
+from shaper.policy.link import Link
 from shaper.policy.script import Script, Stream
 from shaper.policy.signal import Signal
 from shaper.units import (
@@ -52,6 +53,7 @@ __all__ = [
     "Flow",
     "Hold",
     "Limit",
+    "Link",
     "Numbers",
     "Packet",
     "Policy",
