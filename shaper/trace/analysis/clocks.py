@@ -26,7 +26,7 @@ def on_clock(clock: Clock, header: Header, records: Sequence[Record]) -> list[Re
         return list(records)
     if clock in NAMES:
         raise TraceError(
-            f"the trace's times are of {NAMES[clock]}, the journal's of CLOCK_MONOTONIC, and nothing says how these are "
+            f"the trace's times are of {NAMES[clock]}, the journal's of CLOCK_MONOTONIC, and nothing says how they are "
             f"related: record the trace with {MONOTONIC}"
         )
     return [record.moved(realtime - monotonic) for record in records] if clock == "wall" else list(records)
