@@ -8,7 +8,16 @@ import pytest
 
 from shaper import Limit, Policy, ms
 from shaper.errors import UsageError
-from shaper.spec.load import LoadError, builtin_names, find, load, split_options, split_spec
+from shaper.spec.load import (
+    LoadError,
+    builtin_names,
+    find,
+    load,
+    load_pipeline,
+    split_at_bars,
+    split_options,
+    split_spec,
+)
 
 DROP_THIRD = """
 from shaper import Drop, Policy
@@ -163,6 +172,15 @@ def test_an_entry_point(here: Path) -> None:
         ("delay:scope=flows", "delay: option scope: 'flows' is none of flow, connection, queue"),
         ("delay:only=ack", "delay: option only: 'ack' is no segment class (syn, synack, "),
         ("pass_through:20ms", "pass_through: '20ms' is not option=value"),
+        ("delay:20ms,30ms", "delay: option time is given twice; the second time as '30ms'"),
+        (
+            "delay:20ms,jitter=5ms,loss:1%,model=random",
+            "delay: 'loss:1%' is another policy; write --policy delay:20ms,jitter=5ms --policy loss:1%,model=random, "
+            "or 'delay:20ms,jitter=5ms | loss:1%,model=random'",
+        ),
+        ("delay:20ms,spread_burst", "delay: 'spread_burst' is another policy; write --policy delay:20ms --policy sp"),
+        ("delay:20ms,./mine.py:a=1", "delay: './mine.py:a=1' is another policy"),
+        ('delay:20ms,netem:"loss 1%"', "is another policy; write --policy delay:20ms --policy netem:"),
         ("pass_through:limit=5", "pass_through has no option 'limit'"),
         ('delay:time="100ms', "a quote is not closed"),
         ("./missing.py", "there is no file missing.py"),
@@ -288,3 +306,17 @@ def test_what_is_no_option_needs_no_annotation() -> None:
 
 def test_find_gives_the_class_itself() -> None:
     assert issubclass(find("delay"), Policy)
+
+
+def test_bars_between_specs_make_a_pipeline() -> None:
+    pipeline = load_pipeline(['delay:20ms | netem:"loss 1%" |./' + write("third.py", DROP_THIRD), "loss:2%"])
+    assert [policy.name for policy in pipeline] == ["delay", "loss", "third", "loss"]
+    assert split_at_bars('./a.py:text="x | y" | b') == ['./a.py:text="x | y"', "b"]
+    assert "there is no policy ''" in told_of_pipeline("delay:20ms |")
+    assert "a quote is not closed" in told_of_pipeline('delay:"20ms | loss:1%')
+
+
+def told_of_pipeline(spec: str) -> str:
+    with pytest.raises(LoadError) as error:
+        load_pipeline([spec])
+    return str(error.value)

@@ -6,8 +6,8 @@ import pytest
 
 from shaper.cli import main
 from shaper.spec import tc
-from shaper.spec.load import load_pipeline
-from shaper.spec.netem import NetemError, expand, translate
+from shaper.spec.load import expand, load_pipeline
+from shaper.spec.netem import NetemError, translate
 from shaper.timeline import check, parse
 
 LINES = {

@@ -80,7 +80,7 @@ Policies = Annotated[
     list[str],
     typer.Option(
         "--policy",
-        metavar="SPEC",
+        metavar="SPEC[ | SPEC…]",
         default_factory=list,
         show_default=False,
         callback=pipeline,

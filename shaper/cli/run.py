@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from shaper.cli.options import FigureFile, Json, MaxHold, Policies, ProfileName, Seed
-from shaper.cli.shaping import WATCHDOG, CaptureFile, Filter, JournalFile, OnError, Ports, Protocol, Watchdog
+from shaper.cli.shaping import WATCHDOG, CaptureFile, Filter, JournalFile, OnError, Ports, Protocol, Watchdog, ports_of
 from shaper.cli.tracing import JOURNAL, ChromeFile, RecordingDir, give, kept, tracing_of
 from shaper.core.core import MAX_HOLD
 
@@ -84,7 +84,7 @@ def run(
             journal = journal or directory / JOURNAL
         settings = Settings(
             policies=pipeline,
-            match=Match(protocol=protocol, ports=tuple(port or ()), filter=expression),
+            match=Match(protocol=protocol, ports=ports_of(port), filter=expression),
             specs=tuple(policy),
             seed=seed,
             max_hold=max_hold,

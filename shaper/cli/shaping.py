@@ -21,8 +21,12 @@ if TYPE_CHECKING:
 
 Protocol = Annotated[match.Protocol, typer.Option(help="Shape only packets of this protocol; icmp includes ICMPv6.")]
 Ports = Annotated[
-    list[int] | None,
-    typer.Option("--port", metavar="N", help="Shape only TCP and UDP packets from or to this port; may be repeated."),
+    list[str] | None,
+    typer.Option(
+        "--port",
+        metavar="PORT[,PORT…]",
+        help="Shape only TCP and UDP packets from or to these ports: numbers, or names such as http. May be repeated.",
+    ),
 ]
 Source = Annotated[str | None, typer.Option(metavar="ADDRESS", help="Shape only packets from this host or network.")]
 Destination = Annotated[str | None, typer.Option(metavar="ADDRESS", help="Shape only packets to this host or network.")]
@@ -70,6 +74,18 @@ def check_workers(settings: Settings, workers: int) -> None:
                 f"shaper: {policy.name}: scope=queue is one object per worker; use --workers 1 to have one for all",
                 file=sys.stderr,
             )
+
+
+def ports_of(given: list[str] | None) -> tuple[int, ...]:
+    """The ports of all --port together.
+
+    Raises:
+        UsageError: not ports.
+    """
+    try:
+        return tuple(dict.fromkeys(port for text in given or () for port in match.parse_ports(text)))
+    except ValueError as error:
+        raise UsageError(f"--port: {error}") from None
 
 
 def patience(text: str | int) -> int:

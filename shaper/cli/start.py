@@ -23,6 +23,7 @@ from shaper.cli.shaping import (
     Watchdog,
     check_workers,
     cpu_list,
+    ports_of,
 )
 from shaper.core.core import MAX_HOLD
 from shaper.errors import UsageError
@@ -146,7 +147,7 @@ def start(
 
     if netns is not None:
         namespaces.join(netns)
-    match = Match(interface, hook, protocol, tuple(port or ()), source, destination, expression)
+    match = Match(interface, hook, protocol, ports_of(port), source, destination, expression)
     match.check()
     if match.takes_all and not yes and not no_rules:
         raise UsageError(

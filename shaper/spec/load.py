@@ -3,7 +3,9 @@
     SPEC = HEAD[:option=value,option="quoted, value"...]
 
 The HEAD ends at the first colon, or for module:Class at the second one. A policy may name
-one option that needs no `option=`: `delay:100ms` is `delay:time=100ms`.
+one option that needs no `option=`: `delay:100ms` is `delay:time=100ms`. SPECs with bars
+between them are a pipeline: `delay:20ms | loss:1%`. `netem:"LINE"` stands for the SPECs of
+the policies that do the same.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import os
+import re
 import stat
 import sys
 from collections.abc import Iterable
@@ -26,7 +29,7 @@ from shaper.errors import UsageError
 from shaper.policy.base import Policy
 from shaper.policy.options import options_of
 from shaper.spec.lint import lint
-from shaper.spec.netem import expand
+from shaper.spec.netem import translate
 
 GROUP = "shaper.policies"
 FILE_MODULES = "shaper_policy_file."
@@ -50,6 +53,8 @@ def load(spec: str) -> Policy:
     for name, text in split_options(options, policy.shorthand, head):
         if name not in known:
             raise LoadError(f"{head} has no option '{name}'{suggest(name, known)}; it has {', '.join(known)}")
+        if name in values:
+            raise LoadError(f"{head}: option {name} is given twice; the second time as '{text}'")
         try:
             values[name] = known[name].parse(text)
         except ValueError as error:
@@ -64,7 +69,7 @@ def load_pipeline(specs: Iterable[str], max_hold: int = MAX_HOLD) -> tuple[Polic
     """The policies of SPECs, as prototypes.
 
     Args:
-        specs: in the order of the pipeline; those of netem lines are expanded.
+        specs: in the order of the pipeline; see `expand`.
         max_hold: the longest that a packet may be held, in ns.
 
     Raises:
@@ -81,6 +86,25 @@ def load_pipeline(specs: Iterable[str], max_hold: int = MAX_HOLD) -> tuple[Polic
                     f"lower it, or raise --max-hold above {option.format(max_hold)}"
                 )
     return pipeline
+
+
+def expand(specs: Iterable[str]) -> list[str]:
+    """The SPECs, those between bars one by one, with each `netem:"…"` replaced by the SPECs of its policies.
+
+    Raises:
+        NetemError: a netem line can't be read.
+    """
+    expanded: list[str] = []
+    for spec in specs:
+        for one in split_at_bars(spec):
+            head, colon, line = one.partition(":")
+            expanded += translate(line) if head == "netem" and colon else [one]
+    return expanded
+
+
+def split_at_bars(text: str) -> list[str]:
+    """The SPECs between bars; a bar in double quotes separates nothing."""
+    return [part.strip() for part in re.split(r'\|(?=(?:[^"]*"[^"]*")*[^"]*$)', text)]
 
 
 def find(head: str) -> type[Policy]:
@@ -128,17 +152,30 @@ def split_options(text: str, shorthand: str | None, head: str) -> list[tuple[str
         head: the HEAD, for the error.
 
     Raises:
-        LoadError: a quote is not closed, or a value has no name.
+        LoadError: a quote is not closed, a value has no name, or another policy follows.
     """
     options = []
-    for part in split_at_commas(text, head):
+    parts = split_at_commas(text, head)
+    for index, part in enumerate(parts):
         name, equals, value = part.partition("=")
         if not (equals and name.strip().isidentifier()):
+            if index and is_spec(part):
+                chain = [f"{head}:{','.join(parts[:index])}", ",".join(parts[index:])]
+                raise LoadError(
+                    f"{head}: '{part}' is another policy; write {' '.join(f'--policy {spec}' for spec in chain)}, "
+                    f"or '{' | '.join(chain)}'"
+                )
             if shorthand is None:
                 raise LoadError(f"{head}: '{part}' is not option=value")
             name, value = shorthand, part
         options.append((name.strip(), value.strip().strip('"')))
     return options
+
+
+def is_spec(text: str) -> bool:
+    """Whether this looks like the SPEC of a policy, and not like the value of an option."""
+    head, colon, _ = text.strip().partition(":")
+    return head in builtin_names() or (bool(colon) and (head == "netem" or head.endswith(".py")))
 
 
 def split_at_commas(text: str, head: str) -> list[str]:

@@ -14,7 +14,7 @@ of its original. All distributions keep the correlation (see `Distribution.draw`
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from decimal import Decimal
 from difflib import get_close_matches
 from typing import NamedTuple
@@ -58,19 +58,6 @@ class Line(NamedTuple):
 
     specs: list[str]
     readings: list[Reading]
-
-
-def expand(specs: Iterable[str]) -> list[str]:
-    """The SPECs, with each `netem:"…"` replaced by the SPECs of its policies.
-
-    Raises:
-        NetemError: a netem line can't be read.
-    """
-    expanded: list[str] = []
-    for spec in specs:
-        head, colon, line = spec.partition(":")
-        expanded += translate(line) if head == "netem" and colon else [spec]
-    return expanded
 
 
 def translate(line: str) -> list[str]:

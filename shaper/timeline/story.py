@@ -9,8 +9,7 @@ from typing import NamedTuple
 from shaper.core.core import MAX_HOLD
 from shaper.errors import UsageError
 from shaper.policy.base import Policy
-from shaper.spec.load import load, split_options, split_spec
-from shaper.spec.netem import expand
+from shaper.spec.load import expand, load, split_options, split_spec
 from shaper.units import format_duration, s
 
 KINDS = {"<": "arrives", "x": "is dropped", ">": "is sent"}

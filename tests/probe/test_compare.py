@@ -89,6 +89,8 @@ def test_it_fits_a_terminal() -> None:
     [
         ("none", Condition("none")),
         ("calm=none", Condition("calm")),
+        ('netem:"delay 100ms, loss 1%"', Condition("netem", netem="delay 100ms loss 1%")),
+        ("netem:delay 50ms | loss:1%", Condition("netem:delay 50ms | loss:1%", ("netem:delay 50ms", "loss:1%"))),
         ('netem:"delay 100ms"', Condition("netem", netem="delay 100ms")),
         ("delay:time=100ms", Condition("delay:time=100ms", ("delay:time=100ms",))),
         ("slow=delay:time=1ms", Condition("slow", ("delay:time=1ms",))),

@@ -12,10 +12,11 @@ import subprocess
 from dataclasses import dataclass, replace
 
 from shaper.errors import UsageError
-from shaper.spec.load import load_pipeline
+from shaper.spec.load import load_pipeline, split_at_bars
+from shaper.spec.netem import options_in
 
 NAMED = re.compile(r"([\w+. -]+?)\s*=\s*(.*)", re.DOTALL)
-NETEM = re.compile(r"netem:\"?([^\"]*)\"?")
+NETEM = re.compile(r"netem:\"?([^\"|]*)\"?")
 DELAY = re.compile(r"delay (\d+(?:\.\d+)?(?:us|ms|s))")
 
 
@@ -44,7 +45,7 @@ def parse(text: str) -> Condition:
     """Read a condition: "spread=delay:time=100ms | spread_burst:gap=100ms". Without a name, the text is its name.
 
     Raises:
-        UsageError: a policy that can't be used.
+        UsageError: a policy that can't be used, or several netem lines in one.
     """
     named = NAMED.fullmatch(text)
     name, what = (named[1], named[2]) if named else (text, text)
@@ -52,15 +53,10 @@ def parse(text: str) -> Condition:
     if what == "none":
         return Condition(name)
     if netem := NETEM.fullmatch(what):
-        return Condition("netem" if named is None else name, netem=netem[1].strip())
-    specs = tuple(part.strip() for part in split_at_bars(what))
+        return Condition("netem" if named is None else name, netem=" ".join(options_in(netem[1])[0]))
+    specs = tuple(split_at_bars(what))
     load_pipeline(specs)
     return Condition(name, specs)
-
-
-def split_at_bars(text: str) -> list[str]:
-    """The parts between bars that are not in double quotes."""
-    return re.findall(r'(?:[^|"]|"[^"]*")+', text)
 
 
 DEFAULT = (

@@ -12,9 +12,8 @@ from pathlib import Path
 from typing import Any, NoReturn, get_args
 
 from shaper.errors import UsageError
-from shaper.spec.load import load, suggest
-from shaper.spec.match import Hook, Protocol
-from shaper.spec.netem import expand
+from shaper.spec.load import expand, load, suggest
+from shaper.spec.match import Hook, Protocol, parse_ports
 
 CHOICES = {"hook": get_args(Hook), "protocol": get_args(Protocol)}
 DATE = re.compile(r"\d{4}(-\d\d){0,2}")
@@ -146,9 +145,13 @@ class ProfileReader:
                     self._fail(key, f"'{checked[key]}' is not an IP address or network", "match")
         if "port" not in match:
             return checked
-        ports = match["port"] if isinstance(match["port"], list) else [match["port"]]
-        if not all(type(port) is int and 0 < port < 65536 for port in ports):
-            self._fail("port", "a port is a number from 1 to 65535, or a list of these", "match")
+        given = match["port"] if isinstance(match["port"], list) else [match["port"]]
+        if not given or not all(type(port) in (int, str) for port in given):
+            self._fail("port", "a port is a number or a name, or a list of these", "match")
+        try:
+            ports = [port for each in given for port in parse_ports(str(each))]
+        except ValueError as error:
+            self._fail("port", str(error), "match")
         return {**checked, "port": ports}
 
     def _text(self, table: dict[str, Any], key: str, section: str = "") -> str:
