@@ -4,13 +4,20 @@ import pytest
 
 from shaper.errors import ShaperError, UsageError
 from shaper.live.rules import bpf
-from shaper.live.rules.bpf import bytecode
+from shaper.live.rules.bpf import behind_fragment_header, bytecode
 
 
 def test_a_filter_becomes_what_iptables_takes() -> None:
     count, *instructions = bytecode("tcp port 8765").split(",")
     assert int(count) == len(instructions)
     assert any(instruction.endswith(" 8765") for instruction in instructions)
+
+
+def test_a_filter_of_first_fragments_looks_behind_their_fragment_header() -> None:
+    # The version, the protocol (17) and the destination port (53): ldb [0]; ldb [6]; jeq #17; ldh [42]; jeq #53; ret.
+    code = "7,48 0 0 0,48 0 0 6,21 0 3 17,40 0 0 42,21 0 1 53,6 0 0 262144,6 0 0 0"
+    shifted = "7,48 0 0 0,48 0 0 40,21 0 3 17,40 0 0 50,21 0 1 53,6 0 0 262144,6 0 0 0"
+    assert behind_fragment_header(code) == shifted
 
 
 @pytest.mark.parametrize(

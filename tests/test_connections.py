@@ -312,11 +312,12 @@ def test_fragments_belong_to_the_flow_of_their_datagram(ends: Ends) -> None:
     assert wire.see(LATER._replace(id=6), ends.reverse).direction == "reply"
 
 
-def test_a_later_fragment_that_comes_before_the_first_has_no_ports() -> None:
+def test_a_later_fragment_that_comes_before_the_first_belongs_to_no_connection() -> None:
     wire = Wire()
     early = Packet(bytes_of(LATER, HERE, 1))
     state = wire.connections.classify(early, 0)
     assert (early.kind, early.flow.sport, early.flow.dport) == ("udp", 0, 0)
+    assert (state.connection.identity, len(wire.connections)) == ("", 0)
     assert wire.see(FIRST) is not state
     assert wire.see(LATER) is wire.see(UDP)
 

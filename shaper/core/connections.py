@@ -2,7 +2,7 @@
 
 A connection's *original* direction is that of its SYN or ICMP request, else that of the first packet seen. An ICMP
 error belongs to the connection of the packet that it quotes, and travels in that packet's other direction. A fragment
-belongs to the flow of its datagram.
+belongs to the flow of its datagram. If the first one wasn't seen, it belongs to none, and passes all policies.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ class Connection:
     Attributes:
         identity: protocol, addresses, service port, and a number that counts the connections
             between these addresses to this service; the same in every run, whatever port the client got.
+            Empty for fragments that belong to no connection: no policy is for them.
         keys: the flow keys of its two directions.
         seen: when its last packet came, in ns.
         examined: what `seen` was when the connection was last examined, to forget or to keep it.
@@ -82,6 +83,7 @@ class Connections:
         self._idle = idle
         self._flows: dict[bytes, FlowState] = {}
         self._datagrams = Datagrams()
+        self._stray = FlowState(Connection("", (b"", b""), 0), "original", "other")
         self._ring: deque[Connection] = deque()
         self._counts: OrderedDict[tuple[str, str, str, int], int] = OrderedDict()
 
@@ -133,6 +135,8 @@ class Connections:
         cause = Packet(read_quoted(packet.raw, packet.ip))
         if not cause.ip.version:
             key = self._key_of(packet, now)
+            if packet.ip.fragment and packet.ip.transport < 0 and packet.joined is None:
+                return self._stray
             return self._flows.get(key) or self._open(key, packet, now)
         key = self._key_of(cause, now)
         reverse = reverse_key(key)

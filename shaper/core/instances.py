@@ -144,7 +144,7 @@ class Instances:
         """The instances that the packets of one flow meet, one for each stage.
 
         Args:
-            connection: its identity, see `Connection`.
+            connection: its identity, see `Connection`; policies see nothing of one without.
             direction: of the flow.
             shared: by stage, the instances that both directions of the connection share; new ones are added.
         """
@@ -167,7 +167,8 @@ class Instances:
         shared: dict[int, PolicyInstance],
     ) -> PolicyInstance:
         identity = f"{self._seed}|{stage}|{type(policy).__name__}"
-        if policy.connections < 1 and not is_chosen(f"{identity}|{connection}", policy.connections):
+        is_left_out = policy.connections < 1 and not is_chosen(f"{identity}|{connection}", policy.connections)
+        if is_left_out or not connection:
             return PolicyInstance(Policy(only=frozenset()), name, stage)
         instances = self._of_queue
         if policy.scope != "queue":

@@ -30,7 +30,7 @@ FLAGS = {"syn": SYN, "fin": FIN | ACK, "rst": RST | ACK, "psh": PSH, "urg": URG,
 ECN = {"ect1": 1, "ect0": 2, "ce": 3}
 CARRIERS = ("udp", "icmp", "other", "fragment")
 NUMBERS = ("seq", "ack", "win", "data", "mss", "options", "flow", "id", "offset", *CARRIERS)
-PLAIN = (*FLAGS, "synack", "noack", "sack", "reply", "v6", *ECN, "ack", "data", *CARRIERS)
+PLAIN = (*FLAGS, "synack", "noack", "sack", "reply", "v6", "nodf", *ECN, "ack", "data", *CARRIERS)
 
 
 @dataclass
@@ -103,7 +103,8 @@ class Dialogue:
                 payload = len(text) or (PAYLOAD if words[kind] < 0 else words[kind])
                 answers = kind == "icmp" and "reply" in words
                 number, offset = words.get("id", 0), words.get("offset", 0) & 0xFFF8
-                return PacketSpec(kind, payload, ecn=ecn, text=text, answers=answers, id=number, offset=offset)
+                spec = PacketSpec(kind, payload, ecn=ecn, text=text, answers=answers, id=number, offset=offset)
+                return spec._replace(fragmentable="nodf" in words)
         mine, peers = self._pair(ends)
         flags = 0 if "noack" in words or "syn" in words else ACK
         for word, bits in FLAGS.items():
@@ -125,7 +126,7 @@ class Dialogue:
         spec = PacketSpec(
             "tcp", payload, flags, seq % WRAP, ack % WRAP, words.get("win", WINDOW), "sack" in words, text=text
         )
-        spec = spec._replace(mss=words.get("mss", 0), ecn=ecn)
+        spec = spec._replace(mss=words.get("mss", 0), ecn=ecn, fragmentable="nodf" in words)
         return spec._replace(options=words.get("options", implied_options(spec)))
 
     # From packets to words.
@@ -154,6 +155,7 @@ class Dialogue:
             words += [f"id={spec.id}"] if spec.id > (spec.kind == "icmp") else []
             words += [f"offset={spec.offset}"] if spec.offset else []
         words += [name for name, bits in ECN.items() if spec.ecn == bits]
+        words += ["nodf"] if spec.fragmentable else []
         if number != 1:
             words.append(f"flow={number}")
         is_declared_reply = number in self._declared and self._declared[number] != ends

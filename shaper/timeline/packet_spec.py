@@ -66,6 +66,7 @@ class PacketSpec(NamedTuple):
         text: the payload, if it is short and printable.
         answers: whether it is an ICMP answer, or an ICMP error, which answers a packet as well.
         id: the identifier of an ICMP query; the identification of a fragment, 0 for one of its own.
+        fragmentable: whether it is an IPv4 packet without "don't fragment", and no fragment.
         offset: of a fragment in its datagram, in bytes; the first fragment has 0.
     """
 
@@ -82,11 +83,18 @@ class PacketSpec(NamedTuple):
     text: str = ""
     answers: bool = False
     id: int = 0
+    fragmentable: bool = False
     offset: int = 0
 
 
 def spec_of(raw: bytes) -> PacketSpec:
     """Read the spec of a packet from its bytes."""
+    spec, ip = _spec_of(raw), read_ip(raw)
+    is_fragmentable = ip.version == 4 and not ip.fragment and not raw[6] & 0x40
+    return spec._replace(fragmentable=is_fragmentable) if is_fragmentable else spec
+
+
+def _spec_of(raw: bytes) -> PacketSpec:
     ip = read_ip(raw)
     ecn = (raw[1] & 3 if ip.version == 4 else raw[1] >> 4 & 3) if ip.version else 0
     if ip.fragment:
@@ -140,7 +148,7 @@ def bytes_of(spec: PacketSpec, ends: Ends, number: int) -> bytes:
     # The first fragment says that more follow, all others that they are the last.
     more = spec.kind == "fragment" and not spec.offset
     if version == 4:
-        place = more << 13 | spec.offset >> 3
+        place = more << 13 | spec.offset >> 3 if spec.kind == "fragment" else 0 if spec.fragmentable else 0x4000
         header = pack("!BBHHHBBH", 0x45, spec.ecn, 20 + len(content), id % 65536, place, 64, protocol, 0)
     else:
         if spec.kind == "fragment":

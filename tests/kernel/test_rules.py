@@ -26,6 +26,7 @@ MATCHES = [
     Match(hook="output", protocol="tcp", ports=(22, 8765)),
     Match(hook="forward", interface="veth0", source="10.0.0.0/8"),
     Match(ports=(53,), destination="::1", filter="udp and greater 100"),
+    Match(hook="forward", interface="veth0", ports=(53,), filter="greater 100"),
 ]
 
 

@@ -9,6 +9,29 @@ from shaper.linux.programs import find
 MAX_INSTRUCTIONS = 64
 
 
+# Loads of four, two and one bytes at a fixed offset. linux/bpf_common.h: BPF_LD | BPF_ABS with BPF_W, BPF_H, BPF_B.
+LOADS = ("32", "40", "48")
+IPV6_HEADER, FRAGMENT_HEADER, NEXT_HEADER = 40, 8, 6
+
+
+def behind_fragment_header(code: str) -> str:
+    """Byte code that matches an IPv6 packet's first fragment as `code` matches the packet before it is fragmented.
+
+    Args:
+        code: as `bytecode` returns it.
+    """
+    count, *instructions = code.split(",")
+    shifted = []
+    for instruction in instructions:
+        operation, on_true, on_false, text = instruction.split()
+        offset = int(text)
+        if operation in LOADS and (offset == NEXT_HEADER or offset >= IPV6_HEADER):
+            # The protocol is the fragment header's first byte; what follows the IP header lies behind it.
+            offset = IPV6_HEADER if offset == NEXT_HEADER else offset + FRAGMENT_HEADER
+        shifted.append(f"{operation} {on_true} {on_false} {offset}")
+    return ",".join([count, *shifted])
+
+
 def bytecode(expression: str) -> str:
     """What `iptables -m bpf --bytecode` takes for a tcpdump expression; the same for IPv4 and IPv6.
 

@@ -7,7 +7,7 @@ like is in the files of iptables/.
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.resources import files
 from ipaddress import ip_network
@@ -15,7 +15,7 @@ from string import Template
 
 from shaper.errors import UsageError
 from shaper.live.rules import iptables, ssh
-from shaper.live.rules.bpf import bytecode
+from shaper.live.rules.bpf import behind_fragment_header, bytecode
 from shaper.live.rules.iptables import Family
 from shaper.live.rules.owner import Owner
 from shaper.live.rules.ruleset import RuleSet
@@ -25,6 +25,9 @@ from shaper.spec.match import Hook, Protocol
 INJECT_MARK = 0x1000_0000
 # Neighbour and router discovery, RFC 4861: without it nothing reaches an IPv6 neighbour.
 NEIGHBOUR_DISCOVERY = range(133, 138)
+# Fragments, see iptables-extensions(8). "frag" alone matches the first one, too.
+FIRST = " -m frag --fragfirst"
+LATER: dict[Family, str] = {"ipv4": " -f", "ipv6": " -m frag"}
 
 
 @dataclass(frozen=True)
@@ -92,7 +95,7 @@ class Rules(RuleSet):
         match.check()
         super().__init__(Owner.here(queue), {})
         template = files("shaper.iptables").joinpath(f"{match.hook}.rules").read_text()
-        filter = f' -m bpf --bytecode "{bytecode(match.filter)}"' if match.filter else ""
+        filter = bytecode(match.filter) if match.filter else ""
         for family in iptables.families():
             if family not in _families(match):
                 continue
@@ -103,8 +106,13 @@ class Rules(RuleSet):
                 "queues": f"--queue-num {queue}" if queues == 1 else f"--queue-balance {queue}:{queue + queues - 1}",
                 "interface": match.interface,
             }
-            matches = [part + filter for part in _matches(match, family)]
-            self._text[family] = _fill(template, values, list(_exceptions(match, family)), matches)
+            repeated = {
+                "exception": list(_exceptions(match, family)),
+                "match": list(_matches(match, family, filter)),
+                "first": [FIRST] if family == "ipv6" and _is_for_first_fragments(match) else [],
+                "later": list(_later_fragments(match, family)),
+            }
+            self._text[family] = _fill(template, values, repeated)
 
 
 def _families(match: Match) -> set[Family]:
@@ -121,23 +129,45 @@ def _families(match: Match) -> set[Family]:
     return families
 
 
-def _matches(match: Match, family: Family) -> Iterator[str]:
-    """What the rules that queue match, one item per rule."""
+def _matches(match: Match, family: Family, filter: str) -> Iterator[str]:
+    """What the rules that queue match, one item per rule; `filter` is byte code."""
+    filters = [f' -m bpf --bytecode "{filter}"'] if filter else [""]
+    if filter and family == "ipv6":
+        filters.append(f'{FIRST} -m bpf --bytecode "{behind_fragment_header(filter)}"')
+    for part in _protocols(match, family):
+        protocol = part.rpartition(" ")[2]
+        ports = [f" -m {protocol} {side} {port}" for port in match.ports for side in ("--dport", "--sport")] or [""]
+        yield from (part + port + filter for port in ports for filter in filters)
+
+
+def _protocols(match: Match, family: Family) -> Iterator[str]:
+    """The part of `_matches` that holds for all fragments: addresses and protocol."""
     ends = "".join(
         f" {flag} {ip_network(address, strict=False)}"
         for flag, address in (("-s", match.source), ("-d", match.destination))
         if address
     )
-    if match.ports:
-        for protocol in ("tcp", "udp") if match.protocol == "all" else (match.protocol,):
-            for port in match.ports:
-                for side in ("--dport", "--sport"):
-                    yield f"{ends} -p {protocol} -m {protocol} {side} {port}"
-    elif match.protocol == "all":
-        yield ends
+    if match.protocol != "all":
+        yield f"{ends} -p {'ipv6-icmp' if (match.protocol, family) == ('icmp', 'ipv6') else match.protocol}"
+    elif match.ports:
+        yield from (f"{ends} -p {protocol}" for protocol in ("tcp", "udp"))
     else:
-        protocol = "ipv6-icmp" if (match.protocol, family) == ("icmp", "ipv6") else match.protocol
-        yield f"{ends} -p {protocol}"
+        yield ends
+
+
+def _is_for_first_fragments(match: Match) -> bool:
+    """Whether what it asks for is only in the first fragment of a datagram."""
+    return bool(match.ports or match.filter)
+
+
+def _later_fragments(match: Match, family: Family) -> Iterator[str]:
+    """What the rules that queue later fragments match: all that may belong to a first one that matched.
+
+    Those that don't are passed on at once by the core, which knows the first ones.
+    """
+    # The kernel reassembles IPv4 before the hook INPUT.
+    if _is_for_first_fragments(match) and (family, match.hook) != ("ipv4", "input"):
+        yield from (part + LATER[family] for part in _protocols(match, family))
 
 
 def _exceptions(match: Match, family: Family) -> Iterator[str]:
@@ -148,14 +178,10 @@ def _exceptions(match: Match, family: Family) -> Iterator[str]:
     yield from ssh.exceptions(match.ports, family)
 
 
-def _fill(template: str, values: dict[str, str], exceptions: Iterable[str], matches: Iterable[str]) -> str:
-    """The template with its values; a line with $exception or $match is repeated for each of these."""
+def _fill(template: str, values: dict[str, str], repeated: dict[str, list[str]]) -> str:
+    """The template with its values; a line with one of the words `repeated` is there once for each value of it."""
     lines = []
     for line in template.splitlines():
-        if " $exception" in line:
-            lines += [line.replace(" $exception", exception) for exception in exceptions]
-        elif " $match" in line:
-            lines += [line.replace(" $match", match) for match in matches]
-        else:
-            lines.append(line)
+        word = next((word for word in repeated if f" ${word}" in line), None)
+        lines += [line] if word is None else [line.replace(f" ${word}", value) for value in repeated[word]]
     return Template("\n".join(lines) + "\n").substitute(values)
