@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from shaper import Action, Chance, Drop, Numbers, Packet, Policy, Send, Share
+from shaper import Action, Chance, Drop, Numbers, Packet, Policy, Send, Share, Size
 
 CONGESTION_EXPERIENCED = 3
 
@@ -50,6 +50,10 @@ class Loss(Policy):
     """The share of packets lost in the bad state; tc's 1-h."""
     good_loss: Share = 0.0
     """The share of packets lost in the good state; tc's 1-k."""
+    fragments: Size = 0
+    """Bytes of payload of an IP fragment, such as 1480. A larger packet arrives if each of its fragments
+    would: one draw for each. At `input`, datagrams are whole, and the network had fragments of them.
+    0: one draw for each packet."""
     packets: Numbers = frozenset()
     """Drop only the packets with these numbers, counted from 1."""
     ecn: bool = False
@@ -63,11 +67,18 @@ class Loss(Policy):
 
     def on_packet(self, packet: Packet, now: int) -> Action | None:
         self._seen += 1
-        if not (self._seen in self.packets if self.packets else self._is_lost()):
+        if not (self._seen in self.packets if self.packets else self._is_any_lost(packet)):
             return None
         if self.ecn and not packet.truncated and (marked := mark(packet.raw, packet.ip.version)):
             return Send(packet.with_raw(marked))
         return Drop(packet)
+
+    def _is_any_lost(self, packet: Packet) -> bool:
+        if not self.fragments:
+            return self._is_lost()
+        payload = packet.length - packet.ip.header
+        # All are drawn: the chance of what follows doesn't depend on which one was lost.
+        return sum(self._is_lost() for _ in range(max(1, -(-payload // self.fragments)))) > 0
 
     def _at_random(self) -> bool:
         return self._chance.happens(self.probability)
