@@ -9,7 +9,7 @@ import gc
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from contextlib import contextmanager
 from typing import Final
 
@@ -27,6 +27,7 @@ from shaper.live.record import PacketRecorder
 from shaper.live.waiting import Waiting, exact_timers
 from shaper.policy.signal import Signal, SignalRecord
 from shaper.units import ms, us
+from shaper.wire.header import flow_key
 from shaper.wire.packet import Packet
 
 LONGEST_TURN: Final = 2 * ms
@@ -99,7 +100,10 @@ class Engine:
         self._queue = queue
         self.injector = injector
         self.last_id = 0
-        self._injected = 0
+        self._injected = 0  # verdicts on packets that policies made, carried out so far
+        # Packets that the core holds and the kernel no longer does, since a copy went in their place; by id.
+        self._replaced: set[int] = set()
+        self._carrying: set[int] = set()  # packets that the kernel still holds for us in name only, by id
         self._recorder = recorder
         self._drain_watcher = drain_watcher
         self._one_by_one = one_by_one
@@ -196,24 +200,61 @@ class Engine:
                 if self._recorder is not None:
                     self._recorder.signalled(given)
 
+    @property
+    def held(self) -> int:
+        """Packets that the kernel holds for the core."""
+        return self._core.counts.held - len(self._replaced)
+
     def answer(self, verdicts: Sequence[Verdict], at: int = 0) -> None:
         """Carry these verdicts out, in their order, but not before a time (ns)."""
         if not verdicts:
             return
-        injected, self._injected = self._injected, self._core.counts.injected
-        if self._one_by_one or injected != self._injected:
+        if self._one_by_one or self._injected != self._core.counts.injected or self._replaced:
             wait_until(at)
+            unanswered = {verdict.packet.root for verdict in verdicts}
             for verdict in verdicts:
-                self._write((verdict,))
+                unanswered.discard(verdict.packet.root)
+                self._answer_alone(verdict, unanswered)
         else:
-            self._write(verdicts, at)
-
-    def _write(self, verdicts: Sequence[Verdict], at: int = 0) -> None:
-        begin = max(time.monotonic_ns(), at)
-        if verdicts[0].fate == "injected":
-            self.injector.send(verdicts[0].packet)
-        else:
+            begin = max(time.monotonic_ns(), at)
             self._queue.answer(verdicts, at)
+            self._note(verdicts, begin)
+
+    def _answer_alone(self, verdict: Verdict, unanswered: Set[Packet]) -> None:
+        """Carry one verdict out; others are to come for the unanswered packets."""
+        begin = time.monotonic_ns()
+        packet, root, fate = verdict.packet, verdict.packet.root, verdict.fate
+        if fate == "injected":
+            self._injected += 1
+            original = root.copy_of
+            if original is not None and (original.holder is not None or original in unanswered):
+                self._send_early(packet, original)
+            else:
+                self.injector.send(packet)
+        elif root.id not in self._replaced:
+            self._queue.answer((verdict,))
+        else:
+            self._replaced.remove(root.id)
+            if fate == "sent":
+                self.injector.send(packet)
+        self._note((verdict,), begin)
+
+    def _send_early(self, copy: Packet, original: Packet) -> None:
+        """Send a copy before the packet that it was copied from: in its place, if they are of one flow.
+
+        Before a connection's first packet has gone, nothing that is injected belongs to the connection, and NAT would
+        give it another port.
+        """
+        if not original.id or original.id in self._replaced or flow_key(copy.raw) != flow_key(original.raw):
+            self.injector.send(copy)
+            return
+        changed = Packet(copy.raw, original.id)
+        changed.origin = original
+        self._queue.answer((Verdict(changed, "sent", 0),))
+        self._replaced.add(original.id)
+
+    def _note(self, verdicts: Sequence[Verdict], begin: int) -> None:
+        """Record that these verdicts were carried out from `begin` (ns) until now."""
         end = time.monotonic_ns()
         self.holds.add(verdicts, end)
         if self._drain_watcher is not None:

@@ -1,19 +1,43 @@
 """Packets that policies made: sent through raw sockets, with a mark, so that they are not queued again.
 
 Such a packet takes the machine's way out and, if it is for this machine, in again; the rules let it pass because of
-its mark (see rules.py).
+its mark (see rules.py). NAT translates it on this way. So it is sent as the packets of its connection were before NAT
+(see conntrack.py), and becomes what they became.
+
+Source: net/ipv4/raw.c, net/ipv6/raw.c; for IPv4, __mkroute_output() in net/ipv4/route.c.
 """
 
 from __future__ import annotations
 
+import errno
 import socket
+import struct
+import time
+from random import randrange
+from typing import Final
 
-from shaper.live.rules.rules import INJECT_MARK
+from shaper.live.conntrack import Conntrack
+from shaper.live.rules.rules import INJECT_MARK, Match
+from shaper.units import s
+from shaper.wire.fragment import fragments
 from shaper.wire.packet import Packet
+
+# linux/in.h, linux/in6.h
+IP_PKTINFO, IP_RECVERR, IPV6_RECVERR, IPV6_FREEBIND = 8, 11, 25, 78
+
+REMEMBERED: Final = 1 * s
+"""How long (ns) is remembered which addresses are this machine's own."""
+
+_error = struct.Struct("=IBBBBII")  # struct sock_extended_err, see ip(7)
+
+Ancillary = list[tuple[int, int, bytes]]
 
 
 class Injector:
-    """Sends packets as they are, from the IP header on. Needs CAP_NET_RAW and CAP_NET_ADMIN.
+    """Sends packets as they are, from the IP header on. Needs CAP_NET_RAW at first, and CAP_NET_ADMIN.
+
+    Args:
+        match: where the packets come from that policies copy.
 
     Attributes:
         failed: packets that the kernel refused.
@@ -22,8 +46,16 @@ class Injector:
         PermissionError: see raw(7).
     """
 
-    def __init__(self) -> None:
+    def __init__(self, match: Match) -> None:
         self.failed = 0
+        self._hook = match.hook
+        self._interface = socket.if_nametoindex(match.interface)
+        self._loopback = socket.if_nametoindex("lo")
+        self._is_looped = match.interface == "lo"
+        self._conntrack = Conntrack()
+        self._ours: dict[bytes, bool] = {}
+        self._since = 0
+        self._identification = randrange(0xFFFF)
         # Protocol IPPROTO_RAW: the header is the sender's, see raw(7); for IPv6 see RFC 3542, section 3.
         self._sockets = {
             version: socket.socket(family, socket.SOCK_RAW, socket.IPPROTO_RAW)
@@ -32,20 +64,124 @@ class Injector:
         for raw in self._sockets.values():
             raw.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, INJECT_MARK)
             raw.setblocking(False)
+        self._set_options()
+
+    def _set_options(self) -> None:
+        v4, v6 = self._sockets[4], self._sockets[6]
+        # An error for a packet that is too large then says how large one may be.
+        v4.setsockopt(socket.IPPROTO_IP, IP_RECVERR, 1)
+        v6.setsockopt(socket.IPPROTO_IPV6, IPV6_RECVERR, 1)
+        # Broadcasts that came in must not go out again: without this they are refused, and sent to lo.
+        v4.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, self._hook != "input")
+        if self._hook != "forward":
+            v4.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_IF, struct.pack("=8xi", self._interface))
+            v6.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_IF, self._interface)
+        # The source that `_from_interface` names may be anybody's, as in IPv4.
+        v6.setsockopt(socket.IPPROTO_IPV6, IPV6_FREEBIND, 1)
 
     def send(self, packet: Packet) -> None:
         """Send the packet to its destination; if the kernel refuses it, it is counted in `failed`."""
-        ip = packet.ip
-        raw = self._sockets.get(ip.version)
-        if raw is None:
+        version = packet.ip.version
+        if version not in self._sockets:
             self.failed += 1
             return
+        raw = self._conntrack.first_form(packet.raw)
+        source, destination = (raw[12:16], raw[16:20]) if version == 4 else (raw[8:24], raw[24:40])
         try:
-            raw.sendto(packet.raw, (socket.inet_ntop(raw.family, ip.destination), 0))
+            if self._is_looped or self._hook == "forward":
+                self._deliver(raw, version, destination)
+            elif self._hook == "output":
+                # What a policy sends back to the sender of a packet is for this machine.
+                way = [] if self._is_ours(destination) else _way(version, self._interface, source)
+                self._deliver(raw, version, destination, way)
+            elif _is_multicast(destination):
+                self._deliver(_without_hops(raw), version, destination)
+            else:
+                self._deliver_here(raw, version, destination)
         except OSError:
             self.failed += 1
 
+    def _deliver_here(self, raw: bytes, version: int, destination: bytes) -> None:
+        """Send what came in from outside to this machine itself."""
+        try:
+            self._deliver(raw, version, destination)
+        except OSError as error:
+            # A broadcast, for want of SO_BROADCAST, or an address that only NAT knows. What is sent to lo, whatever
+            # its destination is, comes in again.
+            if version == 6 or error.errno not in (errno.EACCES, errno.ENETUNREACH, errno.EHOSTUNREACH):
+                raise
+            self._deliver(raw, version, destination, _way(version, self._loopback))
+
+    def _deliver(self, raw: bytes, version: int, destination: bytes, way: Ancillary | None = None) -> None:
+        """Send it, in fragments if it is too large for its way.
+
+        Raises:
+            OSError: the kernel refuses it.
+        """
+        sender = self._sockets[version]
+        host = socket.inet_ntop(sender.family, destination)
+        # The interface is only used for addresses that need one, such as link-local ones.
+        address = (host, 0) if version == 4 else (host, 0, 0, self._interface)
+        try:
+            sender.sendmsg([raw], way or [], 0, address)
+        except OSError as error:
+            if error.errno != errno.EMSGSIZE:
+                raise
+            self._identification = self._identification % 0xFFFF + 1
+            for piece in fragments(raw, _mtu(sender), self._identification):
+                sender.sendmsg([piece], way or [], 0, address)
+
+    def _is_ours(self, address: bytes) -> bool:
+        """Whether it is an address of this machine."""
+        now = time.monotonic_ns()
+        if now - self._since > REMEMBERED:
+            self._ours.clear()
+            self._since = now
+        known = self._ours.get(address)
+        if known is None:
+            known = self._ours[address] = _can_bind(address)
+        return known
+
     def close(self) -> None:
         """Give the sockets up."""
+        self._conntrack.close()
         for raw in self._sockets.values():
             raw.close()
+
+
+def _is_multicast(address: bytes) -> bool:
+    return address[0] & 0xF0 == 0xE0 if len(address) == 4 else address[0] == 0xFF
+
+
+def _without_hops(raw: bytes) -> bytes:
+    """The packet with no hops left: a multicast that is delivered on this machine and doesn't leave it."""
+    at = 8 if raw[0] >> 4 == 4 else 7
+    return raw[:at] + b"\0" + raw[at + 1 :]
+
+
+def _way(version: int, interface: int, source: bytes | None = None) -> Ancillary:
+    """What makes the kernel send a packet through an interface, and look for the route from this source address."""
+    if version == 4:
+        return [(socket.IPPROTO_IP, IP_PKTINFO, struct.pack("=i4s4x", interface, source or b""))]
+    return [(socket.IPPROTO_IPV6, socket.IPV6_PKTINFO, struct.pack("=16si", source or b"", interface))]
+
+
+def _mtu(sender: socket.socket) -> int:
+    """How large the packet might have been that was just refused as too large, see ip(7), IP_RECVERR.
+
+    Raises:
+        OSError: the kernel does not say.
+    """
+    _, ancillary, _, _ = sender.recvmsg(0, socket.CMSG_SPACE(64), socket.MSG_ERRQUEUE)
+    mtu: int = _error.unpack_from(ancillary[0][2])[5]
+    return mtu
+
+
+def _can_bind(address: bytes) -> bool:
+    family = socket.AF_INET if len(address) == 4 else socket.AF_INET6
+    with socket.socket(family, socket.SOCK_DGRAM) as tried:
+        try:
+            tried.bind((socket.inet_ntop(family, address), 0))
+        except OSError:
+            return False
+    return True

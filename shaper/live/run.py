@@ -134,8 +134,8 @@ class Run:
         await trio.to_thread.run_sync(rules_control.restore)
 
     def _look_for_losses(self) -> None:
-        """See whether the kernel still has all packets that the core holds."""
-        counters, held, taken = self._counters.read(), self.core.counts.held, self.core.counts.taken
+        """See whether the kernel still has all packets that it holds for the core."""
+        counters, held, taken = self._counters.read(), self.engine.held, self.core.counts.taken
         waiting = counters.held if counters else held
         if self._losses.see(held, waiting) and not self.engine.work():
             self._losses.settle(held, waiting, self.core.counts.taken - taken)

@@ -100,7 +100,7 @@ def _open(
             marks=settings.marks,
         )
         opened.enter_context(closing(recorder))
-    injector = opened.enter_context(closing(Injector()))
+    injector = opened.enter_context(closing(Injector(settings.match)))
     drain_watcher = opened.enter_context(closing(DrainWatcher())) if core.listeners("drained") else None
     engine = Engine(
         core,

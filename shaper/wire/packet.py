@@ -33,12 +33,14 @@ class Packet:
         kind: its segment class, such as "syn" or "pure-ack" (see `shaper.wire.segment`).
         direction: "original" (from the sender of the SYN or ICMP request, else of the first packet seen) or "reply".
         by: the policy that made or dropped it; empty for other packets.
+        copy_of: the packet that this one was copied from, as taken; None for others.
     """
 
     # Defaults of the class cost nothing for packets that keep them, and most packets keep most of them.
     kind = ""
     direction = "original"
     by = ""
+    copy_of: Packet | None = None
     # The core's own: the packet as taken, if this is a rewritten one; its FlowState; the PolicyInstance that holds it,
     # since when, and the number of the agenda's entry that releases it; whether a hold was cut short; finished holds.
     origin: Packet | None = None
@@ -218,6 +220,7 @@ class Packet:
         twin = Packet(self.raw)
         twin.kind, twin.direction, twin.flow_state = self.kind, self.direction, self.flow_state
         twin.joined = self.joined
+        twin.copy_of = self.root.copy_of or self.root
         return twin
 
     def _need_whole(self, what: str) -> None:

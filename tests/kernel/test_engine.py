@@ -22,7 +22,7 @@ from tests.kernel.shaping import Receiver
 def engine(receiver: Receiver) -> Iterator[Engine]:
     with ExitStack() as made:
         queue = made.enter_context(closing(Queue(7, copy_range=HEADERS, length=10, buffer=1 << 16)))
-        injector = made.enter_context(closing(Injector()))
+        injector = made.enter_context(closing(Injector(Match())))
         rules = Rules(Match(protocol="udp"), 7)
         rules.install()
         made.callback(rules.remove)

@@ -41,26 +41,27 @@ def _message(kind: int, queue: int, attributes: bytes, flags: int = 0) -> bytes:
     return _header.pack(length, kind, NLM_F_REQUEST | flags, 0, 0) + _family.pack(0, 0, queue) + attributes
 
 
-def _attribute_of(kind: int, value: bytes) -> bytes:
+def attribute(kind: int, value: bytes) -> bytes:
+    """An attribute of a message, padded to a multiple of four bytes."""
     return ATTRIBUTE.pack(ATTRIBUTE.size + len(value), kind) + value + bytes(-len(value) % 4)
 
 
 def copy_mode(queue: int, copy_range: int) -> bytes:
     """The message: copy this many bytes of each packet, `MAX_PAYLOAD` at most."""
     params = Struct(">IB").pack(copy_range, NFQNL_COPY_PACKET)
-    return _message(CONFIG, queue, _attribute_of(NFQA_CFG_PARAMS, params))
+    return _message(CONFIG, queue, attribute(NFQA_CFG_PARAMS, params))
 
 
 def set_flags(queue: int, flags: int, mask: int) -> bytes:
     """The message: set those of the queue's flags that are in the mask."""
-    attributes = _attribute_of(NFQA_CFG_FLAGS, _id.pack(flags)) + _attribute_of(NFQA_CFG_MASK, _id.pack(mask))
+    attributes = attribute(NFQA_CFG_FLAGS, _id.pack(flags)) + attribute(NFQA_CFG_MASK, _id.pack(mask))
     return _message(CONFIG, queue, attributes)
 
 
 def verdict_heads(queue: int) -> tuple[bytes, bytes, bytes]:
     """Verdicts without their last four bytes, the id (see `pack_id`): accept, drop, accept all up to this id."""
     accept, drop, accept_up_to = (
-        _message(kind, queue, _attribute_of(NFQA_VERDICT_HDR, _verdict.pack(what, 0)))[: -_id.size]
+        _message(kind, queue, attribute(NFQA_VERDICT_HDR, _verdict.pack(what, 0)))[: -_id.size]
         for kind, what in ((VERDICT, NF_ACCEPT), (VERDICT, NF_DROP), (VERDICT_BATCH, NF_ACCEPT))
     )
     return accept, drop, accept_up_to
@@ -68,8 +69,8 @@ def verdict_heads(queue: int) -> tuple[bytes, bytes, bytes]:
 
 def rewrite(queue: int, id: int, raw: bytes) -> bytes:
     """The verdict: the packet goes on with these bytes."""
-    verdict = _attribute_of(NFQA_VERDICT_HDR, _verdict.pack(NF_ACCEPT, id))
-    return _message(VERDICT, queue, verdict + _attribute_of(NFQA_PAYLOAD, raw))
+    verdict = attribute(NFQA_VERDICT_HDR, _verdict.pack(NF_ACCEPT, id))
+    return _message(VERDICT, queue, verdict + attribute(NFQA_PAYLOAD, raw))
 
 
 pack_id = _id.pack
@@ -87,7 +88,7 @@ def accept_all(queue: int) -> bytes:
     32-bit difference, so each half of the ids needs a batch. Both are acknowledged.
     """
     return b"".join(
-        _message(VERDICT_BATCH, queue, _attribute_of(NFQA_VERDICT_HDR, _verdict.pack(NF_ACCEPT, last)), NLM_F_ACK)
+        _message(VERDICT_BATCH, queue, attribute(NFQA_VERDICT_HDR, _verdict.pack(NF_ACCEPT, last)), NLM_F_ACK)
         for last in (0x7FFF_FFFF, 0xFFFF_FFFF)
     )
 
