@@ -51,7 +51,7 @@ def read_filtered(path: Path, expression: str) -> Iterator[Packet]:
                 yield from read_packets(tcpdump.stdout, str(path))
             except CaptureError as caught:
                 error = caught
-            lines = tcpdump.stderr.read().decode().strip().splitlines()
+            lines = tcpdump.stderr.read().decode(errors="replace").strip().splitlines()
     if tcpdump.returncode:
         reason = lines[-1].removeprefix("tcpdump: ") if lines else f"tcpdump gave status {tcpdump.returncode}"
         if error is not None:

@@ -78,7 +78,7 @@ class CaptureWriter:
         header = b"" if self._link == RAW_IP else _family(packet.raw)
         frame, length = header + packet.raw, len(header) + max(packet.length, len(packet.raw))
         head = _packet(number, at >> 32 & 0xFFFFFFFF, at & 0xFFFFFFFF, len(frame), length)
-        self._block(6, head + _padded(frame) + (_options((COMMENT, text.encode())) if text else b""))
+        self._block(6, head + _padded(frame) + (_options((COMMENT, text.encode(errors="replace"))) if text else b""))
 
     def _block(self, kind: int, body: bytes) -> None:
         length = len(body) + 12

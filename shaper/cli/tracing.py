@@ -89,10 +89,10 @@ def give(
         lost = f"warning: {result.lost} events were lost; calls that were under way then are not reported"
         out.print(lost, markup=False, soft_wrap=True)
     if csv is not None:
-        with csv.open("w", newline="") as file:
+        with csv.open("w", encoding="utf-8", errors="replace", newline="") as file:
             write_csv(result.blockings, file)
     if chrome is not None:
-        with chrome.open("w") as file:
+        with chrome.open("w", encoding="utf-8", errors="replace") as file:
             write_chrome(result, records, file)
     if figure is not None:
         from shaper.report.figure.write import write

@@ -89,7 +89,9 @@ def _iptables(command: str, needed_by: str) -> Requirement:
     """Its version and backend; both of its tools that shaper calls must be there."""
     if not all(find(f"{command}-{verb}") for verb in ("save", "restore")):
         return _of(command, needed_by, False, "not installed", "sudo apt install iptables")
-    said = subprocess.run([str(find(command)), "--version"], capture_output=True, text=True).stdout
+    said = subprocess.run(
+        [str(find(command)), "--version"], capture_output=True, encoding="utf-8", errors="replace"
+    ).stdout
     return _of(command, needed_by, True, said.strip().removeprefix(f"{command} "))
 
 

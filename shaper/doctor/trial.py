@@ -86,7 +86,10 @@ def _bpf() -> None:
 
 def _netem() -> None:
     done = subprocess.run(
-        [str(find("tc")), "qdisc", "add", "dev", "lo", "root", "netem"], capture_output=True, text=True
+        [str(find("tc")), "qdisc", "add", "dev", "lo", "root", "netem"],
+        capture_output=True,
+        encoding="utf-8",
+        errors="replace",
     )
     if done.returncode:
         raise ShaperError(done.stderr.strip().removeprefix("Error: ").rstrip("."))

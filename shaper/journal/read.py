@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Iterator
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, TextIO, TypeVar
+from typing import Any, BinaryIO, TypeVar
 
 from shaper.errors import ShaperError
 from shaper.journal.line import FLOWS_REMEMBERED, VERSION, Clocks, Header, Held, Record
@@ -27,7 +27,7 @@ def read_journal(path: Path) -> tuple[Header, list[Record]]:
         JournalError: the file is no journal, of another version, or cut off.
         OSError: the file can't be read.
     """
-    with path.open(encoding="utf-8") as file:
+    with path.open("rb") as file:
         lines = _lines(path, file)
         number, first = next(lines, (1, {}))
         header = _parse(path, number, first, _header)
@@ -40,7 +40,7 @@ def read_signals(path: Path) -> list[SignalRecord]:
     Raises:
         JournalError, OSError: see `read_journal`.
     """
-    with path.open(encoding="utf-8") as file:
+    with path.open("rb") as file:
         lines = _lines(path, file)
         number, first = next(lines, (1, {}))
         clocks = _parse(path, number, first, _header).clocks
@@ -52,12 +52,13 @@ def _is_signal(line: Any) -> bool:
     return isinstance(line, dict) and "signal" in line
 
 
-def _lines(path: Path, file: TextIO) -> Iterator[tuple[int, Any]]:
-    try:
-        for number, line in enumerate(file, 1):
-            yield number, json.loads(line)
-    except ValueError as error:
-        raise JournalError(f"{path}:{number}: not a whole line of JSON; was the journal cut off there?") from error
+def _lines(path: Path, file: BinaryIO) -> Iterator[tuple[int, Any]]:
+    for number, line in enumerate(file, 1):
+        try:
+            content = json.loads(line.decode())
+        except (ValueError, RecursionError) as error:
+            raise JournalError(f"{path}:{number}: not a whole line of JSON; was the journal cut off there?") from error
+        yield number, content
 
 
 def _parse(path: Path, number: int, line: Any, parse: Callable[[Any], T]) -> T:

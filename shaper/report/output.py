@@ -11,6 +11,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import TextIOWrapper
 from pathlib import Path
 from stat import S_ISREG
 from typing import TYPE_CHECKING, Any, TextIO
@@ -35,6 +36,7 @@ def console(document: Path | None, *, is_listing: bool = False) -> Console:
     """
     from rich.console import Console
 
+    _replace_what_cannot_be_written()
     is_piped = document == STDOUT
     made = Console(stderr=is_piped, quiet=is_piped and is_listing, highlight=False, soft_wrap=False)
     made.width = min(made.width, WIDTH)
@@ -53,7 +55,7 @@ def document(path: Path | None) -> Iterator[Path | TextIO | None]:
     if path is None or path == STDOUT:
         yield path
         return
-    with path.open("w", encoding="utf-8") as file:
+    with path.open("w", encoding="utf-8", errors="replace") as file:
         if _is_replaceable(file):
             write_json(error("shaper is still running, or was killed before it could write this"), file)
         try:
@@ -81,6 +83,7 @@ def write_json(content: dict[str, Any], document: Path | TextIO | None) -> None:
         return
     text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
     if document == STDOUT:
+        _replace_what_cannot_be_written()
         sys.stdout.write(text)
     elif not isinstance(document, Path):
         if _is_replaceable(document):
@@ -89,7 +92,13 @@ def write_json(content: dict[str, Any], document: Path | TextIO | None) -> None:
         document.write(text)
         document.flush()
     else:
-        document.write_text(text, encoding="utf-8")
+        document.write_text(text, encoding="utf-8", errors="replace")
+
+
+def _replace_what_cannot_be_written() -> None:
+    """Names of files and programs may hold what no encoding can write. Standard error never fails because of that."""
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")
 
 
 def _is_replaceable(file: TextIO) -> bool:

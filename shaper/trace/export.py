@@ -30,7 +30,7 @@ def write_chrome(report: TraceReport, records: Iterable[Record], file: TextIO) -
     file.write('{"displayTimeUnit": "ms", "traceEvents": [\n')
     separator = ""
     for entry in entries(report, records):
-        file.write(separator + json.dumps(entry))
+        file.write(separator + json.dumps(entry, ensure_ascii=False))
         separator = ",\n"
     file.write("\n]}\n")
 

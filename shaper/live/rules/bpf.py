@@ -43,7 +43,9 @@ def bytecode(expression: str) -> str:
     if tcpdump is None:
         raise ShaperError("--filter needs tcpdump to translate the expression: apt install tcpdump")
     # RAW: the match sees the packet from its IP header on.
-    done = subprocess.run([tcpdump, "-y", "RAW", "-ddd", "--", expression], capture_output=True, text=True)
+    done = subprocess.run(
+        [tcpdump, "-y", "RAW", "-ddd", "--", expression], capture_output=True, encoding="utf-8", errors="replace"
+    )
     if done.returncode:
         reason = done.stderr.strip().splitlines()[-1].removeprefix("tcpdump: ")
         raise UsageError(f"filter '{expression}': {reason} (packets are matched from their IP header on)")

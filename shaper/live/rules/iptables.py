@@ -62,7 +62,13 @@ def _call(family: Family, verb: str, *arguments: str, input: str | None = None) 
         environment["XTABLES_LOCKFILE"] = "/proc/self/ns/net"
     # A process group of its own: Ctrl-C must not end iptables half way through a removal.
     done = subprocess.run(
-        [path, *arguments], input=input, env=environment, capture_output=True, text=True, process_group=0
+        [path, *arguments],
+        input=input,
+        env=environment,
+        capture_output=True,
+        encoding="utf-8",
+        errors="surrogateescape",
+        process_group=0,
     )
     if done.returncode:
         raise RulesError(explain(program, done.stderr, done.returncode))

@@ -79,7 +79,7 @@ def prepare(condition: Condition) -> Condition:
         return condition
     try:
         command = ["tc", "qdisc", "add", "dev", "lo", "root", "netem", *condition.netem.split()]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        done = subprocess.run(command, capture_output=True, encoding="utf-8", errors="replace", check=False)
     except FileNotFoundError:
         missing = "no tc here"
     else:

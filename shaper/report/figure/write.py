@@ -40,13 +40,14 @@ def write(panels: Sequence[Panel], file: Path, *, title: str, origin: str = "the
     """
     from shaper.report.figure.draw import draw
 
+    title = title.encode(errors="replace").decode()  # a command and its files may hold what is no text
     if file.suffix == ".png":
         draw(panels, title, origin, DARK if file.stem.endswith("-dark") else LIGHT).savefig(file, dpi=150)
         return
     svg = _svg(draw(panels, title, origin, LIGHT))
     if file.suffix == ".html":
         svg = PAGE.format(title=title, svg=svg[svg.index("<svg") :])
-    file.write_text(svg, encoding="utf-8")
+    file.write_text(svg, encoding="utf-8", errors="replace")
 
 
 PAGE = """<!DOCTYPE html>

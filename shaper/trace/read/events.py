@@ -28,13 +28,22 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, TextIO
 
 from shaper.errors import ShaperError
 
 Clock = Literal["mono", "wall", "boot", "own", "unknown"]
 """Which clock a trace's times are of: CLOCK_MONOTONIC, CLOCK_REALTIME, CLOCK_BOOTTIME, one that only the tracer knows,
 or one that the trace doesn't name."""
+
+
+def open_text(path: Path) -> TextIO:
+    """Open a trace that is text. It may hold any bytes, since the kernel cuts names in the middle of a character.
+
+    Only a line feed ends a line: other control characters may be part of a name.
+    """
+    return path.open(encoding="utf-8", errors="replace", newline="\n")
 
 
 class TraceError(ShaperError):

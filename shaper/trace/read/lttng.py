@@ -13,6 +13,7 @@ import re
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
+from io import TextIOWrapper
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Any
@@ -23,11 +24,14 @@ from shaper.trace.read.syscalls import BY_NUMBER, FIRST_IS_FD, OPENING
 
 LINE = re.compile(r"\[0*(\d+)\] (?:\S+ )?(\w+): \{ cpu_id = (\d+) \}, \{ (.*) \}$")
 FIELD = re.compile(r'(\w+) = ("(?:[^"\\]|\\.)*"|-?\w+)')
+ESCAPED = re.compile(r"\\(.)")
+ESCAPES = {"a": "\a", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v"}
 FDS = re.compile(r"\bfd = (-?\d+)")
 POLLED = re.compile(r"\bfd = (-?\d+), raw_events = (0x[0-9A-Fa-f]+)")
 DISCARDED = re.compile(r"discarded (\d+) (event|packet)s?")
 CLOCK = re.compile(rb'\bclock \{\s+name = "?(\w+)"?;.*?\bfreq = (\d+);', re.DOTALL)
-NESTED = frozenset({"net_dev_queue"})
+# The fields of the context, before those of the event. Names may hold the text that separates them.
+CONTEXT = re.compile(r'((?:\w+ = (?:"(?:[^"\\]|\\.)*"|-?\w+)(?:, )?)+) \}, \{ ')
 RENAMED = {
     "irq_softirq_entry": "softirq_entry",
     "irq_softirq_exit": "softirq_exit",
@@ -49,15 +53,14 @@ def read_lttng(path: Path) -> Iterator[TraceEvent]:
     command = shutil.which("babeltrace2")
     if command is None:
         raise TraceError("reading an LTTng trace needs babeltrace2: apt install babeltrace2 (or your system's package)")
-    with TemporaryFile("w+") as errors:
+    with TemporaryFile() as errors:
         reader = subprocess.Popen(
-            [command, "--clock-cycles", "--no-delta", str(path)],
-            stdout=subprocess.PIPE, stderr=errors, text=True, errors="replace",
-        )  # fmt: skip
+            [command, "--clock-cycles", "--no-delta", str(path)], stdout=subprocess.PIPE, stderr=errors
+        )
         assert reader.stdout is not None
         last = 0
         try:
-            for event in read_lines(reader.stdout):
+            for event in read_lines(TextIOWrapper(reader.stdout, encoding="utf-8", errors="replace", newline="\n")):
                 last = event.at
                 yield event
             status = reader.wait()
@@ -67,7 +70,7 @@ def read_lttng(path: Path) -> Iterator[TraceEvent]:
             reader.kill()
             reader.wait()
         errors.seek(0)
-        said = errors.read()
+        said = errors.read().decode(errors="replace")
     if status:
         where = f"after {last / 1e9:.6f} s" if last else "at its beginning"
         raise TraceError(f"{path}: the LTTng trace is cut or damaged {where}: {_cause(said)}")
@@ -102,13 +105,17 @@ def read_lines(lines: Iterator[str]) -> Iterator[TraceEvent]:
         convert = converter(name)
         if convert is None:
             continue
-        context, _, payload = rest.rpartition(" }, { ") if name not in NESTED else rest.partition(" }, { ")
+        begins = CONTEXT.match(rest)
+        context, payload = (begins[1], rest[begins.end() :]) if begins else ("", rest)
         known = dict(FIELD.findall(context))
         if "tid" in known:
-            tid, comm = int(known["tid"]), known.get("procname", "").strip('"')
+            tid, comm = int(known["tid"]), _text(known.get("procname", '""'))
         else:
             tid, comm = running.get(number, (0, ""))
-        fields = convert(payload)
+        try:
+            fields = convert(payload)
+        except (KeyError, IndexError, TypeError, ValueError):
+            continue  # a field that is missing or no number: the line is damaged
         if "pid" in known:
             fields["tgid"] = int(known["pid"])
         if name == "sched_switch":
@@ -133,11 +140,17 @@ def _scalars(payload: str) -> Fields:
 
 def _value(text: str) -> Any:
     if text[0] == '"':
-        return text[1:-1]
+        return _text(text)
     try:
         return int(text, 0) if text[:1] != "0" or text[1:2] in ("x", "X") else int(text, 8)
     except ValueError:
         return text
+
+
+def _text(quoted: str) -> str:
+    """A text as babeltrace2 writes it, with the escapes of C."""
+    text = quoted[1:-1]
+    return ESCAPED.sub(lambda escaped: ESCAPES.get(escaped[1], escaped[1]), text) if "\\" in text else text
 
 
 def _switch(payload: str) -> Fields:

@@ -100,7 +100,10 @@ def _names(names: Mapping[str, str]) -> Iterator[TraceEvent]:
 def _snapshots(file: Path) -> Iterator[list[TraceEvent]]:
     if not file.exists():
         return
-    with file.open() as lines:
+    with file.open(encoding="utf-8") as lines:
         for line in lines:
-            entry: dict[str, Any] = json.loads(line)
+            try:
+                entry: dict[str, Any] = json.loads(line)
+            except ValueError:
+                raise TraceError(f"{file}: cut off in the middle of a line") from None
             yield [TraceEvent(entry.pop("at"), 0, 0, "", entry.pop("event"), entry)]

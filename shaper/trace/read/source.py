@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import islice
 from pathlib import Path
 
-from shaper.trace.read.events import Trace, TraceError
+from shaper.trace.read.events import Trace, TraceError, open_text
 from shaper.trace.read.lttng import clock_of, read_lttng
 from shaper.trace.read.recording import is_recording, read_recording
 from shaper.trace.read.strace import is_strace, read_strace
@@ -29,7 +29,7 @@ def read_trace(path: Path) -> Trace:
         raise TraceError(f"{path}: neither a recording of `shaper trace` nor an LTTng trace (no file `metadata` in it)")
     if not path.exists():
         raise TraceError(f"{path}: no such trace")
-    with path.open(encoding="utf-8", errors="replace") as file:
+    with open_text(path) as file:
         beginning = list(islice(file, LINES))
     if is_strace(beginning):
         return Trace(read_strace(path), "wall")

@@ -16,7 +16,7 @@ from heapq import heappop, heappush
 from pathlib import Path
 from typing import Any
 
-from shaper.trace.read.events import TraceEvent
+from shaper.trace.read.events import TraceEvent, open_text
 from shaper.trace.read.kernel import COMM_LENGTH
 from shaper.units import ms, s
 
@@ -24,11 +24,14 @@ SHORTEST = 1 * ms
 ALONE = 1
 """The pid of a process for which the log gives none."""
 
-LINE = re.compile(r"(?:\[pid\s+(\d+)\] |(\d+)\s+)?(\d{6,}\.\d+) (.*)")
+LINE = re.compile(r"(?:\[pid\s+(\d{1,10})\] |(\d{1,10})\s+)?(\d{6,12}\.\d{1,9}) (.*)")
 CALL = re.compile(r"(\w+)\((.*)")
 RESUMED = re.compile(r"<\.\.\. (\w+) resumed>(.*)")
-RESULT = re.compile(r".*\)\s+= (-?\d+|0x[0-9a-f]+|\?).*?(?:<(\d+\.\d+)>)?$")
+RESULT = re.compile(r".*\)\s+= (-?\d{1,20}|0x[0-9a-f]+|\?).*?(?:<(\d+\.\d+)>)?$")
 FD = re.compile(r"(\d+)(?:<(.*?)>)?[,)]")
+PROGRAM = re.compile(r'"((?:[^"\\]|\\.)*)"')
+OCTAL = re.compile(r"0[0-7]+")
+ESCAPE = re.compile(rb"\\([0-7]{1,3})")
 POLLED = re.compile(r"\[\{fd=(\d+)(?:<(.*?)>)?,")
 SELECTED = re.compile(r"\[(\d+)(?:<([^\]]*?)>)?\]")
 POLLS = ("poll", "ppoll")
@@ -45,7 +48,7 @@ def is_strace(lines: Sequence[str]) -> bool:
 
 def read_strace(path: Path) -> Iterator[TraceEvent]:
     """The calls of a log as events, in order. A call that is not short has a sleep as long as itself."""
-    with path.open(encoding="utf-8", errors="replace") as file:
+    with open_text(path) as file:
         yield TraceEvent(0, 0, 0, "", "no_scheduler", {})
         yield from _in_order(_events(file))
 
@@ -66,7 +69,7 @@ def _events(lines: Iterator[str]) -> Iterator[tuple[int, TraceEvent]]:
     begun: dict[int, tuple[int, str, str]] = {}
     names: dict[int, str] = {}
     for line in lines:
-        match = LINE.match(line.rstrip("\n"))
+        match = LINE.match(line.rstrip("\r\n"))
         if match is None:
             continue
         tid, at, text = int(match[1] or match[2] or ALONE), int(Decimal(match[3]) * s), match[4]
@@ -92,9 +95,9 @@ def _events(lines: Iterator[str]) -> Iterator[tuple[int, TraceEvent]]:
         if result is None:
             continue
         took = int(Decimal(result[2]) * s) if result[2] else 0
-        value = 0 if result[1] == "?" else int(result[1], 0)
-        if call == "execve" and value == 0 and (program := re.match(r'"([^"]*)"', arguments)):
-            names[tid] = program[1].rpartition("/")[2][:COMM_LENGTH]
+        value = _number(result[1])
+        if call == "execve" and value == 0 and (program := PROGRAM.match(arguments)):
+            names[tid] = _comm(program[1])
         for event in _call(tid, names.get(tid, ""), call, arguments, start, took, value):
             yield min(start, since), event
         if call in FORKS and value > 0:
@@ -109,6 +112,19 @@ def _events(lines: Iterator[str]) -> Iterator[tuple[int, TraceEvent]]:
             start,
             TraceEvent(start, tid, tid, comm, "sched_switch", {"prev_state": "S", "next_pid": 0, "next_comm": ""}),
         )
+
+
+def _number(result: str) -> int:
+    """What a call returned: decimal, hexadecimal, octal for umask(2), or "?" if it did not return."""
+    if result == "?":
+        return 0
+    return int(result, 16 if result.startswith("0x") else 8 if OCTAL.fullmatch(result) else 10)
+
+
+def _comm(path: str) -> str:
+    """The name that the kernel gives to a task which executes this file; strace writes bytes as in C."""
+    name = ESCAPE.sub(lambda escaped: bytes((int(escaped[1], 8) & 0xFF,)), path.encode()).rpartition(b"/")[2]
+    return name[:COMM_LENGTH].decode(errors="replace")
 
 
 def _call(tid: int, comm: str, call: str, arguments: str, start: int, took: int, value: int) -> Iterator[TraceEvent]:

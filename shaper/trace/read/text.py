@@ -16,16 +16,16 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from shaper.trace.read.events import Clock, TraceEvent
+from shaper.trace.read.events import Clock, TraceEvent, open_text
 from shaper.trace.read.kernel import CLONE_THREAD, ETHERNET_HEADER
 from shaper.trace.read.syscalls import BY_NUMBER, fields_of
 
 LINE = re.compile(
     # trace-cmd says from which of several buffers a line is.
-    r"(?:[^\s:]+:\s{2,})?\s*(?P<comm>.+?)(?:-|\s+)(?P<tid>\d+)(?:/\d+)?\s+(?:\(\s*[-\d]+\)\s+)?\[(?P<cpu>\d+)\]"
-    r"\s+(?:(?P<flags>[^\s:]{4,6})\s+)?(?P<s>\d+)\.(?P<fraction>\d+):\s+(?:\w+:)?(?P<name>\w+):\s*(?P<rest>.*)"
+    r"(?:[^\s:]+:\s{2,})?\s*(?P<comm>.+?)(?:-|\s+)(?P<tid>\d{1,10})(?:/\d+)?\s+(?:\(\s*[-\d]+\)\s+)?\[(?P<cpu>\d{1,6})\]"
+    r"\s+(?:(?P<flags>[^\s:]{4,6})\s+)?(?P<s>\d{1,12})\.(?P<fraction>\d+):\s+(?:\w+:)?(?P<name>\w+):\s*(?P<rest>.*)"
 )
-LOST = re.compile(r"CPU:?\s*(\d+)\s*\[(?:LOST (\d+) EVENTS|(\d+) EVENTS DROPPED)\]")
+LOST = re.compile(r"CPU:?\s*(\d+)\s*\[(?:LOST (\d{1,18}) EVENTS|(\d{1,18}) EVENTS DROPPED)\]")
 SWITCH = re.compile(
     r"prev_comm=.*? prev_pid=\d+ prev_prio=\d+ prev_state=(\S+) ==> next_comm=(.*?) next_pid=(\d+)|"
     r".*?:\d+ \[-?\d+\] (\S+) ==> (.*?):(\d+) \[-?\d+\]"
@@ -75,7 +75,7 @@ def clock_in(lines: Iterable[str]) -> Clock:
 
 def read_text(path: Path) -> Iterator[TraceEvent]:
     """The events of a text file, in its order; other lines are ignored."""
-    with path.open(encoding="utf-8", errors="replace") as file:
+    with open_text(path) as file:
         yield from read_lines(file)
 
 
@@ -91,15 +91,18 @@ def read_lines(lines: Iterable[str]) -> Iterator[TraceEvent]:
             continue
         comm, tid, cpu, flags, seconds, fraction, name, rest = match.groups()
         at = int(seconds) * 1_000_000_000 + int(fraction.ljust(9, "0")[:9])
-        if name.startswith(("sys_enter_", "sys_exit_")):
-            # From events/syscalls, which has an event for each call.
-            fields: Fields | None = _named(name, rest)
-            name = "sys_enter" if name.startswith("sys_enter_") else "sys_exit"
-        else:
-            convert = CONVERTERS.get(name)
-            if convert is None:
-                continue
-            fields = convert(rest)
+        try:
+            if name.startswith(("sys_enter_", "sys_exit_")):
+                # From events/syscalls, which has an event for each call.
+                fields: Fields | None = _named(name, rest)
+                name = "sys_enter" if name.startswith("sys_enter_") else "sys_exit"
+            else:
+                convert = CONVERTERS.get(name)
+                if convert is None:
+                    continue
+                fields = convert(rest)
+        except ValueError:
+            continue  # a number that is none: the line is damaged
         if fields is None:
             continue
         if flags and flags[2:3] in CONTEXTS:

@@ -17,6 +17,7 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from shaper.linux import proc
 from shaper.trace.read.events import TraceError
 from shaper.trace.read.recording import DESCRIPTION, SNAPSHOTS, VERSION
 from shaper.trace.read.ring import read_format
@@ -47,7 +48,7 @@ def main(order: Mapping[str, Any]) -> None:
         with ExitStack() as opened:
             copies = [copy for name, instance in instances.items() for copy in _open(directory, name, instance, opened)]
             snapshots = opened.enter_context((directory / SNAPSHOTS).open("w"))
-            proc = Snapshots(order["pids"])
+            snapshots_of = Snapshots(order["pids"])
             size = os.sysconf("SC_PAGE_SIZE")
             over = select.poll()
             over.register(0, select.POLLIN | select.POLLHUP)
@@ -59,7 +60,7 @@ def main(order: Mapping[str, Any]) -> None:
                 if ended:
                     for instance in instances.values():
                         instance.write("tracing_on", "0")
-                snapshots.writelines(json.dumps(entry) + "\n" for entry in proc.look())
+                snapshots.writelines(json.dumps(entry) + "\n" for entry in snapshots_of.look())
                 for pipe, file in copies:
                     _copy(pipe, file, size)
             # First the description: what was copied can then be read, whatever happens next.
@@ -121,22 +122,29 @@ def _describe(directory: Path, order: Mapping[str, Any], instances: Mapping[str,
 
 def _addresses(functions: Sequence[str]) -> Iterator[tuple[int, str]]:
     """The addresses of these functions, as far as the kernel shows them."""
-    with Path("/proc/kallsyms").open() as symbols:
+    with Path("/proc/kallsyms").open("rb") as symbols:
         for line in symbols:
             fields = line.split()
-            if fields[2] in functions and int(fields[0], 16):
-                yield int(fields[0], 16), fields[2]
+            name = fields[2].decode(errors="replace")
+            if name in functions and int(fields[0], 16):
+                yield int(fields[0], 16), name
 
 
 def _names(tracefs: Path) -> Iterator[tuple[int, str]]:
     """The names of the tasks that the kernel has saved, and of all that run now."""
-    for line in (tracefs / "saved_cmdlines").read_text().splitlines():
-        tid, _, comm = line.partition(" ")
-        yield int(tid), comm
-    for path in Path("/proc").iterdir():
-        if path.name.isdecimal():
+    yield from saved_names((tracefs / "saved_cmdlines").read_bytes())
+    for name in os.listdir("/proc"):
+        if name.isdecimal():
             with suppress(OSError):
-                yield int(path.name), (path / "comm").read_text().rstrip("\n")
+                yield int(name), proc.comm(int(name), int(name))
+
+
+def saved_names(content: bytes) -> Iterator[tuple[int, str]]:
+    """The names in tracefs' saved_cmdlines. They may hold any bytes; what follows a line feed is lost."""
+    for line in content.split(b"\n"):
+        tid, _, comm = line.partition(b" ")
+        if tid.isdigit():
+            yield int(tid), comm.decode(errors="replace")
 
 
 if __name__ == "__main__":

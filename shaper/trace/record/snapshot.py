@@ -6,6 +6,7 @@ file descriptor open for long, so looking now and then finds what the number sta
 
 from __future__ import annotations
 
+import os
 import re
 import time
 from collections.abc import Iterable, Iterator
@@ -58,7 +59,7 @@ class Snapshots:
         ends: dict[int, str] | None = None
         for path in Path(f"/proc/{process}/fd").iterdir():
             with suppress(FileNotFoundError):
-                key, link = (process, int(path.name)), str(path.readlink())
+                key, link = (process, int(path.name)), os.fsencode(path.readlink()).decode(errors="replace")
                 name = self._files.get(key, "")
                 inode = SOCKET.fullmatch(link)
                 if inode is not None:

@@ -145,8 +145,8 @@ def open_marker() -> int:
 
 
 def _mounted() -> Path | None:
-    mounts = [line.split() for line in Path("/proc/self/mounts").read_text().splitlines()]
-    return next((Path(fields[1]) for fields in mounts if fields[2] == "tracefs"), None)
+    mounts = [line.split(b" ") for line in Path("/proc/self/mounts").read_bytes().split(b"\n") if line]
+    return next((Path(os.fsdecode(fields[1])) for fields in mounts if fields[2] == b"tracefs"), None)
 
 
 def _mount() -> int:
