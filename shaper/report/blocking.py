@@ -8,6 +8,7 @@ JSON (see `as_json`) have ms.
 from __future__ import annotations
 
 import csv
+from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -62,6 +63,23 @@ class HoldPart:
     hold: int
 
 
+@dataclass(frozen=True, slots=True)
+class Dropped:
+    """A packet that was dropped, and the part of a blocking until it was sent again.
+
+    Attributes:
+        packet: the packet's id in the journal.
+        kind: its class.
+        policy: the one that dropped it.
+        duration: the part inside the blocking that no other part covers, in ns.
+    """
+
+    packet: int
+    kind: str
+    policy: str
+    duration: int
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Blocking:
     """One interval in which a task was off the CPU because of a system call.
@@ -80,6 +98,7 @@ class Blocking:
         waited_for: "network", "timer", "disk", "task" …; the probe has finer words (see its `Need`).
         waker: what woke it; None if nothing was seen.
         held: the parts of holds that explain it, the last first.
+        dropped: the packets whose retransmission it waited for, the last first; this time is a part of `direct`.
         before_client: how long it waited before the client began, in ns.
         peer: how long it waited while the peer computed or slept, in ns.
         cpu_wait: how long it waited for a CPU after it had been woken, in ns.
@@ -101,6 +120,7 @@ class Blocking:
     waited_for: str = ""
     waker: Waker | None = None
     held: tuple[HoldPart, ...] = ()
+    dropped: tuple[Dropped, ...] = ()
     before_client: int = 0
     peer: int = 0
     cpu_wait: int = 0
@@ -135,6 +155,10 @@ def as_json(blocking: Blocking) -> dict[str, Any]:
             }
             for held in blocking.held
         ],
+        "dropped": [
+            {"packet": lost.packet, "class": lost.kind, "policy": lost.policy, "ms": lost.duration / ms}
+            for lost in blocking.dropped
+        ],
         "before_client_ms": blocking.before_client / ms, "peer_ms": blocking.peer / ms,
         "cpu_wait_ms": blocking.cpu_wait / ms, "direct_ms": blocking.direct / ms,
         "unexplained_ms": blocking.unexplained / ms,
@@ -153,7 +177,7 @@ def tables(blockings: Iterable[Blocking], origin: int) -> list[Table]:
 def _table(blockings: Sequence[Blocking], origin: int) -> Table:
     first = blockings[0]
     columns = ["Start (ms)", "Duration (ms)", "Syscall", "Wakeup"]
-    explained = any(blocking.held or blocking.ambiguous for blocking in blockings)
+    explained = any(blocking.held or blocking.dropped or blocking.ambiguous for blocking in blockings)
     if explained:
         columns.append("Because of (ms)")
     rows: list[list[Cell]] = [
@@ -173,19 +197,30 @@ def because(blocking: Blocking) -> str:
     """What the duration is made of, in ms: "← ACK(100.1) ← SYN-ACK(100.0) ← SYN(100.1), before client 499.7"."""
     if blocking.ambiguous:
         return "ambiguous: " + " or ".join(blocking.ambiguous)
-    chain = []
-    for packet, parts in groupby(blocking.held, key=lambda held: (held.packet, held.kind)):
+    chain, dropped = [], deque(blocking.dropped)
+    for (packet, kind), parts in groupby(blocking.held, key=lambda held: (held.packet, held.kind)):
+        # Packets are numbered in the order of their arrival, and the chain goes back in time.
+        while dropped and dropped[0].packet > packet:
+            chain.append(_lost(dropped.popleft()))
         duration = sum(held.duration for held in parts)
-        chain.append(f"← {LABELS.get(packet[1], packet[1])}({duration / ms:.1f})")
+        chain.append(f"← {LABELS.get(kind, kind)}({duration / ms:.1f})")
+    chain += map(_lost, dropped)
     rest = (
         ("before client", blocking.before_client),
         ("peer", blocking.peer),
         ("CPU", blocking.cpu_wait),
-        ("disk" if blocking.waited_for == "disk" else "timer", blocking.direct),
+        (
+            "disk" if blocking.waited_for == "disk" else "timer",
+            blocking.direct - sum(lost.duration for lost in blocking.dropped),
+        ),
         ("unexplained", blocking.unexplained),
     )
     others = [f"{name} {duration / ms:.1f}" for name, duration in rest if abs(duration) >= 0.05 * ms]
     return ", ".join([" ".join(chain), *others] if chain else others)
+
+
+def _lost(dropped: Dropped) -> str:
+    return f"← {LABELS.get(dropped.kind, dropped.kind)} dropped({dropped.duration / ms:.1f})"
 
 
 def write_csv(blockings: Iterable[Blocking], file: TextIO) -> None:
@@ -194,7 +229,8 @@ def write_csv(blockings: Iterable[Blocking], file: TextIO) -> None:
     for blocking in blockings:
         row = as_json(blocking)
         row["waker"] = str(blocking.waker or "")
-        row["held"] = because(blocking) if blocking.held else ""
+        row["held"] = because(blocking) if blocking.held or blocking.dropped else ""
+        del row["dropped"]
         row["ambiguous"] = " ".join(blocking.ambiguous)
         if writer is None:
             writer = csv.DictWriter(file, row)

@@ -93,7 +93,7 @@ def _blocked(blocking: Blocking, origin: int) -> Entry:
     args: Entry = {"woken by": str(blocking.waker or ""), "waited for": blocking.waited_for}
     if blocking.fd is not None:
         args["fd"] = f"{blocking.fd} {blocking.file}".strip()
-    if blocking.held or blocking.ambiguous:
+    if blocking.held or blocking.dropped or blocking.ambiguous:
         args["because of (ms)"] = because(blocking)
     start = blocking.start - origin
     name = blocking.syscall or "(no call)"

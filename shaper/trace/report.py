@@ -11,6 +11,7 @@ from shaper.report.blocking import Blocking
 from shaper.report.statistic import Statistic
 from shaper.trace.analysis.analysis import Analysis
 from shaper.trace.analysis.attribution import Attribution
+from shaper.trace.analysis.lacks import Lack, Seen, lacks
 from shaper.trace.analysis.path import Path, Step
 from shaper.trace.analysis.summary import CpuTime, cpu_times
 from shaper.trace.analysis.tasks import REMEMBERED, Off, Task
@@ -34,6 +35,7 @@ class TraceReport:
             its main thread stands for the process.
         paths: for each main thread, what the time along its critical path was spent on (ns).
         cpu: CPU time over the process tree.
+        lacks: events that the trace lacks, with what that costs; none of strace's logs, which lack them all.
         cut: why the trace could not be read to its end; "" if it could.
     """
 
@@ -48,6 +50,7 @@ class TraceReport:
     by_fd: dict[Task, dict[str, Statistic]] = field(default_factory=dict)
     paths: dict[Task, dict[str, int]] = field(default_factory=dict)
     cpu: list[CpuTime] = field(default_factory=list)
+    lacks: list[Lack] = field(default_factory=list)
     cut: str = ""
 
 
@@ -71,7 +74,7 @@ def report(
     Raises:
         TraceError: nothing could be read. If a trace can't be read to its end, `cut` says why instead.
     """
-    analysis = Analysis()
+    analysis, records = Analysis(), list(records)
     attribution = Attribution(analysis, records)
     result = TraceReport(events.clock if isinstance(events, Trace) else "unknown")
     choice, counts = _Choice(analysis, pids, names), _Counts(result)
@@ -96,6 +99,16 @@ def report(
     everyone = [*analysis.exited, *analysis.tasks.values()]
     chosen = [task for task in everyone if task in choice]
     if analysis.scheduler:
+        recorded = events.recorded if isinstance(events, Trace) else frozenset()
+        result.lacks = list(
+            lacks(
+                Seen(
+                    recorded | analysis.seen,
+                    packets=bool(records) or any(blocking.waited_for == "network" for blocking in result.blockings),
+                    client=any(task.role == "client" for task in everyone),
+                )
+            )
+        )
         result.cpu = list(cpu_times(chosen))
         for task in chosen:
             if task in result.by_syscall:

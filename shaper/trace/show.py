@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from shaper.report.blocking import as_json as blocking_as_json
 from shaper.report.blocking import tables
 from shaper.report.statistic import statistics_table
+from shaper.trace.analysis.lacks import FATAL
 from shaper.trace.analysis.summary import cpu_table
 from shaper.trace.report import TraceReport
 from shaper.units import ms, s, us
@@ -23,10 +24,14 @@ def show(report: TraceReport, console: Console) -> None:
     """Print the report; starts are in ms since the trace's first event."""
     span = (report.last - report.first) / s
     console.print(f"{report.events} events in {span:.3f} s, {report.lost} lost")
+    fatal = [lack for lack in report.lacks if lack.event in FATAL]
+    for lack in fatal or report.lacks:
+        console.print(str(lack), soft_wrap=True)
     if report.count > len(report.blockings):
         console.print(f"{report.count} blockings, the {len(report.blockings)} longest listed")
     if not report.count:
-        console.print("no call of these tasks slept")
+        if not fatal:
+            console.print("no call of these tasks slept")
         return
     for table in tables(report.blockings, report.first):
         console.print(table, "")
@@ -51,6 +56,7 @@ def as_json(report: TraceReport) -> dict[str, Any]:
         "clock": report.clock,
         "first_ns": report.first, "last_ns": report.last, "events": report.events, "lost": report.lost,
         "cut": report.cut,
+        "lacks": [lack._asdict() for lack in report.lacks],
         "blockings_total": report.count,
         "blockings": [blocking_as_json(blocking) for blocking in report.blockings],
         "by_syscall": [

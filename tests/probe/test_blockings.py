@@ -107,6 +107,8 @@ def test_a_lost_syn_is_a_wait_for_the_retransmission() -> None:
     connect = the(story, "client", "connect")
     assert [(held.packet, held.duration) for held in connect.held] == [(3, ns(99.9)), (2, ns(100))]
     assert connect.direct == ns(1000)
+    assert [(lost.packet, lost.duration) for lost in connect.dropped] == [(1, ns(1000))]
+    assert because(connect) == "← SYN-ACK(99.9) ← SYN(100.0) ← SYN dropped(1000.0), unexplained 0.3"
     assert total(connect) == connect.duration
 
 

@@ -1,7 +1,7 @@
 """Blocking analysis of traces written by hand: exact."""
 
 from shaper.journal import Held, Record
-from shaper.report.blocking import Blocking, Waker, as_json
+from shaper.report.blocking import Blocking, Waker, as_json, because, tables
 from shaper.trace.report import report
 from shaper.units import us
 from shaper.wire.flow import Flow
@@ -196,3 +196,56 @@ def test_a_retransmission_is_a_wait_for_a_timer() -> None:
     assert [part.duration for part in row.held] == [100 * us]
     assert row.direct == 75 * us
     assert row.unexplained == 10 * us
+
+
+def dropped(id: int, *, arrived: int, segment: str = "syn") -> Record:
+    """A packet that a policy dropped at once; its sequence number is that of packet 3."""
+    record = packet(id, arrived=arrived, begin=arrived, end=arrived, segment=segment)
+    return record._replace(fate="dropped", held=(), by="loss", seq=3)
+
+
+def test_a_wait_for_the_retransmission_of_a_dropped_packet() -> None:
+    # The first two SYNs are dropped; the third is sent again by the kernel's timer, and is not held.
+    last = packet(3, arrived=3100, begin=3100, end=3108, segment="syn")._replace(held=())
+    answer = packet(4, arrived=3104, begin=3200, end=3208, segment="synack")
+    story = Story().switch(0, 0, "R", 1).enter(10, 1, "connect").add(95, 1, "net_dev_queue", len=101)
+    story.switch(99, 1, "S", 0).add(3090, 0, "softirq_entry", vec="TIMER").add(3098, 0, "net_dev_queue", len=103)
+    story.add(3099, 0, "softirq_exit", vec="TIMER").switch(3099, 0, "R", ENGINE)
+    story.add(3106, ENGINE, "net_dev_queue", len=104).wake(3205, ENGINE, 1).switch(3210, ENGINE, "R", 1)
+    records = [dropped(1, arrived=96), dropped(2, arrived=1100), last, answer]
+    row = only(story, *records)
+    assert [(part.packet, part.duration) for part in row.dropped] == [(2, 2000 * us), (1, 1001 * us)]
+    assert row.direct == 3001 * us
+    assert because(row) == "← SYN-ACK(0.1) ← SYN dropped(2.0) ← SYN dropped(1.0)"
+    assert as_json(row)["dropped"][0] == {"packet": 2, "class": "syn", "policy": "loss", "ms": 2.0}
+    parts = row.before_client + row.peer + row.cpu_wait + row.direct + row.unexplained
+    assert sum(part.duration for part in row.held) + parts == row.duration
+    (spent,) = [spent for task, spent in report(story.events, records).paths.items() if task.tid == 1]
+    assert spent["packets dropped by loss"] == 3001 * us
+
+
+def test_where_packets_are_only_dropped_the_table_says_so() -> None:
+    last = packet(3, arrived=1100, begin=1100, end=1108)._replace(held=())
+    story = reading().switch(99, 1, "S", ENGINE).wake(1105, ENGINE, 1).switch(1110, ENGINE, "R", 1)
+    (drawn,) = tables([only(story, dropped(1, arrived=100, segment="data"), last)], 0)
+    assert [column.header for column in drawn.columns][-1] == "Because of (ms)"
+    assert "data dropped(1.0)" in str(next(iter(drawn.columns[-1].cells)))
+
+
+def test_before_the_client_through_the_task_that_sent_the_data() -> None:
+    # The ACK is lost, so the client's data wakes the server: the client sent it when the SYN-ACK had woken it.
+    syn, answer = (
+        packet(1, arrived=500, begin=600, end=608, segment="syn"),
+        packet(2, arrived=604, begin=700, end=708, segment="synack"),
+    )
+    data = packet(3, arrived=730, begin=800, end=808)
+    story = Story().switch(0, 0, "R", 1).enter(10, 1, "accept4", fd=3).switch(20, 1, "S", 2)
+    story.enter(490, 2, "connect").add(495, 2, "net_dev_queue", len=101).exit(496, 2, "connect")
+    story.enter(505, 2, "poll").switch(510, 2, "S", ENGINE).add(603, ENGINE, "net_dev_queue", len=102)
+    story.wake(705, ENGINE, 2).switch(710, ENGINE, "S", 2).exit(711, 2, "poll")
+    story.enter(720, 2, "write").add(725, 2, "net_dev_queue", len=103).exit(735, 2, "write").switch(740, 2, "S", ENGINE)
+    story.wake(805, ENGINE, 1).switch(810, ENGINE, "R", 1)
+    row = only(story, syn, answer, data)
+    assert [(part.packet, part.duration) for part in row.held] == [(3, 70 * us), (2, 96 * us), (1, 100 * us)]
+    assert row.before_client == (495 - 20) * us
+    assert row.peer == (725 - 705) * us

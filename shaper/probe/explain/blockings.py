@@ -66,6 +66,7 @@ def _blocking(call: Call, need: Need, explained: Explained) -> Blocking:
         waited_for=need.what,
         waker=waker,
         held=explained.held,
+        dropped=explained.dropped,
         before_client=explained.before_client,
         peer=explained.peer,
         direct=explained.timer,

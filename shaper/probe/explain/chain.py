@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from typing import Literal, NamedTuple
 
 from shaper.journal import Record
-from shaper.report.blocking import HoldPart
+from shaper.report.blocking import Dropped, HoldPart
 from shaper.report.holds import PacketHold, holds, tile
 
 By = Literal["kernel", "task", "timer", "client"]
@@ -45,11 +45,15 @@ class Cause(NamedTuple):
 
 
 class Gap(NamedTuple):
-    """The time (ns) between a packet's delivery and the arrival of the next one in the chain, and whose time it was."""
+    """The time (ns) between a packet's delivery and the arrival of the next one in the chain, and whose time it was.
+
+    `dropped` is the packet that was dropped, if the next one is its retransmission.
+    """
 
     start: int
     end: int
     by: By
+    dropped: Record | None = None
 
 
 class Explained(NamedTuple):
@@ -61,6 +65,7 @@ class Explained(NamedTuple):
         peer: while a task computed or slept.
         timer: until a timer expired.
         unexplained: the rest, such as the kernel's own work.
+        dropped: the packets whose retransmission it waited for, the last first; this time is a part of `timer`.
     """
 
     held: tuple[HoldPart, ...] = ()
@@ -68,6 +73,7 @@ class Explained(NamedTuple):
     peer: int = 0
     timer: int = 0
     unexplained: int = 0
+    dropped: tuple[Dropped, ...] = ()
 
 
 def way_back(waker: Record, cause_of: Callable[[Record], Cause]) -> Iterator[PacketHold | Gap]:
@@ -78,17 +84,21 @@ def way_back(waker: Record, cause_of: Callable[[Record], Cause]) -> Iterator[Pac
         if delivered:
             yield from reversed(holds(record))
         cause = cause_of(record)
-        yield Gap(cause.since, record.arrived, cause.by)
+        lost = cause.record if cause.repeats and cause.record is not None and cause.record.fate == "dropped" else None
+        yield Gap(cause.since, record.arrived, cause.by, lost)
         record, delivered = cause.record, not cause.repeats
 
 
 def explain(start: int, end: int, waker: Record, cause_of: Callable[[Record], Cause]) -> Explained:
     """What the wait from `start` to `end` (ns) was made of, which the waker's delivery ended."""
     held: list[HoldPart] = []
+    dropped: list[Dropped] = []
     gaps = Counter[By]()
     for part in tile(way_back(waker, cause_of), start, end):
         if isinstance(part.span, PacketHold):
             held.append(part.span.part(part.duration))
-        else:
-            gaps["kernel" if part.span is None else part.span.by] += part.duration
-    return Explained(tuple(held), gaps["client"], gaps["task"], gaps["timer"], gaps["kernel"])
+            continue
+        gaps["kernel" if part.span is None else part.span.by] += part.duration
+        if part.span is not None and (lost := part.span.dropped) is not None:
+            dropped.append(Dropped(lost.id, lost.kind, lost.by, part.duration))
+    return Explained(tuple(held), gaps["client"], gaps["task"], gaps["timer"], gaps["kernel"], tuple(dropped))

@@ -7,6 +7,7 @@ length can be analysed.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 
 from shaper.trace.analysis.context import ENTRIES, EXITS, IDLE, Contexts
 from shaper.trace.analysis.files import Files
@@ -29,6 +30,7 @@ class Analysis:
         scheduler: the trace has the scheduler's events, so CPU times and critical paths are known.
         files: what file descriptors stand for.
         contexts: which interrupts and timers each CPU is in.
+        seen: the names of the events that came.
     """
 
     def __init__(self) -> None:
@@ -38,6 +40,7 @@ class Analysis:
         self.scheduler = True
         self.files = Files()
         self.contexts = Contexts()
+        self.seen: set[str] = set()
         self._over: tuple[Task, Off] | None = None
         self._handlers: dict[str, Observer] = {
             "sched_switch": self._switch,
@@ -67,6 +70,8 @@ class Analysis:
         In the end come the sleeps that are not over; their `end` is -1.
         """
         handlers = self._handlers
+        for name, first in list(handlers.items()):
+            handlers[name] = partial(self._see, first)
         handler_of, count, last = handlers.get, 0, 0
         # Most of the time is spent here, so the work for each event is kept short.
         try:
@@ -94,6 +99,12 @@ class Analysis:
             if task.off is not None and task.off.slept:
                 task.off.file = self.files.name(task.process, task.off.fd)
                 yield task, task.off
+
+    def _see(self, handler: Observer, event: TraceEvent) -> None:
+        """Take note of the first event of its name. Those after it are handled at once."""
+        self.seen.add(event.name)
+        self._handlers[event.name] = handler
+        handler(event)
 
     def find(self, tid: int, at: int) -> Task | None:
         """The task that had this number at that time (ns); None if there was none."""
@@ -211,6 +222,10 @@ class Analysis:
         fields, parent = event.fields, self.task(event)
         tid = fields["child_pid"]
         old = self.tasks.pop(tid, None)
+        if old is not None and old.forked_by is parent and old.running < 0 and not old.past and "thread" not in fields:
+            # A second event of the same fork, which knows less: sched_process_fork comes after task_newtask.
+            self.tasks[tid] = old
+            return
         if old is not None and old.cpu:
             # The kernel used the number again; the exit of its last owner was not recorded.
             self._gone(old, event.at)

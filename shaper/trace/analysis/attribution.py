@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from shaper.journal import Record
-from shaper.report.blocking import Blocking, Waker
+from shaper.report.blocking import Blocking, Dropped, Waker
 from shaper.trace.analysis.analysis import Analysis
 from shaper.trace.analysis.packets import Packets, label
 from shaper.trace.analysis.path import Path, Step, waited_for
@@ -48,6 +48,11 @@ class Attribution:
             if step.kind in ("unknown", "network", "task") and (step.task is task or step.task is None)
         )
         held = tuple(step.hold.part(step.duration) for step in steps if step.hold is not None)
+        dropped = tuple(
+            Dropped(step.dropped.id, step.dropped.kind, step.dropped.by, step.duration)
+            for step in steps
+            if step.dropped is not None
+        )
         parts = cpu_wait + before_client + peer + unexplained + sum(part.duration for part in held)
         return Blocking(
             task=task.comm,
@@ -62,6 +67,7 @@ class Attribution:
             waited_for=reason,
             waker=waker,
             held=held,
+            dropped=dropped,
             before_client=before_client,
             peer=peer,
             cpu_wait=cpu_wait,

@@ -154,7 +154,7 @@ class Path:
                     yield Step(asleep, sent.at, "timer")
                 return None
             if record.kind == "syn" and not past_client:
-                yield Step(asleep, sent.at, "before client")
+                yield Step(asleep if sent.at > asleep else floor, sent.at, "before client")
             task = self._analysis.find(sent.tid, sent.at)
             return None if task is None else (task, sent.at)
         return None

@@ -72,10 +72,18 @@ class TraceEvent(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Trace:
-    """The events of a trace, to be read once, and the clock of their times."""
+    """A trace.
+
+    Attributes:
+        events: in order, to be read once.
+        clock: of their times.
+        recorded: the names of the events that were recorded, whether there were any or not; empty if the trace
+            doesn't say.
+    """
 
     events: Iterator[TraceEvent]
     clock: Clock
+    recorded: frozenset[str] = frozenset()
 
     def __iter__(self) -> Iterator[TraceEvent]:
         return self.events

@@ -30,6 +30,7 @@ FDS = re.compile(r"\bfd = (-?\d+)")
 POLLED = re.compile(r"\bfd = (-?\d+), raw_events = (0x[0-9A-Fa-f]+)")
 DISCARDED = re.compile(r"discarded (\d+) (event|packet)s?")
 CLOCK = re.compile(rb'\bclock \{\s+name = "?(\w+)"?;.*?\bfreq = (\d+);', re.DOTALL)
+EVENT = re.compile(rb'\bevent \{\s+name = "(\w+)"')
 # The fields of the context, before those of the event. Names may hold the text that separates them.
 CONTEXT = re.compile(r'((?:\w+ = (?:"(?:[^"\\]|\\.)*"|-?\w+)(?:, )?)+) \}, \{ ')
 RENAMED = {
@@ -79,10 +80,23 @@ def read_lttng(path: Path) -> Iterator[TraceEvent]:
         yield TraceEvent(last, 0, 0, "", "lost", {"count": lost})
 
 
-def clock_of(path: Path) -> Clock:
-    """The clock of a trace's cycles, by its metadata. The offset that makes them times of day is not used."""
-    clocks = {clock for file in path.rglob("metadata") for clock in CLOCK.findall(file.read_bytes())}
-    return "mono" if clocks == {(b"monotonic", b"1000000000")} else "unknown"
+def described(path: Path) -> tuple[Clock, frozenset[str]]:
+    """What a trace's metadata say: the clock of its cycles, and the names of the events that were recorded.
+
+    The clock's offset, by which cycles become times of day, is not used.
+    """
+    metadata = b"".join(file.read_bytes() for file in path.rglob("metadata"))
+    clock: Clock = "mono" if set(CLOCK.findall(metadata)) == {(b"monotonic", b"1000000000")} else "unknown"
+    return clock, frozenset(_model(name.decode()) for name in EVENT.findall(metadata))
+
+
+def _model(name: str) -> str:
+    """The name in the model of an event of LTTng's."""
+    if name.startswith("syscall_entry_"):
+        return "sys_enter"
+    if name.startswith("syscall_exit_"):
+        return "sys_exit"
+    return RENAMED.get(name, name)
 
 
 def _cause(said: str) -> str:
@@ -120,11 +134,9 @@ def read_lines(lines: Iterator[str]) -> Iterator[TraceEvent]:
             fields["tgid"] = int(known["pid"])
         if name == "sched_switch":
             running[number] = fields["next_pid"], fields["next_comm"]
-        for prefix in ("syscall_entry_", "syscall_exit_"):
-            if name.startswith(prefix):
-                fields.setdefault("syscall", name[len(prefix) :])
-                name = "sys_enter" if prefix == "syscall_entry_" else "sys_exit"
-        yield TraceEvent(int(at), number, tid, comm, RENAMED.get(name, name), fields)
+        if name.startswith("syscall_"):
+            fields.setdefault("syscall", name.split("_", 2)[2])
+        yield TraceEvent(int(at), number, tid, comm, _model(name), fields)
 
 
 def converter(name: str) -> Callable[[str], Fields] | None:

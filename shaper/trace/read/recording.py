@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from shaper.trace.read.decode import decoders
-from shaper.trace.read.events import TraceError, TraceEvent
+from shaper.trace.read.events import Trace, TraceError, TraceEvent
 from shaper.trace.read.ring import Decode, Field, read_page
 from shaper.trace.read.syscalls import numbers_of
 
@@ -33,11 +33,11 @@ def is_recording(path: Path) -> bool:
     return (path / DESCRIPTION).is_file()
 
 
-def read_recording(path: Path) -> Iterator[TraceEvent]:
-    """The events of a recording, in order of time.
+def read_recording(path: Path) -> Trace:
+    """A recording, its events in order of time.
 
     Raises:
-        TraceError: it is of another version, damaged, or cut off.
+        TraceError: it is of another version, damaged, or cut off; the last is raised when it is read to there.
     """
     try:
         description = json.loads((path / DESCRIPTION).read_text())
@@ -58,7 +58,8 @@ def read_recording(path: Path) -> Iterator[TraceEvent]:
         for folder in ("kernel", "tasks")
         for file in sorted((path / folder).glob("cpu*.raw"))
     ]
-    return chain(_names(description["names"]), in_order([_snapshots(path / SNAPSHOTS), *streams]))
+    events = chain(_names(description["names"]), in_order([_snapshots(path / SNAPSHOTS), *streams]))
+    return Trace(events, "mono", frozenset(name for name, _ in kinds.values()))
 
 
 def in_order(streams: Iterable[Iterator[list[TraceEvent]]]) -> Iterator[TraceEvent]:

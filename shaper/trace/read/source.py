@@ -6,7 +6,7 @@ from itertools import islice
 from pathlib import Path
 
 from shaper.trace.read.events import Trace, TraceError, open_text
-from shaper.trace.read.lttng import clock_of, read_lttng
+from shaper.trace.read.lttng import described, read_lttng
 from shaper.trace.read.recording import is_recording, read_recording
 from shaper.trace.read.strace import is_strace, read_strace
 from shaper.trace.read.text import clock_in, is_text, read_text
@@ -23,9 +23,9 @@ def read_trace(path: Path) -> Trace:
     """
     if path.is_dir():
         if is_recording(path):
-            return Trace(read_recording(path), "mono")
+            return read_recording(path)
         if any(path.rglob("metadata")):
-            return Trace(read_lttng(path), clock_of(path))
+            return Trace(read_lttng(path), *described(path))
         raise TraceError(f"{path}: neither a recording of `shaper trace` nor an LTTng trace (no file `metadata` in it)")
     if not path.exists():
         raise TraceError(f"{path}: no such trace")
