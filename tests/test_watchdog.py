@@ -5,6 +5,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 
@@ -12,9 +13,9 @@ import pytest
 
 from shaper.linux.proc import SchedStat
 from shaper.live.guardian import process
-from shaper.live.guardian.process import BEAT, GOODBYE, GuardianOrder, watch
+from shaper.live.guardian.process import BEAT, GOODBYE, STOPS, GuardianOrder, watch
 from shaper.live.rules.owner import Owner
-from shaper.units import ms
+from shaper.units import ms, s
 
 WATCHDOG = 20 * ms
 # Watches this process, with a watchdog of 400 ms, and prints why its packets have to be rescued.
@@ -81,6 +82,28 @@ def test_one_that_sleeps_for_too_long_hangs(
     to_come = scheduled(monkeypatch, (5, 5), (5, 5), (5, 5))
     assert watch(ends[1], order()) == "the engine has given no sign of life for 20ms"
     assert not to_come
+
+
+def test_one_that_was_stopped_as_announced_is_silent_for_as_long_as_it_likes(
+    ends: tuple[socket.socket, socket.socket],
+) -> None:
+    reasons: list[str | None] = []
+    guardian = threading.Thread(target=lambda: reasons.append(watch(ends[1], order())))
+    guardian.start()
+    ends[0].send(STOPS)
+    ends[0].send(b"look")  # by another thread; it still stops
+    assert ends[0].recv(1 << 12)
+    guardian.join(20 * WATCHDOG / s)
+    assert guardian.is_alive()
+    ends[0].send(BEAT)
+    guardian.join()
+    assert reasons == ["the engine has given no sign of life for 20ms"]
+
+
+def test_one_that_dies_while_it_is_stopped_has_died(ends: tuple[socket.socket, socket.socket]) -> None:
+    ends[0].send(STOPS)
+    ends[0].close()
+    assert watch(ends[1], order()) == "the engine has died"
 
 
 def test_one_that_gets_no_cpu_has_more_time_until_it_has_run_long_enough(

@@ -18,7 +18,7 @@ from shaper.core.core import MAX_HOLD
 if TYPE_CHECKING:
     from shaper.core.failure import Failure
     from shaper.linux.command import Command
-    from shaper.live.session import Settings
+    from shaper.live.session import Run, Settings
     from shaper.live.summary import Summary
 
 EXAMPLES = (
@@ -131,6 +131,16 @@ async def _shape(settings: Settings, child: Command) -> tuple[Summary, int]:
 
     status = 0
     ended, stop = trio.Event(), trio.Event()
+    runs: list[Run] = []
+
+    def started(run: Run) -> None:
+        runs.append(run)
+        child.release()
+
+    def before_stop() -> None:
+        for run in runs:
+            if run.guardian is not None:
+                run.guardian.stops()
 
     async def await_end() -> None:
         nonlocal status
@@ -140,10 +150,10 @@ async def _shape(settings: Settings, child: Command) -> tuple[Summary, int]:
 
     with ungrouped():
         async with trio.open_nursery() as nursery:
-            await nursery.start(child.pass_signals_on)
+            await nursery.start(child.pass_signals_on, before_stop)
             nursery.start_soon(await_end)
             try:
-                summary = await shape(settings, started=lambda _: child.release(), failed=_tell, stop=stop)
+                summary = await shape(settings, started=started, failed=_tell, stop=stop)
             except TakenOver:
                 await ended.wait()
                 raise

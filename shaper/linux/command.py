@@ -5,15 +5,23 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import closing, suppress
 from typing import NoReturn
 
 import trio
 
 from shaper.linux import proc, programs
+from shaper.linux.signalfd import SignalFD, effective
 
-PASSED_ON = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-"""Signals to this process that are for the command it runs."""
+NOT_PASSED_ON = {
+    signal.SIGKILL, signal.SIGSTOP,  # can't be caught
+    signal.SIGILL, signal.SIGTRAP, signal.SIGBUS, signal.SIGFPE, signal.SIGSEGV, signal.SIGSYS,  # its own faults
+    signal.SIGPIPE, signal.SIGXFSZ,  # Python's errors
+    signal.SIGXCPU,  # the guardian's, see shaper/live/guardian/endless.py
+}  # fmt: skip
+"""Signals to this process that are not for the command it runs; all others are."""
+STOPPING = {signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU}
+"""The signals of job control that stop a process, see "Job Control" in signal(7)."""
 
 
 class Command:
@@ -60,18 +68,52 @@ class Command:
         """Send the command a signal; once `wait` has seen its end, nothing, since the pid may be another process's."""
         if not self._has_ended:
             with suppress(ProcessLookupError):
-                os.kill(_first_child(self.pid) if self._through_strace else self.pid, number)
+                os.kill(self._receiver(), number)
 
-    async def pass_signals_on(self, *, task_status: trio.TaskStatus[None]) -> None:
-        """Send the command the signals of `PASSED_ON` that this process receives; for `trio.Nursery.start`.
+    async def pass_signals_on(
+        self, before_stop: Callable[[], None] = lambda: None, *, task_status: trio.TaskStatus[None]
+    ) -> None:
+        """Be, for those who send signals, as if this process were the command; for `trio.Nursery.start`.
 
-        A Ctrl-C reaches the command once: a terminal sends it to all processes in its foreground.
+        The command gets what this process gets, except for `NOT_PASSED_ON`. What a terminal sends, such as a Ctrl-C, it
+        has got already: that goes to all processes in the foreground. When the command was stopped by job control, as
+        by a Ctrl-Z, this process stops too, so that the shell takes over; it goes on, as does the command, by SIGCONT.
+
+        Args:
+            before_stop: called each time before this process stops.
         """
-        with trio.open_signal_receiver(*PASSED_ON) as received:
+        asked_to_stop = 0
+        with closing(SignalFD(signal.valid_signals() - NOT_PASSED_ON)) as signals:
             task_status.started()
-            async for number in received:
-                if number != signal.SIGINT or not _is_in_foreground():
-                    self.send_signal(number)
+            while True:
+                await trio.lowlevel.wait_readable(signals.fileno())
+                for number, code, sender in signals.read():
+                    if number == signal.SIGCHLD:
+                        continue
+                    if number in STOPPING:
+                        asked_to_stop = number
+                    if number == signal.SIGCONT:
+                        asked_to_stop = 0
+                        is_news = self._is_stopped()  # a shell continues all processes of a job
+                    else:
+                        is_news = code <= 0 and sender != self._receiver()
+                    if is_news:
+                        self.send_signal(number)
+                # It may have caught the signal; a SIGSTOP that comes without one is between it and the sender.
+                if asked_to_stop and self._is_stopped():
+                    before_stop()
+                    with effective(asked_to_stop):
+                        os.kill(os.getpid(), asked_to_stop)
+                    asked_to_stop = 0
+
+    def _is_stopped(self) -> bool:
+        with suppress(OSError):
+            return proc.stat(self.pid).state == "T"
+        return False
+
+    def _receiver(self) -> int:
+        """The process that gets the signals."""
+        return _first_child(self.pid) if self._through_strace else self.pid
 
     async def wait(self) -> int:
         """Wait for its end; returns its exit status, or 128 + the number of the signal that ended it, as a shell."""
@@ -92,18 +134,6 @@ def _first_child(pid: int) -> int:
         if children := proc.children(pid):
             return children[0]
     return pid
-
-
-def _is_in_foreground() -> bool:
-    """Whether this process is in the foreground of its terminal."""
-    try:
-        terminal = os.open("/dev/tty", os.O_RDONLY)
-    except OSError:
-        return False
-    try:
-        return os.tcgetpgrp(terminal) == os.getpgrp()
-    finally:
-        os.close(terminal)
 
 
 def _run(command: list[str], prepare: Callable[[], None] | None, stdout: int | None, gate: int) -> NoReturn:

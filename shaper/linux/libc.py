@@ -1,6 +1,6 @@
 """Calls of the C library that Python's os module lacks: they are declared here, and nowhere else.
 
-os has unshare and setns from Python 3.12 on, and the timers from 3.13 on.
+os has unshare and setns from Python 3.12 on, and the timers from 3.13 on. signal has no signalfd.
 
 Calls on the path of packets are *prepared*: `ppoll`, `recvmmsg` and `timerfd_settime` convert the arguments once, and
 return what to call and with what. What the structures hold is read at each call. To convert the arguments each time
@@ -12,7 +12,7 @@ from __future__ import annotations
 import ctypes
 import os
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from ctypes import POINTER, byref, c_char_p, c_int, c_int64, c_long, c_short, c_uint, c_ulong, c_void_p
 from typing import Any
 
@@ -29,6 +29,9 @@ CAPABILITY_VERSION = 0x2008_0522
 # linux/timerfd.h
 TFD_NONBLOCK, TFD_CLOEXEC = os.O_NONBLOCK, os.O_CLOEXEC
 TFD_TIMER_ABSTIME = 1
+
+# linux/signalfd.h
+SFD_NONBLOCK, SFD_CLOEXEC = os.O_NONBLOCK, os.O_CLOEXEC
 
 # linux/mount.h, and the numbers of the system calls, which are the same on all architectures.
 FSOPEN_CLOEXEC = FSMOUNT_CLOEXEC = 1
@@ -179,6 +182,18 @@ def ppoll(polled: ctypes.Array[PollFD], count: c_ulong, timeout: TimeSpec) -> Pr
 def recvmmsg(descriptor: int, messages: ctypes.Array[MMsgHdr], flags: int) -> Prepared:
     """Take as many datagrams as there are messages, at most, see recvmmsg(2); the flags must forbid waiting."""
     return _never_waiting.recvmmsg, (c_int(descriptor), messages, c_uint(len(messages)), c_int(flags), None)
+
+
+def signalfd(signals: Iterable[int], flags: int) -> int:
+    """A descriptor from which these signals can be read while they are blocked.
+
+    Raises:
+        OSError: see signalfd(2).
+    """
+    chosen = ctypes.create_string_buffer(128)  # sigset_t of glibc and musl
+    for number in signals:
+        _checked(_libc.sigaddset(chosen, number))
+    return _checked(_libc.signalfd(-1, chosen, flags))
 
 
 def last_error() -> OSError:

@@ -1,11 +1,15 @@
 """`shaper run`: a command in a private, shaped network."""
 
 import json
+import os
+import pty
+import select
 import shlex
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -169,35 +173,185 @@ def test_signals_go_to_the_command(running: subprocess.Popen[str], number: int, 
     assert "taken" in err
 
 
-COUNT = """
-import signal, time
-times = 0
-def count(number, frame):
-    global times
-    times += 1
-signal.signal(signal.SIGINT, count)
+SAY = """
+import signal
+def say(number, frame):
+    print(number, flush=True)
+    if number == signal.SIGTERM:
+        raise SystemExit(8)
+for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP, signal.SIGCHLD}:
+    signal.signal(number, say)
 print("ready", flush=True)
-while not times:
+while True:
+    signal.pause()
+"""
+PASSED_ON = [
+    signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2, signal.SIGALRM, signal.SIGWINCH,
+    signal.SIGTSTP, signal.SIGURG, signal.SIGVTALRM, signal.SIGPROF, signal.SIGIO, signal.SIGPWR,
+    signal.SIGRTMIN, signal.SIGRTMAX, signal.SIGTERM,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("asked", [["run", "--policy", "delay:20ms"], ["trace"]])
+def test_all_signals_reach_the_command_and_end_nothing_else(asked: list[str]) -> None:
+    with subprocess.Popen(
+        [*SHAPER, *asked, "--", sys.executable, "-c", SAY], stdout=subprocess.PIPE, text=True, start_new_session=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        for number in PASSED_ON:
+            process.send_signal(number)
+            assert process.stdout.readline() == f"{int(number)}\n"
+        process.stdout.read()
+    assert process.returncode == 8
+
+
+def test_a_signal_of_the_command_to_its_group_does_not_come_back() -> None:
+    command = "trap 'echo once' USR1; kill -s USR1 0; sleep 0.5"
+    done = subprocess.run(
+        [*SHAPER, "run", "--policy", "delay", "--", "bash", "-c", command],
+        capture_output=True,
+        text=True,
+        start_new_session=True,
+    )
+    assert (done.stdout, done.returncode) == ("once\n", 0)
+
+
+COUNT = """
+import signal, sys, time
+counts = {signal.Signals(int(number)): 0 for number in sys.argv[1:]}
+def count(number, frame):
+    counts[number] += 1
+for number in counts:
+    signal.signal(number, count)
+print("ready", flush=True)
+while not all(counts.values()):
     time.sleep(0.05)
 time.sleep(0.5)  # a second one would have come by now
-print("interrupted", times)
+print("counted", *counts.values(), flush=True)
+raise SystemExit(7)
+"""
+ASK = """
+import socket, time
+receiver, sender = (socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(2))
+receiver.bind(("127.0.0.1", 0))
+sender.connect(receiver.getsockname())
+begin = time.monotonic()
+sender.send(b"held while it is stopped")
+print("ready", flush=True)
+receiver.recv(99)
+for _ in range(20):
+    time.sleep(0.1)
+    print("tick", flush=True)
+for _ in range(5):
+    begin = time.monotonic()
+    sender.send(b"")
+    receiver.recv(99)
+    assert time.monotonic() - begin > 0.3, time.monotonic() - begin
+print("still delayed", flush=True)
 raise SystemExit(7)
 """
 
 
-def test_ctrl_c_reaches_the_command_once() -> None:
-    line = shlex.join([*SHAPER, "run", "--policy", "delay:20ms", "--", sys.executable, "-c", COUNT])
-    # script(1) gives it a terminal. It is to take the shell's place: a shell that waited for it, as dash
-    # does and bash doesn't, would get the Ctrl-C as well and give 130 as the status.
+class Terminal:
+    """An interactive shell, with job control, on a terminal of its own."""
+
+    def __init__(self) -> None:
+        self.pid, self._terminal = pty.fork()
+        if self.pid == 0:
+            os.execvpe("bash", ["bash", "--norc", "-i"], {**os.environ, "PS1": "next> "})
+        self._unread = ""
+        self.until("next> ")
+
+    def type(self, text: str) -> None:
+        os.write(self._terminal, text.encode())
+
+    def until(self, text: str) -> str:
+        """What is printed until this text, inclusive."""
+        deadline = time.monotonic() + 60
+        while text not in self._unread:
+            assert select.select([self._terminal], [], [], deadline - time.monotonic())[0], self._unread
+            self._unread += os.read(self._terminal, 4096).decode()
+        before, _, self._unread = self._unread.partition(text)
+        return before + text
+
+    def close(self) -> None:
+        os.close(self._terminal)
+        os.kill(self.pid, signal.SIGKILL)
+        os.waitpid(self.pid, 0)
+
+
+@pytest.fixture
+def terminal() -> Iterator[Terminal]:
+    made = Terminal()
+    yield made
+    made.close()
+
+
+def line(
+    program: str, *given: int, asked: Sequence[str] = ("run", "--policy", "delay:300ms", "--json=out.json")
+) -> str:
+    return shlex.join([*SHAPER, *asked, "--", sys.executable, "-c", program, *map(str, map(int, given))])
+
+
+def test_ctrl_z_stops_the_job_and_fg_keeps_it_shaped(terminal: Terminal, tmp_path: Path) -> None:
+    terminal.type(f"cd {tmp_path}; {line(ASK)}\n")
+    terminal.until("ready\r\n")
+    for _ in range(2):
+        terminal.type("\x1a")
+        assert "Stopped" in terminal.until("next> ")
+        time.sleep(2.5)  # the watchdog's time is 1 s
+        terminal.type("fg\n")
+        terminal.until("tick")  # not its echo: it was stopped
+    assert "still delayed" in terminal.until("next> ")
+    terminal.type("echo status $?\n")
+    terminal.until("status 7\r\n")
+    summary = json.loads((tmp_path / "out.json").read_text())
+    assert (summary["taken"], summary["sent"], summary["bypassed"]) == (6, 6, 0)
+
+
+def test_a_traced_command_can_be_stopped_and_continued(terminal: Terminal, tmp_path: Path) -> None:
+    terminal.type(f"cd {tmp_path}; {line(COUNT, signal.SIGUSR1, asked=['trace'])}\n")
+    terminal.until("ready\r\n")
+    terminal.type("\x1a")
+    assert "Stopped" in terminal.until("next> ")
+    terminal.type("bg; sleep 1; kill -USR1 $(jobs -p); wait %1; echo status $?\n")
+    terminal.until("counted 1")
+    terminal.until("status 7\r\n")
+
+
+def test_a_command_that_goes_on_after_a_ctrl_z_does_not_stop_shaper(terminal: Terminal, tmp_path: Path) -> None:
+    terminal.type(f"cd {tmp_path}; {line(COUNT, signal.SIGTSTP)}\n")
+    terminal.until("ready\r\n")
+    terminal.type("\x1a")
+    terminal.until("counted 1\r\n")
+    assert "Stopped" not in terminal.until("next> ")
+
+
+def test_what_a_terminal_sends_reaches_the_command_once(terminal: Terminal, tmp_path: Path) -> None:
+    terminal.type(f"cd {tmp_path}; {line(COUNT, signal.SIGINT, signal.SIGQUIT)}\n")
+    terminal.until("ready\r\n")
+    terminal.type("\x03\x1c")
+    terminal.until("counted 1 1\r\n")
+    terminal.until("next> ")
+    terminal.type("echo status $?\n")
+    terminal.until("status 7\r\n")
+
+
+def test_a_signal_from_elsewhere_reaches_a_command_in_the_foreground(terminal: Terminal, tmp_path: Path) -> None:
+    terminal.type(f"cd {tmp_path}; (sleep 3; kill -INT $(pgrep -o -P $$ python)) & {line(COUNT, signal.SIGINT)}\n")
+    terminal.until("counted 1\r\n")
+
+
+def test_stopped_and_continued_without_a_terminal(tmp_path: Path) -> None:
     with subprocess.Popen(
-        ["script", "-qec", f"exec {line}", "/dev/null"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as terminal:
-        assert terminal.stdout is not None
-        assert terminal.stdin is not None
-        assert terminal.stdout.readline() == "ready\n"
-        terminal.stdin.write("\x03")
-        terminal.stdin.flush()
-        out = terminal.stdout.read()
-    assert "interrupted 1\n" in out
-    assert "taken" in out
-    assert terminal.returncode == 7
+        [*SHAPER, "run", "--policy", "delay:300ms", "--", sys.executable, "-c", ASK], stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        process.send_signal(signal.SIGTSTP)
+        assert os.waitid(os.P_PID, process.pid, os.WSTOPPED)
+        time.sleep(2.5)
+        process.send_signal(signal.SIGCONT)
+        assert "still delayed\n" in process.stdout.read()
+    assert process.returncode == 7

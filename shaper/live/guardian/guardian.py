@@ -20,7 +20,7 @@ from typing import Any
 
 from shaper.errors import ShaperError
 from shaper.linux import proc
-from shaper.live.guardian.process import BEAT, GOODBYE, GuardianOrder
+from shaper.live.guardian.process import BEAT, GOODBYE, STOPS, GuardianOrder
 from shaper.live.rules.iptables import Family, RulesError
 from shaper.live.rules.owner import Owner
 from shaper.live.rules.ruleset import RulesState
@@ -104,6 +104,16 @@ class Guardian:
         """
         self._replace_stopped()
         self._say(BEAT)
+
+    def stops(self) -> None:
+        """The engine is about to be stopped, with its command: until the next `beat`, its silence is no sign of death.
+
+        Raises:
+            TakenOver: see `beat`.
+            ShaperError: see `beat`.
+        """
+        self._replace_stopped()
+        self._say(STOPS)
 
     def look(self) -> RulesState:
         """See `RuleSet.look`.

@@ -37,7 +37,7 @@ from shaper.live.rules.owner import Owner
 from shaper.live.rules.ruleset import RuleSet
 from shaper.units import format_duration, ms
 
-BEAT, GOODBYE = b".", b"bye"
+BEAT, GOODBYE, STOPS = b".", b"bye", b"stops"
 START_FACTOR = 10
 """The first sign of life may take this many times the watchdog: an engine first sets the rules, which may take long."""
 MESSAGES_PER_ROUND = 1000
@@ -124,7 +124,7 @@ def watch(beats: socket.socket, order: GuardianOrder) -> str | None:
     poll.register(beats, select.POLLIN)
     watchdog = order.watchdog
     turn = watchdog // 8
-    silence, is_starting = 0, True
+    silence, is_starting, is_stopped = 0, True, False
     lately = alive = _scheduled(order.engine)
     while True:
         before = time.monotonic_ns()
@@ -136,9 +136,13 @@ def watch(beats: socket.socket, order: GuardianOrder) -> str | None:
                 return None
             if not words:
                 return "the engine has died"
-            if words != BEAT:
+            if words in (BEAT, STOPS):
+                is_stopped = words == STOPS
+            else:
                 answer_request(beats, words.decode(), RuleSet(order.owner, order.rules))
             is_starting = False
+            continue
+        if is_stopped:
             continue
         # If this process was halted too, with the machine or by its scheduler, that time doesn't count as silence.
         silence += min(time.monotonic_ns() - before, turn)
