@@ -41,7 +41,7 @@ WRAPPERS = ("run", "trace")
 """Commands whose arguments, from the first one on, belong to another program."""
 EXAMPLES = (
     "sudo shaper start --policy spread_burst",
-    "shaper run --policy delay:20ms -- ping -c 3 127.0.0.1",
+    "shaper run --policy delay:20ms -- ping -U -c 3 127.0.0.1",
     "shaper COMMAND --help",
 )
 COMPLETION = "_SHAPER_COMPLETE"

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from shaper.live.summary import Summary
 
 EXAMPLES = (
-    "shaper run --policy delay:20ms -- ping -c 3 127.0.0.1",
+    "shaper run --policy delay:20ms -- ping -U -c 3 127.0.0.1",
     "shaper run --policy spread_burst:gap=10ms --port 5432 -- make test",
     "shaper run --policy ./drop_third.py --json=out.json -- pytest tests/net",
     "sudo shaper run --policy delay:100ms --trace -- ./client-and-server.sh",

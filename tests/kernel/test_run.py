@@ -3,6 +3,7 @@
 import json
 import os
 import pty
+import re
 import select
 import shlex
 import signal
@@ -14,6 +15,8 @@ from pathlib import Path
 
 import pytest
 
+from shaper import cli
+from shaper.cli.run import EXAMPLES
 from tests.schema import schema
 
 pytestmark = pytest.mark.usefixtures("network")
@@ -117,6 +120,16 @@ def test_mistakes(given: list[str], line: str) -> None:
     assert done.returncode == 2
     assert done.stderr.startswith(f"shaper: {line}")
     assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("example", [line for line in (*cli.EXAMPLES, *EXAMPLES) if " ping " in line])
+def test_ping_in_the_examples_of_help_shows_both_ways(example: str) -> None:
+    _, *words = shlex.split(example)
+    done = subprocess.run([*SHAPER, *words], capture_output=True, text=True)
+    assert "--policy delay:20ms" in example
+    least = re.search(r"rtt min[^=]*= ([0-9.]+)/", done.stdout)
+    assert least is not None, done
+    assert 40 <= float(least[1]) < 60
 
 
 @pytest.mark.parametrize("asked", [["run", "--policy", "delay"], ["run", "--policy", "delay", "--trace"], ["trace"]])
