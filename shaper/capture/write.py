@@ -15,6 +15,8 @@ RAW_IP, LOOPBACK = 101, 0
 sees a second type. BSD's loopback has a header with the version of IP."""
 AF_INET, AF_INET6 = 2, 30  # Darwin's; the list of link types names 24, 28 and 30 for IPv6
 SNAPLEN = 262144
+INTERFACES = ("arrived", "sent", "dropped")
+"""Packets as they came, those that went on, as they went on, and those that policies dropped."""
 COMMENT, IF_NAME, IF_TSRESOL, USERAPPL = 1, 2, 9, 4
 _lengths = Struct("<II").pack
 _packet = Struct("<IIIII").pack
@@ -31,16 +33,14 @@ class CaptureWriter:
 
     Args:
         path: the file.
-        interfaces: some of "arrived", "sent", "dropped".
+        interfaces: some of `INTERFACES`.
         offset: ns to add to all times, to turn monotonic times into times of day.
 
     Raises:
         OSError: the file can't be written.
     """
 
-    def __init__(
-        self, path: Path, *, interfaces: Sequence[str] = ("arrived", "sent", "dropped"), offset: int = 0
-    ) -> None:
+    def __init__(self, path: Path, *, interfaces: Sequence[str] = INTERFACES, offset: int = 0) -> None:
         self._interfaces = {name: number for number, name in enumerate(interfaces)}
         self._link = RAW_IP if len(interfaces) == 1 else LOOPBACK
         self._offset = offset

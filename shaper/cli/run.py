@@ -11,7 +11,20 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from shaper.cli.options import FigureFile, Json, MaxHold, Policies, ProfileName, Seed
-from shaper.cli.shaping import WATCHDOG, CaptureFile, Filter, JournalFile, OnError, Ports, Protocol, Watchdog, ports_of
+from shaper.cli.shaping import (
+    WATCHDOG,
+    ArrivedFile,
+    CaptureFile,
+    Filter,
+    JournalFile,
+    OnError,
+    Ports,
+    Protocol,
+    SentFile,
+    Watchdog,
+    captures,
+    ports_of,
+)
 from shaper.cli.tracing import JOURNAL, ChromeFile, RecordingDir, give, kept, tracing_of
 from shaper.core.core import MAX_HOLD
 
@@ -46,6 +59,8 @@ def run(
     watchdog: Watchdog = WATCHDOG,
     journal: JournalFile = None,
     pcap: CaptureFile = None,
+    pcap_arrived: ArrivedFile = None,
+    pcap_sent: SentFile = None,
     trace: Annotated[
         bool,
         typer.Option(
@@ -91,7 +106,7 @@ def run(
             on_error=on_error,
             watchdog=watchdog,
             journal=journal,
-            capture=pcap,
+            captures=captures(pcap, pcap_arrived, pcap_sent),
             one_verdict_per_write=tracing is not None,
             # As root, files and traces are written after the command has ended.
             confined=os.geteuid() != 0,

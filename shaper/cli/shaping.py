@@ -17,7 +17,7 @@ from shaper.spec import match
 from shaper.units import format_duration, ms, parse_range, s
 
 if TYPE_CHECKING:
-    from shaper.live.settings import Settings
+    from shaper.live.settings import Capture, Settings
 
 Protocol = Annotated[match.Protocol, typer.Option(help="Shape only packets of this protocol; icmp includes ICMPv6.")]
 Ports = Annotated[
@@ -51,10 +51,37 @@ JournalFile = Annotated[
 CaptureFile = Annotated[
     Path | None,
     typer.Option(
-        "--pcap", metavar="FILE", help="Write a pcapng capture with each packet twice: as it came, and as it went on."
+        "--pcap",
+        metavar="FILE",
+        help="Write a pcapng capture with each packet twice: as it came, and as it went on; "
+        "Wireshark takes the second one for a retransmission.",
     ),
 ]
+ArrivedFile = Annotated[
+    Path | None,
+    typer.Option("--pcap-arrived", metavar="FILE", help="Write a pcapng capture of the packets as they came."),
+]
+SentFile = Annotated[
+    Path | None,
+    typer.Option("--pcap-sent", metavar="FILE", help="Write a pcapng capture of the packets as they went on."),
+]
 WATCHDOG = 1 * s
+
+
+def captures(both: Path | None, arrived: Path | None, sent: Path | None) -> tuple[Capture, ...]:
+    """The captures of --pcap, --pcap-arrived and --pcap-sent.
+
+    Raises:
+        UsageError: two of them are one file.
+    """
+    from shaper.capture.write import INTERFACES
+    from shaper.live.settings import Capture
+
+    asked = ((both, INTERFACES), (arrived, ("arrived",)), (sent, ("sent",)))
+    found = tuple(Capture(path, interfaces) for path, interfaces in asked if path is not None)
+    if len({path.resolve() for path, _ in found}) < len(found):
+        raise UsageError("--pcap, --pcap-arrived and --pcap-sent each need a file of their own")
+    return found
 
 
 def check_workers(settings: Settings, workers: int) -> None:
@@ -65,7 +92,7 @@ def check_workers(settings: Settings, workers: int) -> None:
     """
     if workers == 1:
         return
-    if (settings.journal, settings.capture, settings.marks) != (None, None, None):
+    if settings.captures or (settings.journal, settings.marks) != (None, None):
         raise UsageError("--journal, --pcap and --trace-marker write one file for all packets; use --workers 1")
     for policy in settings.policies:
         does_nothing = type(policy).on_packet is Policy.on_packet

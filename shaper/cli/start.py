@@ -11,6 +11,7 @@ from shaper.cli.live import run, show_plan
 from shaper.cli.options import Json, MaxHold, Policies, ProfileName, Seed, duration
 from shaper.cli.shaping import (
     WATCHDOG,
+    ArrivedFile,
     CaptureFile,
     Destination,
     Filter,
@@ -19,8 +20,10 @@ from shaper.cli.shaping import (
     OnError,
     Ports,
     Protocol,
+    SentFile,
     Source,
     Watchdog,
+    captures,
     check_workers,
     cpu_list,
     ports_of,
@@ -62,6 +65,8 @@ def start(
     seed: Seed = "0",
     journal: JournalFile = None,
     pcap: CaptureFile = None,
+    pcap_arrived: ArrivedFile = None,
+    pcap_sent: SentFile = None,
     pair: Annotated[
         bool,
         typer.Option(
@@ -172,7 +177,7 @@ def start(
         on_error=on_error,
         watchdog=watchdog,
         journal=journal,
-        capture=pcap,
+        captures=captures(pcap, pcap_arrived, pcap_sent),
         one_verdict_per_write=pair,
         marks=open_marker() if trace_marker and not dry_run else None,
         install_rules=not no_rules,

@@ -1,7 +1,8 @@
-"""Writes a run's journal, its capture and its marks in the kernel's trace, packet by packet."""
+"""Writes a run's journal, its captures and its marks in the kernel's trace, packet by packet."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -14,11 +15,11 @@ from shaper.wire.packet import Packet
 
 
 class PacketRecorder:
-    """Records each packet in the journal, the capture and the trace, as far as these are wanted.
+    """Records each packet in the journal, the captures and the trace, as far as these are wanted.
 
     Args:
         journal: a file for JSON lines, or None.
-        capture: a pcapng file, or None.
+        captures: pcapng files, each with the names of its interfaces, see `CaptureWriter`.
         policies: the pipeline, as it was given.
         seed: decides all chance.
         paired: each verdict is written in a system call of its own.
@@ -31,7 +32,7 @@ class PacketRecorder:
     def __init__(
         self,
         journal: Path | None,
-        capture: Path | None,
+        captures: Sequence[tuple[Path, Sequence[str]]],
         *,
         policies: tuple[str, ...],
         seed: int | str,
@@ -41,19 +42,19 @@ class PacketRecorder:
         self._files = ExitStack()
         clocks = Clocks.now()
         self._journal: Journal | None = None
-        self._capture: CaptureWriter | None = None
+        self._captures: list[CaptureWriter] = []
         self._marks = None if marks is None else Marks(marks)
         if journal is not None:
             file = self._files.enter_context(journal.open("w", encoding="utf-8"))
             self._journal = Journal(file, policies=policies, seed=seed, paired=paired, clocks=clocks)
-        if capture is not None:
-            self._capture = CaptureWriter(capture, offset=clocks.realtime - clocks.monotonic)
-            self._files.callback(self._capture.close)
+        for path, interfaces in captures:
+            capture = CaptureWriter(path, interfaces=interfaces, offset=clocks.realtime - clocks.monotonic)
+            self._captures.append(self._files.enter_context(capture))
 
     def arrived(self, packet: Packet) -> None:
         """The packet was taken; the core has not seen it yet."""
-        if self._capture is not None:
-            self._capture.arrived(packet)
+        for capture in self._captures:
+            capture.arrived(packet)
         if self._marks is not None:
             self._marks.arrived(packet)
 
@@ -61,8 +62,8 @@ class PacketRecorder:
         """The verdict was written by thread `tid` between these times (ns)."""
         if self._journal is not None:
             self._journal.record(verdict, begin=begin, end=end, tid=tid)
-        if self._capture is not None:
-            self._capture.verdict(verdict, end)
+        for capture in self._captures:
+            capture.verdict(verdict, end)
         if self._marks is not None:
             self._marks.answered(verdict)
 

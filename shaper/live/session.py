@@ -90,10 +90,10 @@ def _open(
         )
     )
     recorder = None
-    if (settings.journal, settings.capture, settings.marks) != (None, None, None):
+    if settings.captures or (settings.journal, settings.marks) != (None, None):
         recorder = PacketRecorder(
             settings.journal,
-            settings.capture,
+            settings.captures,
             policies=settings.specs,
             seed=settings.seed,
             paired=settings.one_verdict_per_write,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from shaper.core.core import MAX_HOLD
 from shaper.live.choices import OnError, OnRulesLost, Timing
@@ -12,6 +13,13 @@ from shaper.live.nfqueue.queue import HEADERS, WHOLE
 from shaper.live.rules.rules import Match
 from shaper.live.shared_rules import SharedRules
 from shaper.policy.base import Policy
+
+
+class Capture(NamedTuple):
+    """A pcapng file, and which packets it gets: see `shaper.capture.write.INTERFACES`."""
+
+    path: Path
+    interfaces: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -34,8 +42,8 @@ class Settings:
     """When a policy fails: end the run, or let packets pass by that policy."""
     journal: Path | None = None
     """A file for what happened to each packet."""
-    capture: Path | None = None
-    """A pcapng file for the packets as they came and as they went."""
+    captures: tuple[Capture, ...] = ()
+    """Files for the packets, as they came, as they went on, or both."""
     one_verdict_per_write: bool = False
     """Write each verdict by itself, so that what it causes in the kernel can be told apart; slower."""
     marks: int | None = None
@@ -75,5 +83,5 @@ class Settings:
     @property
     def copy_range(self) -> int:
         """How many bytes of each packet the kernel copies."""
-        whole = self.capture is not None or any(policy.needs == "packet" for policy in self.policies)
+        whole = bool(self.captures) or any(policy.needs == "packet" for policy in self.policies)
         return WHOLE if whole else HEADERS

@@ -11,11 +11,12 @@ from pathlib import Path
 
 import pytest
 
+from shaper.capture import read_capture
 from shaper.capture.frames import read_frames
 from shaper.capture.link import LINKS
 from shaper.journal import read_journal
 from shaper.live.nfqueue.counters import QueueCounters
-from tests.kernel.shaping import Receiver, Shaper, nothing_is_left
+from tests.kernel.shaping import START, Receiver, Shaper, nothing_is_left
 
 pytestmark = pytest.mark.usefixtures("network")
 
@@ -164,6 +165,31 @@ def test_journal_and_capture_tell_of_every_packet(tmp_path: Path, receiver: Rece
     with capture.open("rb") as file:
         frames = [(frame.interface, len(LINKS[frame.link](frame.data) or b"")) for frame in read_frames(file, "")]
     assert sorted(frames) == [("arrived", 1032)] * 10 + [("sent", 1032)] * 10
+
+
+def test_a_capture_of_one_kind_has_each_packet_once(tmp_path: Path, receiver: Receiver) -> None:
+    arrived, sent = tmp_path / "arrived.pcapng", tmp_path / "sent.pcapng"
+    options = ("--policy", "delay:time=5ms", "--policy", "loss:packets=3", "--policy", "duplicate:probability=100%")
+    with Shaper(tmp_path, *options, "--protocol=udp", f"--pcap-arrived={arrived}", f"--pcap-sent={sent}") as shaper:
+        receiver.send_numbers(10, bytes(1000))
+        receiver.numbers(10)
+        shaper.stop()
+    found: dict[Path, list[int]] = {}
+    for file in (arrived, sent):
+        packets = list(read_capture(file))
+        found[file] = [int.from_bytes(packet.raw[28:32]) for packet in packets]
+        with file.open("rb") as opened:
+            assert {frame.interface for frame in read_frames(opened, "")} == {file.stem}
+    assert found[arrived] == list(range(10))
+    assert sorted(found[sent]) == sorted(2 * [0, 1, 3, 4, 5, 6, 7, 8, 9])
+
+
+def test_two_captures_in_one_file_are_refused(tmp_path: Path, network: None) -> None:
+    (tmp_path / "link").symlink_to(tmp_path / "file")
+    options = ("--policy", "delay", "--pcap", str(tmp_path / "file"), "--pcap-sent", str(tmp_path / "link"))
+    done = subprocess.run([*START, *options], capture_output=True, text=True)
+    assert done.stderr == "shaper: --pcap, --pcap-arrived and --pcap-sent each need a file of their own\n"
+    assert done.returncode == 2
 
 
 def test_ipv6(tmp_path: Path, network: None) -> None:
