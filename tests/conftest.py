@@ -3,6 +3,7 @@
 import os
 import re
 import time
+from collections import Counter
 from collections.abc import Callable, Generator
 from fcntl import LOCK_EX, LOCK_SH, LOCK_UN, flock
 from pathlib import Path
@@ -22,7 +23,7 @@ DOCUMENT = Path(__file__).parents[1] / "docs" / "reliability.md"
 AROUND_FIGURES = re.compile(r"(?<=<!-- figures -->\n)|(?=<!-- end -->)")
 ROW = re.compile(r"^\| (.*?) \| (.*) \|$", re.MULTILINE)
 
-OUTSIDE = {"namespaces", "tracer", "installed"}
+OUTSIDE = {"namespaces", "tracer", "installed", "wheel_installed"}
 """Fixtures of tests that are more than Python."""
 
 EVERY = 15
@@ -89,6 +90,13 @@ def namespaces() -> None:
 
 
 @pytest.fixture
+def real_root() -> None:
+    """For tests of what only root outside of every user namespace may do: be another user, have real-time priority."""
+    if os.geteuid() != 0 or Path("/proc/self/uid_map").read_text().split() != ["0", "0", "4294967295"]:
+        pytest.skip("needs real root: other users, and real-time priority")
+
+
+@pytest.fixture
 def count(request: pytest.FixtureRequest) -> Callable[[int], int]:
     """How many of so many a test of endurance is to do."""
     part = request.config.getoption("part") if _is_full(request) else PART
@@ -150,3 +158,12 @@ def pytest_runtest_makereport(
         report.outcome = "failed"
         report.longrepr = f"skipped in CI: {report.longreprtext}"
     return report
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """How many tests were left out, and why."""
+    reasons = Counter(
+        report.longrepr[2].removeprefix("Skipped: ") for report in terminalreporter.stats.get("skipped", [])
+    )
+    for reason, number in reasons.most_common():
+        terminalreporter.write_line(f"{number} tests were left out: {reason}")

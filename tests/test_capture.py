@@ -196,7 +196,9 @@ def test_tcpdump_reads_it(tmp_path: Path, interfaces: tuple[str, ...]) -> None:
     with CaptureWriter(file, interfaces=interfaces) as writer:
         for raw in (UDP, UDP6):
             writer.verdict(Verdict(Packet(raw, 1, EPOCH), "sent", EPOCH), EPOCH)
-    shown = subprocess.run(["tcpdump", "-n", "-t", "-r", file], capture_output=True, text=True, check=True).stdout
+    shown = subprocess.run(
+        ["tcpdump", "-Z", "root", "-n", "-t", "-r", file], capture_output=True, text=True, check=True
+    ).stdout
     assert [line.split()[0] for line in shown.splitlines()] == ["IP", "IP6"]
     assert "UDP" in shown
 

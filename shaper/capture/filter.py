@@ -29,7 +29,8 @@ def read_filtered(path: Path, expression: str) -> Iterator[Packet]:
         ShaperError: tcpdump is missing.
         OSError: the file can't be read.
     """
-    command = ["tcpdump", "-r", "-", "-w", "-", "--time-stamp-precision=nano", "--", expression]
+    # As root, it would become a user of its own, whom a user namespace may not have.
+    command = ["tcpdump", "-Z", "root", "-r", "-", "-w", "-", "--time-stamp-precision=nano", "--", expression]
     with ExitStack() as opened:
         source = path
         if _is_own(path):

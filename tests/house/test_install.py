@@ -10,12 +10,10 @@ import pytest
 from shaper.spec.load import builtin_names
 
 ROOT = Path(__file__).parents[2]
-# For the process that waits for the compiler alone.
-pytestmark = pytest.mark.xdist_group("install")
 
 
 @pytest.fixture(scope="module")
-def wheel() -> Path:
+def wheel_installed() -> Path:
     """A Python with shaper installed from a wheel, its core compiled."""
     subprocess.run([ROOT / "dev", "compile"], check=True)
     return ROOT / ".venv-compiled" / "bin" / "python"
@@ -24,7 +22,7 @@ def wheel() -> Path:
 @pytest.fixture(scope="module", params=["wheel", "editable"])
 def installed(request: pytest.FixtureRequest) -> Path:
     """A Python with shaper installed."""
-    python: Path = request.getfixturevalue("wheel") if request.param == "wheel" else Path(sys.executable)
+    python: Path = request.getfixturevalue("wheel_installed") if request.param == "wheel" else Path(sys.executable)
     return python
 
 
@@ -48,15 +46,19 @@ ON_THE_CORE = (
 
 
 @pytest.mark.parametrize("those", ["not alone", pytest.param("alone", marks=pytest.mark.alone)])
-def test_the_compiled_core_passes_its_tests(wheel: Path, those: str) -> None:
-    version = run(wheel, ROOT, "-P", "-m", "shaper", "--version")
+def test_the_compiled_core_passes_its_tests(wheel_installed: Path, those: str) -> None:
+    version = run(wheel_installed, ROOT, "-P", "-m", "shaper", "--version")
     assert version.endswith(", its core compiled\n")
     tests = [str(ROOT / "tests" / name) for name in ON_THE_CORE]
     # Safe paths: of what is in the current directory nothing is imported, but `tests`, which comes last.
     command = ("-m", "pytest", "-q", "-m", those, "-p", "no:cacheprovider", "--import-mode=append", *tests)
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
     done = subprocess.run(
-        [wheel, *command], cwd=ROOT, env={**environment, "PYTHONSAFEPATH": "1"}, capture_output=True, text=True
+        [wheel_installed, *command],
+        cwd=ROOT,
+        env={**environment, "PYTHONSAFEPATH": "1"},
+        capture_output=True,
+        text=True,
     )
     assert done.returncode == 0, done.stdout + done.stderr
 

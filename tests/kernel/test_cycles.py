@@ -16,7 +16,7 @@ import pytest
 from shaper.trace.record.tracefs import obstacle
 from tests.kernel.shaping import START
 
-pytestmark = [pytest.mark.usefixtures("network"), pytest.mark.xdist_group("instances")]
+pytestmark = pytest.mark.usefixtures("network")
 
 # Descriptors and children of one process that shapes again and again.
 CYCLES = """

@@ -15,12 +15,11 @@ import pytest
 from shaper.wire.checksum import checksum
 from shaper.wire.header import ICMPV6, read_ip
 from tests.junk import V4, V6, junk
-from tests.kernel.shaping import Shaper
+from tests.kernel.shaping import Shaper, widen
 
 WHOLE = 100_000
 AT_ONCE = 100
 ETH_P_ALL, PACKET_OUTGOING = 3, 4  # linux/if_ether.h, packet(7)
-SO_RCVBUFFORCE = 33  # asm-generic/socket.h
 NEIGHBOUR_DISCOVERY = {bytes((kind,)) for kind in range(133, 138)}  # RFC 4861
 LONGEST = 1 << 17
 
@@ -30,7 +29,7 @@ class Wire:
 
     def __init__(self) -> None:
         self._tap = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(ETH_P_ALL))
-        self._tap.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, 1 << 28)
+        widen(self._tap)
         self._tap.bind(("lo", ETH_P_ALL))
         self._tap.settimeout(20)
         self._raw = {

@@ -72,7 +72,7 @@ def test_the_engine_keeps_one_capability(tmp_path: Path, rule_set: Callable[[], 
 
 
 def test_the_engine_is_an_ordinary_user_where_that_user_can_read_its_files(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rule_set: Callable[[], list[str]]
+    real_root: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rule_set: Callable[[], list[str]]
 ) -> None:
     from shaper.linux import capabilities
 

@@ -73,7 +73,7 @@ def test_the_experiment(either: Probe) -> None:
 
 
 @pytest.mark.alone
-def test_waits_are_multiples_of_the_delay() -> None:
+def test_waits_are_multiples_of_the_delay(real_root: None) -> None:
     """3.00, 2.00 and 2.00 delays, and at 100 ms within 3 ms of them; the probe has real-time priority here."""
     delays = [10, 50, 100, 200]
     contents = [probe("--policy", f"delay:time={delay}ms", "--repeat", "3") for delay in delays]

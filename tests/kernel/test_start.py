@@ -46,6 +46,7 @@ for number in range(count):
 @pytest.mark.alone
 def test_none_of_100_000_packets_is_lost(tmp_path: Path, receiver: Receiver) -> None:
     with Shaper(tmp_path, "--policy", "delay:time=20ms", "--protocol", "udp") as shaper:
+        receiver.need_room(100_000, 64)
         port = str(receiver.getsockname()[1])
         subprocess.run([sys.executable, "-c", PACED, port, "100000", "20000"], check=True)
         arrived = receiver.numbers(100_000)

@@ -103,7 +103,7 @@ def ours(rules: list[str]) -> list[str]:
 
 
 def test_a_signal_ends_all_and_all_is_delivered_and_counted_once(
-    tmp_path: Path, hosts: Hosts, rule_set: Callable[[], list[str]]
+    real_root: None, tmp_path: Path, hosts: Hosts, rule_set: Callable[[], list[str]]
 ) -> None:
     options = ("--policy", "delay:10s", "--max-hold", "20s", "--cpu", f"{LAST},{FIRST}", "--realtime")
     with Shaper(tmp_path, *WORKERS, *options) as shaper:
@@ -206,7 +206,9 @@ def test_a_policy_that_fails_in_one_ends_all(tmp_path: Path, hosts: Hosts, rule_
     assert not ours(rule_set())
 
 
-def test_a_policy_that_never_returns_ends_all(tmp_path: Path, hosts: Hosts, rule_set: Callable[[], list[str]]) -> None:
+def test_a_policy_that_never_returns_ends_all(
+    real_root: None, tmp_path: Path, hosts: Hosts, rule_set: Callable[[], list[str]]
+) -> None:
     """Even with a real-time engine, which its guardian comes before."""
     policy = tmp_path / "spins.py"
     policy.write_text(
@@ -223,7 +225,7 @@ def test_a_policy_that_never_returns_ends_all(tmp_path: Path, hosts: Hosts, rule
     assert not ours(rule_set())
 
 
-def test_one_engine_needs_no_other_process(tmp_path: Path, network: None) -> None:
+def test_one_engine_needs_no_other_process(real_root: None, tmp_path: Path, network: None) -> None:
     with Shaper(tmp_path, "--policy", "delay:1ms", "--cpu", str(LAST), "--realtime") as shaper:
         engine = shaper_of(shaper)
         (guardian,) = children(engine)

@@ -15,6 +15,8 @@ ENGINE = 273  # the thread of the NFQUEUE loop in the trace
 def unpack(name: str, where: Path) -> Path:
     """The directory of the trace "none", "netem" or "nfqueue"."""
     with tarfile.open(DATA / f"{name}.tar.xz") as archive:
+        if hasattr(tarfile, "data_filter"):  # not in Python 3.11.3 and before
+            archive.extraction_filter = tarfile.data_filter
         archive.extractall(where)
     return where / name
 

@@ -74,7 +74,7 @@ def test_marks_are_in_the_trace(tracer: None) -> None:
     assert not list(read_lines(lines))
 
 
-@pytest.mark.xdist_group("instances")
+@pytest.mark.alone
 def test_a_recorder_that_is_killed_leaves_nothing(tracer: None, tmp_path: Path) -> None:
     line = [sys.executable, "-c", MAIN, "trace", "--recording", str(tmp_path / "r"), "--", "sleep", "30"]
     running = subprocess.Popen(line)

@@ -101,7 +101,6 @@ def test_the_recording_is_kept_with_its_journal(shaper: Shaper, tmp_path: Path) 
             )
 
 
-@pytest.mark.xdist_group("instances")
 def test_nothing_is_left_under_tracefs(shaper: Shaper) -> None:
     from shaper.trace.record.tracefs import Tracefs
 
