@@ -20,23 +20,17 @@ def test_a_filter_of_first_fragments_looks_behind_their_fragment_header() -> Non
     assert behind_fragment_header(code) == shifted
 
 
-@pytest.mark.parametrize(
-    ("expression", "reason"),
-    [
-        ("tcp prt 80", "syntax error"),
-        ("ether host 00:11:22:33:44:55", "ethernet addresses supported only on"),
-        ("arp", "expression rejects all packets"),
-        ("vlan 3", "no VLAN support"),
-        ("-w /tmp/file", "syntax error"),
-        (" or ".join(f"port {port}" for port in range(100, 2000, 100)), "instructions, the kernel takes 64"),
-    ],
-)
-def test_a_filter_that_is_refused(expression: str, reason: str) -> None:
-    with pytest.raises(UsageError) as error:
+@pytest.mark.parametrize("expression", ["tcp prt 80", "ether host 00:11:22:33:44:55", "arp", "vlan 3", "-w /tmp/file"])
+def test_a_filter_that_tcpdump_refuses(expression: str) -> None:
+    # What follows are tcpdump's own words, in one line, which differ from version to version.
+    with pytest.raises(UsageError, match=rf"^filter '{expression}': .+$"):
         bytecode(expression)
-    assert str(error.value).startswith(f"filter '{expression}': ")
-    assert reason in str(error.value)
-    assert "\n" not in str(error.value)
+
+
+def test_a_filter_that_is_too_long_for_the_kernel() -> None:
+    expression = " or ".join(f"port {port}" for port in range(100, 2000, 100))
+    with pytest.raises(UsageError, match=rf"^filter '{expression}': .* instructions, the kernel takes 64; .+$"):
+        bytecode(expression)
 
 
 def test_no_tcpdump(monkeypatch: pytest.MonkeyPatch) -> None:
