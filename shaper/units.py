@@ -30,7 +30,6 @@ RATES = {
     "bps": 8, "kbps": 8 * 10**3, "mbps": 8 * 10**6, "gbps": 8 * 10**9, "tbps": 8 * 10**12,
     "kibps": 2**13, "mibps": 2**23, "gibps": 2**33, "tibps": 2**43,
 }  # fmt: skip
-COMMON_RATES = ("bit", "kbit", "mbit", "gbit")
 SIZES = {
     "": 1, "b": 1, "k": 2**10, "kb": 2**10, "m": 2**20, "mb": 2**20, "g": 2**30, "gb": 2**30,
     "kbit": 2**7, "mbit": 2**17, "gbit": 2**27,
@@ -167,7 +166,8 @@ def parse_rate(text: str) -> int:
     if not unit:
         if number == 0:
             return 0
-        raise ValueError(f"'{text}' needs a unit: write {', '.join(f'{exact(number)}{name}' for name in COMMON_RATES)}")
+        bare = exact(number)
+        raise ValueError(f"'{text}' needs a unit: write {bare}bit, {bare}kbit or {bare}mbit")
     if unit not in RATES:
         raise ValueError(f"'{text}' is not a rate, such as 10mbit (bit, kbit, mbit, gbit; kbps: kilobytes/s)")
     return whole(number, RATES[unit], text, "bits per second")
