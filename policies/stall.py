@@ -40,7 +40,7 @@ class Stall(Policy):
         return None if self._until is None or now >= self._until else Send(packet, at=self._until)
 
     def _begins(self, packet: Packet) -> bool:
-        tcp, begin = packet.tcp, packet.ip.transport
+        tcp, ip = packet.tcp, packet.ip
         if packet.kind in self.segment:
             return True
         if tcp is not None:
@@ -53,8 +53,12 @@ class Stall(Policy):
             position = (begins - self._first) % (1 << 32)
             end = position + tcp.payload if position < 1 << 31 else 0
             payload = packet.raw[packet.length - tcp.payload :] if tcp.payload else b""
+        elif packet.kind == "icmp" and not (packet.flow.sport or packet.flow.dport):
+            return False  # an ICMP error about the flow carries nothing of it
         else:
-            payload = packet.raw[begin + 8 :] if begin >= 0 else b""
-            end = self._seen = self._seen + max(0, packet.length - begin - 8 if begin >= 0 else 0)
+            # Of a datagram's fragments only the first has a transport header.
+            begin = ip.transport + 8 if ip.transport >= 0 else ip.header if ip.fragment else packet.length
+            payload = packet.raw[begin:]
+            end = self._seen = self._seen + max(0, packet.length - begin)
         carries_byte = 0 < self.byte <= end and bool(payload or packet.truncated)
         return carries_byte or bool(self.pattern and self.pattern.encode() in payload)

@@ -17,6 +17,8 @@ from shaper.core.core import Core
 from shaper.core.verdict import Verdict
 from shaper.policy.options import Option, options_of
 from shaper.spec.load import builtin_names, find, load
+from shaper.timeline.packet_spec import Ends, PacketSpec, bytes_of
+from shaper.wire.craft import too_big
 from shaper.wire.header import ACK, SYN
 from tests.traffic import anew, openings, traffic
 
@@ -178,3 +180,16 @@ def test_thinning_drops_nothing_but_pure_acks(policy: str, packets: list[Packet]
             assert tcp is not None
             assert not tcp.sack
             assert tcp.flag_names == "A"
+
+
+def test_an_icmp_error_about_a_flow_carries_none_of_its_bytes() -> None:
+    """It meets the object of that flow, but `stall` waits for payload and `limit_data` counts it."""
+    ends = Ends("192.0.2.1", 40000, "192.0.2.9", 53)
+    asked = Packet(bytes_of(PacketSpec("udp", 8), ends, 1), 1)
+    error = too_big(asked, 1280)
+    assert error is not None
+    for spec in ("stall:byte=1,time=1s", "limit_data:bytes=10"):
+        packets = [Packet(error.raw, 1, 0), Packet(bytes_of(PacketSpec("udp", 8), ends.reverse, 2), 2, 1 * ms)]
+        _, verdicts = play(load(spec), packets)
+        wanted = 1001 * ms if spec.startswith("stall") else 1 * ms
+        assert [(v.packet.id, v.fate, v.planned) for v in verdicts] == [(1, "sent", 0), (2, "sent", wanted)]
