@@ -84,10 +84,10 @@ def give(
 
     show(result, out)
     if result.cut:
-        out.print(f"warning: {result.cut}; the report covers only what comes before", markup=False, soft_wrap=True)
+        out.print(f"warning: {result.cut}; the report covers only what comes before", soft_wrap=True)
     if result.lost:
         lost = f"warning: {result.lost} events were lost; calls that were under way then are not reported"
-        out.print(lost, markup=False, soft_wrap=True)
+        out.print(lost, soft_wrap=True)
     if csv is not None:
         with csv.open("w", encoding="utf-8", errors="replace", newline="") as file:
             write_csv(result.blockings, file)
@@ -104,5 +104,5 @@ def give(
             title=textwrap.shorten(title, 80, placeholder=" …"),
             origin="the trace began",
         )
-        out.print(f"figure: {figure}", markup=False)
+        out.print(f"figure: {figure}")
     return int(bool(result.cut or result.lost))

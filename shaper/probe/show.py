@@ -36,9 +36,9 @@ def show(report: ProbeReport, console: Console) -> None:
     roles = [role for role in ROLES if role in played]
     shaped = " | ".join(report.policies) or ("not shaped" if len(roles) > 1 else f"the {roles[0]} alone")
     which = f", run {index + 1} of {count} (the median)" if count > 1 else ""
-    console.print(f"{report.workload}: {shaped}{which}", markup=False, style="bold")
+    console.print(f"{report.workload}: {shaped}{which}", style="bold")
     if reached := _milestones(report):
-        console.print(fill(reached, console.width), markup=False)
+        console.print(fill(reached, console.width))
     began, since = report.runs[index].began, "connect" if "client" in roles else "its first call"
     for role in roles:
         found = [blocking for blocking in report.blockings[index] if blocking.role == role]
@@ -52,7 +52,7 @@ def show(report: ProbeReport, console: Console) -> None:
             console.print(f"{role}: no call waited longer than {report.threshold / ms:g} ms")
     lines = ladder(panel("", report.runs[index], report.blockings[index]))
     if lines:
-        console.print("", *lines, sep="\n", markup=False)
+        console.print("", *lines, sep="\n")
     for role in ROLES:
         for title, found_by in (("system call", report.by_syscall()), ("file descriptor", report.by_fd())):
             if role in found_by:
@@ -60,7 +60,7 @@ def show(report: ProbeReport, console: Console) -> None:
                 rows = found_by[role].items()
                 console.print(statistics_table(f"{role}, blocked by {title} (ms)", title.capitalize(), rows))
     for failure in report.failures():
-        console.print(f"warning: {failure}", markup=False)
+        console.print(f"warning: {failure}")
 
 
 def _milestones(report: ProbeReport) -> str:

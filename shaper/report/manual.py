@@ -108,29 +108,29 @@ def print_list(out: Console, entries: Sequence[Entry]) -> None:
     """Print a line for each policy."""
     rows = [(entry.head, entry.summary) for entry in entries]
     out.print(table(("Policy", "What it does"), rows))
-    out.print("\nshaper policies NAME shows one with its options.", markup=False)
+    out.print("\nshaper policies NAME shows one with its options.")
 
 
 def print_page(out: Console, entry: Entry) -> None:
     """Print all about one policy."""
-    out.print(f"{entry.head} ({entry.origin})\n", style="bold", markup=False)
+    out.print(f"{entry.head} ({entry.origin})\n", style="bold")
     for paragraph in entry.paragraphs:
-        out.print(" ".join(paragraph.split()) + "\n", markup=False)
+        out.print(" ".join(paragraph.split()) + "\n")
     own, common = (
         [row_of(option, entry) for option in entry.options if option.common == is_common] for is_common in (False, True)
     )
     out.print(table(("Option", "Value", "Default", "Meaning"), [*own, (), *common] if own else common))
     for option in entry.options:
         if option.name == entry.policy.shorthand:
-            out.print(f"\n* may be given without its name: {entry.head}:{option.format(option.default)}", markup=False)
+            out.print(f"\n* may be given without its name: {entry.head}:{option.format(option.default)}")
     out.print()
     stories = stories_of(entry.policy)
     spec = stories[0].specs[0] if stories and len(stories[0].specs) == 1 else entry.head
     out.print("Example", style="bold")
-    out.print(f"  shaper start --policy {shlex.quote(spec)}\n", markup=False, soft_wrap=True)
+    out.print(f"  shaper start --policy {shlex.quote(spec)}\n", soft_wrap=True)
     for story in stories:
         for line in picture(story):
-            out.print(line, markup=False, soft_wrap=True)
+            out.print(line, soft_wrap=True)
 
 
 def row_of(option: Option, entry: Entry) -> tuple[str, str, str, str]:

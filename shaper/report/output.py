@@ -17,9 +17,16 @@ from stat import S_ISREG
 from typing import TYPE_CHECKING, Any, TextIO
 
 from shaper.errors import ShaperError
+from shaper.report.table import printable
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.text import Text
+
+    class PlainText(Console):
+        def render_str(self, text: str, **options: Any) -> Text:
+            return super().render_str(printable(text), **options)
+
 
 STDOUT = Path("-")
 """What `--json` without a file stands for."""
@@ -30,15 +37,29 @@ WIDTH = 80
 def console(document: Path | None, *, is_listing: bool = False) -> Console:
     """Where the report for people goes, at most 80 columns wide.
 
+    Text is printed as it is: in names and addresses of others, [a] is no markup, :b: no emoji, and what would control
+    the terminal is replaced.
+
     Args:
         document: where the JSON document goes; None if none is wanted.
         is_listing: the report and the document say the same, so that nobody wants both at once.
     """
     from rich.console import Console
 
+    class PlainText(Console):
+        def render_str(self, text: str, **options: Any) -> Text:
+            return super().render_str(printable(text), **options)
+
     _replace_what_cannot_be_written()
     is_piped = document == STDOUT
-    made = Console(stderr=is_piped, quiet=is_piped and is_listing, highlight=False, soft_wrap=False)
+    made = PlainText(
+        stderr=is_piped,
+        quiet=is_piped and is_listing,
+        markup=False,
+        emoji=False,
+        highlight=False,
+        soft_wrap=False,
+    )
     made.width = min(made.width, WIDTH)
     return made
 

@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from rich.table import Table
 
+CONTROLS = {code: "\ufffd" for code in (*range(0x20), *range(0x7F, 0xA0)) if chr(code) not in "\t\n"}
+"""What would control a terminal, and what stands for it."""
+
 Cell = str | int | float | None
 
 
@@ -33,7 +36,7 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[Cell]], *, title: str 
         if not row:
             drawn.add_section()
             continue
-        # As Text, since names and units may hold square brackets, rich's markup.
+        # As Text, in which rich looks for nothing.
         drawn.add_row(*(Text(spell(cell)) for cell in row))
     return drawn
 
@@ -42,4 +45,9 @@ def spell(cell: Cell) -> str:
     """The text of a cell."""
     if cell is None:
         return "-"
-    return f"{cell:.3f}" if isinstance(cell, float) else str(cell)
+    return f"{cell:.3f}" if isinstance(cell, float) else printable(str(cell))
+
+
+def printable(text: str) -> str:
+    """The text without characters that control a terminal."""
+    return text.translate(CONTROLS)

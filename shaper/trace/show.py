@@ -36,10 +36,10 @@ def show(report: TraceReport, console: Console) -> None:
     for table in tables(report.blockings, report.first):
         console.print(table, "")
     for task, spent in report.paths.items():
-        console.print(f"Critical path of {task} (ms)", markup=False)
+        console.print(f"Critical path of {task} (ms)")
         for what, duration in spent.items():
             if duration >= SHOWN:
-                console.print(f"{duration / ms:14.3f}  {what}", markup=False)
+                console.print(f"{duration / ms:14.3f}  {what}")
         console.print()
     for task, calls in report.by_syscall.items():
         console.print(statistics_table(f"{task}, blocked by system call (ms)", "Syscall", calls.items()), "")

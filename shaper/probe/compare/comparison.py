@@ -88,7 +88,7 @@ class Comparison:
 def show(comparison: Comparison, console: Console) -> None:
     """Print the comparison."""
     repeat = len(comparison.columns[0].waits)
-    console.print(f"{comparison.what}: blocked ms, median of {repeat} and spread", markup=False, style="bold")
+    console.print(f"{comparison.what}: blocked ms, median of {repeat} and spread", style="bold")
     console.print()
     console.print(_table(comparison))
     console.print()
@@ -98,10 +98,10 @@ def show(comparison: Comparison, console: Console) -> None:
     width = max(len(column.condition.name) for column in comparison.columns)
     for column in comparison.columns:
         line = f"{column.condition.name:{width}}  {column.condition}"
-        console.print(fill(line, console.width, subsequent_indent=" " * (width + 2)), markup=False)
-    console.print(f"times from {comparison.columns[0].times_from}", markup=False)
+        console.print(fill(line, console.width, subsequent_indent=" " * (width + 2)))
+    console.print(f"times from {comparison.columns[0].times_from}")
     for line in findings(comparison):
-        console.print(fill(line, console.width, subsequent_indent="  "), markup=False)
+        console.print(fill(line, console.width, subsequent_indent="  "))
 
 
 def _table(comparison: Comparison) -> Table:

@@ -46,7 +46,7 @@ def draw(panels: Sequence[Panel], title: str, origin: str, theme: Theme) -> Figu
     layouts = [PanelLayout(panel, scale) for panel in panels]
     top, bottom = 0.95 if panels[0].title or panels[0].note else 0.75, 0.55
     size = sum(layout.height for layout in layouts) * ROW + top + bottom + 0.42 * (len(panels) - 1)
-    with mpl.rc_context({"font.size": FONT, "font.family": "DejaVu Sans"}):
+    with mpl.rc_context({"font.size": FONT, "font.family": "DejaVu Sans", "text.parse_math": False}):
         figure = Figure(figsize=(WIDTH, size), facecolor=theme.paper)
         y = size - top
         for layout in layouts:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from html import escape
 from importlib.util import find_spec
 from io import StringIO
 from pathlib import Path
@@ -46,7 +47,7 @@ def write(panels: Sequence[Panel], file: Path, *, title: str, origin: str = "the
         return
     svg = _svg(draw(panels, title, origin, LIGHT))
     if file.suffix == ".html":
-        svg = PAGE.format(title=title, svg=svg[svg.index("<svg") :])
+        svg = PAGE.format(title=escape(title), svg=svg[svg.index("<svg") :])
     file.write_text(svg, encoding="utf-8", errors="replace")
 
 
