@@ -8,7 +8,7 @@ from pathlib import Path
 from shaper.trace.read.events import Trace, TraceError, open_text
 from shaper.trace.read.lttng import described, read_lttng
 from shaper.trace.read.recording import is_recording, read_recording
-from shaper.trace.read.strace import is_strace, read_strace
+from shaper.trace.read.strace import is_strace, lacks_durations, read_strace
 from shaper.trace.read.text import clock_in, is_text, read_text
 
 LINES = 200
@@ -32,6 +32,8 @@ def read_trace(path: Path) -> Trace:
     with open_text(path) as file:
         beginning = list(islice(file, LINES))
     if is_strace(beginning):
+        if lacks_durations(beginning):
+            raise TraceError(f"{path}: no durations of calls; record with -T: strace -f -ttt -T -yy -o FILE COMMAND")
         return Trace(read_strace(path), "wall")
     if is_text(beginning):
         return Trace(read_text(path), clock_in(beginning))

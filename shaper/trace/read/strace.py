@@ -10,7 +10,7 @@ Source: strace(1).
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from decimal import Decimal
 from heapq import heappop, heappush
 from pathlib import Path
@@ -18,6 +18,7 @@ from typing import Any
 
 from shaper.trace.read.events import TraceEvent, open_text
 from shaper.trace.read.kernel import COMM_LENGTH
+from shaper.trace.read.syscalls import FIRST_IS_FD
 from shaper.units import ms, s
 
 SHORTEST = 1 * ms
@@ -32,18 +33,24 @@ FD = re.compile(r"(\d+)(?:<(.*?)>)?[,)]")
 PROGRAM = re.compile(r'"((?:[^"\\]|\\.)*)"')
 OCTAL = re.compile(r"0[0-7]+")
 ESCAPE = re.compile(rb"\\([0-7]{1,3})")
-POLLED = re.compile(r"\[\{fd=(\d+)(?:<(.*?)>)?,")
-SELECTED = re.compile(r"\[(\d+)(?:<([^\]]*?)>)?\]")
-POLLS = ("poll", "ppoll")
-SELECTS = ("select", "pselect6")
+POLLED = re.compile(r"\[\{fd=(\d+)(?:<(.*?)>)?, [^{}]*\}\]")
+# A set of one file descriptor; what it stands for may have brackets of its own.
+SELECTED = re.compile(r"\[(\d+)(?:<((?:(?!> \d).)*?)>)?\](?=[,)])")
+POLLS = ("poll", "ppoll", "ppoll_time64")
+SELECTS = ("select", "_newselect", "pselect6", "pselect6_time64")
 FORKS = ("clone", "clone3", "fork", "vfork")
-# Calls whose first argument is a number, but no file descriptor.
-NO_FD = frozenset({"wait4", "waitid", "kill", "tgkill", "futex", "exit_group", "exit", "nanosleep", "clock_nanosleep"})
 
 
 def is_strace(lines: Sequence[str]) -> bool:
     """Whether at least one line is a call with its time."""
     return any((match := LINE.match(line)) and CALL.match(match[4]) for line in lines)
+
+
+def lacks_durations(lines: Iterable[str]) -> bool:
+    """Whether calls have returned, but none of these lines says how long its call took."""
+    results = [RESULT.match(match[4]) for line in lines if (match := LINE.match(line.rstrip("\r\n")))]
+    found = [result for result in results if result is not None and result[1] != "?"]
+    return bool(found) and not any(result[2] for result in found)
 
 
 def read_strace(path: Path) -> Iterator[TraceEvent]:
@@ -68,13 +75,26 @@ def _events(lines: Iterator[str]) -> Iterator[tuple[int, TraceEvent]]:
     """Events, each with a time; no event before that time follows."""
     begun: dict[int, tuple[int, str, str]] = {}
     names: dict[int, str] = {}
+    alive: set[int] = set()
     for line in lines:
         match = LINE.match(line.rstrip("\r\n"))
         if match is None:
             continue
-        tid, at, text = int(match[1] or match[2] or ALONE), int(Decimal(match[3]) * s), match[4]
+        at, text = int(Decimal(match[3]) * s), match[4]
+        if match[1] or match[2]:
+            tid = int(match[1] or match[2])
+            alive.add(tid)
+        else:
+            # Without -o, strace leaves out the pid where only one process is left.
+            tid = next(iter(alive)) if len(alive) == 1 else ALONE
         since = min((start for start, _, _ in begun.values()), default=at)
         if text.startswith("+++"):
+            alive.discard(tid)
+            if tid in begun:
+                # It was killed in a call, which slept until then.
+                start, call, arguments = begun.pop(tid)
+                for event in _call(tid, names.get(tid, ""), call, arguments, start, at - start, 0):
+                    yield min(start, since), event
             yield min(at, since), TraceEvent(at, tid, tid, names.get(tid, ""), "sched_process_exit", {"pid": tid})
             continue
         resumed = RESUMED.match(text)
@@ -145,8 +165,9 @@ def _about(call: str, arguments: str) -> tuple[dict[str, Any], str]:
         match = POLLED.match(arguments)
     elif call in SELECTS:
         match = SELECTED.search(arguments)
-    elif call in NO_FD:
-        match = None
     else:
         match = FD.match(arguments)
+        # Of other calls, the first argument may be any number; but what -y or -yy explains is a file descriptor.
+        if match is not None and match[2] is None and call not in FIRST_IS_FD:
+            match = None
     return ({}, "") if match is None else ({"fd": int(match[1])}, (match[2] or "").replace("->", " > "))

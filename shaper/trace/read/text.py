@@ -5,6 +5,7 @@ One regular expression reads them all:
     nc-290   [000] d..2.  18763.664: sched_switch: prev_comm=nc …        tracefs
     nc-290   [000]  18763.664: sched_switch: nc:290 [120] S ==> …        trace-cmd
     nc   290 [000]  18763.664: sched:sched_switch: prev_comm=nc …        perf
+    nc 117/290 [000] 18763.664: sched:sched_switch: prev_comm=nc …       perf, with the process
 
 Source: kernel/trace/trace_output.c, and the print formats under events/*/*/format.
 """
@@ -16,14 +17,15 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from shaper.trace.read.events import Clock, TraceEvent, open_text
+from shaper.trace.read.events import Clock, TraceError, TraceEvent, open_text
 from shaper.trace.read.kernel import CLONE_THREAD, ETHERNET_HEADER
 from shaper.trace.read.syscalls import BY_NUMBER, fields_of
 
 LINE = re.compile(
     # trace-cmd says from which of several buffers a line is.
-    r"(?:[^\s:]+:\s{2,})?\s*(?P<comm>.+?)(?:-|\s+)(?P<tid>\d{1,10})(?:/\d+)?\s+(?:\(\s*[-\d]+\)\s+)?\[(?P<cpu>\d{1,6})\]"
-    r"\s+(?:(?P<flags>[^\s:]{4,6})\s+)?(?P<s>\d{1,12})\.(?P<fraction>\d+):\s+(?:\w+:)?(?P<name>\w+):\s*(?P<rest>.*)"
+    r"(?:[^\s:]+:\s{2,})?\s*(?P<comm>.+?)(?:-|\s+)(?:(?P<pid>\d{1,10})/)?(?P<tid>\d{1,10})\s+(?:\(\s*[-\d]+\)\s+)?\[(?P<cpu>\d{1,6})\]"
+    r"\s+(?:(?P<flags>[^\s:]{4,6})\s+)?(?P<s>\d{1,12})\.(?P<fraction>\d+):"
+    r"\s+(?:(?:\w+:)?(?P<name>\w+):\s*|(?P<call>sys_\w+)(?=\(| -> ))(?P<rest>.*)"
 )
 LOST = re.compile(r"CPU:?\s*(\d+)\s*\[(?:LOST (\d{1,18}) EVENTS|(\d{1,18}) EVENTS DROPPED)\]")
 SWITCH = re.compile(
@@ -80,8 +82,12 @@ def read_text(path: Path) -> Iterator[TraceEvent]:
 
 
 def read_lines(lines: Iterable[str]) -> Iterator[TraceEvent]:
-    """The events in these lines; other lines, and events that no analysis uses, are left out."""
-    at = 0
+    """The events in these lines; other lines, and events that no analysis uses, are left out.
+
+    Raises:
+        TraceError: there are such events, but none has the form that the kernel prints.
+    """
+    at, count, strange = 0, 0, ""
     for line in lines:
         match = LINE.match(line)
         if match is None:
@@ -89,7 +95,10 @@ def read_lines(lines: Iterable[str]) -> Iterator[TraceEvent]:
             if lost:
                 yield TraceEvent(at, int(lost[1]), 0, "", "lost", {"count": int(lost[2] or lost[3])})
             continue
-        comm, tid, cpu, flags, seconds, fraction, name, rest = match.groups()
+        comm, pid, tid, cpu, flags, seconds, fraction, name, call, rest = match.groups()
+        if call:
+            # tracefs writes the events of events/syscalls as "sys_read(fd: 3, …)" and "sys_read -> 0x1".
+            name = ("sys_enter_" if rest.startswith("(") else "sys_exit_") + call[4:]
         at = int(seconds) * 1_000_000_000 + int(fraction.ljust(9, "0")[:9])
         try:
             if name.startswith(("sys_enter_", "sys_exit_")):
@@ -104,12 +113,18 @@ def read_lines(lines: Iterable[str]) -> Iterator[TraceEvent]:
         except ValueError:
             continue  # a number that is none: the line is damaged
         if fields is None:
+            strange = name
             continue
+        count += 1
+        if pid:
+            fields["tgid"] = int(pid)
         if flags and flags[2:3] in CONTEXTS:
             fields["context"] = CONTEXTS[flags[2:3]]
         if name == "task_newtask":
             name = "sched_process_fork"
         yield TraceEvent(at, int(cpu), int(tid), comm, name, fields)
+    if strange and not count:
+        raise TraceError(f"{strange} is not as the kernel prints it; give the output of `trace-cmd report` without -R")
 
 
 def _named(name: str, rest: str) -> Fields | None:
@@ -117,7 +132,7 @@ def _named(name: str, rest: str) -> Fields | None:
     if kind == "exit":
         result = re.search(r"(?:->|=)\s*(-?\w+)", rest)
         return {"syscall": call, "ret": int(result[1], 0) if result else 0}
-    fd = re.search(r"\bfd: (?:0x)?([0-9a-f]+)", rest)
+    fd = re.search(r"\b(?:ep)?fd: (?:0x)?([0-9a-f]+)", rest)
     return {"syscall": call, **({"fd": int(fd[1], 16)} if fd else {})}
 
 
@@ -126,8 +141,8 @@ def _switch(rest: str) -> Fields | None:
     if match is None:
         return None
     state, comm, tid = match[1] or match[4], match[2] or match[5], match[3] or match[6]
-    # "R+" is preempted; of "S|K" and the like the first letter counts.
-    return {"prev_state": state[0], "next_comm": comm, "next_pid": int(tid)}
+    # "R+" is preempted; of "S|K" and the like the first letter counts; "x" is dead, as "X" is.
+    return {"prev_state": state[0].replace("x", "X"), "next_comm": comm, "next_pid": int(tid)}
 
 
 def _waking(rest: str) -> Fields | None:
