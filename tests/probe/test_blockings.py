@@ -108,7 +108,7 @@ def test_a_lost_syn_is_a_wait_for_the_retransmission() -> None:
     assert [(held.packet, held.duration) for held in connect.held] == [(3, ns(99.9)), (2, ns(100))]
     assert connect.direct == ns(1000)
     assert [(lost.packet, lost.duration) for lost in connect.dropped] == [(1, ns(1000))]
-    assert because(connect) == "← SYN-ACK(99.9) ← SYN(100.0) ← SYN dropped(1000.0), unexplained 0.3"
+    assert because(connect) == "← SYN-ACK(99.9) ← SYN(100.0) ← SYN dropped(1000.0), before client 0.1, unexplained 0.2"
     assert total(connect) == connect.duration
 
 
