@@ -14,6 +14,7 @@ import importlib
 import importlib.util
 import os
 import re
+import shlex
 import stat
 import sys
 from collections.abc import Iterable
@@ -204,10 +205,10 @@ def load_file(path: Path) -> ModuleType:
     """
     if not path.is_file():
         raise LoadError(f"there is no file {path}")
-    if os.geteuid() == 0 and _is_writable_by_all(path):
+    if os.geteuid() == 0 and (changeable := _writable_by_all(path)) is not None:
         raise LoadError(
-            f"{path} or its directory is writable by everybody, so root runs no policy in it; "
-            f"fix that with `chmod o-w`, or copy the file elsewhere"
+            f"everybody can write to {changeable}, so root runs no policy from there; run `chmod o-w "
+            f"{shlex.quote(str(changeable))}`, or copy the file to a directory that only its owner can write to"
         )
     name = f"{FILE_MODULES}{path.resolve().parent}.{path.stem}"
     spec = importlib.util.spec_from_file_location(name, path)
@@ -224,10 +225,12 @@ def load_file(path: Path) -> ModuleType:
     return module
 
 
-def _is_writable_by_all(path: Path) -> bool:
-    """Whether anybody could change this file, or put another one in its place."""
-    file, folder = path.stat(), path.resolve().parent.stat()
-    return bool(file.st_mode & stat.S_IWOTH) or folder.st_mode & (stat.S_IWOTH | stat.S_ISVTX) == stat.S_IWOTH
+def _writable_by_all(path: Path) -> Path | None:
+    """This file if anybody could change it, its directory if anybody could put another one in its place, else None."""
+    folder = path.resolve().parent
+    if path.stat().st_mode & stat.S_IWOTH:
+        return path
+    return folder if folder.stat().st_mode & (stat.S_IWOTH | stat.S_ISVTX) == stat.S_IWOTH else None
 
 
 def load_class(module: str, name: str) -> type[Policy]:

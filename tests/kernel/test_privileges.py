@@ -107,12 +107,16 @@ def test_root_runs_no_policy_that_everybody_can_write(
 ) -> None:
     file = tmp_path / "twice.py"
     file.write_text(INJECTS)
-    (file if what == "file" else tmp_path).chmod(0o777)
+    changeable = file if what == "file" else tmp_path
+    changeable.chmod(0o777)
     assert main(["start", "--policy", str(file)]) == 2
+    advice = f"chmod o-w {changeable}"
     assert capsys.readouterr().err == (
-        f"shaper: {file} or its directory is writable by everybody, so root runs no policy in it; "
-        "fix that with `chmod o-w`, or copy the file elsewhere\n"
+        f"shaper: everybody can write to {changeable}, so root runs no policy from there; "
+        f"run `{advice}`, or copy the file to a directory that only its owner can write to\n"
     )
+    subprocess.run(advice.split(), check=True)
+    assert main(["policies", str(file)]) == 0
 
 
 def test_nothing_is_imported_from_the_working_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
