@@ -15,14 +15,14 @@ from typing import Literal
 
 from shaper.doctor import trial
 from shaper.linux import namespace
-from shaper.linux.capabilities import CAP_NET_ADMIN, CAP_NET_RAW, can
+from shaper.linux.capabilities import CAP_NET_ADMIN, CAP_NET_RAW, CAP_SYS_ADMIN, can, remedy
 from shaper.linux.programs import find
+from shaper.trace.record.tracefs import obstacle
 
 Status = Literal["ok", "missing", "unknown"]
 
 ENOUGH_BUFFER = 16 * 2**20
 """Bytes; with this buffer a queue's socket lost nothing of a burst of 60 000 small packets."""
-TRACEFS = Path("/sys/kernel/tracing")
 NOT_TRIED = "can only be tried with a network namespace and iptables"
 
 
@@ -58,12 +58,13 @@ def requirements() -> Iterator[Requirement]:
     )
     for name, capability in (("CAP_NET_ADMIN", CAP_NET_ADMIN), ("CAP_NET_RAW", CAP_NET_RAW)):
         there = can(capability)
-        yield _of(name, "start", there, "held" if there else "not held", "run as root; `shaper run` needs no root")
+        mend = f"{remedy(capability)}; `shaper run` needs neither"
+        yield _of(name, "start", there, "held" if there else "not held", mend)
     yield _user_namespaces()
     yield _socket_buffer(root)
     yield _tried("xt_bpf", "--filter", outcomes, "bpf", "sudo modprobe xt_bpf")
     yield _program("tcpdump", "--filter", "tcpdump")
-    yield _tracefs()
+    yield _tracing()
     yield _program("tc", "compare", "iproute2")
     yield _tried("netem", "compare", outcomes, "netem", "sudo modprobe sch_netem")
 
@@ -103,7 +104,7 @@ def _program(name: str, needed_by: str, package: str) -> Requirement:
 def _user_namespaces() -> Requirement:
     mend = namespace.remedy()
     fault = "switched off" if mend else trial.in_child(trial.user_namespace)["namespace"]
-    return _of("user namespaces", "run", not fault, fault or "allowed", mend or "run as root")
+    return _of("user namespaces", "run", not fault, fault or "allowed", mend or remedy(CAP_SYS_ADMIN))
 
 
 def _socket_buffer(root: bool) -> Requirement:
@@ -114,13 +115,12 @@ def _socket_buffer(root: bool) -> Requirement:
     )
 
 
-def _tracefs() -> Requirement:
-    if "tracefs" not in Path("/proc/filesystems").read_text().split():
-        return _of("tracefs", "trace", False, "not in this kernel", "use a kernel with CONFIG_FTRACE")
-    try:
-        there = (TRACEFS / "trace").exists()
-    except PermissionError:
-        return Requirement("tracefs", "trace", "unknown", "only root can see it", "sudo shaper doctor")
-    return _of(
-        "tracefs", "trace", there, str(TRACEFS) if there else "not mounted", f"sudo mount -t tracefs nodev {TRACEFS}"
-    )
+def _tracing() -> Requirement:
+    """What `shaper trace` itself would use: tracefs, mounted or not, else strace."""
+    name, needed_by = "tracefs or strace", "trace"
+    why = obstacle()
+    if why is None:
+        return _of(name, needed_by, True, "tracefs works")
+    if find("strace"):
+        return _of(name, needed_by, True, f"strace, which can't show what woke each call; {why}")
+    return _of(name, needed_by, False, why, "sudo apt install strace")

@@ -19,6 +19,7 @@ from shaper.linux.libc import capset, prctl
 CAP_NET_ADMIN = 12
 CAP_NET_RAW = 13
 CAP_SYS_ADMIN = 21
+NAMES = {CAP_NET_ADMIN: "NET_ADMIN", CAP_NET_RAW: "NET_RAW", CAP_SYS_ADMIN: "SYS_ADMIN"}
 
 # linux/prctl.h
 PR_SET_KEEPCAPS, PR_CAPBSET_DROP, PR_SET_NO_NEW_PRIVS, PR_CAP_AMBIENT = 8, 24, 38, 47
@@ -30,6 +31,16 @@ NOBODY = 65534
 def can(capability: int) -> bool:
     """Whether this process has this capability in its own user namespace."""
     return bool(int(proc.status("CapEff"), 16) >> capability & 1)
+
+
+def remedy(capability: int) -> str:
+    """What to do when the kernel refuses what needs this capability."""
+    if os.geteuid() != 0:
+        return "run as root"
+    if can(capability):
+        return "run as root outside this user namespace"
+    name = NAMES[capability]
+    return f"root lacks CAP_{name} here: start the container with `--cap-add {name}` (docker, podman)"
 
 
 def confine() -> None:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from shaper.errors import ShaperError, UsageError
-from shaper.linux import proc
+from shaper.linux import capabilities, proc
 from shaper.linux.capabilities import CAP_SYS_ADMIN, can
 from shaper.linux.command import Command
 from shaper.linux.libc import CLONE_NEWNET, CLONE_NEWUSER, unshare
@@ -123,4 +123,7 @@ def _bring_up(interface: str, mtu: int) -> None:
 def _why_not(error: OSError) -> str:
     if (command := remedy()) is not None:
         return f"user namespaces are switched off here; switch them on with `{command}`, or run as root"
-    return f"can't make a namespace ({error.strerror}): the container or a security module forbids it; run as root"
+    return (
+        f"can't make a namespace ({error.strerror}): the container or a security module forbids it; "
+        f"{capabilities.remedy(CAP_SYS_ADMIN)}"
+    )

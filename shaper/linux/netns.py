@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 from shaper.errors import ShaperError, UsageError
+from shaper.linux.capabilities import CAP_SYS_ADMIN, remedy
 from shaper.linux.libc import CLONE_NEWNET, setns
 
 NAMED = Path("/run/netns")
@@ -30,7 +31,7 @@ def join(name: str) -> None:
             "the number of a process, or a path such as /proc/1234/ns/net"
         ) from None
     except PermissionError:
-        raise ShaperError(f"no permission to enter the network namespace '{name}'; run as root") from None
+        raise ShaperError(f"no permission to enter the network namespace '{name}'; {remedy(CAP_SYS_ADMIN)}") from None
     except OSError as error:
         raise UsageError(f"'{name}' is not a network namespace: {os.strerror(error.errno or 0)}") from None
 

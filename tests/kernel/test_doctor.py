@@ -55,6 +55,40 @@ def test_an_ordinary_user(ordinary: Callable[..., subprocess.CompletedProcess[st
     assert found["user namespaces"]["status"] == found["kernel queue"]["status"] == "ok"
 
 
+@pytest.mark.parametrize("missing", ["net_admin", "net_raw"])
+def test_root_in_a_container_reads_which_capability_it_lacks(missing: str, network: None) -> None:
+    less = ["setpriv", f"--bounding-set=-{missing}", f"--inh-caps=-{missing}"]
+    done = subprocess.run([*less, sys.executable, "-m", "shaper", "doctor", "--json"], capture_output=True, text=True)
+    assert done.returncode == 1, done.stderr
+    name = f"CAP_{missing.upper()}"
+    assert by_name(done.stdout)[name]["mend"] == (
+        f"root lacks {name} here: start the container with `--cap-add {missing.upper()}` (docker, podman); "
+        "`shaper run` needs neither"
+    )
+
+
+def test_tracing_is_there_if_trace_can_do_it(monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
+    strace = "/usr/bin/strace"
+    for why, program, status, found in (
+        (None, None, "ok", "tracefs works"),
+        ("no tracefs", strace, "ok", "strace, which can't show what woke each call; no tracefs"),
+        ("no tracefs", None, "missing", "no tracefs"),
+    ):
+        monkeypatch.setattr(requirements, "obstacle", lambda why=why: why)
+        monkeypatch.setattr(requirements, "find", lambda name, program=program: program)
+        main(["doctor", "--json"])
+        tracing = by_name(capsys.readouterr().out)["tracefs or strace"]
+        assert (tracing["status"], tracing["found"]) == (status, found)
+        assert tracing["mend"] == ("" if status == "ok" else "sudo apt install strace")
+
+
+def test_tracefs_need_not_be_mounted(network: None) -> None:
+    hidden = 'umount -l /sys/kernel/tracing /sys/kernel/debug 2>/dev/null; exec "$@"'
+    command = ["unshare", "-m", "sh", "-c", hidden, "sh", sys.executable, "-m", "shaper", "doctor", "--json"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert by_name(done.stdout)["tracefs or strace"]["found"] == "tracefs works"
+
+
 def test_missing_programs(monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
     monkeypatch.setattr(requirements, "find", lambda name: None)
     monkeypatch.setattr(trial, "find", lambda name: None)

@@ -30,7 +30,8 @@ def test_no_permission() -> None:
     )
     assert done.stderr.splitlines()[-1] == (
         "shaper.live.rules.iptables.RulesError: no permission to change packet filter rules; "
-        "run as root (`shaper run` needs none)"
+        "root lacks CAP_NET_ADMIN here: start the container with `--cap-add NET_ADMIN` (docker, podman); "
+        "`shaper run` needs none"
     )
 
 

@@ -66,6 +66,15 @@ def test_without_privileges(ordinary: Callable[..., subprocess.CompletedProcess[
     assert done.stderr == "shaper: no permission to bind a queue; run as root, or use `shaper run`\n"
 
 
+def test_root_without_the_capability_reads_how_to_get_it() -> None:
+    less = ["setpriv", "--bounding-set=-net_admin", "--inh-caps=-net_admin"]
+    done = subprocess.run([*less, *START, "--policy", "delay"], capture_output=True, text=True)
+    assert done.stderr == (
+        "shaper: no permission to bind a queue; root lacks CAP_NET_ADMIN here: start the container with "
+        "`--cap-add NET_ADMIN` (docker, podman), or use `shaper run`\n"
+    )
+
+
 def test_dry_run_does_nothing(rule_set: Callable[[], list[str]]) -> None:
     command = [*START, "--policy", "delay", "--dry-run", "--queue", "7"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)

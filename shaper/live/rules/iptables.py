@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Literal
 
 from shaper.errors import ShaperError
-from shaper.linux.capabilities import CAP_NET_ADMIN, can
+from shaper.linux.capabilities import CAP_NET_ADMIN, can, remedy
 from shaper.linux.programs import find
 
 Family = Literal["ipv4", "ipv6"]
@@ -84,7 +84,7 @@ def explain(program: str, stderr: str, status: int) -> str:
         status: its exit status; -N if signal N ended it.
     """
     if not can(CAP_NET_ADMIN):
-        return "no permission to change packet filter rules; run as root (`shaper run` needs none)"
+        return f"no permission to change packet filter rules; {remedy(CAP_NET_ADMIN)}; `shaper run` needs none"
     missing = re.search(r"Extension (\S+) revision|Couldn't load (?:match|target) [`'](\S+?)'", stderr)
     if missing:
         return f"{program}: this system has no '{missing[1] or missing[2]}' extension; `shaper doctor` says more"

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from shaper.linux.capabilities import CAP_SYS_ADMIN, can, remedy
 from shaper.linux.libc import FSCONFIG_CMD_CREATE, FSMOUNT_CLOEXEC, FSOPEN_CLOEXEC, fsconfig, fsmount, fsopen
 from shaper.trace.read.events import TraceError
 
@@ -38,7 +39,7 @@ class Tracefs:
             mounted = Path(f"/proc/self/fd/{self._mount}")
         self.path = mounted
         if not os.access(self.path / "instances", os.W_OK):
-            raise TraceError("tracing needs root: this user may not make an instance under tracefs")
+            raise _refused("this user may not make an instance under tracefs")
 
     @property
     def descriptor(self) -> int | None:
@@ -161,4 +162,9 @@ def _mount() -> int:
     except OSError as error:
         if error.errno == errno.ENODEV:
             raise TraceError("this kernel has no tracefs (CONFIG_TRACING)") from None
-        raise TraceError(f"tracing needs root: can't mount tracefs ({error.strerror})") from None
+        raise _refused(f"can't mount tracefs ({error.strerror})") from None
+
+
+def _refused(why: str) -> TraceError:
+    is_lacking = os.geteuid() == 0 and not can(CAP_SYS_ADMIN)  # as root has it in a container
+    return TraceError(f"{why}; {remedy(CAP_SYS_ADMIN)}" if is_lacking else f"tracing needs root: {why}")
