@@ -92,7 +92,7 @@ def print_version(wanted: bool) -> None:
 
         core = find_spec("shaper.core.core")
         is_compiled = core is not None and not str(core.origin).endswith(".py")
-        print(f"shaper {version('shaper')}{', its core compiled' if is_compiled else ''}")
+        print(f"shaper {version('nfq-shaper')}{', its core compiled' if is_compiled else ''}")
         raise typer.Exit
 
 

@@ -1,8 +1,10 @@
 """shaper as others install it: from a wheel or editable, used from another directory."""
 
 import os
+import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -74,13 +76,32 @@ class Late(Policy):
 """
 
 
-def test_a_policy_of_somebody_else_s_is_type_checked(wheel_installed: Path, tmp_path: Path) -> None:
+def test_a_policy_of_somebody_else_s_is_type_checked(wheel: Path, tmp_path: Path) -> None:
     policy = tmp_path / "late.py"
     mypy = (sys.executable, "-m", "mypy", "--strict", "--cache-dir", os.devnull, "--python-executable")
     for keyword, outcome in (("window", "Success"), ("windw", 'Unexpected keyword argument "windw"')):
         policy.write_text(TYPED.replace("window", keyword))
-        done = subprocess.run([*mypy, str(wheel_installed), policy], cwd=tmp_path, capture_output=True, text=True)
+        done = subprocess.run([*mypy, str(wheel), policy], cwd=tmp_path, capture_output=True, text=True)
         assert outcome in done.stdout, done.stdout + done.stderr
+
+
+def test_what_pip_is_asked_for_is_this_distribution(installed: Path, tmp_path: Path) -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    script = (
+        "from importlib.metadata import metadata, packages_distributions;"
+        f"known = metadata({project['name']!r});"
+        f"assert {project['name']!r} in packages_distributions()['shaper'];"
+        "print(known['Version'], *known.get_all('Provides-Extra'))"
+    )
+    version, *extras = run(installed, tmp_path, "-c", script).split()
+    assert set(extras) == set(project["optional-dependencies"])
+    assert run(installed, tmp_path, "-m", "shaper", "--version").startswith(f"shaper {version}")
+    asked = set()
+    for folder in ("shaper", "docs"):
+        for path in (ROOT / folder).rglob("*.[pm][yd]"):
+            asked |= set(re.findall(r"pip install '([\w-]+)\[(\w+)\]'", path.read_text()))
+    assert {"figure", "tls"} <= {extra for _, extra in asked} <= set(extras)
+    assert {name for name, _ in asked} == {project["name"]}
 
 
 def test_all_policies_are_listed(installed: Path, tmp_path: Path) -> None:

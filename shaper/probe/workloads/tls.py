@@ -91,5 +91,5 @@ def _give_certificate(context: ssl.SSLContext) -> None:
     try:
         import trustme
     except ModuleNotFoundError:
-        raise UsageError("the tls workload makes its certificate with trustme: pip install 'shaper[tls]'") from None
+        raise UsageError("the tls workload makes its certificate with trustme: pip install 'nfq-shaper[tls]'") from None
     trustme.CA().issue_cert("localhost").configure_cert(context)

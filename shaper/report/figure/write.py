@@ -25,7 +25,7 @@ def check(file: Path) -> None:
     if file.suffix not in (".svg", ".png", ".html"):
         raise UsageError(f"{file}: a figure is written as .svg, .png or .html")
     if find_spec("matplotlib") is None:
-        raise UsageError("a figure needs matplotlib: pip install 'shaper[figure]'")
+        raise UsageError("a figure needs matplotlib: pip install 'nfq-shaper[figure]'")
 
 
 def write(panels: Sequence[Panel], file: Path, *, title: str, origin: str = "the client's connect") -> None:
