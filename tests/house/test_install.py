@@ -76,12 +76,12 @@ class Late(Policy):
 """
 
 
-def test_a_policy_of_somebody_else_s_is_type_checked(wheel: Path, tmp_path: Path) -> None:
+def test_a_policy_of_somebody_else_s_is_type_checked(wheel_installed: Path, tmp_path: Path) -> None:
     policy = tmp_path / "late.py"
     mypy = (sys.executable, "-m", "mypy", "--strict", "--cache-dir", os.devnull, "--python-executable")
     for keyword, outcome in (("window", "Success"), ("windw", 'Unexpected keyword argument "windw"')):
         policy.write_text(TYPED.replace("window", keyword))
-        done = subprocess.run([*mypy, str(wheel), policy], cwd=tmp_path, capture_output=True, text=True)
+        done = subprocess.run([*mypy, str(wheel_installed), policy], cwd=tmp_path, capture_output=True, text=True)
         assert outcome in done.stdout, done.stdout + done.stderr
 
 
