@@ -59,7 +59,7 @@ def specs(name: str, *, without: Collection[str] = ()) -> st.SearchStrategy[str]
     return chosen.map(lambda given: f"{name}:" + ",".join(f"{key}={value}" for key, value in given.items()))
 
 
-LONGEST = 3600 * s
+LONGEST = 24 * 3600 * s
 """The longest hold (ns): longer than any that the values above can add up to."""
 
 
