@@ -312,14 +312,21 @@ def test_fragments_belong_to_the_flow_of_their_datagram(ends: Ends) -> None:
     assert wire.see(LATER._replace(id=6), ends.reverse).direction == "reply"
 
 
-def test_a_later_fragment_that_comes_before_the_first_belongs_to_no_connection() -> None:
+def test_a_later_fragment_that_comes_before_the_first_has_no_ports() -> None:
     wire = Wire()
     early = Packet(bytes_of(LATER, HERE, 1))
     state = wire.connections.classify(early, 0)
     assert (early.kind, early.flow.sport, early.flow.dport) == ("udp", 0, 0)
-    assert (state.connection.identity, len(wire.connections)) == ("", 0)
     assert wire.see(FIRST) is not state
     assert wire.see(LATER) is wire.see(UDP)
+
+
+@pytest.mark.parametrize("ends", PAIRS, ids=lambda ends: ends.source)
+def test_a_first_fragment_that_was_cut_off_is_none_of_the_later_ones(ends: Ends) -> None:
+    wire = Wire()
+    for size in (20, 22) if "." in ends.source else (48, 50):
+        cut = Packet(bytes_of(FIRST, ends, 1)[:size])
+        assert wire.connections.classify(cut, 0).connection.identity
 
 
 def test_an_icmp_error_about_a_later_fragment_belongs_to_its_datagram() -> None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from shaper import Answer, Drop, Hold, Packet, Policy, Send, Signal, ms
+from shaper import Answer, Drop, Hold, Packet, Policy, Send, Signal, ms, s
 from shaper.core.core import Core
 from shaper.core.instances import stage_names
+from shaper.spec.load import load
+from shaper.timeline.packet_spec import Ends, PacketSpec, bytes_of
 from tests.cores import ENDS, Keeps, answering, late, run, udp
 
 
@@ -145,3 +147,15 @@ def test_holds_of_one_policy_in_a_row_count_as_one() -> None:
     for policy, duration in (("a", 3), ("a", 4), ("b", 5), ("a", 6)):
         packet.note_hold(policy, duration)
     assert packet.hold_times == (("a", 7), ("b", 5), ("a", 6))
+
+
+def test_fragments_of_other_datagrams_pass_where_the_rules_bring_them_too() -> None:
+    ends = Ends("192.0.2.1", 40000, "192.0.2.9", 53)
+    looks = [PacketSpec("fragment", 1480, id=5), *(PacketSpec("fragment", 600, id=id, offset=1480) for id in (5, 6))]
+    for pass_strays, planned in ((True, [0, 20 * ms, 20 * ms]), (False, [20 * ms] * 3)):
+        core = Core([load("delay:20ms")], pass_strays=pass_strays)
+        for number, look in enumerate(looks, 1):
+            core.receive(Packet(bytes_of(look, ends, number), number), 0)
+        verdicts = core.due(1 * s)
+        assert [(v.fate, v.planned) for v in verdicts] == [("sent", time) for time in planned]
+        assert core.counts.sent == 3

@@ -2,7 +2,7 @@
 
 A connection's *original* direction is that of its SYN or ICMP request, else that of the first packet seen. An ICMP
 error belongs to the connection of the packet that it quotes, and travels in that packet's other direction. A fragment
-belongs to the flow of its datagram. If the first one wasn't seen, it belongs to none, and passes all policies.
+belongs to the flow of its datagram; if the first one wasn't seen, to a flow without ports.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from shaper.core.datagrams import Datagrams
 from shaper.core.instances import PolicyInstance
 from shaper.units import s
 from shaper.wire.flow import Flow
-from shaper.wire.header import ACK, SYN, flow_key, is_answer, plain_key, read_quoted, reverse_key
+from shaper.wire.header import ACK, SYN, flow_key, fragment_offset, is_answer, plain_key, read_quoted, reverse_key
 from shaper.wire.packet import Packet
 from shaper.wire.segment import SenderState, classify_other
 
@@ -32,7 +32,7 @@ class Connection:
     Attributes:
         identity: protocol, addresses, service port, and a number that counts the connections
             between these addresses to this service; the same in every run, whatever port the client got.
-            Empty for fragments that belong to no connection: no policy is for them.
+            Empty for fragments of which nothing is known: they pass all policies.
         keys: the flow keys of its two directions.
         seen: when its last packet came, in ns.
         examined: what `seen` was when the connection was last examined, to forget or to keep it.
@@ -77,10 +77,12 @@ class Connections:
 
     Args:
         idle: a connection without packets for this long (ns) is forgotten.
+        pass_strays: see `Core`.
     """
 
-    def __init__(self, idle: int = IDLE) -> None:
+    def __init__(self, idle: int = IDLE, *, pass_strays: bool = False) -> None:
         self._idle = idle
+        self._pass_strays = pass_strays
         self._flows: dict[bytes, FlowState] = {}
         self._datagrams = Datagrams()
         self._stray = FlowState(Connection("", (b"", b""), 0), "original", "other")
@@ -135,7 +137,7 @@ class Connections:
         cause = Packet(read_quoted(packet.raw, packet.ip))
         if not cause.ip.version:
             key = self._key_of(packet, now)
-            if packet.ip.fragment and packet.ip.transport < 0 and packet.joined is None:
+            if self._pass_strays and packet.joined is None and fragment_offset(packet.raw, packet.ip):
                 return self._stray
             return self._flows.get(key) or self._open(key, packet, now)
         key = self._key_of(cause, now)

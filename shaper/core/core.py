@@ -38,6 +38,8 @@ class Core:
         pipeline: the policies' prototypes, in order (see `Policy.fresh`).
         seed: decides all chance.
         max_hold: the longest that any packet is held, in ns; a longer hold is cut short.
+        pass_strays: later fragments whose first one wasn't seen pass all policies. For live rules that match ports:
+            they bring the later fragments of other datagrams, too.
 
     Attributes:
         counts: how many packets were taken so far, and what became of them.
@@ -45,9 +47,11 @@ class Core:
         max_hold: as given.
     """
 
-    def __init__(self, pipeline: Sequence[Policy], *, seed: int | str = 0, max_hold: int = MAX_HOLD) -> None:
+    def __init__(
+        self, pipeline: Sequence[Policy], *, seed: int | str = 0, max_hold: int = MAX_HOLD, pass_strays: bool = False
+    ) -> None:
         self.max_hold = max_hold
-        self._connections = Connections(max(IDLE, max_hold))
+        self._connections = Connections(max(IDLE, max_hold), pass_strays=pass_strays)
         self._pipeline = Pipeline(pipeline, self._connections, seed, max_hold)
         self._agenda = self._pipeline.agenda
         self.counts: Counts = self._pipeline.counts

@@ -6,7 +6,7 @@ from collections import OrderedDict
 
 from shaper.units import s
 from shaper.wire.flow import Flow
-from shaper.wire.header import datagram_key, flow_key
+from shaper.wire.header import datagram_key, flow_key, fragment_offset
 from shaper.wire.packet import Packet
 
 REASSEMBLY = 60 * s
@@ -36,18 +36,18 @@ class Datagrams:
         """
         raw, ip = packet.raw, packet.ip
         name = datagram_key(raw, ip)
-        if ip.transport < 0:
+        if fragment_offset(raw, ip):
             known = self._flows.get(name)
             if known is not None and known[0] > now - REASSEMBLY:
                 _, key, flow = known
                 packet.join(flow, key[0])
                 return key
+            return flow_key(raw)
         key = flow_key(raw)
-        if ip.transport >= 0:
-            # The identification may be an earlier datagram's.
-            self._flows.pop(name, None)
-            self._flows[name] = (now, key, packet.flow)
-            self._forget_some(now)
+        # The identification may be an earlier datagram's.
+        self._flows.pop(name, None)
+        self._flows[name] = (now, key, packet.flow)
+        self._forget_some(now)
         return key
 
     def _forget_some(self, now: int) -> None:

@@ -76,7 +76,9 @@ def _open(
     settings: Settings, opened: ExitStack, failed: Callable[[Failure], None], warned: Callable[[str], None]
 ) -> Run:
     """Bind the queue, then bring packets to it."""
-    core = Core(settings.policies, seed=settings.seed, max_hold=settings.max_hold)
+    # Rules of the user's own may match ports, too.
+    pass_strays = settings.match.needs_ports or not settings.install_rules
+    core = Core(settings.policies, seed=settings.seed, max_hold=settings.max_hold, pass_strays=pass_strays)
     queue = opened.enter_context(
         closing(
             open_queue(

@@ -21,6 +21,7 @@ from shaper.wire.header import (
     TCP,
     UDP,
     WRAP,
+    fragment_offset,
     read_ends,
     read_ip,
     read_ports,
@@ -98,13 +99,8 @@ def _spec_of(raw: bytes) -> PacketSpec:
     ip = read_ip(raw)
     ecn = (raw[1] & 3 if ip.version == 4 else raw[1] >> 4 & 3) if ip.version else 0
     if ip.fragment:
-        offset = (
-            (raw[6] & 0x1F) << 11 | raw[7] << 3
-            if ip.version == 4
-            else int.from_bytes(raw[ip.header - 6 : ip.header - 4]) & 0xFFF8
-        )
         id = int.from_bytes(raw[4:6] if ip.version == 4 else raw[ip.header - 4 : ip.header])
-        return PacketSpec("fragment", ip.length - ip.header, ecn=ecn, id=id, offset=offset)
+        return PacketSpec("fragment", ip.length - ip.header, ecn=ecn, id=id, offset=fragment_offset(raw, ip))
     tcp = read_tcp(raw)
     if tcp is not None:
         end = end_of_header(raw, ip.transport)

@@ -182,6 +182,15 @@ def read_quoted(raw: bytes, ip: IP) -> bytes:
     return raw[at + 8 :] if at >= 0 and ip.protocol in ERRORS and raw[at] in ERRORS[ip.protocol] else b""
 
 
+def fragment_offset(raw: bytes, ip: IP) -> int:
+    """Where a fragment begins in its datagram, in bytes; 0 for what is no fragment."""
+    if not ip.fragment:
+        return 0
+    if ip.version == 4:
+        return (raw[6] & 0x1F) << 11 | raw[7] << 3
+    return raw[ip.header - 6] << 8 | raw[ip.header - 5] & 0xF8
+
+
 def datagram_key(raw: bytes, ip: IP) -> bytes:
     """What all fragments of one datagram have in common (RFC 791, section 3.2; RFC 8200, section 4.5)."""
     if ip.version == 4:

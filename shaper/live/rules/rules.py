@@ -55,6 +55,11 @@ class Match:
         narrowed = self.protocol != "all" or self.ports or self.source or self.destination or self.filter
         return self.interface != "lo" and not narrowed
 
+    @property
+    def needs_ports(self) -> bool:
+        """Only first fragments show whether they match, so the rules bring all later ones, see `Core`'s `pass_strays`."""
+        return bool(self.ports or self.filter)
+
     def check(self) -> None:
         """Make sure that a packet could match.
 
@@ -109,7 +114,7 @@ class Rules(RuleSet):
             repeated = {
                 "exception": list(_exceptions(match, family)),
                 "match": list(_matches(match, family, filter)),
-                "first": [FIRST] if family == "ipv6" and _is_for_first_fragments(match) else [],
+                "first": [FIRST] if family == "ipv6" and match.needs_ports else [],
                 "later": list(_later_fragments(match, family)),
             }
             self._text[family] = _fill(template, values, repeated)
@@ -155,18 +160,13 @@ def _protocols(match: Match, family: Family) -> Iterator[str]:
         yield ends
 
 
-def _is_for_first_fragments(match: Match) -> bool:
-    """Whether what it asks for is only in the first fragment of a datagram."""
-    return bool(match.ports or match.filter)
-
-
 def _later_fragments(match: Match, family: Family) -> Iterator[str]:
     """What the rules that queue later fragments match: all that may belong to a first one that matched.
 
     Those that don't are passed on at once by the core, which knows the first ones.
     """
     # The kernel reassembles IPv4 before the hook INPUT.
-    if _is_for_first_fragments(match) and (family, match.hook) != ("ipv4", "input"):
+    if match.needs_ports and (family, match.hook) != ("ipv4", "input"):
         yield from (part + LATER[family] for part in _protocols(match, family))
 
 
