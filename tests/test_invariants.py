@@ -163,6 +163,15 @@ def test_each_packet_gets_one_verdict_in_its_time(pipeline: list[Puppet], packet
     assert core.next_deadline() is None
 
 
+@given(puppets, traffic())
+@settings(max_examples=200, deadline=None)
+def test_a_stage_did_what_became_of_the_packets(puppet: Puppet, packets: list[Packet]) -> None:
+    core, verdicts = play([puppet], anew(packets))
+    (stage,) = core.stages.values()
+    assert stage.dropped == core.counts.dropped
+    assert stage.touched == any(each.fate != "sent" or each.rewritten or each.packet.hold_times for each in verdicts)
+
+
 @given(pipelines, traffic())
 @settings(max_examples=200, deadline=None)
 def test_how_often_the_core_is_asked_makes_no_difference(pipeline: list[Puppet], packets: list[Packet]) -> None:

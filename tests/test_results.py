@@ -2,6 +2,7 @@
 
 import json
 
+from shaper.core.counts import StageUse
 from shaper.core.failure import Failure, Failures
 from shaper.core.verdict import Verdict
 from shaper.live.lateness import MAX_SAMPLES, Holds
@@ -18,7 +19,14 @@ def held(*holds: int) -> Holds:
     return made
 
 
-def reported(holds: Holds, *, taken: int = 0, lost: int | None = 0, failures: Failures | None = None) -> Result:
+def reported(
+    holds: Holds,
+    *,
+    taken: int = 0,
+    lost: int | None = 0,
+    failures: Failures | None = None,
+    stages: dict[str, StageUse] | None = None,
+) -> Result:
     """A worker's result, as its parent reads it."""
     summary = Summary(
         taken=taken,
@@ -39,6 +47,7 @@ def reported(holds: Holds, *, taken: int = 0, lost: int | None = 0, failures: Fa
         failures=failures or Failures(),
         duration=0,
         counters={"p": {"seen": taken}},
+        stages=stages or {},
     )
     said: Result = json.loads(json.dumps(result_of(summary, holds)))
     return said
@@ -54,6 +63,28 @@ def test_counts_are_added_up() -> None:
     assert (summary.taken, summary.sent, summary.duration) == (7, 7, 5)
     assert summary.counters == {"p": {"seen": 7}}
     assert packets_received(results) == 7
+
+
+def test_a_stage_touched_nothing_if_it_touched_nothing_in_any_worker() -> None:
+    stages = (
+        {
+            "a": StageUse(2, True, True, ""),
+            "b": StageUse(0, False, True, "only=syn"),
+            "c": StageUse(0, False, False, ""),
+        },
+        {
+            "a": StageUse(3, True, True, ""),
+            "b": StageUse(0, False, False, "only=syn"),
+            "c": StageUse(1, True, False, ""),
+        },
+    )
+    summary = summed(*(reported(held(), taken=1, stages=each) for each in stages))
+    assert summary.stages == {
+        "a": StageUse(5, True, True, ""),
+        "b": StageUse(0, False, True, "only=syn"),
+        "c": StageUse(1, True, False, ""),
+    }
+    assert list(summary.touched_nothing) == ["b"]
 
 
 def test_bypassed_is_the_larger_of_what_the_rules_and_the_workers_counted() -> None:

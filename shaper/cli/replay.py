@@ -12,6 +12,7 @@ import typer
 
 from shaper.cli.options import Json, MaxHold, Policies, ProfileName, Seed, given_profile
 from shaper.core.core import MAX_HOLD, Core
+from shaper.core.counts import dropped_by, touched_nothing
 from shaper.errors import ShaperError, UsageError
 
 if TYPE_CHECKING:
@@ -154,6 +155,8 @@ def show(out: Console, core: Core, holds: dict[str, Quantiles]) -> None:
         f"{core.counts.taken} packets taken: {core.counts.sent} sent, {core.counts.dropped} dropped{beyond}; "
         f"{core.counts.injected} injected, {core.counts.cut_short} cut short"
     )
+    if core.counts.dropped:
+        out.print(f"dropped: {', '.join(f'{number} by {name}' for name, number in dropped_by(core.stages).items())}")
     for name, counted in core.counters.items():
         out.print(f"{name}: {', '.join(f'{counter} {number}' for counter, number in counted.items())}")
     rows = [
@@ -161,6 +164,8 @@ def show(out: Console, core: Core, holds: dict[str, Quantiles]) -> None:
         for name, held in holds.items()
         if held.packets
     ]
+    for name, reason in touched_nothing(core.stages, core.counts.taken, core.failures).items():
+        out.print(f"{name} touched nothing: {reason}")
     if rows:
         out.print(table(("Policy", "Packets held", "p50 (ms)", "p99 (ms)", "max (ms)"), rows))
 
@@ -175,10 +180,12 @@ def document(capture: Path, policies: list[str], seed: str, core: Core, holds: d
         "taken": core.counts.taken,
         "sent": core.counts.sent,
         "dropped": core.counts.dropped,
+        "dropped_by": dropped_by(core.stages),
         "overflowed": core.counts.overflowed,
         "injected": core.counts.injected,
         "cut_short": core.counts.cut_short,
         "held": [{"policy": name, **held.as_json()} for name, held in holds.items()],
         "counters": core.counters,
+        "touched_nothing": touched_nothing(core.stages, core.counts.taken, core.failures),
         "failures": [str(failure) for failure in core.failures],
     }

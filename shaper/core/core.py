@@ -18,7 +18,7 @@ from collections.abc import Sequence
 
 from shaper.core.agenda import is_valid
 from shaper.core.connections import IDLE, Connections
-from shaper.core.counts import Counts
+from shaper.core.counts import Counts, StageUse, selection
 from shaper.core.failure import Failures, failure_of
 from shaper.core.pipeline import Pipeline
 from shaper.core.verdict import Verdict
@@ -126,6 +126,17 @@ class Core:
         """The names of the stages whose policies ask for signals of this kind."""
         policies = zip(self._pipeline.names, self._pipeline.prototypes, strict=True)
         return [name for name, policy in policies if kind in policy.signals]
+
+    @property
+    def stages(self) -> dict[str, StageUse]:
+        """What each stage has done so far, by its name; without those whose policy never does anything."""
+        pipeline = self._pipeline
+        stages = zip(pipeline.names, pipeline.prototypes, pipeline.stages, strict=True)
+        return {
+            name: StageUse(counts.dropped, counts.touched, counts.met, selection(policy))
+            for name, policy, counts in stages
+            if type(policy).on_packet is not Policy.on_packet
+        }
 
     @property
     def counters(self) -> dict[str, dict[str, int]]:

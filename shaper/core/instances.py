@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from random import Random
 from typing import Final
 
+from shaper.core.counts import StageCounts
 from shaper.core.failure import FAULTS, Failure, Failures, PolicyError, failure_of
 from shaper.policy.base import Policy
 from shaper.wire.packet import Packet
@@ -26,6 +27,7 @@ class PolicyInstance:
         policy: the object.
         name: of its stage.
         stage: its place in the pipeline, from 0.
+        counts: what the stage has done, with all its instances.
         held: packets held until a later answer sends or drops them, in the order in which they were held.
             The key is the packet as taken, the value as the policy rewrote it.
         wake: the time of the pending Wake, in ns; None without one.
@@ -38,21 +40,22 @@ class PolicyInstance:
 
     __slots__ = (
         "_bytes", "_packets",
-        "held", "is_failed", "limited", "name", "on_packet", "policy", "selects", "stage", "wake", "wakes",
+        "counts", "held", "is_failed", "limited", "name", "on_packet", "policy", "selects", "stage", "wake", "wakes",
     )  # fmt: skip
 
-    def __init__(self, policy: Policy, name: str, stage: int) -> None:
+    def __init__(self, policy: Policy, name: str, stage: int, counts: StageCounts) -> None:
         self.policy = policy
         self.on_packet = policy.on_packet
         self.name = name
         self.stage = stage
+        self.counts = counts
         self.held: dict[Packet, Packet] = {}
         self.wake: int | None = None
         self.wakes = 0
         self.is_failed = False
         self._packets = self._bytes = 0
         self.limited = policy.limit != (None, None)
-        self.selects = len(policy.only) < len(CLASSES) or policy.direction != "both"
+        self.selects = len(policy.only) < len(CLASSES) or policy.direction != "both" or policy.connections < 1
 
     def shapes(self, packet: Packet) -> bool:
         """Whether the policy sees this packet; other packets pass it."""
@@ -72,6 +75,7 @@ class PolicyInstance:
         """Hold a packet, given as it was taken, from `now` on."""
         root.holder = self
         root.since = now
+        self.counts.touched = True
         if self.limited:
             self._packets += 1
             self._bytes += root.length
@@ -129,12 +133,20 @@ class Instances:
     """Makes policy objects for flows, connections or the whole queue, as `scope` says.
 
     Args:
-        prototypes, names: the policies of the pipeline, and the names of their stages.
+        prototypes, names, counts: the policies of the pipeline, the names of their stages, and what these have done.
         seed: decides all chance.
         failures: gets the failures of policies that can't start.
     """
 
-    def __init__(self, prototypes: Sequence[Policy], names: Sequence[str], seed: int | str, failures: Failures) -> None:
+    def __init__(
+        self,
+        prototypes: Sequence[Policy],
+        names: Sequence[str],
+        counts: Sequence[StageCounts],
+        seed: int | str,
+        failures: Failures,
+    ) -> None:
+        self._counts = counts
         self._stages = list(enumerate(zip(prototypes, names, strict=True)))
         self._seed = seed
         self._failures = failures
@@ -169,7 +181,7 @@ class Instances:
         identity = f"{self._seed}|{stage}|{type(policy).__name__}"
         is_left_out = policy.connections < 1 and not is_chosen(f"{identity}|{connection}", policy.connections)
         if is_left_out or not connection:
-            return PolicyInstance(Policy(only=frozenset()), name, stage)
+            return PolicyInstance(Policy(only=frozenset()), name, stage, self._counts[stage])
         instances = self._of_queue
         if policy.scope != "queue":
             identity += f"|{connection}"
@@ -184,9 +196,9 @@ class Instances:
     def _start(self, prototype: Policy, name: str, stage: int, identity: str) -> PolicyInstance:
         """An instance with a fresh object of this policy; out of service if its `start` fails."""
         try:
-            return PolicyInstance(prototype.fresh(identity), name, stage)
+            return PolicyInstance(prototype.fresh(identity), name, stage, self._counts[stage])
         except FAULTS as error:
-            instance = PolicyInstance(prototype, name, stage)
+            instance = PolicyInstance(prototype, name, stage, self._counts[stage])
             self._failures.append(instance.failed(error, "start"))
             return instance
 

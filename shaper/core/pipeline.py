@@ -12,7 +12,7 @@ from typing import Any, cast
 from shaper.core.agenda import Agenda, is_valid
 from shaper.core.answer import actions_of
 from shaper.core.connections import Connections, FlowState
-from shaper.core.counts import Counts
+from shaper.core.counts import Counts, StageCounts
 from shaper.core.failure import FAULTS, Failures, PolicyError
 from shaper.core.instances import Instances, PolicyInstance, stage_names
 from shaper.core.verdict import Fate, Verdict
@@ -30,6 +30,7 @@ class Pipeline:
         agenda: what is planned.
         verdicts: those that the core has not returned yet, in order.
         prototypes, names: the policies, and the names of their stages.
+        stages: what each stage has done so far.
         counts, failures: see `Core`, as for the arguments.
     """
 
@@ -41,9 +42,10 @@ class Pipeline:
         self.failures = Failures()
         self.prototypes = tuple(policy.prototype() for policy in prototypes)
         self.names = stage_names(prototypes)
+        self.stages = [StageCounts() for _ in self.prototypes]
         self._depth = len(self.prototypes)
         self._connections = connections
-        self._instances = Instances(self.prototypes, self.names, seed, self.failures)
+        self._instances = Instances(self.prototypes, self.names, self.stages, seed, self.failures)
         self._max_hold = max_hold
 
     def advance(self, now: int) -> None:
@@ -82,12 +84,13 @@ class Pipeline:
         while stage < self._depth:
             instance = instances[stage]
             stage += 1
-            if instance.selects and not instance.shapes(packet):
-                continue
+            if instance.selects:
+                if not instance.shapes(packet):
+                    continue
+                instance.counts.met = True
             if instance.limited and instance.is_full(packet):
                 self.counts.overflowed += 1
-                packet.root.by = instance.name
-                self.conclude(packet, "dropped")
+                self._drop(instance, packet)
                 return
             try:
                 answer: Any = instance.on_packet(packet, self.now)
@@ -162,6 +165,8 @@ class Pipeline:
                     continue
                 if pending is not None and packet.root is pending.root:
                     pending = None
+                    if packet is not current:
+                        instance.counts.touched = True
                 elif not self._claim(instance, action):
                     continue
                 if isinstance(action, Send):
@@ -170,8 +175,7 @@ class Pipeline:
                 elif isinstance(action, Hold):
                     self._hold(instance, packet)
                 else:
-                    packet.root.by = instance.name
-                    self.conclude(packet, "dropped")
+                    self._drop(instance, packet)
         except FAULTS as error:
             self._fail(instance, error, hook, pending)
 
@@ -209,6 +213,12 @@ class Pipeline:
         instance.take(root, self.now)
         root.plan = self.agenda.add(at, instance, packet)
 
+    def _drop(self, instance: PolicyInstance, packet: Packet) -> None:
+        packet.root.by = instance.name
+        instance.counts.touched = True
+        instance.counts.dropped += packet.id > 0
+        self.conclude(packet, "dropped")
+
     def _duplicate(self, instance: PolicyInstance, packet: Packet, at: int | None) -> None:
         twin = packet.copy()
         self._adopt(instance, twin)
@@ -218,6 +228,7 @@ class Pipeline:
         """Take over a packet that a policy made: it arrives when it is sent or held."""
         packet.root.arrived = packet.root.taken = self.now
         packet.root.by = instance.name
+        instance.counts.touched = True
         self._connections.find(packet, self.now)
 
     def _hold(self, instance: PolicyInstance, packet: Packet) -> None:

@@ -246,5 +246,6 @@ class Run:
             failures=core.failures,
             duration=time.monotonic_ns() - self._started,
             counters=core.counters,
+            stages=core.stages,
             allow_bypass=self.settings.allow_bypass,
         )

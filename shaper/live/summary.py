@@ -6,12 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from shaper.core.counts import StageUse, dropped_by, touched_nothing
 from shaper.core.failure import Failures
 from shaper.report.quantiles import Quantiles
 from shaper.units import ms
 
 if TYPE_CHECKING:
-    from rich.table import Table
+    from rich.console import Group
 
 VERSION = 1
 
@@ -56,6 +57,8 @@ class Summary:
     """Of the run, in ns."""
     counters: Mapping[str, Mapping[str, int]]
     """What policies counted themselves, by the names of policy and counter."""
+    stages: Mapping[str, StageUse]
+    """What each stage of the pipeline did, by its name."""
     allow_bypass: bool = False
     """Bypassed packets are no reason to fail."""
 
@@ -63,6 +66,11 @@ class Summary:
     def lost(self) -> int:
         """Packets that the kernel dropped because of shaper."""
         return (self.lost_queue_full or 0) + (self.lost_buffer_full or 0) + self.lost_to_reload
+
+    @property
+    def touched_nothing(self) -> dict[str, str]:
+        """The policies that touched no packet, each with the reason."""
+        return touched_nothing(self.stages, self.taken, self.failures)
 
     def problems(self) -> list[str]:
         """What went wrong, one line each; none if all is well."""
@@ -99,6 +107,7 @@ class Summary:
             "taken": self.taken,
             "sent": self.sent,
             "dropped": self.dropped,
+            "dropped_by": dropped_by(self.stages),
             "overflowed": self.overflowed,
             "injected": self.injected,
             "not_injected": self.not_injected,
@@ -112,14 +121,19 @@ class Summary:
             "actual_hold": self.actual.as_json(),
             "lateness": self.late.as_json(),
             "counters": self.counters,
+            "touched_nothing": self.touched_nothing,
             "policy_failures": self.failures.total,
             "problems": self.problems(),
         }
 
-    def report(self) -> Table:
+    def report(self) -> Group:
         """The summary for people."""
+        from rich.console import Group
         from rich.table import Table
+        from rich.text import Text
 
+        dropped = [f"{count:,} by {name}" for name, count in dropped_by(self.stages).items()]
+        dropped += [f"{self.overflowed:,} of them beyond a limit"] if self.overflowed else []
         table = Table(box=None, show_header=False, pad_edge=False)
         table.add_column(justify="left")
         table.add_column(justify="right")
@@ -127,7 +141,7 @@ class Summary:
         for name, count, remark in (
             ("taken", self.taken, "packets that came from the kernel"),
             ("sent", self.sent, "went on"),
-            ("dropped", self.dropped, f"{self.overflowed} of them beyond a limit" if self.overflowed else ""),
+            ("dropped", self.dropped, ", ".join(dropped)),
             ("injected", self.injected, "made by policies"),
             ("bypassed", self.bypassed, "passed unshaped"),
             ("cut short", self.cut_short, "sent early, at --max-hold"),
@@ -139,7 +153,7 @@ class Summary:
                 table.add_row(name, f"{count:,}", f"counted by {policy}")
         if self.taken:
             for name, times in (("wanted hold", self.wanted), ("actual hold", self.actual), ("lateness", self.late)):
-                table.add_row(
-                    name, f"{times.p50 / ms:.3f} ms", f"p99 {times.p99 / ms:.3f}, max {times.max / ms:.3f} ms"
-                )
-        return table
+                others = f"median; p99 {times.p99 / ms:.3f}, max {times.max / ms:.3f} ms"
+                table.add_row(name, f"{times.p50 / ms:.3f} ms", others)
+        lines = [f"{name} touched nothing: {reason}" for name, reason in self.touched_nothing.items()]
+        return Group(table, *map(Text, lines))

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from shaper.core.counts import StageUse
 from shaper.core.failure import Failure, Failures
 from shaper.live.lateness import Holds
 from shaper.live.summary import Summary
@@ -34,6 +35,7 @@ def result_of(summary: Summary, holds: Holds) -> Result:
     return {
         "counts": {name: getattr(summary, name) for name in ADDED},
         "counters": summary.counters,
+        "stages": summary.stages,
         "failures": list(summary.failures),
         "failed": summary.failures.total,
         "holds": holds.to_json(),
@@ -62,7 +64,10 @@ def merged(results: Sequence[Result], *, bypassed: int | None, rules_lost: int, 
     holds = Holds.joined(each["holds"] for each in results)
     counters: dict[str, Counter[str]] = {}
     failures = Failures()
+    stages: dict[str, StageUse] = {}
     for each in results:
+        for name, use in each["stages"].items():
+            stages[name] = _joined(StageUse(*use), stages.get(name))
         for policy, counted in each["counters"].items():
             counters.setdefault(policy, Counter()).update(counted)
         for failure in each["failures"]:
@@ -77,8 +82,16 @@ def merged(results: Sequence[Result], *, bypassed: int | None, rules_lost: int, 
         failures=failures,
         duration=duration,
         counters=counters,
+        stages=stages,
         allow_bypass=allow,
     )
+
+
+def _joined(use: StageUse, other: StageUse | None) -> StageUse:
+    """A stage of one worker, with the same stage of those before it."""
+    if other is None:
+        return use
+    return StageUse(use.dropped + other.dropped, use.touched or other.touched, use.met or other.met, use.selection)
 
 
 def _sum(values: Sequence[int | None]) -> int | None:
