@@ -57,7 +57,7 @@ class Match:
 
     @property
     def needs_ports(self) -> bool:
-        """Only first fragments show whether they match, so the rules bring all later ones, see `Core`'s `pass_strays`."""
+        """Only first fragments show whether they match, so the rules bring all later ones (`Core`, `pass_strays`)."""
         return bool(self.ports or self.filter)
 
     def check(self) -> None:
