@@ -31,3 +31,8 @@ def test_an_option_without_annotation_is_refused(tmp_path: Path) -> None:
         load(str(file))
     file.write_text(WORKLOAD.format(option="rounds: int = 3"))
     assert vars(load(f"{file}:rounds=5")) == {"rounds": 5}
+
+
+def test_an_option_given_twice_is_refused() -> None:
+    with pytest.raises(UsageError, match=r"^request: option rounds is given twice; the second time as '2'$"):
+        load("request:rounds=1,rounds=2")

@@ -81,6 +81,8 @@ def load(spec: str) -> Workload:
             raise UsageError(
                 f"{head} has no option '{name}'{suggest(name, known)}; it has {', '.join(known) or 'none'}"
             )
+        if name in values:
+            raise UsageError(f"{head}: option {name} is given twice; the second time as '{value}'")
         try:
             values[name] = known[name].parse(value)
         except ValueError as error:
