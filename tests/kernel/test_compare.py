@@ -66,6 +66,7 @@ def test_whether_the_ack_or_the_data_completed_the_handshake() -> None:
     assert "completed by" in printed
 
 
+@pytest.mark.alone
 def test_an_ordinary_user(ordinary: Callable[..., subprocess.CompletedProcess[str]]) -> None:
     spread = "spread=delay:time=50ms | spread_burst:gap=50ms"
     given = ["--condition", 'netem:"delay 50ms"', "--condition", spread, "--json"]

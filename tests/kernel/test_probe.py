@@ -149,11 +149,11 @@ DROP_FIRST = """
 from shaper import Drop, Policy
 
 class DropFirst(Policy):
-    seen = 0
+    _seen = 0
 
     def on_packet(self, packet, now):
-        self.seen += 1
-        if self.seen == 1 and packet.kind == "syn":
+        self._seen += 1
+        if self._seen == 1 and packet.kind == "syn":
             return Drop(packet)
 """
 
