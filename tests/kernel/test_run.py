@@ -361,7 +361,11 @@ def test_a_signal_from_elsewhere_reaches_a_command_in_the_foreground(terminal: T
 
 def test_stopped_and_continued_without_a_terminal(tmp_path: Path) -> None:
     with subprocess.Popen(
-        [*SHAPER, "run", "--policy", "delay:300ms", "--", sys.executable, "-c", ASK], stdout=subprocess.PIPE, text=True
+        [*SHAPER, "run", "--policy", "delay:300ms", "--", sys.executable, "-c", ASK],
+        stdout=subprocess.PIPE,
+        text=True,
+        # SIGTSTP stops nobody in an orphaned process group, as the tests' own may be; see setpgid(2). This one isn't.
+        process_group=0,
     ) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "ready\n"
