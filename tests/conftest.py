@@ -2,6 +2,7 @@
 
 import os
 import re
+import signal
 import time
 from collections import Counter
 from collections.abc import Callable, Generator
@@ -12,6 +13,9 @@ import pytest
 from hypothesis import settings
 
 from shaper.linux.capabilities import CAP_SYS_ADMIN, can
+
+# Started in the background by a shell without job control, the tests would ignore SIGINT, and so would all they start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # How long one example takes says nothing on a busy machine.
 settings.register_profile("busy", deadline=None)

@@ -47,8 +47,10 @@ def unannotated(kind: type[HasOptions]) -> str | None:
     """
     for nth, base in enumerate(kind.__mro__, 1):
         known = {name for other in kind.__mro__[nth:] for name in (*vars(other), *get_annotations(other))}
-        for name, value in vars(base).items():
-            is_other = name.startswith("_") or name.isupper() or name in known or name in get_annotations(base)
+        own = get_annotations(base)
+        # A copy: since Python 3.14 a class gets attributes of its own while its annotations are read.
+        for name, value in dict(vars(base)).items():
+            is_other = name.startswith("_") or name.isupper() or name in known or name in own
             if not is_other and not callable(value) and not hasattr(value, "__get__"):
                 return f"{kind.__name__}.{name} has no annotation, so it is no option: {_annotated(base, name, value)}"
     return None
