@@ -13,6 +13,8 @@ import errno
 import socket
 import struct
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from random import randrange
 from typing import Final
 
@@ -23,7 +25,7 @@ from shaper.wire.fragment import fragments
 from shaper.wire.packet import Packet
 
 # linux/in.h, linux/in6.h
-IP_PKTINFO, IP_RECVERR, IPV6_RECVERR, IPV6_FREEBIND = 8, 11, 25, 78
+IP_PKTINFO, IP_RECVERR, IPV6_RECVERR = 8, 11, 25
 
 REMEMBERED: Final = 1 * s
 """How long (ns) is remembered which addresses are this machine's own."""
@@ -49,8 +51,10 @@ class Injector:
     def __init__(self, match: Match) -> None:
         self.failed = 0
         self._hook = match.hook
-        self._interface = socket.if_nametoindex(match.interface)
-        self._loopback = socket.if_nametoindex("lo")
+        indices = {name: index for index, name in socket.if_nameindex()}
+        # Where the rules are not ours there may be no such interface; 0 stands for any.
+        self._interface = indices.get(match.interface, 0)
+        self._loopback = indices["lo"]
         self._is_looped = match.interface == "lo"
         self._conntrack = Conntrack()
         self._ours: dict[bytes, bool] = {}
@@ -76,8 +80,6 @@ class Injector:
         if self._hook != "forward":
             v4.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_IF, struct.pack("=8xi", self._interface))
             v6.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_IF, self._interface)
-        # The source that `_from_interface` names may be anybody's, as in IPv4.
-        v6.setsockopt(socket.IPPROTO_IPV6, IPV6_FREEBIND, 1)
 
     def send(self, packet: Packet) -> None:
         """Send the packet to its destination; if the kernel refuses it, it is counted in `failed`."""
@@ -110,7 +112,17 @@ class Injector:
             # its destination is, comes in again.
             if version == 6 or error.errno not in (errno.EACCES, errno.ENETUNREACH, errno.EHOSTUNREACH):
                 raise
-            self._deliver(raw, version, destination, _way(version, self._loopback))
+            with self._broadcasting():
+                self._deliver(raw, version, destination, _way(version, self._loopback))
+
+    @contextmanager
+    def _broadcasting(self) -> Iterator[None]:
+        sender = self._sockets[4]
+        sender.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
+        try:
+            yield
+        finally:
+            sender.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 0)
 
     def _deliver(self, raw: bytes, version: int, destination: bytes, way: Ancillary | None = None) -> None:
         """Send it, in fragments if it is too large for its way.
@@ -139,7 +151,7 @@ class Injector:
             self._since = now
         known = self._ours.get(address)
         if known is None:
-            known = self._ours[address] = _can_bind(address)
+            known = self._ours[address] = _is_ours(address)
         return known
 
     def close(self) -> None:
@@ -160,10 +172,11 @@ def _without_hops(raw: bytes) -> bytes:
 
 
 def _way(version: int, interface: int, source: bytes | None = None) -> Ancillary:
-    """What makes the kernel send a packet through an interface, and look for the route from this source address."""
+    """What makes the kernel send a packet through an interface; for IPv4, by the route for this source address."""
     if version == 4:
         return [(socket.IPPROTO_IP, IP_PKTINFO, struct.pack("=i4s4x", interface, source or b""))]
-    return [(socket.IPPROTO_IPV6, socket.IPV6_PKTINFO, struct.pack("=16si", source or b"", interface))]
+    # With a source the kernel would not insist on the interface, see ip6_route_output_flags().
+    return [(socket.IPPROTO_IPV6, socket.IPV6_PKTINFO, struct.pack("=16xi", interface))]
 
 
 def _mtu(sender: socket.socket) -> int:
@@ -177,11 +190,14 @@ def _mtu(sender: socket.socket) -> int:
     return mtu
 
 
-def _can_bind(address: bytes) -> bool:
+def _is_ours(address: bytes) -> bool:
     family = socket.AF_INET if len(address) == 4 else socket.AF_INET6
+    host = socket.inet_ntop(family, address)
     with socket.socket(family, socket.SOCK_DGRAM) as tried:
         try:
-            tried.bind((socket.inet_ntop(family, address), 0))
+            # Broadcast and multicast addresses can be bound too.
+            tried.bind((host, 0))
+            tried.connect((host, 9))
         except OSError:
             return False
-    return True
+    return not _is_multicast(address)

@@ -12,7 +12,7 @@ import trio.testing
 from shaper.core.core import Core
 from shaper.live.engine import Engine
 from shaper.live.inject import Injector
-from shaper.live.nfqueue.queue import HEADERS, Queue
+from shaper.live.nfqueue.queue import HEADERS, WHOLE, Queue
 from shaper.live.rules.rules import Match, Rules
 from shaper.spec.load import load
 from tests.kernel.shaping import Receiver
@@ -41,3 +41,21 @@ def test_what_another_task_took_goes_on_in_time(engine: Engine, receiver: Receiv
             nursery.cancel_scope.cancel()
 
     trio.run(main)
+
+
+def test_all_copies_that_are_held_at_the_end_go_on(receiver: Receiver) -> None:
+    with ExitStack() as made:
+        queue = made.enter_context(closing(Queue(7, copy_range=WHOLE, length=6000, buffer=1 << 24)))
+        injector = made.enter_context(closing(Injector(Match())))
+        rules = Rules(Match(protocol="udp"), 7)
+        rules.install()
+        made.callback(rules.remove)
+        core = Core([load("duplicate:100%"), load("delay:9s")])
+        engine = Engine(core, queue, injector, recorder=None, one_by_one=False)
+        receiver.send_numbers(2000)
+        while core.counts.taken < 2000:
+            engine.work()
+        verdicts = core.close()
+        for at in range(0, len(verdicts), 500):
+            engine.answer(verdicts[at : at + 500])
+        assert sorted(receiver.rest()) == [number for number in range(2000) for _ in range(2)]

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import socket
 import struct
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.kernel.conftest import Shell
-from tests.kernel.hosts import Host
-from tests.kernel.shaping import Receiver, Shaper, wait_until_held
+from tests.kernel.hosts import Host, link_local
+from tests.kernel.shaping import Receiver, Shaper
 
 pytestmark = pytest.mark.usefixtures("network")
 
@@ -21,7 +20,6 @@ INPUT = ("--hook", "input", "--interface", "one")
 OUTPUT = ("--hook", "output", "--interface", "one")
 LARGE = bytes(range(250)) * 12
 SO_BINDTODEVICE = 25  # asm-generic/socket.h
-IFA_F_TENTATIVE = 0x40  # linux/if_addr.h
 ADDRESSES = {
     "broadcast": "10.1.0.255",
     "limited broadcast": "255.255.255.255",
@@ -168,17 +166,6 @@ def test_a_datagram_above_the_mtu_of_a_link_is_copied(
     assert (shaper.status, summary["not_injected"]) == (0, 0), shaper.errors
 
 
-def link_local(interface: str) -> tuple[str, int]:
-    """The link-local address of an interface that has just come up, and its index."""
-    index, deadline = socket.if_nametoindex(interface), time.monotonic() + 20
-    while time.monotonic() < deadline:
-        for row in Path("/proc/thread-self/net/if_inet6").read_text().splitlines():
-            digits, number, _, _, flags, _ = row.split()
-            if digits.startswith("fe80") and int(number, 16) == index and not int(flags, 16) & IFA_F_TENTATIVE:
-                return socket.inet_ntop(socket.AF_INET6, bytes.fromhex(digits)), index
-    raise AssertionError(f"{interface} has no link-local address")
-
-
 @pytest.mark.parametrize("hook", ["input", "output"])
 def test_link_local_addresses(tmp_path: Path, one: Host, hook: str) -> None:
     kind = socket.AF_INET6, socket.SOCK_DGRAM
@@ -226,14 +213,3 @@ def test_copies_come_in_to_a_socket_bound_to_the_interface(tmp_path: Path, one: 
         assert [receiver.recv(100) for _ in range(2)] == [b"x"] * 2
         shaper.stop()
     assert shaper.status == 0, shaper.errors
-
-
-def test_all_copies_that_are_held_at_the_end_go_on(tmp_path: Path, receiver: Receiver) -> None:
-    policies = ("--policy", "duplicate:100%", "--policy", "delay:8s")
-    with Shaper(tmp_path, *policies, "--protocol", "udp", "--queue", "77") as shaper:
-        receiver.send_numbers(6000)
-        wait_until_held(77, at_least=6000)
-        summary = shaper.stop()
-        arrived = receiver.rest()
-    assert (summary["taken"], summary["sent"], summary["injected"]) == (6000, 6000, 6000)
-    assert sorted(arrived) == [number for number in range(6000) for _ in range(2)]
