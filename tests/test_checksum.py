@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scapy.layers import inet, inet6
 from scapy.packet import Raw
 
-from shaper.wire.checksum import checksum, put_right
+from shaper.wire.checksum import checksum, completed, put_right
 from shaper.wire.packet import Packet, TruncatedPacket
 
 # scapy leaves this without types.
@@ -137,3 +137,15 @@ def test_a_cut_packet_says_what_it_cannot_be_and_what_to_do(what: str, change: A
 
 def test_what_is_no_ip_packet_is_raw_to_scapy() -> None:
     assert isinstance(Packet(b"\x00junk").scapy(), Raw)
+
+
+@pytest.mark.parametrize("name", [name for name in PACKETS if name[:3] in TRANSPORTS])
+@given(payload=st.binary(max_size=64))
+def test_a_checksum_that_was_left_to_the_device(name: str, payload: bytes) -> None:
+    right = bytes(PACKETS[name] / Raw(payload))
+    assert completed(right) == right
+    ip = Packet(right).ip
+    at = ip.transport + {"tcp": 16, "udp": 6}[name[:3]]
+    pseudo = ip.source + ip.destination + (len(right) - ip.transport).to_bytes(2) + ip.protocol.to_bytes(2)
+    left = right[:at] + (0xFFFF - checksum(pseudo)).to_bytes(2) + right[at + 2 :]
+    assert completed(left) == right

@@ -21,6 +21,7 @@ from typing import Final
 from shaper.live.conntrack import Conntrack
 from shaper.live.rules.rules import INJECT_MARK, Match
 from shaper.units import s
+from shaper.wire.checksum import completed
 from shaper.wire.fragment import fragments
 from shaper.wire.packet import Packet
 
@@ -87,7 +88,7 @@ class Injector:
         if version not in self._sockets:
             self.failed += 1
             return
-        raw = self._conntrack.first_form(packet.raw)
+        raw = self._conntrack.first_form(completed(packet.raw))
         source, destination = (raw[12:16], raw[16:20]) if version == 4 else (raw[8:24], raw[24:40])
         try:
             if self._is_looped or self._hook == "forward":

@@ -42,3 +42,17 @@ def put_right(raw: bytes) -> bytes:
     # A UDP checksum that comes out as zero is sent as all ones (RFC 768).
     pack_into("!H", fixed, at, 0xFFFF if ip.protocol == UDP and value == 0 else value)
     return bytes(fixed)
+
+
+def completed(raw: bytes) -> bytes:
+    """The packet with its checksum, if the sender's kernel left that to the device.
+
+    The checksum's field then holds the sum of the pseudo-header alone: CHECKSUM_PARTIAL in linux/skbuff.h.
+    """
+    ip = read_ip(raw)
+    if ip.protocol not in (TCP, UDP) or ip.transport < 0 or ip.fragment:
+        return raw
+    at = ip.transport + OFFSETS[ip.protocol]
+    pseudo = int.from_bytes(ip.source) + int.from_bytes(ip.destination) + len(raw) - ip.transport + ip.protocol
+    is_left = int.from_bytes(raw[at : at + 2]) == (pseudo % 0xFFFF or 0xFFFF)
+    return put_right(raw) if is_left else raw

@@ -213,3 +213,11 @@ def test_copies_come_in_to_a_socket_bound_to_the_interface(tmp_path: Path, one: 
         assert [receiver.recv(100) for _ in range(2)] == [b"x"] * 2
         shaper.stop()
     assert shaper.status == 0, shaper.errors
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "::1"])
+def test_copies_of_uncut_packets_have_their_checksum(tmp_path: Path, network: None, address: str) -> None:
+    with Receiver(address) as receiver, Shaper(tmp_path, "--policy", "duplicate:100%", "--gso") as shaper:
+        receiver.send_numbers(5, bytes(100))
+        assert receiver.numbers(10) == [number for number in range(5) for _ in range(2)]
+        shaper.stop()

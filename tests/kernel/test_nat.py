@@ -239,3 +239,39 @@ def test_pieces_belong_to_their_connection(tmp_path: Path, net: Net, case: str) 
     assert summary["injected"] >= CONNECTIONS * (len(MESSAGE) // 300)
     # Without the pieces that are injected, each connection sends several segments again.
     assert net.retransmitted() < CONNECTIONS
+
+
+PINGS = {
+    "no NAT": ((), "{server}"),
+    "DNAT": (("PREROUTING -i client -p {icmp} -j DNAT --to-destination {server}",), "{router}"),
+    "MASQUERADE": (("POSTROUTING -o server -p {icmp} -j MASQUERADE",), "{server}"),
+    "both": (
+        (
+            "PREROUTING -i client -p {icmp} -j DNAT --to-destination {server}",
+            "POSTROUTING -o server -p {icmp} -j MASQUERADE",
+        ),
+        "{router}",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", PINGS)
+@pytest.mark.parametrize("version", [4, 6])
+def test_copies_of_pings_are_answered(
+    tmp_path: Path, hosts: tuple[Host, Host], shell: Shell, name: str, version: int
+) -> None:
+    rules, target = PINGS[name]
+    names = {**(V4 if version == 4 else V6), "icmp": "icmp" if version == 4 else "icmpv6"}
+    for rule in rules:
+        shell(f"{'iptables' if version == 4 else 'ip6tables'} -t nat -A {rule.format(**names)}")
+    options = ("--protocol", "icmp", "--hook", "forward", "--interface", "client")
+    with Shaper(tmp_path, "--policy", "duplicate:100%", *options) as shaper:
+        with hosts[0].inside():
+            # It ends with the first answer to the last request.
+            output = shell(f"ping -c 3 -i 0.5 {target.format(**names)}")
+        summary = shaper.stop()
+    assert shaper.status == 0, shaper.errors
+    # Two requests for each, and two answers to each of these.
+    for number in (1, 2):
+        assert output.count(f"seq={number} ") == 4, output
+    assert summary["injected"] == summary["taken"]
