@@ -87,19 +87,19 @@ class Conntrack:
 
         A connection is known once its first packet has passed all hooks.
         """
-        seen = ConnTuple.of(raw)
-        if seen is None:
+        if not self._is_tracking() or (seen := ConnTuple.of(raw)) is None:
             return raw
         now = time.monotonic_ns()
         if now - self._since > REMEMBERED or len(self._remembered) > MOST:
             self._remembered.clear()
             self._since = now
         first = self._remembered.get(seen)
-        if first is None and self._is_tracking():
+        if first is None:
             first = self._first_tuple(seen)
-            if first is not None:
-                self._remembered[seen] = first
-        return raw if first is None or first == seen else readdressed(raw, first)
+            if first is None:
+                return raw
+            self._remembered[seen] = first
+        return raw if first == seen else readdressed(raw, first)
 
     def _first_tuple(self, seen: ConnTuple) -> ConnTuple | None:
         if self._find(seen) is not None:
