@@ -1,5 +1,6 @@
 """Signals to `shaper trace` reach the command, whoever traces it."""
 
+import os
 import shutil
 import signal
 import subprocess
@@ -35,8 +36,12 @@ def running(request: pytest.FixtureRequest) -> Iterator[subprocess.Popen[str]]:
     )
     assert process.stdout is not None
     assert process.stdout.readline() == "ready\n"
-    yield process
-    process.communicate(timeout=60)
+    try:
+        yield process
+        process.communicate(timeout=60)
+    finally:
+        if process.returncode is None:
+            os.killpg(process.pid, signal.SIGKILL)  # a shell that a failed test left would spin
 
 
 @pytest.mark.parametrize(
