@@ -47,7 +47,8 @@ def confine() -> None:
     """Keep CAP_NET_ADMIN and nothing else, for good, as an ordinary user if possible.
 
     That user is the one who called sudo(8), else nobody. It must be able to read Python's own files, because some are
-    imported only when they are needed; if it can't, and in a user namespace with one user, the user stays the same.
+    imported only when they are needed; if it can't, it is the owner of shaper's own files. In a user namespace without
+    that user, and where only root can read the files, the user stays the same.
     No program that this process starts may do more. For the main thread, while it is the only one.
 
     Raises:
@@ -70,21 +71,26 @@ def confine() -> None:
 
 
 def _become_ordinary() -> None:
-    """Be an ordinary user and group from now on, if that user can read what this process may still need."""
-    user, group = (int(os.environ.get(name, NOBODY)) for name in ("SUDO_UID", "SUDO_GID"))
-    needed = [sys.prefix, sys.base_prefix, str(Path(__file__).parents[1])]
+    """Be an ordinary user and group from now on, if there is one who can read what this process may still need."""
+    package = Path(__file__).parents[1]
+    needed = [sys.prefix, sys.base_prefix, str(package)]
+    caller = int(os.environ.get("SUDO_UID", NOBODY)), int(os.environ.get("SUDO_GID", NOBODY))
+    # Without its capabilities root can't read a home that only its owner may enter.
+    owner = package.stat()
     groups = os.getgroups()
-    try:
-        os.setgroups([])
-        os.setegid(group)
-        os.seteuid(user)
-    except OSError:
-        return  # a user namespace without such a user
-    can_read = all(os.access(path, os.R_OK | os.X_OK, effective_ids=True) for path in needed)
-    os.seteuid(0)
-    os.setegid(0)
-    if can_read:
-        os.setresgid(group, group, group)
-        os.setresuid(user, user, user)
-    else:
+    for user, group in (caller, (owner.st_uid, owner.st_gid)):
+        try:
+            os.setgroups([])
+            os.setegid(group)
+            os.seteuid(user)
+        except OSError:
+            continue  # a user namespace without such a user
+        can_read = all(os.access(path, os.R_OK | os.X_OK, effective_ids=True) for path in needed)
+        os.seteuid(0)
+        os.setegid(0)
+        if can_read and user:
+            os.setresgid(group, group, group)
+            os.setresuid(user, user, user)
+            return
+    with suppress(OSError):
         os.setgroups(groups)

@@ -71,22 +71,43 @@ def test_the_engine_keeps_one_capability(tmp_path: Path, rule_set: Callable[[], 
     assert not [line for line in rule_set() if "shaper" in line]
 
 
-def test_the_engine_is_an_ordinary_user_where_that_user_can_read_its_files(
-    real_root: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rule_set: Callable[[], list[str]]
-) -> None:
+def becomes(user: int, folder: str | Path, monkeypatch: pytest.MonkeyPatch) -> bool:
+    """Whether a confined process whose files are all in this folder is this user and group."""
     from shaper.linux import capabilities
 
-    monkeypatch.setattr(sys, "base_prefix", "/usr")
-    monkeypatch.setattr(sys, "prefix", "/usr")
-    monkeypatch.setattr(capabilities, "__file__", "/usr/lib/x/y")
+    monkeypatch.setattr(sys, "base_prefix", str(folder))
+    monkeypatch.setattr(sys, "prefix", str(folder))
+    monkeypatch.setattr(capabilities, "__file__", f"{folder}/x/y")
+    monkeypatch.delenv("SUDO_UID", raising=False)
+    monkeypatch.delenv("SUDO_GID", raising=False)
     child = os.fork()
     if child == 0:
         try:
             capabilities.confine()
-            os._exit(0 if os.getresuid() == (65534,) * 3 and os.getresgid() == (65534,) * 3 else 1)
+            os._exit(0 if os.getresuid() == (user,) * 3 and os.getresgid() == (user,) * 3 else 1)
         finally:
             os._exit(2)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+def test_the_engine_is_an_ordinary_user_where_that_user_can_read_its_files(
+    real_root: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert becomes(65534, "/usr", monkeypatch)
+
+
+def test_the_engine_is_the_owner_of_its_files_where_others_can_not_read_them(
+    real_root: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = Path("/run") / tmp_path.name  # pytest's own folders are closed to all but root
+    home.mkdir(mode=0o700)
+    try:
+        os.chown(home, 4321, 4321)
+        assert becomes(4321, home, monkeypatch)
+        os.chown(home, 0, 0)
+        assert becomes(0, home, monkeypatch)
+    finally:
+        home.rmdir()
 
 
 def test_a_policy_can_not_do_what_root_can(tmp_path: Path) -> None:
