@@ -35,7 +35,7 @@ from shaper.units import (
     s,
     us,
 )
-from shaper.wire.craft import reset_receiver, reset_sender, tcp_options, too_big
+from shaper.wire.craft import may_report, reset_receiver, reset_sender, tcp_options, too_big
 from shaper.wire.flow import Flow
 from shaper.wire.packet import Packet, TruncatedPacket
 
@@ -69,6 +69,7 @@ __all__ = [
     "TruncatedPacket",
     "Unit",
     "Wake",
+    "may_report",
     "ms",
     "ns",
     "parse_duration",

@@ -1,11 +1,14 @@
 """Packets that policies make are what scapy, too, takes them for."""
 
+from pathlib import Path
+
 import pytest
 from scapy.layers.inet import ICMP, IP, TCP
 from scapy.layers.inet6 import ICMPv6PacketTooBig, IPv6
 from scapy.packet import Raw
+from scapy.utils import RawPcapReader
 
-from shaper import Packet, reset_receiver, reset_sender, tcp_options, too_big
+from shaper import Packet, may_report, reset_receiver, reset_sender, s, tcp_options, too_big
 from shaper.spec.load import load
 from shaper.timeline.packet_spec import Ends, PacketSpec, bytes_of
 from shaper.wire.header import ACK, FIN, PSH, RST, SYN
@@ -207,3 +210,72 @@ def test_a_reset_is_what_scapy_makes_of_it(flags: int) -> None:
 
 def test_other_packets_have_no_tcp_options() -> None:
     assert tcp_options(Packet(bytes_of(PacketSpec("udp", 40), V4, 1))) == {}
+
+
+@pytest.mark.parametrize(
+    ("source", "destination", "expected"),
+    [
+        ("192.0.2.1", "192.0.2.9", True),
+        ("192.0.2.1", "192.0.2.255", True),  # whether this is a broadcast depends on the netmask
+        ("127.0.0.1", "127.0.0.1", True),
+        ("169.254.1.2", "169.254.1.3", True),
+        ("2001:db8::1", "2001:db8::9", True),
+        ("fe80::1", "fe80::2", True),
+        ("::1", "::1", True),
+        ("0.0.0.0", "192.0.2.9", False),
+        ("0.0.0.7", "192.0.2.9", False),
+        ("224.0.0.1", "192.0.2.9", False),
+        ("240.0.0.1", "192.0.2.9", False),
+        ("255.255.255.255", "192.0.2.9", False),
+        ("127.0.0.1", "192.0.2.9", False),
+        ("192.0.2.1", "127.0.0.1", False),
+        ("192.0.2.1", "224.0.0.251", False),
+        ("192.0.2.1", "239.255.255.250", False),
+        ("192.0.2.1", "255.255.255.255", False),
+        ("192.0.2.1", "0.0.0.0", False),
+        ("127.0.0.1", "127.255.255.255", False),
+        ("169.254.1.2", "169.254.255.255", False),
+        ("::", "2001:db8::9", False),
+        ("ff02::1", "2001:db8::9", False),
+        ("::1", "2001:db8::9", False),
+        ("2001:db8::1", "ff02::fb", False),
+        ("2001:db8::1", "::", False),
+    ],
+)
+def test_icmp_errors_are_about_packets_of_one_host_to_another(source: str, destination: str, expected: bool) -> None:
+    ends = Ends(source, 9, destination, 9)
+    for number, look in enumerate([PacketSpec("udp", 100), PacketSpec("tcp", 100), PacketSpec("icmp", 100)]):
+        assert may_report(Packet(bytes_of(look, ends, number))) == expected
+
+
+@pytest.mark.parametrize("ends", [V4, V6], ids=["v4", "v6"])
+def test_icmp_errors_are_about_no_later_fragments_and_no_junk(ends: Ends) -> None:
+    fragment = PacketSpec("fragment", 800)
+    assert may_report(Packet(bytes_of(fragment, ends, 1)))
+    assert not may_report(Packet(bytes_of(fragment._replace(offset=800), ends, 1)))
+    assert not may_report(Packet(bytes_of(fragment, ends, 1)[: 20 if ends is V4 else 40]))
+    assert not may_report(Packet(b"junk"))
+
+
+@pytest.mark.parametrize("ends", [V4, V6], ids=["v4", "v6"])
+def test_icmp_errors_are_about_no_icmp_errors_and_redirects(ends: Ends) -> None:
+    whole = bytearray(bytes_of(PacketSpec("icmp", 100), ends, 1))
+    answered = set()
+    for kind in range(256):
+        whole[20 if ends is V4 else 40] = kind
+        if may_report(Packet(bytes(whole))):
+            answered.add(kind)
+    if ends is V4:
+        assert set(range(256)) - answered == {3, 4, 5, 11, 12, 31, 40}
+    else:
+        assert set(range(256)) - answered == {*range(128), 137}
+
+
+def test_one_message_for_six_large_packets() -> None:
+    """An ICMP error, a multicast, a broadcast, a later fragment, a datagram and an ICMPv6 error."""
+    with RawPcapReader(str(Path(__file__).parent / "data/icmp_on_icmp.pcap")) as frames:
+        packets = [Packet(raw, number, number * s) for number, (raw, _) in enumerate(frames, 1)]
+    _, verdicts = play(load("mtu:size=100,icmp=yes"), packets)
+    messages = [verdict.packet for verdict in verdicts if not verdict.packet.id]
+    assert [message.raw[28:] for message in messages] == [packets[4].raw]
+    assert [verdict.packet.id for verdict in verdicts if verdict.fate == "dropped"] == [5, 6]
