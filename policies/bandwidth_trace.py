@@ -8,7 +8,9 @@ from shaper import Packet, Policy, Send, Unit, ms
 Milliseconds = tuple[int, ...]
 
 OPPORTUNITY = 1504
-"""Bytes that each line of a trace lets through: one MTU, as in mahimahi's link_queue.cc."""
+"""Bytes that each line of a trace lets through (PACKET_SIZE in mahimahi's link_queue.hh)."""
+HEADER = 4
+"""Bytes of them that each packet takes beside its own: mahimahi's TUN devices put a `struct tun_pi` before it."""
 
 # 50 ms with an opportunity each millisecond (12 Mbit/s), then 50 ms with one in ten (1.2 Mbit/s).
 FAST_AND_SLOW = (*range(1, 51), *range(60, 101, 10))
@@ -40,16 +42,18 @@ Trace = Annotated[Milliseconds, Unit("trace file", read_trace, format_trace)]
 
 
 class BandwidthTrace(Policy):
-    """A link whose rate changes over time: at each recorded millisecond, 1504 bytes may leave.
+    """A link whose rate changes over time: at each recorded millisecond, a packet of 1500 bytes may leave.
 
     Traces are those of Mahimahi (mm-link), which comes with some of mobile networks. The trace
-    starts with the first packet, and starts again at its end. A large packet takes several of
-    these opportunities, small packets share one; an opportunity that no packet uses is lost.
-    `limit=` bounds the queue.
+    starts with the first packet, and starts again at its end. As in mm-link, each of these
+    opportunities is 1504 bytes, and each packet takes 4 more than it has. Small packets share
+    one, a packet that doesn't fit into the rest of one leaves with the next; what no packet uses
+    is lost. A packet above 1500 bytes, which mm-link refuses, takes several. `limit=` bounds the
+    queue.
 
     # bandwidth_trace
     +0     < a:udp=2472 b:udp=472 c:udp=472
-    +.002  > a b            2500 and 500 bytes fill two opportunities, all but 8 bytes
+    +.002  > a b            2500 + 4 and 500 + 4 bytes fill two opportunities
     +.001  > c
     """
 
@@ -72,7 +76,7 @@ class BandwidthTrace(Policy):
             self._begin = now
         while self._time(self._nth) < now:
             self._skip(now)
-        length = packet.length
+        length = packet.length + HEADER
         while length > self._left:
             length -= self._left
             self._nth += 1

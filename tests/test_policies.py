@@ -193,3 +193,15 @@ def test_an_icmp_error_about_a_flow_carries_none_of_its_bytes() -> None:
         _, verdicts = play(load(spec), packets)
         wanted = 1001 * ms if spec.startswith("stall") else 1 * ms
         assert [(v.packet.id, v.fate, v.planned) for v in verdicts] == [(1, "sent", 0), (2, "sent", wanted)]
+
+
+@pytest.mark.parametrize("gap", [0, 1 * ms])
+def test_a_trace_with_a_line_a_millisecond_lets_800_packets_of_1500_bytes_pass_in_800_ms(
+    tmp_path: Path, gap: int
+) -> None:
+    trace = tmp_path / "12mbit.trace"
+    trace.write_text("1\n")
+    ends = Ends("192.0.2.1", 40000, "192.0.2.9", 53)
+    packets = [Packet(bytes_of(PacketSpec("udp", 1472), ends, n), n + 1, n * gap) for n in range(800)]
+    _, verdicts = play(load(f"bandwidth_trace:{trace}"), packets)
+    assert [verdict.planned for verdict in verdicts] == [n * ms for n in range(1, 801)]
