@@ -346,6 +346,8 @@ class LineReader:
         """A duration; in tc a number without a unit is in microseconds, or for slots in nanoseconds."""
         word = self._next()
         value = tc.read_time(word, without_unit)
+        if stage == "delay" and value > tc.LARGEST_DELAY:
+            raise ValueError(f"'{word}' is out of range; tc takes up to {format_duration(tc.LARGEST_DELAY)}")
         self._stage(stage)[name] = format_duration(value)
         unit = "" if tc.has_unit(word) else f", since without a unit it is in {'us' if without_unit == us else 'ns'}"
         self._note(word, f"{name} {format_duration(value)}{unit}")
@@ -361,9 +363,7 @@ class LineReader:
 
     def _whole(self, stage: str, name: str, *, signed: bool = False) -> int:
         word = self._next()
-        value = tc.read_integer(word)
-        if value < 0 and not signed:
-            raise ValueError(f"'{word}' is negative")
+        value = tc.read_integer(word, signed=signed)
         self._stage(stage)[name] = str(value)
         self._note(word, f"{name.removeprefix('reorder_')} {value}")
         return value

@@ -14,10 +14,12 @@ from pathlib import Path
 
 from shaper.units import DURATIONS, RATES, SIZES, s
 
-NUMBER = re.compile(r"([+-]?(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d{1,3})?)(.*)", re.ASCII | re.IGNORECASE)
+NUMBER = re.compile(r"([+-]?(?:0x[0-9a-f]+|(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d{1,3})?))(.*)", re.ASCII | re.IGNORECASE)
 INTEGER = re.compile(r"([+-]?)(0x[0-9a-f]+|0[0-7]*|[1-9]\d*)", re.ASCII | re.IGNORECASE)
 TIMES = {unit: factor for unit, factor in DURATIONS.items() if factor <= s}
 LARGEST = 2**63 - 1
+LARGEST_DELAY = (2**32 - 1) * 64
+"""In ns: the kernel gets delay and jitter as 32 bits, in ticks of 64 ns."""
 
 COMMANDS = re.compile(r"[\n;&|]+")
 REDIRECTION = re.compile(r"(?<!\S)\d*>+&?\s*[^\s;&|]+")
@@ -105,9 +107,12 @@ def read_size(word: str) -> int:
     """A number of bytes, or of packets, in "1500", "10k".
 
     Raises:
-        ValueError: not a size.
+        ValueError: not a size of 32 bits.
     """
-    return scaled(word, SIZES, "a size, such as 1000 or 10k")
+    value = scaled(word, SIZES, "a size, such as 1000 or 10k")
+    if value >= 2**32:
+        raise ValueError(f"'{word}' is out of range")
+    return value
 
 
 def read_percent(word: str) -> Decimal:
@@ -124,20 +129,28 @@ def read_percent(word: str) -> Decimal:
     return number
 
 
-def read_integer(word: str) -> int:
+def read_integer(word: str, *, signed: bool = False) -> int:
     """A whole number, as strtol(3) reads it: 16, 0x10 or 020.
 
+    Args:
+        word: such as "16".
+        signed: whether it may be negative.
+
     Raises:
-        ValueError: not a whole number of 32 bits.
+        ValueError: not a whole number of 32 bits, or a negative one.
     """
     match = INTEGER.fullmatch(word)
     if match is None:
         raise ValueError(f"'{word}' is not a whole number")
     digits = match[2].lower()
     value = int(digits, 16 if digits.startswith("0x") else 8 if digits.startswith("0") else 10)
-    if value >= 2**31:
+    if match[1] == "-":
+        value = -value
+    if value < 0 and not signed:
+        raise ValueError(f"'{word}' is negative")
+    if not -(2**31) <= value < 2**31 << (not signed):
         raise ValueError(f"'{word}' is out of range")
-    return -value if match[1] == "-" else value
+    return value
 
 
 def split(word: str) -> tuple[Decimal, str]:
@@ -151,7 +164,9 @@ def split(word: str) -> tuple[Decimal, str]:
         raise ValueError(f"'{word}' does not start with a number")
     if match[2].startswith(","):
         raise ValueError(f"'{word}' has a comma; write {word.replace(',', '.')}")
-    return Decimal(match[1]), match[2].lower().replace("µ", "u")
+    digits = match[1].lower()
+    number = Decimal(int(digits, 16)) if "x" in digits else Decimal(digits)
+    return number, match[2].lower().replace("µ", "u")
 
 
 def scaled(word: str, units: Mapping[str, int], kind: str) -> int:
