@@ -130,6 +130,83 @@ def test_a_syn_from_the_other_end_is_no_repeat_because_it_has_the_same_number() 
     assert wire.see(syn(isn=100), HERE.reverse).connection is not first.connection
 
 
+Exchange = list[tuple[str, PacketSpec]]
+"""Who sends a segment, "a" or "b", and the segment."""
+
+ACKNOWLEDGE = PacketSpec("tcp", 0, ACK, 501, 101)
+OPENED: Exchange = [("a", syn()), ("b", synack()), ("a", PacketSpec("tcp", 0, ACK, 101, 501))]
+CLOSED: Exchange = [("b", PacketSpec("tcp", 0, FIN | ACK, 501, 101)), ("a", PacketSpec("tcp", 0, FIN | ACK, 101, 502))]
+
+EXCHANGES: dict[str, tuple[Exchange, str]] = {
+    "simultaneous open": (
+        [("a", syn(100)), ("b", syn(500)), ("a", synack(100, 501)), ("b", synack(500, 101)), ("a", DATA)],
+        "1o 1r 1o 1r 1o",
+    ),
+    "simultaneous open, both SYNs repeated": (
+        [("a", syn(100)), ("b", syn(500)), ("b", syn(500)), ("a", syn(100)), ("b", synack(500, 101))],
+        "1o 1r 1r 1o 1r",
+    ),
+    "simultaneous open, a SYN overtaken by its SYN-ACK": (
+        [("a", syn(100)), ("b", synack(500, 101)), ("b", syn(500)), ("a", synack(100, 501))],
+        "1o 1r 1r 1o",
+    ),
+    "a handshake in four": (
+        [("a", syn(100)), ("b", ACKNOWLEDGE), ("b", syn(700)), ("a", synack(100, 701))],
+        "1o 1r 1r 1o",
+    ),
+    "a SYN after data of the same end": (
+        [("a", syn(100)), ("b", ACKNOWLEDGE._replace(payload=10)), ("b", syn(700))],
+        "1o 1r 2o",
+    ),
+    "another try with a new number": ([("a", syn(100)), ("a", syn(900))], "1o 2o"),
+    "ports used again": (
+        [*OPENED, *CLOSED, ("a", syn(9000)), ("b", synack(9500, 9001)), ("b", synack(9500, 9001))],
+        "1o 1r 1o 1r 1o 2o 2r 2r",
+    ),
+    "ports used again by the other end": (
+        [*OPENED, *CLOSED, ("b", syn(9500)), ("a", synack(9000, 9501))],
+        "1o 1r 1o 1r 1o 2o 2r",
+    ),
+    "ports used again by both ends at once": (
+        [*OPENED, *CLOSED, ("a", syn(9000)), ("b", syn(9500)), ("a", synack(9000, 9501)), ("b", synack(9500, 9001))],
+        "1o 1r 1o 1r 1o 2o 2r 2o 2r",
+    ),
+    "ports used again, answers alone": (
+        [("b", synack()), ("b", ACKNOWLEDGE), ("b", synack(9500, 9001)), ("b", synack(9500, 9001))],
+        "1r 1r 2r 2r",
+    ),
+    "in the middle of a connection, then a new one": (
+        [("b", ACKNOWLEDGE), ("b", ACKNOWLEDGE), ("a", syn(900)), ("b", synack(9500, 901))],
+        "1o 1o 2o 2r",
+    ),
+    "ACKs of one end alone, then its SYN": ([("b", ACKNOWLEDGE), ("b", syn(9500))], "1o 2o"),
+    "a half-open connection": (
+        [
+            ("b", ACKNOWLEDGE._replace(payload=10)),
+            ("a", syn(900)),
+            ("b", ACKNOWLEDGE._replace(seq=511)),
+            ("a", PacketSpec("tcp", 0, RST, 101, 0)),
+            ("a", syn(900)),
+            ("b", synack(9500, 901)),
+        ],
+        "1o 2o 2r 2o 2o 2r",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", EXCHANGES)
+def test_which_connection_and_direction_each_segment_of_a_handshake_belongs_to(name: str) -> None:
+    wire, found = Wire(), []
+    met: list[object] = []
+    segments, expected = EXCHANGES[name]
+    for end, look in segments:
+        state = wire.see(look, HERE if end == "a" else HERE.reverse)
+        if state.connection not in met:
+            met.append(state.connection)
+        found.append(f"{met.index(state.connection) + 1}{state.direction[0]}")
+    assert " ".join(found) == expected
+
+
 def test_a_connection_whose_first_segment_cannot_be_read_is_classified_all_the_same() -> None:
     connections = Connections()
     cut = Packet(bytes_of(DATA, HERE, 1)[:30], 1)

@@ -14,7 +14,17 @@ from shaper.core.datagrams import Datagrams
 from shaper.core.instances import PolicyInstance
 from shaper.units import s
 from shaper.wire.flow import Flow
-from shaper.wire.header import ACK, SYN, flow_key, fragment_offset, is_answer, plain_key, read_quoted, reverse_key
+from shaper.wire.header import (
+    ACK,
+    SYN,
+    TCPHeader,
+    flow_key,
+    fragment_offset,
+    is_answer,
+    plain_key,
+    read_quoted,
+    reverse_key,
+)
 from shaper.wire.packet import Packet
 from shaper.wire.segment import SenderState, classify_other
 
@@ -107,8 +117,10 @@ class Connections:
         if key and state.kind is not None:
             packet.kind = state.kind
         elif state.sender is not None and (tcp := packet.tcp) is not None:
-            if tcp.flags & (SYN | ACK) == SYN and opens_another(state.sender, tcp.seq):
-                state = self._open(key or flow_key(packet.raw), packet, now)
+            if tcp.flags & SYN:
+                key = key or flow_key(packet.raw)
+                if self._opens_another(state.sender, key, tcp):
+                    state = self._open(key, packet, now)
             packet.kind = state.sender.classify(tcp) if state.sender is not None else "other"
         else:
             packet.kind = classify_other(packet.ip)
@@ -162,16 +174,42 @@ class Connections:
         kind = flow.protocol if flow.protocol in ("tcp", "udp") and flow.dport + flow.sport else "other"
         here = FlowState(connection, "reply" if opened_by_other else "original", kind)
         there = FlowState(connection, "original" if opened_by_other else "reply", kind)
-        before = self._flows.get(reverse)
-        if before is not None and there.sender is not None and before.sender is not None:
-            # A SYN opened another connection with these ports. The other end's segments are classified by what it
-            # sent itself, as if this direction weren't queued.
-            there.sender = before.sender
+        for state, of in ((here, key), (there, reverse)):
+            before = self._flows.get(of)
+            if before is not None and state.sender is not None and before.sender is not None:
+                # Another connection with these ports. Each end's segments are classified by what it sent itself, as
+                # if the other direction weren't queued.
+                state.sender = before.sender
+                state.sender.begin = state.sender.next
         self._flows[reverse] = there
         self._flows[key] = here
         self._ring.append(connection)
         self._forget_some(now)
         return here
+
+    def _opens_another(self, here: SenderState, key: bytes, tcp: TCPHeader) -> bool:
+        """Whether a SYN or SYN-ACK belongs to another connection than the segments before it with these ports.
+
+        A SYN does unless it repeats an earlier one of its sender's, was overtaken by its SYN-ACK, or the other end is
+        opening as well: a simultaneous open (RFC 9293, section 3.5), or a handshake that answers with a SYN of its
+        own after the ACK. A SYN-ACK does if the SYN that it answers wasn't seen, and it is neither the first nor a
+        repeat.
+
+        Args:
+            here: the state of its sender before it.
+            key: its flow's.
+        """
+        there = self._flows[reverse_key(key)].sender
+        if there is None or tcp.seq in (here.isn, here.synack_isn):
+            return False
+        if tcp.flags & ACK:
+            return here.has_sent and there.isn < 0
+        if here.has_sent:
+            return True
+        if here.next < 0:
+            # Only a SYN or SYN-ACK of the other end may come before it; other segments are of an earlier connection.
+            return there.next >= 0 > max(there.isn, there.synack_isn)
+        return not there.is_opening
 
     def _count(self, counted: tuple[str, str, str, int]) -> int:
         """The number of this connection among those between these addresses to this service."""
@@ -204,16 +242,3 @@ class Connections:
             # A later connection may have these ports by now.
             if (state := self._flows.get(key)) is not None and state.connection is connection:
                 del self._flows[key]
-
-
-def opens_another(sender: SenderState, isn: int) -> bool:
-    """Whether a SYN opens a new connection with the ports of an earlier one.
-
-    It doesn't if it repeats its sender's SYN, or if its sender has sent nothing yet: the other end's SYN-ACK was seen
-    first, or both ends send a SYN (simultaneous open, RFC 9293, section 3.5).
-
-    Args:
-        sender: the state of its sender before it.
-        isn: its sequence number.
-    """
-    return sender.next >= 0 and sender.isn != isn

@@ -32,12 +32,14 @@ HALF: Final = 1 << 31
 class SenderState:
     """What the sender of one direction of a TCP connection has sent so far."""
 
-    __slots__ = ("ack", "handshake_ack", "isn", "next", "synack_isn", "window")
+    __slots__ = ("ack", "begin", "handshake_ack", "isn", "next", "opened", "synack_isn", "window")
 
     def __init__(self) -> None:
         # Each is -1 while it isn't known.
         self.isn = -1  # the sequence number of its SYN without ACK
         self.synack_isn = -1  # that of its SYN-ACK
+        self.opened = -1  # the sequence number after its SYN and what that carried
+        self.begin = -1  # `next` when its connection began, else the sequence number of the first segment seen
         self.next = -1  # the sequence number after the highest sent
         self.ack = -1
         self.window = -1
@@ -54,11 +56,23 @@ class SenderState:
         else:
             name = self._class(tcp)
             after = (seq + payload + bool(flags & SYN) + bool(flags & FIN)) % WRAP
-        if self.next < 0 or (after - self.next) % WRAP < HALF or name in ("syn", "synack"):
+        if self.next < 0:
+            self.begin, self.next = seq, after
+        elif (after - self.next) % WRAP < HALF or name in ("syn", "synack"):
             self.next = after
         if flags & ACK and (self.ack < 0 or (ack - self.ack) % WRAP < HALF):
             self.ack, self.window = ack, window
         return name
+
+    @property
+    def is_opening(self) -> bool:
+        """It has sent a SYN, and has acknowledged nothing since (the state SYN-SENT of RFC 9293)."""
+        return self.isn >= 0 and self.ack < 0
+
+    @property
+    def has_sent(self) -> bool:
+        """It has sent something that takes sequence numbers since its connection began: a SYN, data, a FIN."""
+        return self.next != self.begin
 
     def _is_up_to_date(self, tcp: TCPHeader) -> bool:
         """No segment that acknowledges more has overtaken it."""
@@ -72,6 +86,7 @@ class SenderState:
                     self.synack_isn, self.ack = tcp.seq, -1
                 return "synack"
             self.isn, self.synack_isn, self.ack, self.handshake_ack = tcp.seq, -1, -1, -1
+            self.opened = (tcp.seq + 1 + tcp.payload) % WRAP
             return "syn"
         if tcp.flags & FIN:
             return "fin"
@@ -89,8 +104,7 @@ class SenderState:
         return "dup-ack" if tcp.window == self.window or tcp.sack else "window-update"
 
     def _completes_handshake(self, tcp: TCPHeader) -> bool:
-        first = (self.isn + 1) % WRAP
-        if self.isn < 0 or tcp.seq != first or self.next != first:
+        if self.isn < 0 or tcp.seq != (self.isn + 1) % WRAP or self.next != self.opened:
             return False
         return self.handshake_ack in (-1, tcp.ack)
 
