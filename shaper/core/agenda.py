@@ -1,7 +1,9 @@
 """The agenda: what is planned, ordered by time, then by when it was planned."""
 
 from collections import deque
+from collections.abc import Iterator
 from heapq import heapify, heappop, heappush
+from itertools import chain
 
 from shaper.core.instances import NEVER, PolicyInstance
 from shaper.wire.packet import Packet
@@ -71,6 +73,10 @@ class Agenda:
         self._heap[:] = filter(is_valid, self._heap)
         heapify(self._heap)
         self._look()
+
+    def entries(self) -> Iterator[Entry]:
+        """The valid entries, in no particular order."""
+        return filter(is_valid, chain(self._fifo, self._heap))
 
     def first(self) -> Entry | None:
         """The earliest entry, which stays; None without one."""

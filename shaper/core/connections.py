@@ -104,7 +104,7 @@ class Connections:
 
     def forget_instances(self) -> None:
         """Forget the instances of all flows."""
-        for state in self._flows.values():
+        for state in (*self._flows.values(), self._stray):
             state.instances = None
             state.connection.instances = {}
 

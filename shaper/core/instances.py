@@ -27,6 +27,8 @@ class PolicyInstance:
         policy: the object.
         name: of its stage.
         stage: its place in the pipeline, from 0.
+        is_last: whether it is at the last stage.
+        former: the `Former` stages that it belongs to, once other policies have replaced them.
         counts: what the stage has done, with all its instances.
         held: packets held until a later answer sends or drops them, in the order in which they were held.
             The key is the packet as taken, the value as the policy rewrote it.
@@ -40,14 +42,17 @@ class PolicyInstance:
 
     __slots__ = (
         "_bytes", "_packets",
-        "counts", "held", "is_failed", "limited", "name", "on_packet", "policy", "selects", "stage", "wake", "wakes",
+        "counts", "former", "held", "is_failed", "is_last",
+        "limited", "name", "on_packet", "policy", "selects", "stage", "wake", "wakes",
     )  # fmt: skip
 
-    def __init__(self, policy: Policy, name: str, stage: int, counts: StageCounts) -> None:
+    def __init__(self, policy: Policy, name: str, stage: int, counts: StageCounts, *, is_last: bool = True) -> None:
         self.policy = policy
         self.on_packet = policy.on_packet
         self.name = name
         self.stage = stage
+        self.is_last = is_last
+        self.former: object | None = None
         self.counts = counts
         self.held: dict[Packet, Packet] = {}
         self.wake: int | None = None
@@ -181,7 +186,7 @@ class Instances:
         identity = f"{self._seed}|{stage}|{type(policy).__name__}"
         is_left_out = policy.connections < 1 and not is_chosen(f"{identity}|{connection}", policy.connections)
         if is_left_out or not connection:
-            return PolicyInstance(Policy(only=frozenset()), name, stage, self._counts[stage])
+            return self._at_work(Policy(only=frozenset()), name, stage)
         instances = self._of_queue
         if policy.scope != "queue":
             identity += f"|{connection}"
@@ -196,11 +201,14 @@ class Instances:
     def _start(self, prototype: Policy, name: str, stage: int, identity: str) -> PolicyInstance:
         """An instance with a fresh object of this policy; out of service if its `start` fails."""
         try:
-            return PolicyInstance(prototype.fresh(identity), name, stage, self._counts[stage])
+            return self._at_work(prototype.fresh(identity), name, stage)
         except FAULTS as error:
-            instance = PolicyInstance(prototype, name, stage, self._counts[stage])
+            instance = self._at_work(prototype, name, stage)
             self._failures.append(instance.failed(error, "start"))
             return instance
+
+    def _at_work(self, policy: Policy, name: str, stage: int) -> PolicyInstance:
+        return PolicyInstance(policy, name, stage, self._counts[stage], is_last=stage + 1 == len(self._stages))
 
 
 def is_chosen(identity: str, share: float) -> bool:

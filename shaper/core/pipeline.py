@@ -7,7 +7,7 @@ agenda; a packet that leaves the last stage or is dropped gets its verdict.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 from shaper.core.agenda import Agenda, is_valid
 from shaper.core.answer import actions_of
@@ -15,11 +15,45 @@ from shaper.core.connections import Connections, FlowState
 from shaper.core.counts import Counts, StageCounts
 from shaper.core.failure import FAULTS, Failures, PolicyError
 from shaper.core.instances import Instances, PolicyInstance, stage_names
+from shaper.core.turns import Turns
 from shaper.core.verdict import Fate, Verdict
 from shaper.policy.action import Action, Drop, Hold, Send, Wake
 from shaper.policy.base import Policy
 from shaper.policy.signal import Signal
 from shaper.wire.packet import Packet
+
+
+class Stage(NamedTuple):
+    """One stage, by its latest policy, and what it has done so far."""
+
+    policy: Policy
+    counts: StageCounts
+
+
+class Former:
+    """The instances of a pipeline that was replaced, for the packets that were held then."""
+
+    def __init__(self, instances: Instances) -> None:
+        self._instances = instances
+        self._of: dict[FlowState, list[PolicyInstance]] = {}
+
+    def keep(self, instance: PolicyInstance, state: FlowState) -> None:
+        """Keep the instances that the packets of this flow meet, of which this one holds a packet."""
+        if instance.former is None and state.instances is not None:
+            self._of[state] = state.instances
+            for each in state.instances:
+                each.former = self
+        instance.former = instance.former or self
+
+    def of(self, state: FlowState) -> list[PolicyInstance]:
+        """The instances that the packets of this flow meet."""
+        instances = self._of.get(state)
+        if instances is None:  # a policy has made a packet of another flow than those that it holds
+            instances = self._instances.of(state.connection.identity, state.direction, {})
+            self._of[state] = instances
+            for each in instances:
+                each.former = self
+        return instances
 
 
 class Pipeline:
@@ -30,7 +64,7 @@ class Pipeline:
         agenda: what is planned.
         verdicts: those that the core has not returned yet, in order.
         prototypes, names: the policies, and the names of their stages.
-        stages: what each stage has done so far.
+        stages: each stage that there was so far, by name.
         counts, failures: see `Core`, as for the arguments.
     """
 
@@ -40,13 +74,43 @@ class Pipeline:
         self.verdicts: list[Verdict] = []
         self.counts = Counts()
         self.failures = Failures()
-        self.prototypes = tuple(policy.prototype() for policy in prototypes)
-        self.names = stage_names(prototypes)
-        self.stages = [StageCounts() for _ in self.prototypes]
-        self._depth = len(self.prototypes)
+        self.prototypes: tuple[Policy, ...] = ()
+        self.names: tuple[str, ...] = ()
+        self.stages: dict[str, Stage] = {}
         self._connections = connections
-        self._instances = Instances(self.prototypes, self.names, self.stages, seed, self.failures)
+        self._seed = seed
         self._max_hold = max_hold
+        self._turns: Turns | None = None  # only while a change still matters
+        self._instances = self._made_of(prototypes)
+
+    def _made_of(self, policies: Sequence[Policy]) -> Instances:
+        """Make these policies the stages; counters of stages that were there before, by name, go on."""
+        self.names = stage_names(policies)
+        before = [self.stages.get(name) for name in self.names]
+        self.prototypes = tuple(
+            policy.prototype(stage.policy if stage else None) for policy, stage in zip(policies, before, strict=True)
+        )
+        counts = [stage.counts if stage else StageCounts() for stage in before]
+        self.stages |= dict(zip(self.names, map(Stage, self.prototypes, counts), strict=True))
+        return Instances(self.prototypes, self.names, counts, self._seed, self.failures)
+
+    def replace(self, policies: Sequence[Policy]) -> None:
+        """Packets that come from now on meet these policies; those that are held keep their plans and their policies.
+
+        No later packet of a flow goes on before one that is held now.
+        """
+        former, held = Former(self._instances), []
+        for _, _, instance, packet in self.agenda.entries():
+            if packet is not None:
+                held.append(packet.root)
+                former.keep(instance, cast(FlowState, packet.flow_state))
+            elif instance.former is None:
+                instance.former = former
+        self._instances = self._made_of(policies)
+        self._connections.forget_instances()
+        turns = self._turns or Turns()
+        turns.change(held)
+        self._turns = turns if turns else None
 
     def advance(self, now: int) -> None:
         """Do everything that is planned up to `now`, each at its own time."""
@@ -60,13 +124,14 @@ class Pipeline:
                 self.now = at
             if packet is None:
                 instance.wake = None
-                self.wake(instance)
+                if instance.former is None or instance.held:
+                    self.wake(instance)
                 continue
             root = packet.origin or packet
             if instance.held and root in instance.held:
                 self._cut_short(root)  # the policy held it without a plan for too long
             instance.let_go(root, self.now)
-            if instance.stage + 1 == self._depth:
+            if instance.is_last:
                 self.conclude(packet, "sent")
             else:
                 self.go_on(instance, packet)
@@ -74,14 +139,24 @@ class Pipeline:
 
     # The packet's way through the stages.
 
-    def enter(self, packet: Packet, state: FlowState, stage: int = 0) -> None:
-        """The packet reaches this stage, or the end of the pipeline."""
-        instances = state.instances
+    def enter(
+        self, packet: Packet, state: FlowState, stage: int = 0, instances: list[PolicyInstance] | None = None
+    ) -> None:
+        """The packet reaches this stage, or the end of the pipeline.
+
+        Args:
+            packet, stage: which, and where.
+            state: of its flow.
+            instances: those that it meets, if they aren't its flow's.
+        """
         if instances is None:
-            connection = state.connection
-            instances = self._instances.of(connection.identity, state.direction, connection.instances)
-            state.instances = instances
-        while stage < self._depth:
+            instances = state.instances
+            if instances is None:
+                connection = state.connection
+                instances = self._instances.of(connection.identity, state.direction, connection.instances)
+                state.instances = instances
+        depth = len(instances)
+        while stage < depth:
             instance = instances[stage]
             stage += 1
             if instance.selects:
@@ -109,10 +184,22 @@ class Pipeline:
 
     def go_on(self, instance: PolicyInstance, packet: Packet) -> None:
         """The packet goes on from this instance to the next stage."""
-        self.enter(packet, cast(FlowState, packet.flow_state), instance.stage + 1)
+        state = cast(FlowState, packet.flow_state)
+        former = instance.former
+        self.enter(packet, state, instance.stage + 1, None if former is None else cast(Former, former).of(state))
 
     def conclude(self, packet: Packet, fate: Fate) -> None:
-        """The packet leaves the pipeline: count it and give its verdict."""
+        """The packet leaves the pipeline, when it is its turn."""
+        if self._turns is None:
+            self._leave(packet, fate)
+            return
+        for leaving, its_fate in self._turns.leave(packet, fate, self.now):
+            self._leave(leaving, its_fate)
+        if not self._turns:
+            self._turns = None
+
+    def _leave(self, packet: Packet, fate: Fate) -> None:
+        """Count it and give its verdict."""
         if packet.id:
             if fate == "sent":
                 self.counts.sent += 1
@@ -125,10 +212,12 @@ class Pipeline:
             return
         self.verdicts.append(Verdict(packet, fate, self.now))
 
-    def retire(self) -> None:
-        """From now on packets pass all policies, and their shared objects are forgotten."""
-        self._depth = 0
+    def retire(self) -> list[Packet]:
+        """From now on packets pass all policies, whose objects are forgotten. Returns those that waited their turn."""
         self._instances.close()
+        self._connections.forget_instances()
+        turns, self._turns = self._turns, None
+        return turns.close(self.now) if turns is not None else []
 
     def wake(self, instance: PolicyInstance, signal: Signal | None = None) -> None:
         """Call the policy's `on_wake`, or with a signal its `on_signal`, and carry out the answer."""

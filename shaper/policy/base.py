@@ -121,10 +121,10 @@ class Policy:
         """What `tally` has counted so far, in all objects made from the same prototype."""
         return dict(self.__counters)
 
-    def prototype(self) -> Self:
-        """Another prototype with the same options, and with counters that start at zero."""
+    def prototype(self, before: Policy | None = None) -> Self:
+        """Another prototype with the same options; its counters go on from those of `before`, or start at zero."""
         new = copy(self)
-        new.__counters = Counter()
+        new.__counters = before.__counters if before is not None else Counter()
         return new
 
     def fresh(self, identity: str) -> Self:
