@@ -13,6 +13,8 @@ from shaper import Packet, ms, s, us
 from shaper.cli import main
 from shaper.core.core import Core
 from shaper.core.verdict import Verdict
+from shaper.core.virtual import play
+from shaper.journal import read_journal
 from shaper.spec.load import load_pipeline
 from shaper.spec.profiles import ProfileError, find, names, read
 from shaper.timeline.packet_spec import Ends, PacketSpec, bytes_of
@@ -36,6 +38,7 @@ EXPECTED = {
     "3g": (Link(768_000, 150 * ms), Link(1_600_000, 150 * ms)),
     "lte": (Link(12_000_000, 35 * ms), Link(12_000_000, 35 * ms)),
     "5g": (Link(11_120_000, 15_500 * us, 43 << 10), Link(111_070_000, 15_500 * us, 421 << 10)),
+    "train_tunnel": (Link(12_000_000, 35 * ms), Link(12_000_000, 35 * ms)),
     "dsl": (Link(384_000, 25 * ms), Link(1_500_000, 25 * ms)),
     "cable": (Link(1_000_000, 14 * ms), Link(5_000_000, 14 * ms)),
     "satellite_geo": (Link(10_000_000, 279 * ms, 682 << 10), Link(100_000_000, 279 * ms, 6812 << 10)),
@@ -123,7 +126,9 @@ def test_each_has_its_source_and_date(name: str, capsys: pytest.CaptureFixture[s
     assert profile.date
     assert main(["profiles", name]) == 0
     page = capsys.readouterr().out
+    phases = profile.scenario.phases if profile.scenario else ()
     assert all(spec in page for spec in profile.pipeline)
+    assert all(spec in page for phase in phases for spec in phase.specs)
     assert f"shaper run --profile {name}" in page
     assert max(len(line) for line in page.splitlines()) <= 80
 
@@ -291,3 +296,90 @@ def test_a_profile_that_can_t_be_used(
         error = capsys.readouterr().err
         assert message in error
         assert error.count("\n") == 1
+
+
+PHASES = """\
+repeat = true
+
+[[phase]]
+for = "1s"
+policies = ["delay:10ms"]
+
+[[phase]]
+for = "500ms"
+policies = ["delay:20ms", "loss:0%"]
+"""
+
+
+def test_phases_follow_each_other() -> None:
+    scenario = read(PHASES, "tunnel.toml").scenario
+    assert scenario is not None
+    first = [(each.after, each.specs) for each, _ in zip(scenario.then(s), range(3), strict=False)]
+    twenty = ("delay:20ms", "loss:0%")
+    assert first == [(1 * s, twenty), (1500 * ms, ("delay:10ms",)), (2500 * ms, twenty)]
+    assert [policy.name for policy in scenario.policies(s)] == ["delay", "delay", "loss"]
+
+
+def test_nothing_passes_the_tunnel() -> None:
+    profile = find("train_tunnel")
+    assert profile.scenario is not None
+    core = Core(load_pipeline(profile.pipeline), seed=profile.seed or 0, then=profile.scenario.then(10 * s))
+    times = [nth * s for nth in range(290)]
+    raw = bytes_of(PacketSpec("udp", 100), CLIENT, 1)
+    verdicts = list(play(core, [Packet(raw, number, at) for number, at in enumerate(times, 1)]))
+    lost = [verdict.planned // s for verdict in verdicts if verdict.fate == "dropped"]
+    assert lost == [*range(120, 143), *range(263, 285)]  # 120 to 142.5 s, and 262.5 to 285 s
+
+
+def test_the_last_phase_stays() -> None:
+    text = PHASES.replace("repeat = true", "").replace('for = "500ms"', "")
+    scenario = read(text, "tunnel.toml").scenario
+    assert scenario is not None
+    assert [each.after for each in scenario.then(s)] == [1 * s]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ('for = "1s"', "", "t.toml:3: phase 1 does not say how long it lasts; write for = "),
+        ('for = "1s"', 'for = "soon"', "t.toml:4: 'soon' does not start with a number"),
+        ('for = "1s"', 'for = "1us"', "t.toml:4: a phase lasts at least 1ms"),
+        ("repeat = true", "repeat = 3", "t.toml:1: repeat is true or false"),
+        ("repeat = true", "repeat = false", "t.toml:8: the last phase stays; leave out its `for`, or write repeat"),
+        ("repeat = true", 'pipeline = ["delay"]', "t.toml:1: a profile has a pipeline or phases, not both"),
+        ('policies = ["delay:10ms"]', "", "t.toml:3: phase 1 has no policies; write policies = "),
+        ('["delay:10ms"]', "[]", "t.toml:5: a pipeline is a list of policies"),
+        ('["delay:20ms", "loss:0%"]', "3", "t.toml:9: a pipeline is a list of policies"),
+        ('for = "500ms"', "", "t.toml:7: phase 2 does not say how long it lasts"),
+        ('for = "500ms"', 'for = "0s"', "t.toml:8: a phase lasts at least 1ms"),
+        ('"delay:20ms"', '"dely:20ms"', "t.toml:9: there is no policy 'dely' (did you mean 'delay'?)"),
+        ('policies = ["delay:10ms"]', 'pipeline = ["delay"]', "t.toml:5: [phase] has no 'pipeline'"),
+    ],
+)
+def test_mistakes_in_phases_have_a_line(old: str, new: str, message: str) -> None:
+    with pytest.raises(ProfileError) as raised:
+        read(PHASES.replace(old, new, 1), "t.toml")
+    assert str(raised.value).startswith(message)
+
+
+def test_only_phases_repeat() -> None:
+    with pytest.raises(ProfileError, match=r"^t\.toml:2: only phases repeat"):
+        read('pipeline = ["delay"]\nrepeat = true\n', "t.toml")
+
+
+def test_a_replay_goes_through_the_phases(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    profile, capture, journal = tmp_path / "tunnel.toml", tmp_path / "in.pcap", tmp_path / "journal.jsonl"
+    profile.write_text(PHASES)
+    capture.write_bytes(pcap([(EPOCH + nth * 400 * ms, UDP) for nth in range(6)]))
+    assert main(["replay", str(capture), "--profile", str(profile), "--journal", str(journal)]) == 0
+    lines = [json.loads(line) for line in journal.read_text().splitlines()]
+    for line in lines:
+        schema("journal").validate(line)
+    holds = [line["planned_ns"] - line["arrived_ns"] for line in lines if "id" in line]
+    assert holds == [10 * ms, 10 * ms, 10 * ms, 20 * ms, 10 * ms, 10 * ms]  # at 0, 0.4, 0.8, 1.2, 1.6, 2 s
+    changes = [(line["change"], line["at_ns"] - EPOCH, line["taken"]) for line in lines if "change" in line]
+    assert changes[:2] == [(["delay:20ms", "loss:0%"], 1 * s, 3), (["delay:10ms"], 1500 * ms, 4)]
+    _, records = read_journal(journal)
+    assert len(records) == 6
+    assert main(["replay", str(capture), "--profile", str(profile), "--timeline"]) == 2
+    assert "--timeline writes a story of one pipeline" in capsys.readouterr().err

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,9 +15,12 @@ from shaper.units import format_duration, parse_duration
 
 if TYPE_CHECKING:
     from shaper.spec.profiles import Profile
+    from shaper.spec.scenario import Scenario
 
 PROFILE = "shaper.profile"
 """The key of the given profile in the parser's context."""
+SCENARIO = "shaper.scenario"
+"""The key of its scenario."""
 
 
 def duration(text: str | int) -> int:
@@ -56,6 +60,12 @@ def given_profile(context: typer.Context) -> Profile | None:
     return found
 
 
+def given_scenario(context: typer.Context) -> Scenario | None:
+    """The scenario of --profile, with the policies of --policy in each phase; None if the profile has none."""
+    found: Scenario | None = context.meta.get(SCENARIO)
+    return found
+
+
 def take_profile(context: typer.Context, name: str | None) -> str | None:
     """The callback of --profile: its match and seed become the defaults of the command's options."""
     if name is not None and not context.resilient_parsing:
@@ -68,9 +78,12 @@ def take_profile(context: typer.Context, name: str | None) -> str | None:
 
 
 def pipeline(context: typer.Context, policies: list[str]) -> list[str]:
-    """The callback of --policy: the profile's policies, then those of the command line."""
+    """The callback of --policy: the policies of the profile, or of its first phase, then those of the command line."""
     profile = given_profile(context)
     specs = [*(profile.pipeline if profile else ()), *policies]
+    if profile and profile.scenario:
+        phases = [phase._replace(specs=(*phase.specs, *policies)) for phase in profile.scenario.phases]
+        context.meta[SCENARIO] = replace(profile.scenario, phases=tuple(phases))
     if not specs and not context.resilient_parsing:
         raise UsageError(f"Missing option '--policy' or '--profile'; see `{context.command_path} --help`")
     return specs

@@ -61,8 +61,17 @@ def show(out: Console, profile: Profile, given: str) -> None:
         if text:
             out.print(f"{text}\n", markup=False)
     out.print("Policies", style="bold")
-    for spec in profile.pipeline:
-        out.print(f"  {spec}", markup=False, soft_wrap=True)
+    from shaper.spec.scenario import Phase
+    from shaper.units import format_duration
+
+    phases = profile.scenario.phases if profile.scenario else (Phase(profile.pipeline, 0),)
+    for phase in phases:
+        if profile.scenario:
+            out.print(f" for {format_duration(phase.lasts)}" if phase.lasts else " from then on", markup=False)
+        for spec in phase.specs:
+            out.print(f"  {spec}", markup=False, soft_wrap=True)
+    if profile.scenario and profile.scenario.repeat:
+        out.print(" then again from the first one", markup=False)
     settings = {**profile.match, "seed": profile.seed}
     for key, value in settings.items():
         if value is not None:
@@ -82,4 +91,9 @@ def document(profile: Profile) -> dict[str, Any]:
         "pipeline": list(profile.pipeline),
         "match": dict(profile.match),
         "seed": profile.seed,
+        "phases": [
+            {"policies": list(phase.specs), "for_ns": phase.lasts or None}
+            for phase in (profile.scenario.phases if profile.scenario else ())
+        ],
+        "repeat": profile.scenario is not None and profile.scenario.repeat,
     }

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from shaper.cli.options import Json, MaxHold, Policies, ProfileName, Seed, given_profile
+from shaper.cli.options import Json, MaxHold, Policies, ProfileName, Seed, given_profile, given_scenario
 from shaper.core.core import MAX_HOLD, Core
 from shaper.core.counts import dropped_by, touched_nothing
 from shaper.errors import ShaperError, UsageError
@@ -37,6 +37,7 @@ def narrowed(context: typer.Context, expression: str | None) -> str | None:
 
 
 def replay(
+    context: typer.Context,
     capture: Annotated[Path, typer.Argument(metavar="IN", help="A pcap or pcapng file.")],
     policy: Policies,
     profile: ProfileName = None,
@@ -93,7 +94,10 @@ def replay(
     if signals is not None and expression is not None:
         raise UsageError("--signals counts all packets of the capture; leave out --filter")
     pipeline = load_pipeline(policy, max_hold)
-    core = Core(pipeline, seed=seed, max_hold=max_hold)
+    scenario = given_scenario(context)
+    if timeline and scenario is not None:
+        raise UsageError("--timeline writes a story of one pipeline; leave it out for a profile with phases")
+    core = Core(pipeline, seed=seed, max_hold=max_hold, then=scenario.then(max_hold) if scenario else ())
     packets = begun(read_filtered(capture, expression) if expression else read_capture(capture))
     recorded = read_signals(signals) if signals is not None else []
     names = stage_names(pipeline)
@@ -110,7 +114,17 @@ def replay(
             sinks.append(lambda verdict: writer.verdict(verdict, verdict.planned))
         if journal is not None:
             lines = files.enter_context(journal.open("w", encoding="utf-8"))
-            sinks.append(Journal(lines, policies=policy, seed=seed, clocks=Clocks(0, 0)).record)
+            written = Journal(lines, policies=policy, seed=seed, clocks=Clocks(0, 0))
+            changes = 0
+
+            def write_down(verdict: Verdict) -> None:
+                nonlocal changes
+                for change in core.replaced[changes:]:
+                    written.replaced(change)
+                    changes += 1
+                written.record(verdict)
+
+            sinks.append(write_down)
         if timeline:
             packets = kept(packets, taken)
             sinks.append(verdicts.append)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from shaper.cli.options import FigureFile, Json, MaxHold, Policies, ProfileName, Seed
+from shaper.cli.options import FigureFile, Json, MaxHold, Policies, ProfileName, Seed, given_scenario
 from shaper.cli.shaping import (
     WATCHDOG,
     ArrivedFile,
@@ -44,6 +44,7 @@ EXAMPLES = (
 
 
 def run(
+    context: typer.Context,
     command: Annotated[list[str], typer.Argument(metavar="COMMAND", help="The command and its arguments, after --.")],
     policy: Policies,
     profile: ProfileName = None,
@@ -101,6 +102,7 @@ def run(
             policies=pipeline,
             match=Match(protocol=protocol, ports=ports_of(port), filter=expression),
             specs=tuple(policy),
+            scenario=given_scenario(context),
             seed=seed,
             max_hold=max_hold,
             on_error=on_error,

@@ -94,7 +94,7 @@ def check_workers(settings: Settings, workers: int) -> None:
         return
     if settings.captures or (settings.journal, settings.marks) != (None, None):
         raise UsageError("--journal, --pcap and --trace-marker write one file for all packets; use --workers 1")
-    for policy in settings.policies:
+    for policy in settings.all_policies:
         does_nothing = type(policy).on_packet is Policy.on_packet
         if policy.scope == "queue" and not does_nothing:
             print(

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from shaper.cli.live import run, show_plan
-from shaper.cli.options import Json, MaxHold, Policies, ProfileName, Seed, duration
+from shaper.cli.options import Json, MaxHold, Policies, ProfileName, Seed, duration, given_scenario
 from shaper.cli.shaping import (
     WATCHDOG,
     ArrivedFile,
@@ -42,6 +42,7 @@ EXAMPLES = (
 
 
 def start(
+    context: typer.Context,
     policy: Policies,
     profile: ProfileName = None,
     interface: Annotated[str, typer.Option(metavar="NAME", help="Shape packets on this interface.")] = "lo",
@@ -170,6 +171,7 @@ def start(
     settings = Settings(
         policies=load_pipeline(policy, max_hold),
         specs=tuple(policy),
+        scenario=given_scenario(context),
         match=match,
         queue=queue,
         seed=seed,

@@ -39,6 +39,8 @@ class Following(NamedTuple):
 
     after: int
     pipeline: Sequence[Policy]
+    specs: tuple[str, ...] = ()
+    """As the user wrote it."""
 
 
 class Replacement(NamedTuple):
@@ -46,7 +48,8 @@ class Replacement(NamedTuple):
 
     at: int
     taken: int
-    pipeline: Sequence[Policy]
+    specs: tuple[str, ...] = ()
+    """As the user wrote it."""
 
 
 class Core:
@@ -141,16 +144,21 @@ class Core:
         verdicts, pipeline.verdicts = pipeline.verdicts, []
         return verdicts
 
-    def replace(self, pipeline: Sequence[Policy], now: int) -> None:
+    def replace(self, pipeline: Sequence[Policy], now: int, specs: tuple[str, ...] = ()) -> None:
         """From `now` (ns) on, packets meet these policies; those that are held keep their plans.
 
         A packet that comes later goes on after those of its flow that are held now. The connections, their classes,
         the seed, and the counters of stages with the same name stay.
+
+        Args:
+            pipeline: prototypes, in order.
+            now: the time, in ns.
+            specs: the same as the user wrote it; noted in `replaced`.
         """
         if now > self._pipeline.now:
             self._pipeline.advance(now)
         self._pipeline.replace(pipeline)
-        self.replaced.append(Replacement(self._pipeline.now, self.counts.taken, self._pipeline.prototypes))
+        self.replaced.append(Replacement(self._pipeline.now, self.counts.taken, specs))
 
     def _replace_up_to(self, now: int) -> None:
         """Replace the pipeline by each that follows up to `now`; their times count from the first packet."""
@@ -160,7 +168,7 @@ class Core:
             self._replaces_at = self._begin + self._following.after
             if self._replaces_at > now:
                 return
-            self.replace(self._following.pipeline, self._replaces_at)
+            self.replace(self._following.pipeline, self._replaces_at, self._following.specs)
             self._following = next(self._then, None)
         self._replaces_at = NEVER
 

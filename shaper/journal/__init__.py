@@ -1,7 +1,7 @@
 """The journal: what happened to each packet, as JSON lines.
 
-The first line is the header. Each further line is the verdict on one packet, or one
-signal, in the order in which they were given. `schemas/journal.json` has the format.
+The first line is the header. Each further line is the verdict on one packet, one signal, or
+a change of the pipeline, in the order in which they happened. `schemas/journal.json` has the format.
 """
 
 from shaper.journal.line import VERSION, Clocks, Header, Held, Record

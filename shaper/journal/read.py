@@ -31,7 +31,7 @@ def read_journal(path: Path) -> tuple[Header, list[Record]]:
         lines = _lines(path, file)
         number, first = next(lines, (1, {}))
         header = _parse(path, number, first, _header)
-        return header, [_parse(path, number, line, _record) for number, line in lines if not _is_signal(line)]
+        return header, [_parse(path, number, line, _record) for number, line in lines if not _is_other(line)]
 
 
 def read_signals(path: Path) -> list[SignalRecord]:
@@ -46,6 +46,11 @@ def read_signals(path: Path) -> list[SignalRecord]:
         clocks = _parse(path, number, first, _header).clocks
         signals = [_parse(path, number, line, _given) for number, line in lines if _is_signal(line)]
     return [given._replace(at=given.at + clocks.realtime - clocks.monotonic) for given in signals]
+
+
+def _is_other(line: Any) -> bool:
+    """Whether it is about something else than a packet: a signal, or another pipeline."""
+    return isinstance(line, dict) and ("signal" in line or "change" in line)
 
 
 def _is_signal(line: Any) -> bool:

@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from typing import TextIO
 
+from shaper.core.core import Replacement
 from shaper.core.verdict import Verdict
 from shaper.journal.line import FLOWS_REMEMBERED, VERSION, Clocks
 from shaper.policy.signal import SignalRecord
@@ -80,6 +81,11 @@ class Journal:
             "at_ns": given.at,
             "taken": given.taken,
         }
+        self._write(json.dumps(line) + "\n")
+
+    def replaced(self, change: Replacement) -> None:
+        """Write down that another pipeline has replaced the one before."""
+        line = {"v": VERSION, "change": list(change.specs), "at_ns": change.at, "taken": change.taken}
         self._write(json.dumps(line) + "\n")
 
     def _flow(self, packet: Packet) -> str:

@@ -7,6 +7,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from shaper.capture import CaptureWriter
+from shaper.core.core import Replacement
 from shaper.core.verdict import Verdict
 from shaper.journal import Clocks, Journal
 from shaper.live.marks import Marks
@@ -71,6 +72,11 @@ class PacketRecorder:
         """The core was given a signal."""
         if self._journal is not None:
             self._journal.signalled(given)
+
+    def replaced(self, change: Replacement) -> None:
+        """Another pipeline has replaced the one before."""
+        if self._journal is not None:
+            self._journal.replaced(change)
 
     def close(self) -> None:
         """Finish and close the files."""

@@ -78,7 +78,13 @@ def _open(
     """Bind the queue, then bring packets to it."""
     # Rules of the user's own may match ports, too.
     pass_strays = settings.match.needs_ports or not settings.install_rules
-    core = Core(settings.policies, seed=settings.seed, max_hold=settings.max_hold, pass_strays=pass_strays)
+    core = Core(
+        settings.policies,
+        seed=settings.seed,
+        max_hold=settings.max_hold,
+        then=settings.scenario.then(settings.max_hold) if settings.scenario else (),
+        pass_strays=pass_strays,
+    )
     queue = opened.enter_context(
         closing(
             open_queue(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -13,6 +14,7 @@ from shaper.live.nfqueue.queue import HEADERS, WHOLE
 from shaper.live.rules.rules import Match
 from shaper.live.shared_rules import SharedRules
 from shaper.policy.base import Policy
+from shaper.spec.scenario import Scenario
 
 
 class Capture(NamedTuple):
@@ -32,6 +34,8 @@ class Settings:
     """Which packets are shaped."""
     specs: tuple[str, ...] = ()
     """The policies as they were given, for the journal."""
+    scenario: Scenario | None = None
+    """Pipelines that follow `policies`, which are those of its first phase; None if nothing follows."""
     queue: int | None = None
     """The queue's number; None takes a free one."""
     seed: int | str = 0
@@ -83,5 +87,10 @@ class Settings:
     @property
     def copy_range(self) -> int:
         """How many bytes of each packet the kernel copies."""
-        whole = bool(self.captures) or any(policy.needs == "packet" for policy in self.policies)
+        whole = bool(self.captures) or any(policy.needs == "packet" for policy in self.all_policies)
         return WHOLE if whole else HEADERS
+
+    @property
+    def all_policies(self) -> Sequence[Policy]:
+        """The policies of the pipeline and of all that follow."""
+        return self.scenario.policies(self.max_hold) if self.scenario else self.policies

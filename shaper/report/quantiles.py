@@ -37,7 +37,7 @@ class HoldsByPolicy:
     """Collects how long each packet was held, by policy; takes eight bytes a hold.
 
     Args:
-        policies: the names of the pipeline's stages.
+        policies: the names of the pipeline's stages, which are listed first, with holds or without.
     """
 
     def __init__(self, policies: Sequence[str]) -> None:
@@ -46,7 +46,7 @@ class HoldsByPolicy:
     def note(self, verdict: Verdict) -> None:
         """Count the holds of this verdict's packet."""
         for policy, duration in verdict.packet.hold_times:
-            self._durations[policy].append(duration)
+            self._durations.setdefault(policy, array("q")).append(duration)
 
     def by_policy(self) -> dict[str, Quantiles]:
         """The quantiles for each policy, in the pipeline's order."""

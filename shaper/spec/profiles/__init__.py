@@ -9,7 +9,19 @@
     [match]
     port = [80, 443]
 
-All but `pipeline` may be left out. The built-in profiles are beside this file.
+All but `pipeline` may be left out. In its place there may be phases, pipelines that follow each other:
+
+    repeat = true                           # after the last one the first one again
+
+    [[phase]]
+    for = "2min"
+    policies = ["delay:35ms"]
+
+    [[phase]]
+    for = "20s"
+    policies = ["loss:100%"]
+
+The built-in profiles are beside this file.
 """
 
 from __future__ import annotations

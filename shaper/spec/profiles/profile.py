@@ -14,8 +14,12 @@ from typing import Any, NoReturn, get_args
 from shaper.errors import UsageError
 from shaper.spec.load import expand, load, suggest
 from shaper.spec.match import Hook, Protocol, parse_ports
+from shaper.spec.scenario import Phase, Scenario
+from shaper.units import format_duration, ms, parse_duration
 
 CHOICES = {"hook": get_args(Hook), "protocol": get_args(Protocol)}
+SHORTEST = 1 * ms
+"""The shortest phase, in ns."""
 DATE = re.compile(r"\d{4}(-\d\d){0,2}")
 
 
@@ -31,6 +35,7 @@ class Profile:
         date: when the source was published, or if it has no date, read: YYYY, YYYY-MM or YYYY-MM-DD.
         match: those of interface, hook, protocol, port (a list), source, destination and filter that it has.
         seed: decides all chance; None if the file has none.
+        scenario: pipelines that follow each other, the first of which is `pipeline`; None if nothing changes.
     """
 
     name: str
@@ -40,6 +45,7 @@ class Profile:
     date: str = ""
     match: Mapping[str, Any] = field(default_factory=dict)
     seed: str | None = None
+    scenario: Scenario | None = None
 
     def expression(self, filter: str | None = None) -> str | None:
         """Its match as a tcpdump expression, without interface and hook, which a capture doesn't have.
@@ -100,9 +106,14 @@ class ProfileReader:
         Raises:
             ProfileError: the content is not a profile's.
         """
-        self._check_keys(content, ("about", "source", "date", "pipeline", "seed", "match"), "")
-        if "pipeline" not in content:
+        self._check_keys(content, ("about", "source", "date", "pipeline", "phase", "repeat", "seed", "match"), "")
+        if "pipeline" in content and "phase" in content:
+            self._fail("pipeline", "a profile has a pipeline or phases, not both")
+        if "pipeline" not in content and "phase" not in content:
             raise ProfileError(f'{self.file}:1: there is no pipeline; write pipeline = ["delay:20ms"]')
+        scenario = self._scenario(content) if "phase" in content else None
+        if "repeat" in content and scenario is None:
+            self._fail("repeat", "only phases repeat; write a [[phase]] for each pipeline")
         texts = {key: self._text(content, key) for key in ("about", "source", "date")}
         if texts["date"] and not DATE.fullmatch(texts["date"]):
             self._fail("date", f"'{texts['date']}' is not a date, such as 2024-05-31, 2024-05 or 2024")
@@ -111,22 +122,53 @@ class ProfileReader:
             self._fail("seed", "a seed is a number or a text")
         return Profile(
             name=Path(self.file).stem,
-            pipeline=self._pipeline(content["pipeline"]),
+            pipeline=scenario.phases[0].specs if scenario else self._pipeline(content["pipeline"]),
             **texts,
             match=self._match(content.get("match", {})),
             seed=None if seed is None else str(seed),
+            scenario=scenario,
         )
 
-    def _pipeline(self, specs: object) -> tuple[str, ...]:
+    def _pipeline(self, specs: object, key: str = "pipeline", section: str = "", nth: int = 1) -> tuple[str, ...]:
         if not isinstance(specs, list) or not specs or not all(isinstance(spec, str) for spec in specs):
-            self._fail("pipeline", 'a pipeline is a list of policies, such as ["delay:20ms", "loss:1%"]')
+            self._fail(key, 'a pipeline is a list of policies, such as ["delay:20ms", "loss:1%"]', section, nth)
         for spec in specs:
             try:
                 for one in expand([spec]):
                     load(one)
             except UsageError as error:
-                raise ProfileError(f"{self.file}:{self._line_with(spec)}: {error}") from None
+                raise ProfileError(
+                    f"{self.file}:{self._line_with(spec, self._line_of(key, section, nth))}: {error}"
+                ) from None
         return tuple(specs)
+
+    def _scenario(self, content: dict[str, Any]) -> Scenario:
+        tables, repeat = content["phase"], content.get("repeat", False)
+        if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
+            self._fail("phase", "each phase is a table: [[phase]]")
+        if not isinstance(repeat, bool):
+            self._fail("repeat", "repeat is true or false")
+        phases = []
+        for nth, table in enumerate(tables, 1):
+            stays = nth == len(tables) and not repeat
+            phases.append(self._phase(table, nth, stays=stays))
+        return Scenario(tuple(phases), repeat)
+
+    def _phase(self, table: dict[str, Any], nth: int, *, stays: bool) -> Phase:
+        self._check_keys(table, ("for", "policies"), "phase", nth)
+        if "policies" not in table:
+            self._fail("", f'phase {nth} has no policies; write policies = ["delay:20ms"]', "phase", nth)
+        if stays and "for" in table:
+            self._fail("for", "the last phase stays; leave out its `for`, or write repeat = true", "phase", nth)
+        if not stays and "for" not in table:
+            self._fail("", f'phase {nth} does not say how long it lasts; write for = "10s"', "phase", nth)
+        try:
+            lasts = 0 if stays else parse_duration(self._text(table, "for", "phase"))
+        except ValueError as error:
+            self._fail("for", str(error), "phase", nth)
+        if not stays and lasts < SHORTEST:
+            self._fail("for", f"a phase lasts at least {format_duration(SHORTEST)}", "phase", nth)
+        return Phase(self._pipeline(table["policies"], "policies", "phase", nth), lasts)
 
     def _match(self, match: object) -> dict[str, Any]:
         if not isinstance(match, dict):
@@ -163,29 +205,38 @@ class ProfileReader:
             self._fail(key, f"{key} is a text, in quotes", section)
         return " ".join(value.split())
 
-    def _check_keys(self, table: dict[str, Any], known: tuple[str, ...], section: str) -> None:
+    def _check_keys(self, table: dict[str, Any], known: tuple[str, ...], section: str, nth: int = 1) -> None:
         for key in table:
             if key not in known:
                 where = f"[{section}] has" if section else "a profile has"
-                self._fail(key, f"{where} no '{key}'{suggest(key, known)}; it has {', '.join(known)}", section)
+                self._fail(key, f"{where} no '{key}'{suggest(key, known)}; it has {', '.join(known)}", section, nth)
 
-    def _fail(self, key: str, message: str, section: str = "") -> NoReturn:
-        raise ProfileError(f"{self.file}:{self._line_of(key, section)}: {message}")
+    def _fail(self, key: str, message: str, section: str = "", nth: int = 1) -> NoReturn:
+        raise ProfileError(f"{self.file}:{self._line_of(key, section, nth)}: {message}")
 
-    def _line_of(self, key: str, section: str = "") -> int:
-        """The line of a key in this table, or the line in which the table of this name begins; 1 if there is none."""
-        inside = ""
+    def _line_of(self, key: str, section: str = "", nth: int = 1) -> int:
+        """The line of a key, or the line in which the table of this name begins; 1 if there is none.
+
+        Args:
+            key: "" for the table itself.
+            section: the table that has the key, "" for the whole file.
+            nth: which of the tables of this name.
+        """
+        inside, seen = "", 0
         for number, line in enumerate(self.lines, 1):
-            header = re.match(r"\s*\[\s*(\w+)", line)
+            header = re.match(r"\s*\[+\s*(\w+)", line)
             if header:
                 inside = header[1]
-            if (header and inside == key) or (inside == section and re.match(rf"\s*[\"']?{re.escape(key)}\b", line)):
+                seen += inside == section
+            is_here = inside == section and (not section or seen == nth)
+            if header and (inside == key or (is_here and not key)):
+                return number
+            if is_here and key and re.match(rf"\s*[\"']?{re.escape(key)}\b", line):
                 return number
         return 1
 
-    def _line_with(self, spec: str) -> int:
-        """The line of the pipeline that has this SPEC."""
-        begin = self._line_of("pipeline")
+    def _line_with(self, spec: str, begin: int) -> int:
+        """The line that has this SPEC, of those from `begin` on."""
         # As in single quotes, or with the escapes of double quotes.
         spellings = (spec, json.dumps(spec)[1:-1])
         for number, line in enumerate(self.lines[begin - 1 :], begin):
