@@ -189,17 +189,14 @@ class Pipeline:
         self.enter(packet, state, instance.stage + 1, None if former is None else cast(Former, former).of(state))
 
     def conclude(self, packet: Packet, fate: Fate) -> None:
-        """The packet leaves the pipeline, when it is its turn."""
-        if self._turns is None:
-            self._leave(packet, fate)
-            return
-        for leaving, its_fate in self._turns.leave(packet, fate, self.now):
-            self._leave(leaving, its_fate)
-        if not self._turns:
+        """The packet leaves the pipeline: count it and give its verdict, when it is its turn."""
+        turns = self._turns
+        if turns is not None:
             self._turns = None
-
-    def _leave(self, packet: Packet, fate: Fate) -> None:
-        """Count it and give its verdict."""
+            for leaving, its_fate in turns.leave(packet, fate, self.now):
+                self.conclude(leaving, its_fate)
+            self._turns = turns if turns else None
+            return
         if packet.id:
             if fate == "sent":
                 self.counts.sent += 1
