@@ -1,9 +1,8 @@
 """bandwidth_trace: a link whose rate changes over time, as recorded in a Mahimahi trace."""
 
-from pathlib import Path
 from typing import Annotated, Literal
 
-from shaper import Packet, Policy, Send, Unit, ms
+from shaper import Packet, Policy, Send, Unit, ms, read_file
 
 Milliseconds = tuple[int, ...]
 
@@ -22,10 +21,9 @@ def read_trace(path: str) -> Milliseconds:
     Raises:
         ValueError: the file can't be read, or is not such a trace.
     """
+    words = read_file(path).split()
     try:
-        times = tuple(int(line) for line in Path(path).read_text().split())
-    except OSError as error:
-        raise ValueError(f"can't read {path}: {error.strerror}") from None
+        times = tuple(int(word) for word in words)
     except ValueError:
         raise ValueError(f"{path} may hold only whole milliseconds") from None
     if not times or times[0] < 0 or list(times) != sorted(times) or times[-1] == 0:

@@ -1,6 +1,5 @@
 """delay: every packet is held for a time."""
 
-from pathlib import Path
 from typing import Annotated, Literal
 
 from shaper import (
@@ -19,6 +18,7 @@ from shaper import (
     Unit,
     ms,
     parse_duration,
+    read_file,
 )
 
 Steps = tuple[tuple[int, int], ...]
@@ -32,11 +32,8 @@ def read_steps(path: str) -> Steps:
             are out of order.
     """
     steps = []
-    try:
-        lines = [line.partition("#")[0].split() for line in Path(path).read_text().splitlines()]
-    except OSError as error:
-        raise ValueError(f"can't read {path}: {error.strerror}") from None
-    for number, words in enumerate(lines, 1):
+    for number, line in enumerate(read_file(path).splitlines(), 1):
+        words = line.partition("#")[0].split()
         if not words:
             continue
         if len(words) != 2:

@@ -32,6 +32,7 @@ from shaper.units import (
     ms,
     ns,
     parse_duration,
+    read_file,
     s,
     us,
 )
@@ -73,6 +74,7 @@ __all__ = [
     "ms",
     "ns",
     "parse_duration",
+    "read_file",
     "reset_receiver",
     "reset_sender",
     "s",

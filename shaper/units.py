@@ -113,7 +113,7 @@ def split(text: str) -> tuple[Decimal, str]:
         number = Decimal(text[:digits])
     except InvalidOperation:
         raise ValueError(f"'{text}' does not start with a number") from None
-    if not -30 < number.adjusted() <= 18:
+    if not number.is_finite() or not -30 < number.adjusted() <= 18:
         raise ValueError(f"'{text}' is out of range")
     return number, text[digits:].replace("µ", "u")
 
@@ -224,10 +224,12 @@ def parse_count(text: str) -> int:
     """The number in "3".
 
     Raises:
-        ValueError: not a whole number, 0 or more.
+        ValueError: not a whole number, 0 or more, or one of more than 18 digits.
     """
     if not text.isascii() or not text.isdigit():
         raise ValueError(f"'{text}' is not a whole number, 0 or more")
+    if len(text) > 18:
+        raise ValueError(f"'{text}' is out of range")
     return int(text)
 
 
@@ -239,26 +241,39 @@ def parse_numbers(text: str) -> Ranges:
     """
     if text.strip() in ("", "none"):
         return Ranges()
-    parts = text.split("+")
-    if not text[0].isdigit():
-        try:
-            parts = Path(text).read_text().split()
-        except OSError as error:
-            raise ValueError(f"'{text}' is neither numbers, such as 1+5+10-12, nor a file: {error.strerror}") from None
+    if text[0].isdigit():
+        return Ranges(parse_range(part) for part in text.split("+"))
+    try:
+        parts = read_file(text).split()
+    except ValueError as error:
+        raise ValueError(f"neither numbers, such as 1+5+10-12, nor a file of them: {error}") from None
     return Ranges(parse_range(part) for part in parts)
+
+
+def read_file(path: str | Path) -> str:
+    """The text of a file; what is no UTF-8 in it becomes U+FFFD.
+
+    Raises:
+        ValueError: it can't be read.
+    """
+    try:
+        return Path(path).read_text(encoding="utf-8", errors="replace")
+    except (OSError, ValueError) as error:
+        # A path with a null byte is a ValueError.
+        raise ValueError(f"can't read {path}: {getattr(error, 'strerror', error)}") from None
 
 
 def parse_range(text: str) -> tuple[int, int]:
     """The first and the last number in "10-12"; both are the same in "10".
 
     Raises:
-        ValueError: neither a number nor a range, or its last number is below the first.
+        ValueError: neither a number nor a range, its last number is below the first, or it is out of range.
     """
     first, dash, last = text.partition("-")
     ends = (first, last) if dash else (first, first)
     if not all(end.isascii() and end.isdigit() for end in ends):
         raise ValueError(f"'{text}' is not a number or a range, such as 10-12")
-    low, high = (int(end) for end in ends)
+    low, high = (parse_count(end) for end in ends)
     if low > high:
         raise ValueError(f"'{text}' ends before it begins; write {high}-{low}")
     return low, high

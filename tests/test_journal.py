@@ -121,6 +121,18 @@ def test_the_schema_refuses_what_is_no_record() -> None:
             written(verdict_of(SYN)).replace("tcp 127", "tcp127"),
             ":2: not a line of a shaper journal ('tcp127.0.0.1:40000 > 127.0.0.1:8765' is no flow",
         ),
+        (
+            written(verdict_of(SYN)).replace('"tid":0', '"tid":null'),
+            ":2: not a line of a shaper journal (tid is no whole number of 64 bits)",
+        ),
+        (
+            written(verdict_of(SYN)).replace('"class":"syn"', '"class":7'),
+            ":2: not a line of a shaper journal (class is no text)",
+        ),
+        (
+            written(verdict_of(SYN)).replace("tcp 127", "tc>p 127"),
+            ":2: not a line of a shaper journal ('tc>p 127.0.0.1:40000 > 127.0.0.1:8765' is no flow",
+        ),
         (written(verdict_of(SYN))[:-20], ":2: not a whole line of JSON; was the journal cut off there?"),
     ],
 )

@@ -14,6 +14,7 @@ from shaper.policy.signal import Signal, SignalRecord
 from shaper.wire.flow import Flow
 
 T = TypeVar("T")
+LARGEST = 2**63 - 1
 
 
 class JournalError(ShaperError):
@@ -77,35 +78,50 @@ def _parse(path: Path, number: int, line: Any, parse: Callable[[Any], T]) -> T:
 
 
 def _header(line: Any) -> Header:
-    clock = line["clock"]
-    clocks = Clocks(clock["monotonic_ns"], clock["realtime_ns"])
-    return Header(tuple(line["policies"]), line["seed"], clocks)
+    clocks = Clocks(_number(line["clock"], "monotonic_ns"), _number(line["clock"], "realtime_ns"))
+    return Header(tuple(str(spec) for spec in line["policies"]), _text(line, "seed"), clocks)
 
 
 def _record(line: Any) -> Record:
     return Record(
-        id=line["id"],
-        flow=_flow(line["flow"]),
-        kind=line["class"],
-        flags=line["flags"],
-        seq=line["seq"],
-        ack=line["ack"],
-        length=line["len"],
-        arrived=line["arrived_ns"],
-        taken=line["taken_ns"],
-        fate=line["fate"],
-        planned=line["planned_ns"],
-        begin=line["verdict_begin_ns"],
-        end=line["verdict_end_ns"],
-        tid=line["tid"],
-        held=tuple(Held(hold["policy"], hold["ns"]) for hold in line["held"]),
-        by=line["by"],
+        id=_number(line, "id"),
+        flow=_flow(_text(line, "flow")),
+        kind=_text(line, "class"),
+        flags=_text(line, "flags"),
+        seq=None if line["seq"] is None else _number(line, "seq"),
+        ack=None if line["ack"] is None else _number(line, "ack"),
+        length=_number(line, "len"),
+        arrived=_number(line, "arrived_ns"),
+        taken=_number(line, "taken_ns"),
+        fate=_text(line, "fate"),
+        planned=_number(line, "planned_ns"),
+        begin=_number(line, "verdict_begin_ns"),
+        end=_number(line, "verdict_end_ns"),
+        tid=_number(line, "tid"),
+        held=tuple(Held(_text(hold, "policy"), _number(hold, "ns")) for hold in line["held"]),
+        by=_text(line, "by"),
     )
 
 
 def _given(line: Any) -> SignalRecord:
-    signal = Signal(line["signal"], _flow(line["flow"]))
-    return SignalRecord(line["policy"], signal, line["at_ns"], line["taken"])
+    if (kind := _text(line, "signal")) != "drained":
+        raise ValueError(f"there is no signal {kind!r}")
+    signal = Signal("drained", _flow(_text(line, "flow")))
+    return SignalRecord(_text(line, "policy"), signal, _number(line, "at_ns"), _number(line, "taken"))
+
+
+def _number(line: Any, name: str) -> int:
+    value = line[name]
+    if type(value) is not int or not -LARGEST <= value <= LARGEST:
+        raise ValueError(f"{name} is no whole number of 64 bits")
+    return value
+
+
+def _text(line: Any, name: str) -> str:
+    value = line[name]
+    if not isinstance(value, str):
+        raise ValueError(f"{name} is no text")
+    return value
 
 
 @lru_cache(FLOWS_REMEMBERED)

@@ -12,7 +12,7 @@ from pathlib import Path
 from random import Random
 from typing import Annotated, NamedTuple
 
-from shaper.units import Unit
+from shaper.units import Unit, read_file
 
 SCALE = 8192
 """A table's entries are divided by this: NETEM_DIST_SCALE of linux/pkt_sched.h."""
@@ -140,11 +140,9 @@ def read_distribution(path: Path) -> Distribution:
     Raises:
         ValueError: the file can't be read, or holds no such table.
     """
+    words = [word for line in read_file(path).splitlines() for word in line.partition("#")[0].split()]
     try:
-        words = [word for line in path.read_text().splitlines() for word in line.partition("#")[0].split()]
         table = tuple(int(word) for word in words)
-    except OSError as error:
-        raise ValueError(f"can't read {path}: {error.strerror}") from None
     except ValueError:
         raise ValueError(f"{path} may hold only whole numbers, and comments behind #") from None
     if not 0 < len(table) <= LARGEST_TABLE or not all(LEAST <= value <= MOST for value in table):

@@ -118,7 +118,7 @@ def find(head: str) -> type[Policy]:
         return policy_in(load_file(Path(head)), head)
     if head in builtin_names():
         return policy_in(importlib.import_module(f"shaper.policies.{head}"), head)
-    if ":" in head:
+    if ":" in head and not head.startswith(":"):
         return load_class(*head.split(":"))
     for point in entry_points(group=GROUP):
         if point.name == head:

@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 from shaper.wire.header import ANSWER, ICMP, ICMPV6, PROTOCOLS, REQUEST, read_ends, read_ip
 
-FLOW = re.compile(r"(\S+) (\S+) > (\S+)")
-END = re.compile(r"(?:\[(.+)\]|([^:]+)):(\d+)")
+FLOW = re.compile(rf"({'|'.join(PROTOCOLS.values())}|[0-9]{{1,3}}) (\S+) > (\S+)")
+END = re.compile(r"(?:\[(.+)\]|([^:]+)):([0-9]{1,5})")
 
 
 class Flow(NamedTuple):
@@ -48,7 +48,7 @@ class Flow(NamedTuple):
         if text == str(NOT_IP):
             return NOT_IP
         match = FLOW.fullmatch(text)
-        if match is None:
+        if match is None or (match[1].isdigit() and int(match[1]) > 255):
             raise ValueError(f"'{text}' is no flow, such as tcp 127.0.0.1:40000 > 127.0.0.1:8765")
         return cls(match[1], *parse_end(match[2]), *parse_end(match[3]))
 

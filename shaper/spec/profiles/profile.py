@@ -85,6 +85,10 @@ def read(text: str, file: str) -> Profile:
         message, _, where = str(error).partition(" (at ")
         line = re.search(r"line (\d+)", where)
         raise ProfileError(f"{file}:{line[1] if line else len(text.splitlines())}: {message}") from None
+    except ValueError:
+        raise ProfileError(f"{file}:1: a number has too many digits") from None
+    except RecursionError:
+        raise ProfileError(f"{file}:1: arrays or tables are nested too deeply") from None
     return ProfileReader(text, file).profile(content)
 
 
