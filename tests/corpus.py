@@ -48,8 +48,13 @@ MEMORY = 400 * MB
 """What a run may take, beside what Python and its modules take."""
 SHOWN = 3
 """Faults of one run that are kept; the first differences say enough."""
-TELLING = ("list index", "unpack requires", "format requires", "object has no", "not subscriptable", "NoneType",
-           "invalid literal", "codec can't", "out of range: ", "KeyError", "ValueError")  # fmt: skip
+TELLING = (
+    "index out of range", "unpack requires", "unpack_from requires", "format requires", "has no attribute",
+    "not subscriptable", "not iterable", "NoneType", "invalid literal", "codec can't", "Exceeds the limit",
+    "embedded null", "recursion depth", "values to unpack", "positional argument", "convert string to float",
+    "cannot fit", "too large to convert", "unhashable", "unsupported operand", "KeyError", "ValueError", "TypeError",
+    "ConversionSyntax", "not supported between",
+)  # fmt: skip
 """Words of Python's own errors, which must not reach a user."""
 
 
