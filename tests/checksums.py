@@ -18,6 +18,8 @@ FARTHEST = 256
 def are_right(frame: bytes, changed: int | None = None) -> bool:
     """Whether some IP packet in this frame has right checksums, those of its TCP, UDP or ICMP included.
 
+    A length of 0 is that of a packet above 65,535 bytes, which reaches to the end (as for BIG TCP and RFC 2675).
+
     Args:
         frame: from its link-layer header on, whatever that is.
         changed: where the first byte is that a policy changed; the packet must contain it. None: anywhere.
@@ -31,7 +33,7 @@ def _are_right_from(frame: bytes, at: int, changed: int | None) -> bool:
     if version == 4 and at + 20 <= len(frame):
         header = (frame[at] & 15) * 4
         length, fragment = unpack_from("!HxxH", frame, at + 2)
-        end, protocol = at + length, frame[at + 9]
+        end, protocol = at + length if length else len(frame), frame[at + 9]
         transport = at + header
         if header < 20 or not transport <= end <= len(frame) or sum16(frame[at:transport]) != 0xFFFF:
             return False
@@ -40,7 +42,7 @@ def _are_right_from(frame: bytes, at: int, changed: int | None) -> bool:
         addresses = frame[at + 12 : at + 20]
     elif version == 6 and at + 40 <= len(frame):
         length, protocol = unpack_from("!HB", frame, at + 4)
-        transport, end = at + 40, at + 40 + length
+        transport, end = at + 40, at + 40 + length if length else len(frame)
         if end > len(frame):
             return False
         addresses = frame[at + 8 : at + 40]
