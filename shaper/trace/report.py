@@ -11,11 +11,13 @@ from shaper.report.blocking import Blocking
 from shaper.report.statistic import Statistic
 from shaper.trace.analysis.analysis import Analysis
 from shaper.trace.analysis.attribution import Attribution
-from shaper.trace.analysis.lacks import Lack, Seen, lacks
+from shaper.trace.analysis.lacks import Seen, lacks
 from shaper.trace.analysis.path import Path, Step
 from shaper.trace.analysis.summary import CpuTime, cpu_times
 from shaper.trace.analysis.tasks import REMEMBERED, Off, Task
-from shaper.trace.read.events import Clock, Trace, TraceError, TraceEvent
+from shaper.trace.read.calls import SHORTEST
+from shaper.trace.read.events import Clock, Lack, Trace, TraceError, TraceEvent
+from shaper.units import ms
 
 LISTED = 100
 """How many blockings a report lists, if nothing else is asked for."""
@@ -36,6 +38,7 @@ class TraceReport:
         paths: for each main thread, what the time along its critical path was spent on (ns).
         cpu: CPU time over the process tree.
         lacks: events that the trace lacks, with what that costs; none of strace's logs, which lack them all.
+        none: what it means that there is no blocking; "" if there is one.
         cut: why the trace could not be read to its end; "" if it could.
     """
 
@@ -51,6 +54,7 @@ class TraceReport:
     paths: dict[Task, dict[str, int]] = field(default_factory=dict)
     cpu: list[CpuTime] = field(default_factory=list)
     lacks: list[Lack] = field(default_factory=list)
+    none: str = ""
     cut: str = ""
 
 
@@ -98,9 +102,13 @@ def report(
     result.blockings = sorted((entry[2] for entry in longest), key=lambda blocking: blocking.start)
     everyone = [*analysis.exited, *analysis.tasks.values()]
     chosen = [task for task in everyone if task in choice]
+    if not result.count:
+        result.none = _none(result, bool(chosen), pids, names, scheduler=analysis.scheduler)
+    if isinstance(events, Trace):
+        result.lacks += events.lacks
     if analysis.scheduler:
         recorded = events.recorded if isinstance(events, Trace) else frozenset()
-        result.lacks = list(
+        result.lacks += list(
             lacks(
                 Seen(
                     recorded | analysis.seen,
@@ -114,6 +122,19 @@ def report(
             if task in result.by_syscall:
                 result.paths[task] = _spent(attribution.path, task, analysis)
     return result
+
+
+def _none(result: TraceReport, found: bool, pids: Collection[int], names: Collection[str], *, scheduler: bool) -> str:
+    """What it means that there is no blocking. That no call slept is said only where that is known."""
+    if not found:
+        asked = " or ".join([*names, *map(str, pids)])
+        where = "; tasks in a container have the host's numbers in a trace" if pids else ""
+        return f"no task {asked} made a call in this trace{where}" if asked else "no task of this trace made a call"
+    if result.lost or result.cut:
+        return "no call of these tasks is known to have slept, but the trace is not complete"
+    if not scheduler:
+        return f"no call in this log took {SHORTEST // ms} ms or longer"
+    return "no call of these tasks slept"
 
 
 class _Choice:

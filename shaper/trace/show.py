@@ -31,7 +31,7 @@ def show(report: TraceReport, console: Console) -> None:
         console.print(f"{report.count} blockings, the {len(report.blockings)} longest listed")
     if not report.count:
         if not fatal:
-            console.print("no call of these tasks slept")
+            console.print(report.none, soft_wrap=True)
         return
     for table in tables(report.blockings, report.first):
         console.print(table, "")

@@ -17,7 +17,7 @@ from tests.trace.test_analysis import ENGINE, packet, reading
 from tests.trace.test_text import STRACE, TRACEFS
 
 ALL = frozenset({
-    "sched_switch", "sched_waking", "sys_enter", "softirq_entry", "hrtimer_expire_entry", "net_dev_queue",
+    "sched_switch", "sched_waking", "sys_enter", "sys_exit", "softirq_entry", "hrtimer_expire_entry", "net_dev_queue",
     "inet_sock_set_state",
 })  # fmt: skip
 
@@ -45,7 +45,7 @@ def test_events_about_packets_are_missed_where_packets_are_to_be_explained() -> 
 
 def test_what_a_trace_has() -> None:
     story = reading().switch(20, 1, "S", ENGINE).wake(205, ENGINE, 1).switch(210, ENGINE, "R", 1)
-    others = ["softirq_entry", "hrtimer_expire_entry"]
+    others = ["sys_exit", "softirq_entry", "hrtimer_expire_entry"]
     assert lacking(report(story.events)) == others
     records = [packet(3, arrived=100, begin=200, end=208)]
     assert lacking(report(story.events, records)) == [*others, "net_dev_queue", "inet_sock_set_state"]

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
+from shaper.trace.read.events import Lack
+
 
 class Seen(NamedTuple):
     """What a trace has.
@@ -18,16 +20,6 @@ class Seen(NamedTuple):
     events: frozenset[str]
     packets: bool
     client: bool
-
-
-class Lack(NamedTuple):
-    """An event that a trace lacks, as perf names it, and what is not known because of that."""
-
-    event: str
-    cost: str
-
-    def __str__(self) -> str:
-        return f"no {self.event} in this trace: {self.cost}"
 
 
 class _Need(NamedTuple):
@@ -46,6 +38,11 @@ NEEDS = (
     _Need(
         frozenset({"sys_enter"}),
         Lack("raw_syscalls:sys_enter", "no call of any task is known, so no blocking is found"),
+    ),
+    _Need(
+        frozenset({"sys_exit"}),
+        Lack("raw_syscalls:sys_exit", "when a call ended isn't known, so what came after it seems to be a part of it"),
+        lambda seen: "sys_enter" in seen.events,
     ),
     _Need(frozenset({"sched_waking"}), Lack("sched:sched_waking", "what woke a task isn't known")),
     _Need(

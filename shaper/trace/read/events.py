@@ -17,7 +17,7 @@ where the sources differ; there the model has one form for all:
 | inet_sock_set_state         | newstate: "TCP_SYN_SENT", …                                    |
 | task                        | a snapshot: pid, of: its process, comm, parent                 |
 | file                        | a snapshot: pid, or files: a table's address; fd; file          |
-| no_scheduler                | the first event, if the source knows only how long calls took   |
+| no_scheduler                | first and last, if the source knows only how long calls took    |
 | lost                        | count: of events that the recorder lost around that time        |
 
 Any event may have tgid: the process of the task that was running. Readers yield events in
@@ -70,6 +70,16 @@ class TraceEvent(NamedTuple):
     fields: dict[str, Any]
 
 
+class Lack(NamedTuple):
+    """An event that a trace lacks, as perf names it, and what is not known because of that."""
+
+    event: str
+    cost: str
+
+    def __str__(self) -> str:
+        return f"no {self.event} in this trace: {self.cost}"
+
+
 @dataclass(frozen=True, slots=True)
 class Trace:
     """A trace.
@@ -79,11 +89,13 @@ class Trace:
         clock: of their times.
         recorded: the names of the events that were recorded, whether there were any or not; empty if the trace
             doesn't say.
+        lacks: what it lacks beside events.
     """
 
     events: Iterator[TraceEvent]
     clock: Clock
     recorded: frozenset[str] = frozenset()
+    lacks: tuple[Lack, ...] = ()
 
     def __iter__(self) -> Iterator[TraceEvent]:
         return self.events

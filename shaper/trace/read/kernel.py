@@ -19,6 +19,10 @@ STATES = ("R", *("SDTtXZPI"[(bits & -bits).bit_length() - 1] for bits in range(1
 """The letter of ps(1) for the low eight bits of sched_switch's prev_state: that of the lowest bit set.
 
 "R" is a task that could have run on. (include/linux/sched.h; fs/proc/array.c, task_state_array)"""
+OLD_STATES = ("R", *("SDTtXZXD"[(bits & -bits).bit_length() - 1] for bits in range(1, 256)))
+"""The same for kernels before 4.14, where 64 is dead and 128 only adds to an uninterruptible sleep.
+
+(include/linux/sched.h, TASK_STATE_TO_CHAR_STR)"""
 
 
 def softirq(vector: int) -> str:

@@ -12,14 +12,15 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from io import TextIOWrapper
 from pathlib import Path
 from tempfile import TemporaryFile
-from typing import Any
+from typing import Any, NamedTuple
 
-from shaper.trace.read.events import Clock, TraceError, TraceEvent
-from shaper.trace.read.kernel import ETHERNET_HEADER, STATES, softirq
+from shaper.trace.read.events import Clock, Trace, TraceError, TraceEvent
+from shaper.trace.read.kernel import ETHERNET_HEADER, OLD_STATES, STATES, softirq
 from shaper.trace.read.syscalls import BY_NUMBER, FIRST_IS_FD, OPENING
 
 LINE = re.compile(r"\[0*(\d+)\] (?:\S+ )?(\w+): \{ cpu_id = (\d+) \}, \{ (.*) \}$")
@@ -29,10 +30,18 @@ ESCAPES = {"a": "\a", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v"
 FDS = re.compile(r"\bfd = (-?\d+)")
 POLLED = re.compile(r"\bfd = (-?\d+), raw_events = (0x[0-9A-Fa-f]+)")
 DISCARDED = re.compile(r"discarded (\d+) (event|packet)s?")
+# An enumeration: its label, and the number, which is what counts.
+LABELLED = re.compile(r"\( [^()]* : container = (-?\w+) \)")
+ENVIRONMENT = re.compile(rb'\b(domain|tracer_name|kernel_release) = "([^"]*)"')
+UUID = re.compile(rb'\buuid = "([0-9a-f-]+)"')
+RELEASE = re.compile(r"(\d+)\.(\d+)")
+NEW_STATES = (4, 14)
+"""The version of the kernel from which on prev_state has the numbers of STATES."""
 CLOCK = re.compile(rb'\bclock \{\s+name = "?(\w+)"?;.*?\bfreq = (\d+);', re.DOTALL)
-EVENT = re.compile(rb'\bevent \{\s+name = "(\w+)"')
+EVENT = re.compile(rb'\bevent \{\s+name = "?([\w:]+)')
 # The fields of the context, before those of the event. Names may hold the text that separates them.
-CONTEXT = re.compile(r'((?:\w+ = (?:"(?:[^"\\]|\\.)*"|-?\w+)(?:, )?)+) \}, \{ ')
+CONTEXT = re.compile(r'((?:\w+ = (?:"(?:[^"\\]|\\.)*"|-?\w+)(?:, )?)+) \}, \{(?: |$)')
+LENGTH = re.compile(r"\blen = (\d+)")
 RENAMED = {
     "irq_softirq_entry": "softirq_entry",
     "irq_softirq_exit": "softirq_exit",
@@ -45,8 +54,76 @@ RENAMED = {
 Fields = dict[str, Any]
 
 
-def read_lttng(path: Path) -> Iterator[TraceEvent]:
+class _Part(NamedTuple):
+    """One trace below a folder: of the kernel, or of another domain.
+
+    Attributes:
+        folder: which has its metadata and streams.
+        domain: "kernel", "ust", "perf", or what else its metadata say.
+        uuid: the same for all parts of a session that was rotated or of which snapshots were taken.
+        states: the letters for prev_state.
+        metadata: as they are.
+    """
+
+    folder: Path
+    domain: str
+    uuid: bytes
+    states: Sequence[str]
+    metadata: bytes
+
+
+def open_lttng(path: Path) -> Trace:
+    """The kernel's trace in this folder, or below it.
+
+    Raises:
+        TraceError: there is none, there are several, or it has no events; or as `read_lttng` says.
+    """
+    parts = [_part(file) for file in sorted(path.rglob("metadata")) if file.is_file()]
+    kernel = [part for part in parts if part.domain == "kernel"]
+    if not kernel:
+        domains = sorted({part.domain for part in parts})
+        if "perf" in domains:
+            raise TraceError(f"{path}: a CTF trace of perf; give the output of `perf script` of its perf.data")
+        if "ust" in domains:
+            raise TraceError(
+                f"{path}: an LTTng trace of user space, in which no task sleeps; record the kernel, too: "
+                "lttng enable-event -k"
+            )
+        raise TraceError(f"{path}: a CTF trace, but not one that LTTng made of the kernel ({', '.join(domains)})")
+    if len({part.uuid for part in kernel}) > 1:
+        folders = ", ".join(sorted(str(part.folder.relative_to(path)) for part in kernel)[:5])
+        raise TraceError(f"{path}: {len(kernel)} traces; give one of them: {folders}")
+    if not any(file.is_file() for part in kernel for file in part.folder.iterdir() if file.name != "metadata"):
+        raise TraceError(f"{path}: only the metadata of an LTTng trace, without the files of its events (channel0_0 …)")
+    metadata = b"".join(part.metadata for part in kernel)
+    clock: Clock = "mono" if set(CLOCK.findall(metadata)) == {(b"monotonic", b"1000000000")} else "unknown"
+    recorded = frozenset(_model(name.decode()) for name in EVENT.findall(metadata))
+    # The clock's offset, by which cycles become times of day, is not used.
+    return Trace(read_lttng(path, [part.folder for part in kernel], kernel[0].states), clock, recorded)
+
+
+def _part(file: Path) -> _Part:
+    metadata = file.read_bytes()
+    known = {key.decode(): value.decode(errors="replace") for key, value in ENVIRONMENT.findall(metadata)}
+    tracer = known.get("tracer_name", "")
+    domain = known.get("domain", "")
+    if tracer == "perf":
+        domain = "perf"
+    elif not domain or (domain == "kernel" and tracer not in ("", "lttng-modules")):
+        domain = tracer or ("kernel" if not known or b"sched_switch" in metadata else "of an unknown tracer")
+    release = RELEASE.match(known.get("kernel_release", ""))
+    old = release is not None and (int(release[1]), int(release[2])) < NEW_STATES
+    found = UUID.search(metadata)
+    return _Part(file.parent, domain, found[1] if found else b"", OLD_STATES if old else STATES, metadata)
+
+
+def read_lttng(path: Path, folders: Sequence[Path] = (), states: Sequence[str] = STATES) -> Iterator[TraceEvent]:
     """The events of an LTTng trace directory, in order; if events were lost, `lost` is the last one.
+
+    Args:
+        path: the trace.
+        folders: those of its parts that are read; all if there are none.
+        states: the letter of ps(1) for the low eight bits of prev_state.
 
     Raises:
         TraceError: babeltrace2 is not installed, or can't read the trace to its end.
@@ -56,12 +133,16 @@ def read_lttng(path: Path) -> Iterator[TraceEvent]:
         raise TraceError("reading an LTTng trace needs babeltrace2: apt install babeltrace2 (or your system's package)")
     with TemporaryFile() as errors:
         reader = subprocess.Popen(
-            [command, "--clock-cycles", "--no-delta", str(path)], stdout=subprocess.PIPE, stderr=errors
+            [command, "--clock-cycles", "--no-delta", *map(str, folders or [path])],
+            stdout=subprocess.PIPE,
+            stderr=errors,
         )
         assert reader.stdout is not None
         last = 0
         try:
-            for event in read_lines(TextIOWrapper(reader.stdout, encoding="utf-8", errors="replace", newline="\n")):
+            for event in read_lines(
+                TextIOWrapper(reader.stdout, encoding="utf-8", errors="replace", newline="\n"), states
+            ):
                 last = event.at
                 yield event
             status = reader.wait()
@@ -80,23 +161,23 @@ def read_lttng(path: Path) -> Iterator[TraceEvent]:
         yield TraceEvent(last, 0, 0, "", "lost", {"count": lost})
 
 
-def described(path: Path) -> tuple[Clock, frozenset[str]]:
-    """What a trace's metadata say: the clock of its cycles, and the names of the events that were recorded.
-
-    The clock's offset, by which cycles become times of day, is not used.
-    """
-    metadata = b"".join(file.read_bytes() for file in path.rglob("metadata"))
-    clock: Clock = "mono" if set(CLOCK.findall(metadata)) == {(b"monotonic", b"1000000000")} else "unknown"
-    return clock, frozenset(_model(name.decode()) for name in EVENT.findall(metadata))
-
-
 def _model(name: str) -> str:
     """The name in the model of an event of LTTng's."""
     if name.startswith("syscall_entry_"):
         return "sys_enter"
     if name.startswith("syscall_exit_"):
         return "sys_exit"
+    if (renamed := _renamed(name)) != name:
+        return _model(renamed)
     return RENAMED.get(name, name)
+
+
+def _renamed(name: str) -> str:
+    """The name that today's LTTng gives to an event of LTTng 2.5 and before, or to one of a 32-bit program."""
+    name = name.removeprefix("compat_")
+    if name.startswith("sys_"):
+        return f"syscall_entry_{name[4:]}"
+    return "syscall_exit_" if name == "exit_syscall" else name
 
 
 def _cause(said: str) -> str:
@@ -105,8 +186,9 @@ def _cause(said: str) -> str:
     return causes[-1] if causes else "babeltrace2 failed"
 
 
-def read_lines(lines: Iterator[str]) -> Iterator[TraceEvent]:
+def read_lines(lines: Iterator[str], states: Sequence[str] = STATES) -> Iterator[TraceEvent]:
     """The events in babeltrace2's text; those that no analysis uses are left out."""
+    converters = CONVERTERS if states is STATES else CONVERTERS | {"sched_switch": partial(_switch, states=states)}
     running: dict[int, tuple[int, str]] = {}
     for line in lines:
         match = LINE.match(line)
@@ -114,17 +196,21 @@ def read_lines(lines: Iterator[str]) -> Iterator[TraceEvent]:
             continue
         at, name, cpu, rest = match.groups()
         number = int(cpu)
-        if name.startswith("compat_"):
-            name = name[7:]
-        convert = converter(name)
+        if name.startswith(("compat_", "sys_", "exit_")):
+            name = _renamed(name)
+        convert = converters.get(name) or converter(name)
         if convert is None:
             continue
+        if " : container = " in rest:
+            rest = LABELLED.sub(r"\1", rest)
         begins = CONTEXT.match(rest)
         context, payload = (begins[1], rest[begins.end() :]) if begins else ("", rest)
         known = dict(FIELD.findall(context))
         if "tid" in known:
             tid, comm = int(known["tid"]), _text(known.get("procname", '""'))
         else:
+            if number not in running and name.startswith("syscall_"):
+                continue  # which task runs there isn't known yet
             tid, comm = running.get(number, (0, ""))
         try:
             fields = convert(payload)
@@ -165,9 +251,9 @@ def _text(quoted: str) -> str:
     return ESCAPED.sub(lambda escaped: ESCAPES.get(escaped[1], escaped[1]), text) if "\\" in text else text
 
 
-def _switch(payload: str) -> Fields:
+def _switch(payload: str, states: Sequence[str] = STATES) -> Fields:
     fields = _scalars(payload)
-    state = STATES[fields["prev_state"] & 0xFF]
+    state = states[fields["prev_state"] & 0xFF]
     return {"prev_state": state, "next_pid": fields["next_tid"], "next_comm": fields["next_comm"]}
 
 
@@ -245,8 +331,12 @@ def _exit(payload: str) -> Fields:
 
 def _queued(payload: str) -> Fields:
     fields = _scalars(payload)
-    sent: Fields = {"len": fields.get("tot_len", max(fields["len"] - ETHERNET_HEADER, 0))}
-    if "seq" in fields:
+    # A header inside may have a field of this name, too; the first one is the packet's.
+    whole = LENGTH.search(payload)
+    if whole is None:
+        raise KeyError("len")
+    sent: Fields = {"len": fields.get("tot_len", max(int(whole[1]) - ETHERNET_HEADER, 0))}
+    if {"seq", "ack_seq", "source_port", "dest_port"} <= fields.keys():
         sent |= {"sport": fields["source_port"], "dport": fields["dest_port"], "seq": fields["seq"]}
         sent |= {"ack": fields["ack_seq"]}
     return sent
@@ -260,7 +350,9 @@ def _task(payload: str) -> Fields:
 
 def _file(payload: str) -> Fields:
     fields = _scalars(payload)
-    return {"files": fields.get("file_table_address"), "fd": fields["fd"], "file": fields["filename"]}
+    # Before LTTng 2.10, a table had no address.
+    of = {"pid": fields["pid"]} if "pid" in fields else {"files": fields.get("file_table_address")}
+    return {**of, "fd": fields["fd"], "file": fields["filename"]}
 
 
 CONVERTERS: dict[str, Callable[[str], Fields]] = {
@@ -269,6 +361,10 @@ CONVERTERS: dict[str, Callable[[str], Fields]] = {
     "sched_process_fork": _fork,
     "sched_process_exit": _exited,
     "irq_softirq_entry": _softirq,
+    "softirq_entry": _softirq,
+    "softirq_exit": _softirq,
+    "hrtimer_expire_entry": _hrtimer,
+    "hrtimer_expire_exit": _hrtimer,
     "irq_softirq_exit": _softirq,
     "irq_handler_entry": _irq,
     "irq_handler_exit": _irq,

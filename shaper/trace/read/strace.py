@@ -1,137 +1,317 @@
 """Logs of strace, made with `strace -f -ttt -T -yy -o FILE COMMAND`: a trace without root.
 
-strace doesn't see the scheduler. So the time that a call took stands for the time it
-slept, unless it is shorter than SHORTEST: then the call may have run all the time. What
-woke it is not known. Times are CLOCK_REALTIME, in ns.
+What is read of the many forms that strace writes:
 
-Source: strace(1).
+| option                        | what it changes                                                       |
+|-------------------------------|-----------------------------------------------------------------------|
+| -ttt, -tt, -t, -r             | the time: of the epoch, of the day, since the line before             |
+| --absolute-timestamps         | as exact as s, ms, us or ns                                           |
+| -T, --syscall-times           | how long each call took; without this nothing is known                |
+| -f, -o FILE                   | "123 " before each line; "[pid 123] " where there is no file          |
+| -ff -o FILE                   | FILE.123 for each thread; FILE stands for all of them                 |
+| -Y, -n, -i, -k, -y, -yy, -X   | a task's name, a call's number, addresses, files, numbers for names   |
+
+Source: strace(1); strace's src/strace.c (printleader), src/syscall.c.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from decimal import Decimal
-from heapq import heappop, heappush
+from heapq import merge
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
-from shaper.trace.read.events import TraceEvent, open_text
-from shaper.trace.read.kernel import COMM_LENGTH
-from shaper.trace.read.syscalls import FIRST_IS_FD
-from shaper.units import ms, s
+from shaper.trace.read.calls import Calls, comm_of
+from shaper.trace.read.events import Clock, Trace, TraceError, TraceEvent, open_text
+from shaper.units import ms, s, us
 
-SHORTEST = 1 * ms
 ALONE = 1
 """The pid of a process for which the log gives none."""
+HOW = "strace -f -ttt -T -yy -o FILE COMMAND"
+LINES = 200
+"""At least this many lines are looked at to find out how a log was made."""
+MOST = 20_000
+"""Where no line says which task it is of, up to this many are looked at to find the first that does."""
+DRIFT = 10 * ms
+"""How far (ns) the times of -r, each of which is rounded down, are taken to be behind."""
+BLOCK = 8192
+"""About this many bytes are read at once of each of many files."""
 
-LINE = re.compile(r"(?:\[pid\s+(\d{1,10})\] |(\d{1,10})\s+)?(\d{6,12}\.\d{1,9}) (.*)")
+LINE = re.compile(
+    r"\s*(?:\[pid\s+(?P<shown>\d{1,10})(?:<(?P<name>.*?)>)?\]\s|(?P<pid>\d{1,10})(?:<(?P<named>.*?)>)?\s+)?\s*"
+    r"(?:(?P<epoch>\d{6,12})|(?P<day>\d\d:\d\d:\d\d)|(?P<since>\d{1,5}(?=\.\d)))(?:\.(?P<fraction>\d{1,9}))?\s+"
+    # -r together with a time; -n; -i
+    r"(?:\(\+ *\d+(?:\.\d+)?\)\s+)?(?:\[\s*\d+\]\s+)?(?:\[[0-9a-f?]{8,16}\]\s+)?(?P<text>\S.*)"
+)
 CALL = re.compile(r"(\w+)\((.*)")
 RESUMED = re.compile(r"<\.\.\. (\w+) resumed>(.*)")
-RESULT = re.compile(r".*\)\s+= (-?\d{1,20}|0x[0-9a-f]+|\?).*?(?:<(\d+\.\d+)>)?$")
-FD = re.compile(r"(\d+)(?:<(.*?)>)?[,)]")
-PROGRAM = re.compile(r'"((?:[^"\\]|\\.)*)"')
+RESULT = re.compile(r".*\)\s+= (-?\d{1,20}|0x[0-9a-f]{1,16}|\?)(?=[\s</]|$).*?(?: <(\d{1,9}(?:\.\d{1,9})?)>)?$")
+# Neither a time nor a duration; such a log can't be read, but is known for what it is.
+BARE = re.compile(r"(?:\[pid +\d+\] |\d+ +)?[a-z_]\w*\(.*\)\s+= (?:-?\d|0x[0-9a-f]|\?)")
 OCTAL = re.compile(r"0[0-7]+")
-ESCAPE = re.compile(rb"\\([0-7]{1,3})")
-POLLED = re.compile(r"\[\{fd=(\d+)(?:<(.*?)>)?, [^{}]*\}\]")
-# A set of one file descriptor; what it stands for may have brackets of its own.
-SELECTED = re.compile(r"\[(\d+)(?:<((?:(?!> \d).)*?)>)?\](?=[,)])")
-POLLS = ("poll", "ppoll", "ppoll_time64")
-SELECTS = ("select", "_newselect", "pselect6", "pselect6_time64")
-FORKS = ("clone", "clone3", "fork", "vfork")
+PROGRAM = re.compile(r'"((?:[^"\\]|\\.)*)"')
+RENAMED = re.compile(r'(?:PR_SET_NAME|0xf(?: /\* PR_SET_NAME \*/)?), "((?:[^"\\]|\\.)*)"')
+INTERRUPTED = re.compile(r"<\.\.\. resuming interrupted (\w+) \.\.\.>")
+SUPERSEDED = re.compile(r"\+\+\+ superseded by execve in pid (\d{1,10})")
+# Where there is no -o, lines of strace's own come in between, and may cut a call's line in two.
+NOTE = re.compile(r"(?:strace: )?Process (\d{1,10})(?:<.*?>)? (attached|detached)(?: with \d+ threads?)?$")
+UNFINISHED = "<unfinished ...>"
+DETACHED = "<detached ...>"
+
+
+class _Line(NamedTuple):
+    """A line: its time (ns), the task, the task's name if the line gives it, and the rest."""
+
+    at: int
+    tid: int
+    comm: str
+    text: str
+
+
+class Form(NamedTuple):
+    """How a log was made.
+
+    Attributes:
+        clock: of its times.
+        tick: how exact they are, in ns.
+        pids: each line says which task it is of.
+        first: the task that a line is of if it doesn't say so.
+        relative: each time is that since the line before.
+    """
+
+    clock: Clock
+    tick: int
+    pids: bool
+    first: int
+    relative: bool
 
 
 def is_strace(lines: Sequence[str]) -> bool:
-    """Whether at least one line is a call with its time."""
-    return any((match := LINE.match(line)) and CALL.match(match[4]) for line in lines)
+    """Whether at least one line is a call, with its time or not."""
+    return any(((match := LINE.match(line)) and CALL.match(match["text"])) or BARE.match(line) for line in lines)
 
 
-def lacks_durations(lines: Iterable[str]) -> bool:
-    """Whether calls have returned, but none of these lines says how long its call took."""
-    results = [RESULT.match(match[4]) for line in lines if (match := LINE.match(line.rstrip("\r\n")))]
-    found = [result for result in results if result is not None and result[1] != "?"]
-    return bool(found) and not any(result[2] for result in found)
+def open_strace(path: Path) -> Trace:
+    """A log, or one of those of -ff.
 
-
-def read_strace(path: Path) -> Iterator[TraceEvent]:
-    """The calls of a log as events, in order. A call that is not short has a sleep as long as itself."""
+    Raises:
+        TraceError: it has no times or no durations; one line says which options make them.
+    """
     with open_text(path) as file:
-        yield TraceEvent(0, 0, 0, "", "no_scheduler", {})
-        yield from _in_order(_events(file))
+        form = _form(file, path)
+    suffix = path.suffix[1:]
+    if not form.pids and suffix.isascii() and suffix.isdecimal():
+        form = form._replace(first=int(suffix))
+    return Trace(_events(_lines_of(path, form), form), form.clock)
 
 
-def _in_order(events: Iterator[tuple[int, TraceEvent]]) -> Iterator[TraceEvent]:
-    """Sort the events: a call's line has the time of its beginning, but also gives the event of its end."""
-    ready: list[tuple[int, int, TraceEvent]] = []
-    for number, (seen, event) in enumerate(events):
-        heappush(ready, (event.at, number, event))
-        while ready and ready[0][0] < seen:
-            yield heappop(ready)[2]
-    while ready:
-        yield heappop(ready)[2]
+def parts_of(path: Path) -> list[Path]:
+    """The files of `strace -ff -o PATH`: one for each thread, with its number at the end of its name."""
+    parts = [
+        part
+        for part in path.parent.glob(f"{glob_safe(path.name)}.*")
+        if part.suffix[1:].isascii() and part.suffix[1:].isdecimal() and part.stem == path.name
+    ]
+    return sorted(parts, key=lambda part: int(part.suffix[1:]))
 
 
-def _events(lines: Iterator[str]) -> Iterator[tuple[int, TraceEvent]]:
-    """Events, each with a time; no event before that time follows."""
-    begun: dict[int, tuple[int, str, str]] = {}
-    names: dict[int, str] = {}
-    alive: set[int] = set()
-    for line in lines:
-        match = LINE.match(line.rstrip("\r\n"))
+def glob_safe(name: str) -> str:
+    """A file's name as a pattern that matches it alone."""
+    return re.sub(r"([*?[])", r"[\1]", name)
+
+
+def open_parts(parts: Sequence[Path]) -> Trace:
+    """The logs of -ff as one trace.
+
+    Raises:
+        TraceError: as for `open_strace`.
+    """
+    forms = []
+    for part in parts:
+        with open_text(part) as file:
+            if is_strace(list(islice(file, LINES))):
+                file.seek(0)
+                forms.append((part, _form(file, part)._replace(first=int(part.suffix[1:]))))
+    if not forms:
+        raise TraceError(f"{parts[0]}: not a known kind of trace")
+    form = forms[0][1]
+    if form.relative:
+        raise TraceError(f"{parts[0]}: with -ff, -r doesn't say when a call began; record with {HOW}")
+    lines = merge(*(_lines_of(part, own, blocks=True) for part, own in forms), key=lambda line: line[0])
+    return Trace(_events(lines, form), form.clock)
+
+
+def _form(lines: Iterable[str], path: Path) -> Form:
+    """How a log was made, from its first lines: until a call has returned, and LINES at least."""
+    returned = timed = stamped = pids = False
+    day = since = False
+    digits, first, own = 0, ALONE, set[int]()
+    for number, line in enumerate(lines):
+        if number >= LINES and returned and (pids or first != ALONE or number >= MOST):
+            break
+        line = line.rstrip("\r\n")
+        match = LINE.match(line)
         if match is None:
+            if note := NOTE.search(line):
+                own.add(int(note[1]))
+            result = RESULT.match(line)
+        else:
+            stamped = True
+            day, since = day or bool(match["day"]), since or bool(match["since"])
+            digits = max(digits, len(match["fraction"] or ""))
+            pids = pids or bool(match["pid"])
+            if note := NOTE.search(line):
+                own.add(int(note[1]))
+            if first == ALONE and match["shown"] and int(match["shown"]) not in own:
+                first = int(match["shown"])
+            result = RESULT.match(match["text"])
+        if result is not None and result[1] != "?":
+            returned, timed = True, timed or bool(result[2])
+    if not stamped:
+        raise TraceError(f"{path}: no times of calls; record with -ttt: {HOW}")
+    if returned and not timed:
+        raise TraceError(f"{path}: no durations of calls; record with -T: {HOW}")
+    # Times of the day have no date, so they are on no clock that a journal has.
+    return Form("own" if day or since else "wall", DRIFT if since else 10 ** (9 - digits), pids, first, since)
+
+
+def _lines_of(path: Path, form: Form, *, blocks: bool = False) -> Iterator[_Line]:
+    """The lines of a log; in blocks, so that many logs can be read at the same time."""
+    if blocks:
+        return _parse(_in_blocks(path), form)
+    return _parse(_in_file(path), form)
+
+
+def _in_file(path: Path) -> Iterator[str]:
+    with open_text(path) as file:
+        yield from file
+
+
+def _in_blocks(path: Path) -> Iterator[str]:
+    position = 0
+    while True:
+        with path.open("rb") as file:
+            file.seek(position)
+            lines = file.readlines(BLOCK)
+        if not lines:
+            return
+        position += sum(map(len, lines))
+        yield from (line.decode(errors="replace") for line in lines)
+
+
+def _parse(lines: Iterator[str], form: Form) -> Iterator[_Line]:
+    """The lines that say something of a task; a call's line that was cut in two is whole again."""
+    alive: set[int] = set()
+    cut: _Line | None = None
+    days = before = at = 0
+    for line in lines:
+        line = line.rstrip("\r\n")
+        match = LINE.match(line)
+        if match is None:
+            if (note := NOTE.match(line)) is not None:
+                tid = int(note[1])
+                if note[2] == "attached":
+                    alive.add(tid)
+                else:
+                    alive.discard(tid)
+                    yield _Line(at, tid, "", DETACHED)
+            elif cut is not None and (line.endswith((UNFINISHED, DETACHED)) or RESULT.match(cut.text + line)):
+                yield cut._replace(text=cut.text + line)
+                cut = None
             continue
-        at, text = int(Decimal(match[3]) * s), match[4]
-        if match[1] or match[2]:
-            tid = int(match[1] or match[2])
-            alive.add(tid)
+        shown, name, pid, named, epoch, day, since, fraction, text = match.groups()
+        part = int(fraction.ljust(9, "0")) if fraction else 0
+        if epoch:
+            at = int(epoch) * s + part
+        elif day:
+            seconds = int(day[:2]) * 3600 + int(day[3:5]) * 60 + int(day[6:])
+            # Half a day back is the next day; less is a clock that was set.
+            days += before - seconds > 43200
+            before = seconds
+            at = (days * 86400 + seconds) * s + part
+        else:
+            at += int(since) * s + part
+        if shown or pid:
+            tid = int(shown or pid)
+            if shown:
+                alive.add(tid)
         else:
             # Without -o, strace leaves out the pid where only one process is left.
-            tid = next(iter(alive)) if len(alive) == 1 else ALONE
-        since = min((start for start, _, _ in begun.values()), default=at)
+            tid = next(iter(alive)) if len(alive) == 1 else form.first
         if text.startswith("+++"):
             alive.discard(tid)
-            if tid in begun:
-                # It was killed in a call, which slept until then.
-                start, call, arguments = begun.pop(tid)
-                for event in _call(tid, names.get(tid, ""), call, arguments, start, at - start, 0):
-                    yield min(start, since), event
-            yield min(at, since), TraceEvent(at, tid, tid, names.get(tid, ""), "sched_process_exit", {"pid": tid})
+        read = _Line(at, tid, name or named or "", text)
+        cut = None
+        # In a file of its own, strace's lines stay whole.
+        if not pid and text[0] not in "+-<" and not text.endswith((UNFINISHED, DETACHED)) and not RESULT.match(text):
+            if note := NOTE.search(text):
+                alive.add(int(note[1]))
+                read = read._replace(text=text[: note.start()])
+            cut = read
             continue
-        resumed = RESUMED.match(text)
+        yield read
+
+
+def _events(lines: Iterator[_Line], form: Form) -> Iterator[TraceEvent]:
+    calls = Calls(form.tick if form.tick > us else 0)
+    names, at = calls.names, 0
+    yield TraceEvent(0, 0, 0, "", "no_scheduler", {})
+    returned = timed = False
+    for at, tid, comm, text in lines:
+        if calls.waits(at):
+            yield from calls.until(at)
+        if comm:
+            names[tid] = comm
+        if text[0] == "+":
+            if (by := SUPERSEDED.match(text)) is not None:
+                calls.replaced(tid, int(by[1]), at)
+            else:
+                calls.gone(tid, at)
+            continue
+        if text == DETACHED:
+            calls.cut(tid, at)
+            continue
+        resumed = RESUMED.match(text) if text[0] == "<" else None
         if resumed is not None:
-            if tid not in begun:
+            call, arguments = calls.is_begun(tid), calls.resume(tid, resumed[2])
+            if not call:
                 continue
-            start, call, arguments = begun.pop(tid)
-            arguments += resumed[2]
         else:
             called = CALL.match(text)
             if called is None:
                 continue
-            start, call, arguments = at, called[1], called[2]
-            if arguments.endswith("<unfinished ...>"):
-                begun[tid] = start, call, arguments.removesuffix("<unfinished ...>")
-                continue
+            call, arguments = called[1], called[2]
+            if call == "restart_syscall" and (what := INTERRUPTED.match(arguments)) is not None:
+                call = what[1] if what[1] != "call" else call
+        if arguments.endswith((UNFINISHED, DETACHED)) or f"{UNFINISHED}) = ?" in arguments:
+            # What follows says how it ends: it returns, or the task is killed.
+            if resumed is None:
+                calls.begin(tid, at, call, arguments.partition(f" {UNFINISHED}")[0].removesuffix(DETACHED))
+            continue
         result = RESULT.match(arguments)
         if result is None:
             continue
-        took = int(Decimal(result[2]) * s) if result[2] else 0
-        value = _number(result[1])
+        returns, duration = result.groups()
+        value, took = _number(returns), _duration(duration)
+        if duration:
+            timed = True
+        elif returns != "?":
+            returned = True
         if call == "execve" and value == 0 and (program := PROGRAM.match(arguments)):
-            names[tid] = _comm(program[1])
-        for event in _call(tid, names.get(tid, ""), call, arguments, start, took, value):
-            yield min(start, since), event
-        if call in FORKS and value > 0:
-            child = {"child_pid": value, "child_comm": names.get(tid, ""), "thread": int("CLONE_THREAD" in arguments)}
-            names.setdefault(value, names.get(tid, ""))
-            yield min(start, since), TraceEvent(start, tid, tid, names.get(tid, ""), "sched_process_fork", child)
-    for tid, (start, call, arguments) in begun.items():
-        # Still in the call when the log ended.
-        comm = names.get(tid, "")
-        yield start, TraceEvent(start, tid, tid, comm, "sys_enter", {"syscall": call, **_about(call, arguments)[0]})
-        yield (
-            start,
-            TraceEvent(start, tid, tid, comm, "sched_switch", {"prev_state": "S", "next_pid": 0, "next_comm": ""}),
-        )
+            names[tid] = comm_of(program[1], path=True)
+        elif call == "prctl" and (program := RENAMED.match(arguments)):
+            names[tid] = comm_of(program[1])
+        if returns == "?" and not duration:
+            calls.cut(tid, at)  # it never returned
+        elif resumed is not None:
+            calls.end(tid, took, value, arguments)
+        else:
+            calls.whole(tid, at, took, call, arguments, value)
+    yield from calls.close(at)
+    if returned and not timed:
+        raise TraceError(f"no durations of calls; record with -T: {HOW}")
 
 
 def _number(result: str) -> int:
@@ -141,33 +321,9 @@ def _number(result: str) -> int:
     return int(result, 16 if result.startswith("0x") else 8 if OCTAL.fullmatch(result) else 10)
 
 
-def _comm(path: str) -> str:
-    """The name that the kernel gives to a task which executes this file; strace writes bytes as in C."""
-    name = ESCAPE.sub(lambda escaped: bytes((int(escaped[1], 8) & 0xFF,)), path.encode()).rpartition(b"/")[2]
-    return name[:COMM_LENGTH].decode(errors="replace")
-
-
-def _call(tid: int, comm: str, call: str, arguments: str, start: int, took: int, value: int) -> Iterator[TraceEvent]:
-    about, file = _about(call, arguments)
-    if file and "fd" in about:
-        yield TraceEvent(start, tid, tid, comm, "file", {"pid": tid, "fd": about["fd"], "file": file})
-    yield TraceEvent(start, tid, tid, comm, "sys_enter", {"syscall": call, **about})
-    if took >= SHORTEST:
-        yield TraceEvent(start, tid, tid, comm, "sched_switch", {"prev_state": "S", "next_pid": 0, "next_comm": ""})
-        back = {"prev_state": "R", "next_pid": tid, "next_comm": comm}
-        yield TraceEvent(start + took, tid, 0, "", "sched_switch", back)
-    yield TraceEvent(start + took, tid, tid, comm, "sys_exit", {"syscall": call, "ret": value})
-
-
-def _about(call: str, arguments: str) -> tuple[dict[str, Any], str]:
-    """The file descriptor that the call is about, and the file that -y or -yy gives for it."""
-    if call in POLLS:
-        match = POLLED.match(arguments)
-    elif call in SELECTS:
-        match = SELECTED.search(arguments)
-    else:
-        match = FD.match(arguments)
-        # Of other calls, the first argument may be any number; but what -y or -yy explains is a file descriptor.
-        if match is not None and match[2] is None and call not in FIRST_IS_FD:
-            match = None
-    return ({}, "") if match is None else ({"fd": int(match[1])}, (match[2] or "").replace("->", " > "))
+def _duration(text: str | None) -> int:
+    """A duration in seconds, in ns."""
+    if not text:
+        return 0
+    whole, _, fraction = text.partition(".")
+    return int(whole) * s + int(fraction.ljust(9, "0"))

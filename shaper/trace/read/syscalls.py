@@ -17,6 +17,19 @@ ABOUT_FIRST = """
     sync_file_range syncfs tee timerfd_gettime timerfd_settime vmsplice write writev
 """
 FIRST_IS_FD = frozenset(ABOUT_FIRST.split())
+# Calls whose first argument is the number of a task.
+ABOUT_PID = """
+    get_robust_list getpgid getpriority getsid kcmp kill migrate_pages move_pages perf_event_open pidfd_open
+    prlimit64 process_vm_readv process_vm_writev ptrace rt_sigqueueinfo rt_tgsigqueueinfo sched_getaffinity
+    sched_getattr sched_getparam sched_getscheduler sched_rr_get_interval sched_setaffinity sched_setattr
+    sched_setparam sched_setscheduler setpgid tgkill tkill wait4 waitpid
+"""
+FIRST_IS_PID = frozenset(ABOUT_PID.split())
+IN_KERNEL = {
+    "newstat": "stat", "newlstat": "lstat", "newfstat": "fstat", "newuname": "uname", "sendfile64": "sendfile",
+    "fadvise64_64": "fadvise64", "umount": "umount2", "ni_syscall": "not implemented",
+}  # fmt: skip
+"""The kernel's own names of calls, as in events/syscalls, where they differ (arch/x86/entry/syscalls)."""
 # Calls that change what a file descriptor stands for.
 CHANGING = """
     accept accept4 close connect creat dup dup2 dup3 epoll_create epoll_create1 eventfd eventfd2 memfd_create open

@@ -3,113 +3,238 @@
 One regular expression reads them all:
 
     nc-290   [000] d..2.  18763.664: sched_switch: prev_comm=nc …        tracefs
+    nc-290   (  117) [000] d..2.  18763.664: sched_switch: …             tracefs with record-tgid
     nc-290   [000]  18763.664: sched_switch: nc:290 [120] S ==> …        trace-cmd
+    nc-290     0d..2.  18763.664: sched_switch: …                        trace-cmd report -l
     nc   290 [000]  18763.664: sched:sched_switch: prev_comm=nc …        perf
     nc 117/290 [000] 18763.664: sched:sched_switch: prev_comm=nc …       perf, with the process
+    nc   290 K 18763.664: 1 sched:sched_switch: prev_comm=nc …           perf -F without cpu, with misc and period
 
-Source: kernel/trace/trace_output.c, and the print formats under events/*/*/format.
+Source: kernel/trace/trace_output.c, and the print formats under events/*/*/format; trace-cmd's
+tracecmd/trace-read.c; perf's builtin-script.c.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from shaper.trace.read.events import Clock, TraceError, TraceEvent, open_text
-from shaper.trace.read.kernel import CLONE_THREAD, ETHERNET_HEADER
-from shaper.trace.read.syscalls import BY_NUMBER, fields_of
+from shaper.trace.read.events import Clock, Lack, Trace, TraceError, TraceEvent, open_text
+from shaper.trace.read.kernel import CLONE_THREAD, ETHERNET_HEADER, STATES
+from shaper.trace.read.syscalls import BY_NUMBER, FIRST_IS_FD, IN_KERNEL, fields_of, numbers_of
 
-LINE = re.compile(
-    # trace-cmd says from which of several buffers a line is.
-    r"(?:[^\s:]+:\s{2,})?\s*(?P<comm>.+?)(?:-|\s+)(?:(?P<pid>\d{1,10})/)?(?P<tid>\d{1,10})\s+(?:\(\s*[-\d]+\)\s+)?\[(?P<cpu>\d{1,6})\]"
-    r"\s+(?:(?P<flags>[^\s:]{4,6})\s+)?(?P<s>\d{1,12})\.(?P<fraction>\d+):"
-    r"\s+(?:(?:\w+:)?(?P<name>\w+):\s*|(?P<call>sys_\w+)(?=\(| -> ))(?P<rest>.*)"
+BEGIN = r"(?:[^\s:]+:\s{2,})?\s*"  # trace-cmd says from which of several buffers a line is
+TASK = r"(?:(?P<pid>\d{1,10})/)?(?P<tid>\d{1,10})\s+(?:\(\s*(?P<tgid>\d{1,10}|-+)\)\s+)?"
+FLAGS = r"(?P<flags>[^\s:\d][^\s:]{3,5})"
+# perf's fields misc and tod, before the time, and period, after it.
+TIME = r"(?:[A-Z]\w?\s+)?(?:\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d+ +)?(?P<s>\d{1,12})\.(?P<fraction>\d+):"
+EVENT = r"\s+(?:\d+\s+)?(?:(?:[\w-]+:)?(?P<name>\w+):\s*|(?P<call>sys_\w+)(?=\(| -> ))(?P<rest>.*)"
+LINE = re.compile(rf"{BEGIN}(?P<comm>.+?)(?:-|\s+){TASK}\[(?P<cpu>\d{{1,6}})\]\s+(?:{FLAGS}\s+)?{TIME}{EVENT}")
+# The same without a name, without a CPU, or with the CPU before the flags.
+ODD_LINE = re.compile(
+    rf"{BEGIN}(?:(?P<comm>.*?)(?:-|\s+))??{TASK}"
+    rf"(?:(?:\[(?P<cpu>\d{{1,6}})\]\s+|(?P<latency>\d{{1,6}})(?=[.dDbBX][^\s:]{{2,5}}\s))(?:{FLAGS}\s+)?)?{TIME}{EVENT}"
 )
-LOST = re.compile(r"CPU:?\s*(\d+)\s*\[(?:LOST (\d{1,18}) EVENTS|(\d{1,18}) EVENTS DROPPED)\]")
+# What the option latency-format of tracefs makes: names of 8 letters, and µs since the trace began.
+LATENCY = re.compile(
+    rf"{BEGIN}(?P<comm>.*?)-{TASK}(?P<cpu>\d{{1,6}})(?P<latency>){FLAGS}\s+"
+    rf"(?P<s>\d{{1,12}})(?P<fraction>)us[ !+#*@$]?\s?:{EVENT}"
+)
+# Times that are no seconds: of the clocks counter and x86-tsc, and "local" in traces that don't say their unit.
+TICKS = re.compile(rf"{BEGIN}.+?(?:-|\s+){TASK}\[\d{{1,6}}\]\s+(?:[^\s:]{{4,6}}\s+)?\d+:\s+\w+:")
+NO_TASK = re.compile(r"\s*(?:\[\d{1,6}\]\s+)?\d{1,12}\.\d+:\s+(?:\d+\s+)?\w+:\w+:\s")
+NO_TIME = re.compile(r"\s*\S.*?\s\d{1,10}\s+(?:\[\d{1,6}\]\s+)?\w+:\w+:\s")
+LOST = re.compile(
+    r"CPU:?\s*(?P<cpu>\d+)\s*\[(?:LOST (?P<lost>\d{1,18}) EVENTS|(?:(?P<dropped>\d{1,18}) )?EVENTS DROPPED)\]"
+    r"|.*\bPERF_RECORD_LOST(?:_SAMPLES)? .*?\blost (?P<missed>\d{1,18})"
+    r"|Processed \d+ events and lost (?P<chunks>\d{1,18}) chunks!"
+)
 SWITCH = re.compile(
-    r"prev_comm=.*? prev_pid=\d+ prev_prio=\d+ prev_state=(\S+) ==> next_comm=(.*?) next_pid=(\d+)|"
-    r".*?:\d+ \[-?\d+\] (\S+) ==> (.*?):(\d+) \[-?\d+\]"
+    r"prev_comm=.*? prev_pid=\d+ prev_prio=-?\d+ prev_state=(\S+) ==> next_comm=(.*?) next_pid=(\d+)|"
+    r"(?:task )?.*?:\d+ \[-?\d+\] \(?([^\s)]+)\)? ==> (.*?):(\d+) \[-?\d+\]"
 )
-WAKING = re.compile(r"(?:comm=)?(.*?)(?: pid=|:)(\d+)\b")
-FORK = re.compile(r"(?:parent_)?comm=.*? (?:parent_)?pid=\d+ child_comm=(.*?) child_pid=(\d+)")
+WAKING = re.compile(r"comm=(.*?) pid=(\d+)\b|(?:task )?(.*?):(\d+) \[")
+FORK = re.compile(
+    r"(?:(?:parent_)?comm=.*? (?:parent_)?pid=\d+ child_comm=|parent .*?:\d+ +child )(.*?)(?: child_pid=|:)(\d+)"
+)
 NEWTASK = re.compile(r"pid=(\d+) comm=(.*?) clone_flags=(?:0x)?([0-9a-f]+)")
 SYSCALL = re.compile(r"NR (-?\d+) \((\w+)")
 RESULT = re.compile(r"NR (-?\d+) = (-?\w+)")
 ACTION = re.compile(r"action=(\w+)")
 IRQ = re.compile(r"irq=(\d+)(?: name=(\S*))?")
 FUNCTION = re.compile(r"function=(\w+)")
+RETURNED = re.compile(r"\s*(?:->|=)?\s*(-?0x[0-9a-f]+|-?\d+)\s*$")
+EPOLL_FD = re.compile(r"epfd: (?:0x)?([0-9a-f]+)")
+FIRST_FD = re.compile(r"\(?\w+: (?:0x)?([0-9a-f]+)")
+ANY_FD = re.compile(r"\b(?:ep)?fd: (?:0x)?([0-9a-f]+)")
 LENGTH = re.compile(r"\blen=(\d+)")
 STATE = re.compile(r"newstate=(\w+)")
 
 CLOCKID = re.compile(r"# clockid: (\w+)")
+RECORDED = re.compile(r"# event : name = (?:[\w-]+:)?(\w+)")
+ARCH = re.compile(r"# arch : (\w+)")
 CLOCKS: dict[str, Clock] = {"monotonic": "mono", "realtime": "wall", "boottime": "boot"}
 TIMES_OF_DAY = 500_000_000
 """Times from this one on (s) are times of day: no machine has been up for 15 years, and none has traced in 1985."""
+FIELDS = "perf script -F comm,pid,tid,cpu,time,event,trace"
+NO_CPU = Lack("CPU column", "a wakeup by the network, a disk or a timer seems to come from the task that ran there")
+PER_CPU = frozenset({
+    "softirq_entry", "softirq_exit", "irq_handler_entry", "irq_handler_exit", "hrtimer_expire_entry",
+    "hrtimer_expire_exit",
+})  # fmt: skip
+"""Events that say what a CPU does, and nothing where the CPU isn't known."""
 
 # The third flag: the context of the event (kernel/trace/trace_output.c, trace_print_lat_fmt).
+OLD_STATES = {"x": "X", "n": "R", "N": "D", "K": "D", "W": "D"}
+"""Letters of kernels before 4.14: dead; new; and parts of others (include/trace/events/sched.h)."""
 CONTEXTS = {"h": "h", "H": "h", "Z": "h", "z": "h", "s": "s"}
 
 Fields = dict[str, Any]
 
 
+class Form(NamedTuple):
+    """How a text was made.
+
+    Attributes:
+        line: matches its lines.
+        clock: of its times.
+        names: of system calls by number, on the machine that was traced.
+        recorded: the names of the events that were recorded, where the text says so.
+        lacks: what it lacks.
+    """
+
+    line: re.Pattern[str]
+    clock: Clock
+    names: Mapping[int, str]
+    recorded: frozenset[str]
+    lacks: tuple[Lack, ...]
+
+
 def is_text(lines: Sequence[str]) -> bool:
     """Whether at least one line is an event."""
-    return any(LINE.match(line) for line in lines)
+    return any(LINE.match(line) or ODD_LINE.match(line) or LATENCY.match(line) for line in lines)
 
 
-def clock_in(lines: Iterable[str]) -> Clock:
-    """The clock of these lines. Only the header of `perf script --header` names it."""
-    captured = False
-    for line in lines:
-        if line.startswith("# captured on"):
-            captured = True
-        elif named := CLOCKID.match(line):
-            return CLOCKS.get(named[1], "own")
-        elif event := LINE.match(line):
-            if int(event["s"]) >= TIMES_OF_DAY:
-                return "wall"
+def open_text_trace(path: Path, lines: Sequence[str]) -> Trace:
+    """A trace as text, which begins with these lines.
+
+    Raises:
+        TraceError: its times are differences.
+    """
+    form = form_of(lines)
+    times = [
+        int(found["s"]) + float(f"0.{found['fraction'] or 0}") for line in lines if (found := form.line.match(line))
+    ]
+    back = sum(later < earlier for earlier, later in pairwise(times))
+    if len(times) >= 10 and back > len(times) / 5 and max(times) < 100:
+        raise TraceError(f"{path}: its times are differences; give the output of perf script without --deltatime")
+    return Trace(_read(path, form), form.clock, form.recorded, form.lacks)
+
+
+def form_of(lines: Iterable[str]) -> Form:
+    """How a text was made that begins with these lines. Only the header of `perf script --header` says much of it."""
+    clock: Clock = "unknown"
+    recorded, names, line = set[str](), BY_NUMBER, LINE
+    lacks: tuple[Lack, ...] = ()
+    for text in lines:
+        if text.startswith("#"):
+            if text.startswith("# captured on"):
+                clock = "own"  # without -k, perf has a clock of its own
+            elif clock == "own" and (named := CLOCKID.match(text)):
+                clock = CLOCKS.get(named[1], "own")
+            elif event := RECORDED.match(text):
+                recorded.add(model_name(event[1]))
+            elif arch := ARCH.match(text):
+                names = numbers_of(arch[1])
+        elif found := LINE.match(text) or ODD_LINE.match(text):
+            line = found.re
+            if clock == "unknown" and int(found["s"]) >= TIMES_OF_DAY:
+                clock = "wall"
+            if found["cpu"] is None and found["latency"] is None:
+                lacks = (NO_CPU,)
             break
-    # Without -k, perf has a clock of its own.
-    return "own" if captured else "unknown"
+        elif LATENCY.match(text):
+            line, clock = LATENCY, "own"
+            break
+    return Form(line, clock, names, frozenset(recorded), lacks)
 
 
-def read_text(path: Path) -> Iterator[TraceEvent]:
-    """The events of a text file, in its order; other lines are ignored."""
+def model_name(name: str) -> str:
+    """The name in the model of an event of the kernel's."""
+    if name.startswith("sys_enter_"):
+        return "sys_enter"
+    if name.startswith("sys_exit_"):
+        return "sys_exit"
+    return "sched_process_fork" if name == "task_newtask" else name
+
+
+def why_unread(lines: Iterable[str]) -> str:
+    """Why lines that look like events are not read; "" if none looks like one."""
+    for line in lines:
+        if TICKS.match(line):
+            return "its times are no seconds; set trace_clock to mono (trace-cmd record -C mono)"
+        if NO_TASK.match(line):
+            return f"it doesn't say which task each event is of; give the output of {FIELDS}"
+        if NO_TIME.match(line):
+            return f"its events have no times; give the output of {FIELDS}"
+    return ""
+
+
+def _read(path: Path, form: Form) -> Iterator[TraceEvent]:
     with open_text(path) as file:
-        yield from read_lines(file)
+        yield from read_lines(file, form)
 
 
-def read_lines(lines: Iterable[str]) -> Iterator[TraceEvent]:
+PLAIN = Form(LINE, "unknown", BY_NUMBER, frozenset(), ())
+
+
+def read_lines(lines: Iterable[str], form: Form = PLAIN) -> Iterator[TraceEvent]:
     """The events in these lines; other lines, and events that no analysis uses, are left out.
 
     Raises:
         TraceError: there are such events, but none has the form that the kernel prints.
     """
-    at, count, strange = 0, 0, ""
+    at, count, strange, chunks, lost = 0, 0, "", 0, 0
+    line_match, convert_of = form.line.match, _converters(form.names).get
+    in_us, plain, without_cpu = form.line is LATENCY, form.line is LINE, form.lacks == (NO_CPU,)
+    fields: Fields | None
     for line in lines:
-        match = LINE.match(line)
+        match = line_match(line)
         if match is None:
-            lost = LOST.search(line)
-            if lost:
-                yield TraceEvent(at, int(lost[1]), 0, "", "lost", {"count": int(lost[2] or lost[3])})
+            if ("LOST" in line or "DROPPED" in line or "chunks!" in line) and (missed := LOST.match(line)):
+                if missed["chunks"]:
+                    chunks = max(chunks, int(missed["chunks"]))
+                    continue
+                lost += 1
+                count_lost = missed["lost"] or missed["dropped"] or missed["missed"] or 1
+                yield TraceEvent(at, int(missed["cpu"] or 0), 0, "", "lost", {"count": int(count_lost)})
             continue
-        comm, pid, tid, cpu, flags, seconds, fraction, name, call, rest = match.groups()
-        if call:
-            # tracefs writes the events of events/syscalls as "sys_read(fd: 3, …)" and "sys_read -> 0x1".
-            name = ("sys_enter_" if rest.startswith("(") else "sys_exit_") + call[4:]
-        at = int(seconds) * 1_000_000_000 + int(fraction.ljust(9, "0")[:9])
+        if plain:
+            comm, pid, tid, tgid, cpu, flags, seconds, fraction, name, call, rest = match.groups()
+        else:
+            comm, pid, tid, tgid, cpu, latency, flags, seconds, fraction, name, call, rest = match.groups()
+            comm, cpu = comm or "", cpu or latency or "0"
+        if comm == "<...>" or comm[:1] == ":":
+            comm = ""  # tracefs and perf don't know it
+        at = int(seconds) * 1000 if in_us else int(seconds) * 1_000_000_000 + int(fraction.ljust(9, "0")[:9])
+        convert = convert_of(name)
         try:
-            if name.startswith(("sys_enter_", "sys_exit_")):
-                # From events/syscalls, which has an event for each call.
-                fields: Fields | None = _named(name, rest)
-                name = "sys_enter" if name.startswith("sys_enter_") else "sys_exit"
-            else:
-                convert = CONVERTERS.get(name)
-                if convert is None:
+            if convert is not None:
+                if without_cpu and name in PER_CPU:
                     continue
                 fields = convert(rest)
+            elif call or name.startswith(("sys_enter_", "sys_exit_")):
+                # From events/syscalls, which has an event for each call. tracefs writes it as "sys_read(fd: 3, …)" and
+                # "sys_read -> 0x1".
+                if call:
+                    name = ("sys_enter_" if rest.startswith("(") else "sys_exit_") + call[4:]
+                fields = _named(name, rest)
+                name = "sys_enter" if name.startswith("sys_enter_") else "sys_exit"
+            else:
+                continue
         except ValueError:
             continue  # a number that is none: the line is damaged
         if fields is None:
@@ -118,36 +243,52 @@ def read_lines(lines: Iterable[str]) -> Iterator[TraceEvent]:
         count += 1
         if pid:
             fields["tgid"] = int(pid)
+        elif tgid and tgid[0] != "-":
+            fields["tgid"] = int(tgid)
         if flags and flags[2:3] in CONTEXTS:
             fields["context"] = CONTEXTS[flags[2:3]]
         if name == "task_newtask":
             name = "sched_process_fork"
         yield TraceEvent(at, int(cpu), int(tid), comm, name, fields)
+    if chunks and not lost:
+        # perf script says how many events were lost only with --show-lost-events.
+        yield TraceEvent(at, 0, 0, "", "lost", {"count": chunks})
     if strange and not count:
         raise TraceError(f"{strange} is not as the kernel prints it; give the output of `trace-cmd report` without -R")
 
 
 def _named(name: str, rest: str) -> Fields | None:
     kind, _, call = name[4:].partition("_")
+    call = IN_KERNEL.get(call, call)
     if kind == "exit":
-        result = re.search(r"(?:->|=)\s*(-?\w+)", rest)
-        return {"syscall": call, "ret": int(result[1], 0) if result else 0}
-    fd = re.search(r"\b(?:ep)?fd: (?:0x)?([0-9a-f]+)", rest)
-    return {"syscall": call, **({"fd": int(fd[1], 16)} if fd else {})}
+        result = RETURNED.match(rest)
+        value = int(result[1], 0) if result else 0
+        return {"syscall": call, "ret": value - (1 << 64) if value >= 1 << 63 else value}
+    fd = (FIRST_FD if call in FIRST_IS_FD else ANY_FD).search(rest)
+    number = int(fd[1], 16) if fd else -1
+    return {"syscall": call, **({"fd": number} if 0 <= number < 1 << 31 else {})}
 
 
 def _switch(rest: str) -> Fields | None:
     match = SWITCH.match(rest)
     if match is None:
         return None
-    state, comm, tid = match[1] or match[4], match[2] or match[5], match[3] or match[6]
-    # "R+" is preempted; of "S|K" and the like the first letter counts; "x" is dead, as "X" is.
-    return {"prev_state": state[0].replace("x", "X"), "next_comm": comm, "next_pid": int(tid)}
+    state, comm, tid, plain, name, number = match.groups()
+    if state is None:
+        state, comm, tid = plain, name, number
+    # "R+" is preempted; of "S|K" and the like the first letter counts.
+    letter = state[0]
+    if letter in "0123456789":
+        letter = STATES[int(state, 0) & 0xFF]
+    return {"prev_state": OLD_STATES.get(letter, letter), "next_comm": comm, "next_pid": int(tid)}
 
 
 def _waking(rest: str) -> Fields | None:
     match = WAKING.match(rest)
-    return None if match is None else {"comm": match[1], "pid": int(match[2])}
+    if match is None:
+        return None
+    comm, pid, name, number = match.groups()
+    return {"comm": name, "pid": int(number)} if comm is None else {"comm": comm, "pid": int(pid)}
 
 
 def _fork(rest: str) -> Fields | None:
@@ -164,21 +305,7 @@ def _newtask(rest: str) -> Fields | None:
 
 def _exited(rest: str) -> Fields | None:
     match = WAKING.match(rest)
-    return None if match is None else {"pid": int(match[2])}
-
-
-def _enter(rest: str) -> Fields | None:
-    match = SYSCALL.match(rest)
-    if match is None:
-        return None
-    return fields_of(BY_NUMBER, int(match[1]), int(match[2], 16))
-
-
-def _exit(rest: str) -> Fields | None:
-    match = RESULT.match(rest)
-    if match is None:
-        return None
-    return {"syscall": BY_NUMBER.get(int(match[1]), ""), "ret": int(match[2], 0)}
+    return None if match is None else {"pid": int(match[2] or match[4])}
 
 
 def _softirq(rest: str) -> Fields | None:
@@ -206,14 +333,26 @@ def _state(rest: str) -> Fields | None:
     return None if match is None else {"newstate": match[1]}
 
 
+def _converters(names: Mapping[int, str]) -> dict[str, Callable[[str], Fields | None]]:
+    """What reads the fields of each event, with these names of system calls by number."""
+
+    def enter(rest: str) -> Fields | None:
+        match = SYSCALL.match(rest)
+        return None if match is None else fields_of(names, int(match[1]), int(match[2], 16))
+
+    def leave(rest: str) -> Fields | None:
+        match = RESULT.match(rest)
+        return None if match is None else {"syscall": names.get(int(match[1]), ""), "ret": int(match[2], 0)}
+
+    return CONVERTERS | {"sys_enter": enter, "sys_exit": leave}
+
+
 CONVERTERS: dict[str, Callable[[str], Fields | None]] = {
     "sched_switch": _switch,
     "sched_waking": _waking,
     "sched_process_fork": _fork,
     "task_newtask": _newtask,
     "sched_process_exit": _exited,
-    "sys_enter": _enter,
-    "sys_exit": _exit,
     "softirq_entry": _softirq,
     "softirq_exit": _softirq,
     "irq_handler_entry": _irq,
