@@ -23,13 +23,13 @@ from shaper.trace.read.events import Clock, Trace, TraceError, TraceEvent
 from shaper.trace.read.kernel import ETHERNET_HEADER, OLD_STATES, STATES, softirq
 from shaper.trace.read.syscalls import BY_NUMBER, FIRST_IS_FD, OPENING
 
-LINE = re.compile(r"\[0*(\d+)\] (?:\S+ )?(\w+): \{ cpu_id = (\d+) \}, \{ (.*) \}$")
+LINE = re.compile(r"\[0*(\d{1,20})\] (?:\S+ )?(\w+): \{ cpu_id = (\d{1,6}) \}, \{ (.*) \}$")
 FIELD = re.compile(r'(\w+) = ("(?:[^"\\]|\\.)*"|-?\w+)')
 ESCAPED = re.compile(r"\\(.)")
 ESCAPES = {"a": "\a", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v"}
 FDS = re.compile(r"\bfd = (-?\d+)")
 POLLED = re.compile(r"\bfd = (-?\d+), raw_events = (0x[0-9A-Fa-f]+)")
-DISCARDED = re.compile(r"discarded (\d+) (event|packet)s?")
+DISCARDED = re.compile(r"discarded (\d{1,18}) (event|packet)s?")
 # An enumeration: its label, and the number, which is what counts.
 LABELLED = re.compile(r"\( [^()]* : container = (-?\w+) \)")
 ENVIRONMENT = re.compile(rb'\b(domain|tracer_name|kernel_release) = "([^"]*)"')
@@ -76,7 +76,7 @@ def open_lttng(path: Path) -> Trace:
     """The kernel's trace in this folder, or below it.
 
     Raises:
-        TraceError: there is none, there are several, or it has no events; or as `read_lttng` says.
+        TraceError: there is none, or there are several; or as `read_lttng` says.
     """
     parts = [_part(file) for file in sorted(path.rglob("metadata")) if file.is_file()]
     kernel = [part for part in parts if part.domain == "kernel"]
@@ -93,8 +93,6 @@ def open_lttng(path: Path) -> Trace:
     if len({part.uuid for part in kernel}) > 1:
         folders = ", ".join(sorted(str(part.folder.relative_to(path)) for part in kernel)[:5])
         raise TraceError(f"{path}: {len(kernel)} traces; give one of them: {folders}")
-    if not any(file.is_file() for part in kernel for file in part.folder.iterdir() if file.name != "metadata"):
-        raise TraceError(f"{path}: only the metadata of an LTTng trace, without the files of its events (channel0_0 …)")
     metadata = b"".join(part.metadata for part in kernel)
     clock: Clock = "mono" if set(CLOCK.findall(metadata)) == {(b"monotonic", b"1000000000")} else "unknown"
     recorded = frozenset(_model(name.decode()) for name in EVENT.findall(metadata))
@@ -126,7 +124,7 @@ def read_lttng(path: Path, folders: Sequence[Path] = (), states: Sequence[str] =
         states: the letter of ps(1) for the low eight bits of prev_state.
 
     Raises:
-        TraceError: babeltrace2 is not installed, or can't read the trace to its end.
+        TraceError: babeltrace2 is not installed, or can't read the trace to its end, or finds no event's file.
     """
     command = shutil.which("babeltrace2")
     if command is None:
@@ -156,9 +154,15 @@ def read_lttng(path: Path, folders: Sequence[Path] = (), states: Sequence[str] =
     if status:
         where = f"after {last / 1e9:.6f} s" if last else "at its beginning"
         raise TraceError(f"{path}: the LTTng trace is cut or damaged {where}: {_cause(said)}")
+    if not last and not any(file.is_file() and file.name != "metadata" for file in _files_of(folders or [path])):
+        raise TraceError(f"{path}: only the metadata of an LTTng trace, without the files of its events (channel0_0 …)")
     lost = sum(int(count) for count, _ in DISCARDED.findall(said))
     if lost:
         yield TraceEvent(last, 0, 0, "", "lost", {"count": lost})
+
+
+def _files_of(folders: Sequence[Path]) -> Iterator[Path]:
+    return (file for folder in folders for file in folder.iterdir())
 
 
 def _model(name: str) -> str:
@@ -206,8 +210,8 @@ def read_lines(lines: Iterator[str], states: Sequence[str] = STATES) -> Iterator
         begins = CONTEXT.match(rest)
         context, payload = (begins[1], rest[begins.end() :]) if begins else ("", rest)
         known = dict(FIELD.findall(context))
-        if "tid" in known:
-            tid, comm = int(known["tid"]), _text(known.get("procname", '""'))
+        if (given := known.get("tid", "")).isdecimal():
+            tid, comm = int(given[:10]), _text(known.get("procname", '""'))
         else:
             if number not in running and name.startswith("syscall_"):
                 continue  # which task runs there isn't known yet
@@ -216,8 +220,8 @@ def read_lines(lines: Iterator[str], states: Sequence[str] = STATES) -> Iterator
             fields = convert(payload)
         except (KeyError, IndexError, TypeError, ValueError):
             continue  # a field that is missing or no number: the line is damaged
-        if "pid" in known:
-            fields["tgid"] = int(known["pid"])
+        if (process := known.get("pid", "")).isdecimal():
+            fields["tgid"] = int(process[:10])
         if name == "sched_switch":
             running[number] = fields["next_pid"], fields["next_comm"]
         if name.startswith("syscall_"):

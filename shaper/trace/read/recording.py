@@ -20,12 +20,20 @@ from typing import Any
 
 from shaper.trace.read.decode import decoders
 from shaper.trace.read.events import Trace, TraceError, TraceEvent
-from shaper.trace.read.ring import Decode, Field, read_page
+from shaper.trace.read.ring import DamagedPageError, Decode, Field, read_page
 from shaper.trace.read.syscalls import numbers_of
 
 VERSION = 1
 DESCRIPTION = "recording.json"
 SNAPSHOTS = "snapshots.jsonl"
+PAGE_SIZES = [1 << bits for bits in range(12, 21)]
+MOST = 1 << 16
+"""No field of an event lies further from its beginning (bytes), or is longer."""
+SNAPSHOT: Mapping[str, Mapping[str, type]] = {
+    "task": {"pid": int, "of": int, "comm": str, "parent": int},
+    "file": {"pid": int, "fd": int, "file": str},
+}
+"""The fields of a snapshot's lines."""
 
 
 def is_recording(path: Path) -> bool:
@@ -40,26 +48,42 @@ def read_recording(path: Path) -> Trace:
         TraceError: it is of another version, damaged, or cut off; the last is raised when it is read to there.
     """
     try:
-        description = json.loads((path / DESCRIPTION).read_text())
-    except ValueError:
+        description = json.loads((path / DESCRIPTION).read_text(encoding="utf-8", errors="replace"))
+        version = description["v"]
+        if version == VERSION:
+            kinds = _kinds(description)
+            names = {int(tid): str(name) for tid, name in description["names"].items()}
+            size = int(description["page_size"])
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError):
         raise TraceError(f"{path}: {DESCRIPTION} is damaged; was the recorder killed?") from None
-    if description["v"] != VERSION:
-        raise TraceError(f"{path}: version {description['v']} of a recording; this shaper reads {VERSION}")
-    formats = {
-        name: (number, {field: Field(*place) for field, place in fields.items()})
-        for name, (number, fields) in description["formats"].items()
-    }
-    functions = {int(address): name for address, name in description["functions"].items()}
-    kinds = decoders(formats, numbers_of(description["machine"]), functions)
-    size = description["page_size"]
+    if version != VERSION:
+        raise TraceError(f"{path}: version {str(version)[:20]} of a recording; this shaper reads {VERSION}")
+    if size not in PAGE_SIZES:
+        raise TraceError(f"{path}: {DESCRIPTION} is damaged: pages of {size} bytes")
     # Where times are equal, an interrupt comes before the wakeup that happened in it.
     streams = [
         _pages(file, int(file.stem[3:]), size, kinds)
         for folder in ("kernel", "tasks")
         for file in sorted((path / folder).glob("cpu*.raw"))
     ]
-    events = chain(_names(description["names"]), in_order([_snapshots(path / SNAPSHOTS), *streams]))
+    events = chain(_names(names), in_order([_snapshots(path / SNAPSHOTS), *streams]))
     return Trace(events, "mono", frozenset(name for name, _ in kinds.values()))
+
+
+def _kinds(description: Mapping[str, Any]) -> dict[int, tuple[str, Decode]]:
+    """What decodes the events; any error of a lookup or a conversion means that the description is damaged."""
+    formats = {
+        name: (int(number), {field: Field(*place) for field, place in fields.items()})
+        for name, (number, fields) in description["formats"].items()
+    }
+    if any(
+        not (0 <= field.offset < MOST and 0 <= field.size < MOST)
+        for _, fields in formats.values()
+        for field in fields.values()
+    ):
+        raise ValueError("a field lies nowhere")
+    functions = {int(address): str(name) for address, name in description["functions"].items()}
+    return decoders(formats, numbers_of(description["machine"]), functions)
 
 
 def in_order(streams: Iterable[Iterator[list[TraceEvent]]]) -> Iterator[TraceEvent]:
@@ -89,22 +113,30 @@ def _pages(file: Path, cpu: int, size: int, kinds: Mapping[int, tuple[str, Decod
         while page := pages.read(size):
             if len(page) < size:
                 raise TraceError(f"{file}: cut off in the middle of a page")
-            yield read_page(page, cpu, kinds)
+            try:
+                yield read_page(page, cpu, kinds)
+            except DamagedPageError as damaged:
+                yield damaged.events
+                raise TraceError(f"{file}: a damaged page") from None
 
 
-def _names(names: Mapping[str, str]) -> Iterator[TraceEvent]:
+def _names(names: Mapping[int, str]) -> Iterator[TraceEvent]:
     """The names of tasks for which the trace may have no other event than waking others."""
     for tid, comm in names.items():
-        yield TraceEvent(0, 0, 0, "", "task", {"pid": int(tid), "of": int(tid), "comm": comm, "parent": 0})
+        yield TraceEvent(0, 0, 0, "", "task", {"pid": tid, "of": tid, "comm": comm, "parent": 0})
 
 
 def _snapshots(file: Path) -> Iterator[list[TraceEvent]]:
     if not file.exists():
         return
-    with file.open(encoding="utf-8") as lines:
+    with file.open(encoding="utf-8", errors="replace") as lines:
         for line in lines:
             try:
                 entry: dict[str, Any] = json.loads(line)
-            except ValueError:
-                raise TraceError(f"{file}: cut off in the middle of a line") from None
-            yield [TraceEvent(entry.pop("at"), 0, 0, "", entry.pop("event"), entry)]
+                at, name = entry.pop("at"), entry.pop("event")
+                whole = type(at) is int and all(type(entry[key]) is kind for key, kind in SNAPSHOT[name].items())
+            except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+                whole = False
+            if not whole:
+                raise TraceError(f"{file}: cut off or damaged in a line")
+            yield [TraceEvent(at, 0, 0, "", name, entry)]

@@ -50,6 +50,7 @@ TEXTS = tuple(
         (r'\{"v": ?\d+, "policies"', "a journal of shaper; give it with --journal beside a trace"),
         (r'\s*(\{\s*"traceEvents"|\[\s*\{\s*"(name|ph|pid|cat)")', "a trace for viewers in JSON, which has no waits; "
          "give what it was made from"),
+        (r'\s*"linux-perf-json-version"', f"perf's data as JSON; {SCRIPT}"),
         (r"\s*<(!DOCTYPE )?html", "a page in HTML; give the trace that it was made from"),
     )
 )  # fmt: skip

@@ -9,6 +9,7 @@ Source: include/linux/ring_buffer.h, kernel/trace/ring_buffer.c; events/header_e
 from __future__ import annotations
 
 import re
+import struct
 from collections.abc import Callable, Mapping
 from struct import Struct
 from typing import Any, NamedTuple
@@ -63,6 +64,18 @@ class Field(NamedTuple):
         return CODES[self.size] if self.signed else CODES[self.size].upper()
 
 
+class DamagedPageError(Exception):
+    """A page is damaged.
+
+    Attributes:
+        events: those before the damage.
+    """
+
+    def __init__(self, events: list[TraceEvent]) -> None:
+        super().__init__()
+        self.events = events
+
+
 def read_format(text: str) -> tuple[int, dict[str, Field]]:
     """The event's number and its fields, from the text of its format file."""
     number = re.search(r"^ID: (\d+)", text, re.MULTILINE)
@@ -113,10 +126,21 @@ def read_page(page: bytes, cpu: int, kinds: Mapping[int, tuple[str, Decode]]) ->
         page: as read from trace_pipe_raw.
         cpu: whose page it is.
         kinds: for each number of an event, its name and what decodes its fields; other events are left out.
+
+    Raises:
+        DamagedPageError: it ends in the middle of an event.
     """
+    events: list[TraceEvent] = []
+    try:
+        _read_events(page, cpu, kinds, events)
+    except struct.error:
+        raise DamagedPageError(events) from None
+    return events
+
+
+def _read_events(page: bytes, cpu: int, kinds: Mapping[int, tuple[str, Decode]], events: list[TraceEvent]) -> None:
     at, count = _stamp.unpack_from(page)
     size = count & COUNT_MASK
-    events: list[TraceEvent] = []
     if count & LOST:
         lost = _long.unpack_from(page, 16 + size)[0] if count & COUNTED else 1
         events.append(TraceEvent(at, cpu, 0, "", "lost", {"count": lost}))
@@ -156,4 +180,3 @@ def read_page(page: bytes, cpu: int, kinds: Mapping[int, tuple[str, Decode]]) ->
             if flags & IN_INTERRUPT:
                 fields["context"] = "h" if flags & HARDIRQ else "s"
             add(new(TraceEvent, (at, cpu, tid, "", name, fields)))
-    return events
