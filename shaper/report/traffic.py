@@ -48,7 +48,7 @@ class Direction:
 
     def earlier_copy(self, record: Record) -> Record | None:
         """The last packet sent before this one with the same bytes, of which this is a retransmission; else None."""
-        copies = self._copies.get((record.seq, record.kind), ())
+        copies = self._copies.get((record.seq, _sent_again_as(record)), ())
         index = bisect_left(copies, record.arrived, key=lambda copy: copy.arrived)
         return copies[index - 1] if index else None
 
@@ -57,8 +57,13 @@ class Direction:
         copies: dict[tuple[int | None, str], list[Record]] = {}
         for record in self.sent:
             if record.kind in ("syn", "synack", "data", "fin"):
-                copies.setdefault((record.seq, record.kind), []).append(record)
+                copies.setdefault((record.seq, _sent_again_as(record)), []).append(record)
         return copies
+
+
+def _sent_again_as(record: Record) -> str:
+    """The kind of its copies. The last data may be sent again together with the FIN."""
+    return "data" if record.kind == "fin" else record.kind
 
 
 class Traffic:

@@ -2,6 +2,7 @@
 
 from shaper.journal import Held, Record
 from shaper.report.blocking import Blocking, Waker, as_json, because, tables
+from shaper.report.traffic import reverse
 from shaper.trace.report import report
 from shaper.units import us
 from shaper.wire.flow import Flow
@@ -22,9 +23,13 @@ def reading() -> Story:
 
 
 def packet(id: int, *, arrived: int, begin: int, end: int, segment: str = "data", hold: int = 0) -> Record:
+    """A packet of the client; a SYN-ACK is the server's, and acknowledges packet 1."""
     hold = hold or begin - arrived
+    flow, ack = Flow("tcp", "127.0.0.1", 1, "127.0.0.1", 2), 0
+    if segment == "synack":
+        flow, ack = reverse(flow), 2
     return Record(
-        id=id, flow=Flow("tcp", "127.0.0.1", 1, "127.0.0.1", 2), kind=segment, flags="A", seq=id, ack=0,
+        id=id, flow=flow, kind=segment, flags="A", seq=id, ack=ack,
         length=100 + id, arrived=arrived * us, taken=arrived * us, fate="sent", planned=begin * us, begin=begin * us,
         end=end * us, tid=ENGINE, held=(Held("delay", hold * us),),
     )  # fmt: skip
@@ -207,7 +212,7 @@ def dropped(id: int, *, arrived: int, segment: str = "syn") -> Record:
 def test_a_wait_for_the_retransmission_of_a_dropped_packet() -> None:
     # The first two SYNs are dropped; the third is sent again by the kernel's timer, and is not held.
     last = packet(3, arrived=3100, begin=3100, end=3108, segment="syn")._replace(held=())
-    answer = packet(4, arrived=3104, begin=3200, end=3208, segment="synack")
+    answer = packet(4, arrived=3104, begin=3200, end=3208, segment="synack")._replace(ack=4)
     story = Story().switch(0, 0, "R", 1).enter(10, 1, "connect").add(95, 1, "net_dev_queue", len=101)
     story.switch(99, 1, "S", 0).add(3090, 0, "softirq_entry", vec="TIMER").add(3098, 0, "net_dev_queue", len=103)
     story.add(3099, 0, "softirq_exit", vec="TIMER").switch(3099, 0, "R", ENGINE)

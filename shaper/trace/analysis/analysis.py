@@ -39,7 +39,7 @@ class Analysis:
         self.first = self.last = self.count = self.lost = 0
         self.scheduler = True
         self.files = Files()
-        self.contexts = Contexts()
+        self.contexts = Contexts(self.tasks)
         self.seen: set[str] = set()
         self._over: tuple[Task, Off] | None = None
         self._handlers: dict[str, Observer] = {

@@ -6,6 +6,8 @@ is empty, from the task that runs there. Trace Compass and flightbox do the same
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from shaper.report.blocking import Kind, Waker
 from shaper.trace.analysis.tasks import REMEMBERED, Task
 from shaper.trace.read.events import TraceEvent
@@ -27,9 +29,14 @@ IDLE = 0
 
 
 class Contexts:
-    """The stacks of all CPUs."""
+    """The stacks of all CPUs.
 
-    def __init__(self) -> None:
+    Args:
+        known: the tasks of the analysis, by tid.
+    """
+
+    def __init__(self, known: Mapping[int, Task]) -> None:
+        self._known = known
         self._stacks: dict[int, list[Waker]] = {}
         self._tasks: dict[tuple[int, str], Waker] = {}
 
@@ -64,6 +71,11 @@ class Contexts:
             return stack[-1]
         # The idle task does nothing on its own.
         return FLAGGED.get(event.fields.get("context", "h" if event.tid == IDLE else ""))
+
+    def is_traced(self, tid: int) -> bool:
+        """Whether the calls of this task are recorded; those of the kernel's own threads and of others are not."""
+        task = self._known.get(tid)
+        return task is not None and task.entered > 0
 
     def of_task(self, task: Task) -> Waker:
         """The task as a waker; remembered, since the same few tasks wake others again and again."""

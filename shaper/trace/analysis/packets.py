@@ -9,31 +9,14 @@ the engine, inside the write that delivered another packet, or a task.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections import deque
 from collections.abc import Iterable
-from typing import Any, NamedTuple
 
 from shaper.journal import Record
 from shaper.report.blocking import LABELS, Waker
 from shaper.report.traffic import Traffic
 from shaper.trace.analysis.context import Contexts
+from shaper.trace.analysis.senders import Senders, Sent
 from shaper.trace.read.events import TraceEvent
-from shaper.units import ms, us
-
-# A packet may have been queued to its device this long (ns) before its arrival: the engine may be late to read it.
-LATE = 50 * ms
-# The kernel's timestamps are times of day; after their conversion to CLOCK_MONOTONIC they may be off by this (ns).
-INEXACT = 50 * us
-# How many lengths and sequence numbers are remembered, and for each how many packets.
-REMEMBERED = 4096
-
-
-class Sent(NamedTuple):
-    """A packet on its way to a device: when, by whom, and in which context (None: the task's own)."""
-
-    at: int
-    tid: int
-    context: Waker | None
 
 
 class Packets:
@@ -46,7 +29,6 @@ class Packets:
 
     def __init__(self, records: Iterable[Record], contexts: Contexts) -> None:
         records = list(records)
-        self._contexts = contexts
         self._traffic = Traffic(records)
         self._writes: dict[int, list[Record]] = {}
         for record in records:
@@ -56,7 +38,7 @@ class Packets:
         for tid, written in self._writes.items():
             written.sort(key=lambda record: record.begin)
             self._begins[tid] = [record.begin for record in written]
-        self._sent: dict[tuple[Any, ...], deque[Sent]] = {}
+        self._senders = Senders(records, contexts, self.delivered, self._writes.__contains__)
 
     def delivered(self, tid: int, at: int) -> list[Record]:
         """The packets whose verdict this thread was writing at that time (ns); several if one write had several."""
@@ -76,26 +58,11 @@ class Packets:
 
     def note(self, event: TraceEvent) -> None:
         """A packet is queued to its device: take note of who sends it."""
-        fields = event.fields
-        sent = Sent(event.at, event.tid, self._contexts.waker(event))
-        keys: list[tuple[Any, ...]] = [(fields["len"],)]
-        if "seq" in fields:
-            keys.append((fields["len"], fields["seq"], fields["ack"]))
-        for key in keys:
-            known = self._sent.get(key)
-            if known is None:
-                if len(self._sent) >= REMEMBERED:
-                    del self._sent[next(iter(self._sent))]
-                known = self._sent[key] = deque(maxlen=REMEMBERED)
-            known.append(sent)
+        self._senders.note(event)
 
     def sender(self, record: Record) -> Sent | None:
         """How the packet was sent; None if the trace doesn't have it."""
-        exact = self._sent.get((record.length, record.seq, record.ack))
-        for sent in reversed(exact or self._sent.get((record.length,)) or ()):
-            if sent.at <= record.arrived + INEXACT:
-                return sent if sent.at >= record.arrived - LATE else None
-        return None
+        return self._senders.of(record)
 
     def earlier_copy(self, record: Record) -> Record | None:
         """The packet of which this one is a retransmission; None if it is none."""
