@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-VERSION = 1
+VERSION = 2
 LISTED = 20
 """How many blockings of one end are printed, the longest; the JSON document has all."""
 

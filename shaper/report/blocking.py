@@ -27,6 +27,13 @@ LABELS = {
     "syn": "SYN", "synack": "SYN-ACK", "handshake-ack": "ACK", "pure-ack": "ACK", "dup-ack": "dup ACK",
     "window-update": "window update", "fin": "FIN", "rst": "RST", "udp": "UDP", "icmp": "ICMP",
 }  # fmt: skip
+
+
+def packet_name(kind: str, packet: int) -> str:
+    """A packet's name in reports, from its class and its id in the journal: "SYN-ACK #2"."""
+    return f"{LABELS.get(kind, kind)} #{packet}"
+
+
 # System calls as C libraries and manuals call them.
 CALLS = {"accept4": "accept", "pselect6": "select", "recvfrom": "recv", "sendto": "send"}
 
@@ -44,6 +51,15 @@ class Waker:
         return f"{self.kind if self.kind == 'packet' else self.kind.upper()} {self.name}"
 
 
+PARTS = (
+    "before_client", "peer", "cpu_wait", "retransmission", "delayed_ack", "pacing", "timer", "disk", "interrupt",
+    "unexplained",
+)  # fmt: skip
+"""The attributes of a blocking that, with the parts of holds, add up to its duration."""
+SHAPER = "shaper"
+"""Stands for the policy where none held a packet: the time was shaper's own."""
+
+
 @dataclass(frozen=True, slots=True)
 class HoldPart:
     """The part of a packet's hold that explains a part of a blocking.
@@ -51,7 +67,7 @@ class HoldPart:
     Attributes:
         packet: the packet's id in the journal.
         kind: its class, such as "synack".
-        policy: the one that held it.
+        policy: the one that held it; `SHAPER` if none did.
         duration: the part inside the blocking that no other part covers, in ns.
         hold: the whole hold, in ns.
     """
@@ -65,26 +81,32 @@ class HoldPart:
 
 @dataclass(frozen=True, slots=True)
 class Dropped:
-    """A packet that was dropped, and the part of a blocking until it was sent again.
+    """A packet that was lost, and the part of a blocking until it was sent again.
 
     Attributes:
         packet: the packet's id in the journal.
         kind: its class.
         policy: the one that dropped it.
         duration: the part inside the blocking that no other part covers, in ns.
+        again: how long after it the sender's timer expired, in ns.
     """
 
     packet: int
     kind: str
     policy: str
     duration: int
+    again: int
+
+    def __str__(self) -> str:
+        by = f" ({self.policy})" if self.policy else ""
+        return f"{packet_name(self.kind, self.packet)} lost{by}, sent again after {self.again / ms:.0f} ms"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Blocking:
     """One interval in which a task was off the CPU because of a system call.
 
-    `duration` is the sum of the holds' parts, `before_client`, `peer`, `cpu_wait`, `direct` and `unexplained`.
+    `duration` is the sum of the holds' parts and of the attributes that `PARTS` names.
 
     Attributes:
         task: the name of the task.
@@ -98,11 +120,16 @@ class Blocking:
         waited_for: "network", "timer", "disk", "task" …; the probe has finer words (see its `Need`).
         waker: what woke it; None if nothing was seen.
         held: the parts of holds that explain it, the last first.
-        dropped: the packets whose retransmission it waited for, the last first; this time is a part of `direct`.
+        dropped: the packets whose retransmission it waited for, the last first; a part of `retransmission`.
         before_client: how long it waited before the client began, in ns.
         peer: how long it waited while the peer computed or slept, in ns.
         cpu_wait: how long it waited for a CPU after it had been woken, in ns.
-        direct: how long it waited for something other than a packet or a task, such as a timer or a disk, in ns.
+        retransmission: how long until TCP sent a packet again, in ns; the packet may have been lost, or only late.
+        delayed_ack: how long TCP delayed an ACK, in ns.
+        pacing: how long TCP's pacing kept a packet back, in ns.
+        timer: how long it waited for a timer of its own, in ns.
+        disk: how long it waited for a disk, in ns.
+        interrupt: how long it waited for other work of the kernel's, in ns.
         unexplained: the rest, in ns.
         ambiguous: the packets that may have woken it, if there are several.
         ended: False if it was still asleep at the end.
@@ -124,7 +151,12 @@ class Blocking:
     before_client: int = 0
     peer: int = 0
     cpu_wait: int = 0
-    direct: int = 0
+    retransmission: int = 0
+    delayed_ack: int = 0
+    pacing: int = 0
+    timer: int = 0
+    disk: int = 0
+    interrupt: int = 0
     unexplained: int = 0
     ambiguous: tuple[str, ...] = ()
     ended: bool = True
@@ -156,12 +188,13 @@ def as_json(blocking: Blocking) -> dict[str, Any]:
             for held in blocking.held
         ],
         "dropped": [
-            {"packet": lost.packet, "class": lost.kind, "policy": lost.policy, "ms": lost.duration / ms}
+            {
+                "packet": lost.packet, "class": lost.kind, "policy": lost.policy, "ms": lost.duration / ms,
+                "sent_again_after_ms": lost.again / ms,
+            }
             for lost in blocking.dropped
         ],
-        "before_client_ms": blocking.before_client / ms, "peer_ms": blocking.peer / ms,
-        "cpu_wait_ms": blocking.cpu_wait / ms, "direct_ms": blocking.direct / ms,
-        "unexplained_ms": blocking.unexplained / ms,
+        **{f"{part}_ms": getattr(blocking, part) / ms for part in PARTS},
         "ambiguous": list(blocking.ambiguous), "ended": blocking.ended,
     }  # fmt: skip
 
@@ -198,29 +231,29 @@ def because(blocking: Blocking) -> str:
     if blocking.ambiguous:
         return "ambiguous: " + " or ".join(blocking.ambiguous)
     chain, dropped = [], deque(blocking.dropped)
-    for (packet, kind), parts in groupby(blocking.held, key=lambda held: (held.packet, held.kind)):
+    by_policies = (held for held in blocking.held if held.policy != SHAPER)
+    for (packet, kind), parts in groupby(by_policies, key=lambda held: (held.packet, held.kind)):
         # Packets are numbered in the order of their arrival, and the chain goes back in time.
         while dropped and dropped[0].packet > packet:
-            chain.append(_lost(dropped.popleft()))
+            chain.append(f"← {dropped.popleft()}")
         duration = sum(held.duration for held in parts)
         chain.append(f"← {LABELS.get(kind, kind)}({duration / ms:.1f})")
-    chain += map(_lost, dropped)
+    chain += [f"← {lost}" for lost in dropped]
     rest = (
         ("before client", blocking.before_client),
         ("peer", blocking.peer),
         ("CPU", blocking.cpu_wait),
-        (
-            "disk" if blocking.waited_for == "disk" else "timer",
-            blocking.direct - sum(lost.duration for lost in blocking.dropped),
-        ),
+        ("retransmission", blocking.retransmission - sum(lost.duration for lost in blocking.dropped)),
+        ("delayed ACK", blocking.delayed_ack),
+        ("pacing", blocking.pacing),
+        ("timer", blocking.timer),
+        ("disk", blocking.disk),
+        ("interrupt", blocking.interrupt),
+        ("shaper", sum(held.duration for held in blocking.held if held.policy == SHAPER)),
         ("unexplained", blocking.unexplained),
     )
     others = [f"{name} {duration / ms:.1f}" for name, duration in rest if abs(duration) >= 0.05 * ms]
     return ", ".join([" ".join(chain), *others] if chain else others)
-
-
-def _lost(dropped: Dropped) -> str:
-    return f"← {LABELS.get(dropped.kind, dropped.kind)} dropped({dropped.duration / ms:.1f})"
 
 
 def write_csv(blockings: Iterable[Blocking], file: TextIO) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from typing import Generic, NamedTuple, Protocol, TypeVar
 
 from shaper.journal import Record
-from shaper.report.blocking import HoldPart
+from shaper.report.blocking import SHAPER, HoldPart
 
 
 class Interval(Protocol):
@@ -44,7 +44,12 @@ class PacketHold(NamedTuple):
 
 
 def holds(record: Record) -> list[PacketHold]:
-    """The holds of a packet in order of time. If its verdict was late, the last hold includes that."""
+    """The holds of a packet in order of time. If its verdict was late, the last hold includes that.
+
+    A packet that no policy held was on its way through shaper for a moment, too: that is a hold by `SHAPER`.
+    """
+    if not record.held:
+        return [PacketHold(record.arrived, record.begin, record, SHAPER)]
     found, start = [], record.arrived
     for index, held in enumerate(record.held, 1):
         end = record.begin if index == len(record.held) else start + held.ns

@@ -46,6 +46,11 @@ class Direction:
         index = bisect_right(self._begins, at)
         return self.delivered[index - 1] if index else None
 
+    def sent_before(self, record: Record) -> Record | None:
+        """The packet sent before this one of the same flow; None if this is the first."""
+        index = bisect_left(self.sent, record.arrived, key=lambda sent: sent.arrived)
+        return self.sent[index - 1] if index else None
+
     def earlier_copy(self, record: Record) -> Record | None:
         """The last packet sent before this one with the same bytes, of which this is a retransmission; else None."""
         copies = self._copies.get((record.seq, _sent_again_as(record)), ())

@@ -204,8 +204,8 @@ def _spent(path: Path, task: Task, analysis: Analysis) -> dict[str, int]:
 def _what(step: Step, own: Task) -> str:
     if step.hold is not None:
         return f"packets held by {step.hold.policy}"
-    if step.dropped is not None:
-        return f"packets dropped by {step.dropped.by}"
+    if step.lost is not None:
+        return f"packets dropped by {step.lost.by}"
     other = step.task is not None and step.task is not own
     if step.kind == "task" and other:
         return f"waiting for {step.task}, not recorded"
@@ -217,5 +217,8 @@ WORDS = {
     "cpu": "waiting for a CPU",
     "task": "not recorded",
     "before client": "before the client began",
+    "retransmission": "waiting for TCP to send again",
+    "delayed ack": "waiting for TCP's delayed ACK",
+    "pacing": "waiting for TCP's pacing",
     "unknown": "unexplained",
 }

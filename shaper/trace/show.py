@@ -15,7 +15,7 @@ from shaper.units import ms, s, us
 if TYPE_CHECKING:
     from rich.console import Console
 
-VERSION = 1
+VERSION = 2
 SHOWN = 1 * us
 """Parts of a critical path that are shorter (ns) are not printed."""
 

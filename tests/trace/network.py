@@ -1,5 +1,7 @@
 """Stories with packets: each is in the trace when it is sent, and in the journal when shaper has let it go on."""
 
+from typing import Self
+
 from shaper.journal import Held, Record
 from shaper.report.traffic import reverse
 from shaper.trace.read.events import TraceEvent
@@ -47,13 +49,13 @@ class Network(Story):
         self.records.append(record)
         return record
 
-    def deliver(self, record: Record, tid: int) -> "Network":
+    def deliver(self, record: Record, tid: int) -> Self:
         """The packet's delivery wakes the task, which runs as soon as the engine has written the verdict."""
         at = record.begin // us + 3
         self.wake(at, ENGINE, tid).switch(at + 6, ENGINE, "S", tid)
         return self
 
-    def timer(self, at: int, name: str = "TIMER", cpu: int = 0) -> "Network":
+    def timer(self, at: int, name: str = "TIMER", cpu: int = 0) -> Self:
         """The CPU is in this softirq from now on, for 6 µs; or in this function of an hrtimer."""
         if name.islower():
             self.add(at, 0, "hrtimer_expire_entry", cpu, function=name).add(at + 6, 0, "hrtimer_expire_exit", cpu)

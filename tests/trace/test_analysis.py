@@ -1,7 +1,7 @@
 """Blocking analysis of traces written by hand: exact."""
 
 from shaper.journal import Held, Record
-from shaper.report.blocking import Blocking, Waker, as_json, because, tables
+from shaper.report.blocking import PARTS, Blocking, Waker, as_json, because, tables
 from shaper.report.traffic import reverse
 from shaper.trace.report import report
 from shaper.units import us
@@ -199,8 +199,8 @@ def test_a_retransmission_is_a_wait_for_a_timer() -> None:
     story.wake(205, ENGINE, 1).switch(210, ENGINE, "R", 1)
     row = only(story, packet(1, arrived=100, begin=200, end=208))
     assert [part.duration for part in row.held] == [100 * us]
-    assert row.direct == 75 * us
-    assert row.unexplained == 10 * us
+    assert row.retransmission == 80 * us
+    assert row.unexplained == 5 * us
 
 
 def dropped(id: int, *, arrived: int, segment: str = "syn") -> Record:
@@ -220,10 +220,14 @@ def test_a_wait_for_the_retransmission_of_a_dropped_packet() -> None:
     records = [dropped(1, arrived=96), dropped(2, arrived=1100), last, answer]
     row = only(story, *records)
     assert [(part.packet, part.duration) for part in row.dropped] == [(2, 2000 * us), (1, 1001 * us)]
-    assert row.direct == 3001 * us
-    assert because(row) == "← SYN-ACK(0.1) ← SYN dropped(2.0) ← SYN dropped(1.0)"
-    assert as_json(row)["dropped"][0] == {"packet": 2, "class": "syn", "policy": "loss", "ms": 2.0}
-    parts = row.before_client + row.peer + row.cpu_wait + row.direct + row.unexplained
+    assert row.retransmission == 3001 * us
+    assert because(row) == (
+        "← SYN-ACK(0.1) ← SYN #2 lost (loss), sent again after 2 ms ← SYN #1 lost (loss), sent again after 1 ms"
+    )
+    assert as_json(row)["dropped"][0] == {
+        "packet": 2, "class": "syn", "policy": "loss", "ms": 2.0, "sent_again_after_ms": 2.0,
+    }  # fmt: skip
+    parts = sum(getattr(row, part) for part in PARTS)
     assert sum(part.duration for part in row.held) + parts == row.duration
     (spent,) = [spent for task, spent in report(story.events, records).paths.items() if task.tid == 1]
     assert spent["packets dropped by loss"] == 3001 * us
@@ -234,7 +238,7 @@ def test_where_packets_are_only_dropped_the_table_says_so() -> None:
     story = reading().switch(99, 1, "S", ENGINE).wake(1105, ENGINE, 1).switch(1110, ENGINE, "R", 1)
     (drawn,) = tables([only(story, dropped(1, arrived=100, segment="data"), last)], 0)
     assert [column.header for column in drawn.columns][-1] == "Because of (ms)"
-    assert "data dropped(1.0)" in str(next(iter(drawn.columns[-1].cells)))
+    assert "data #1 lost (loss)" in str(next(iter(drawn.columns[-1].cells)))
 
 
 def test_before_the_client_through_the_task_that_sent_the_data() -> None:

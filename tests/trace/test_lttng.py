@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from shaper.cli import main
-from shaper.report.blocking import Blocking, Waker
+from shaper.report.blocking import PARTS, Blocking, Waker
 from shaper.trace.read.events import TraceError
 from shaper.trace.read.lttng import read_lttng
 from shaper.trace.report import TraceReport, report
@@ -38,7 +38,8 @@ def calls(result: TraceReport) -> list[tuple[str, str, float]]:
 
 def parts(row: Blocking) -> int:
     held = sum(part.duration for part in row.held)
-    return held + row.before_client + row.peer + row.cpu_wait + row.direct + row.unexplained
+    rest: int = sum(getattr(row, part) for part in PARTS)
+    return held + rest
 
 
 @pytest.mark.parametrize("name", FIGURES)

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from shaper.report.blocking import PARTS
 from tests.trace.conftest import Shaper
 
 NETCAT = """
@@ -30,7 +31,7 @@ def netcat(shaper: Shaper, *options: str | Path) -> list[Row]:
     assert trace["lost"] == 0
     rows: list[Row] = [row for row in trace["blockings"] if row["task"] == "nc"]
     for row in rows:
-        rest = sum(row[f"{part}_ms"] for part in ("before_client", "peer", "cpu_wait", "direct", "unexplained"))
+        rest = sum(row[f"{part}_ms"] for part in PARTS)
         assert sum(part["ms"] for part in row["held"]) + rest == pytest.approx(row["duration_ms"])
     return rows
 

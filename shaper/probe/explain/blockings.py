@@ -14,7 +14,7 @@ from shaper.probe.ends.run import ProbeRun
 from shaper.probe.explain.causes import Causes
 from shaper.probe.explain.chain import Explained, explain
 from shaper.probe.explain.needs import Need
-from shaper.report.blocking import LABELS, Blocking, Waker
+from shaper.report.blocking import Blocking, Waker, packet_name
 from shaper.units import ms
 
 THRESHOLD = 1 * ms
@@ -52,7 +52,7 @@ def _blocking(call: Call, need: Need, explained: Explained) -> Blocking:
     if need.what == "timeout":
         waker = Waker("hrtimer", "timeout")
     elif _woke(need.waker, call):
-        waker = Waker("packet", f"{LABELS.get(need.waker.kind, need.waker.kind)} #{need.waker.id}")
+        waker = Waker("packet", packet_name(need.waker.kind, need.waker.id))
     return Blocking(
         task=call.role,
         role=call.role,
@@ -69,7 +69,10 @@ def _blocking(call: Call, need: Need, explained: Explained) -> Blocking:
         dropped=explained.dropped,
         before_client=explained.before_client,
         peer=explained.peer,
-        direct=explained.timer,
+        retransmission=explained.retransmission,
+        delayed_ack=explained.delayed_ack,
+        pacing=explained.pacing,
+        timer=explained.timer,
         unexplained=explained.unexplained,
         ended=call.error != "EINTR",
     )

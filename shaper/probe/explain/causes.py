@@ -15,6 +15,7 @@ from shaper.journal import Record
 from shaper.probe.ends.account import Account, Call
 from shaper.probe.explain.chain import Cause
 from shaper.probe.explain.needs import Needs
+from shaper.report.timers import retransmission
 from shaper.report.traffic import Traffic
 from shaper.units import ms
 from shaper.wire.flow import Flow
@@ -107,20 +108,20 @@ class Causes:
 
     def of(self, record: Record) -> Cause:
         """Why this packet was sent."""
-        own, incoming = self.traffic.along(record), self.traffic.against(record)
-        delivery = incoming.last_before(record.arrived)
+        delivery = self.traffic.against(record).last_before(record.arrived)
         answered = delivery is not None and record.arrived - delivery.begin < AT_ONCE
-        earlier = own.earlier_copy(record)
-        if earlier is not None:
-            fast = answered and record.kind not in ("syn", "fin")
-            return Cause("kernel", delivery) if fast else Cause("timer", earlier, repeats=True)
+        again = retransmission(record, self.traffic)
+        if again is not None:
+            if answered and record.kind not in ("syn", "fin"):
+                return Cause("kernel", delivery)
+            return Cause("retransmission", again.record, repeats=True, lost=again.lost)
         sender = next((sender for sender in self.senders if sender.flow_of(record) is not None), None)
         if record.kind not in REPLIES:
             return self._written(sender, record, delivery)
         if delivery is None or answered:
             return Cause("kernel", delivery)
         reads = sender is not None and sender.reads_at(record)
-        return Cause("task" if reads else "timer", delivery)
+        return Cause("task" if reads else "delayed ack", delivery)
 
     def _written(self, sender: Sender | None, record: Record, delivery: Record | None) -> Cause:
         """The cause of a packet that takes a call: a SYN, data, a FIN, a datagram."""
@@ -130,9 +131,9 @@ class Causes:
         call = sender.call_for(record, byte)
         if call is not None and delivery is not None and delivery.begin > call.start:
             # It waited in the send buffer: for an ACK, or for TCP's pacing.
-            return Cause("kernel" if record.arrived - delivery.begin < AT_ONCE else "timer", delivery)
+            return Cause("kernel" if record.arrived - delivery.begin < AT_ONCE else "pacing", delivery)
         read = sender.last_read(call.start if call is not None else record.arrived)
         if call is not None and record.arrived - call.start > AT_ONCE:
-            return Cause("timer", read)
+            return Cause("pacing", read)
         # A client that had read nothing sent it on its own: until then, the client had not begun.
         return Cause("client" if read is None and sender.role == "client" else "task", read)

@@ -18,23 +18,25 @@ from shaper.journal import Record
 from shaper.report.blocking import Dropped, HoldPart
 from shaper.report.holds import PacketHold, holds, tile
 
-By = Literal["kernel", "task", "timer", "client"]
+By = Literal["kernel", "task", "retransmission", "delayed ack", "pacing", "client"]
 
 
 class Cause(NamedTuple):
     """Why a packet was sent.
 
     Attributes:
-        by: who sent it: the kernel, at once on a delivery; a task that a delivery had woken; a
-            timer (a retransmission, a delayed ACK); or the client, on its own.
+        by: who sent it: the kernel, at once on a delivery; a task that a delivery had woken; one of
+            TCP's timers; or the client, on its own.
         record: the packet whose delivery led to it; for a retransmission the packet sent
             before, whether delivered or not; None where nothing came before.
         repeats: the packet is a retransmission of `record`.
+        lost: the packet that was dropped, so that it was sent again.
     """
 
     by: By
     record: Record | None = None
     repeats: bool = False
+    lost: Record | None = None
 
     @property
     def since(self) -> int:
@@ -47,13 +49,13 @@ class Cause(NamedTuple):
 class Gap(NamedTuple):
     """The time (ns) between a packet's delivery and the arrival of the next one in the chain, and whose time it was.
 
-    `dropped` is the packet that was dropped, if the next one is its retransmission.
+    `lost` is the packet that was dropped, if the next one is its retransmission.
     """
 
     start: int
     end: int
     by: By
-    dropped: Record | None = None
+    lost: Record | None = None
 
 
 class Explained(NamedTuple):
@@ -63,14 +65,18 @@ class Explained(NamedTuple):
         held: the parts of holds inside the wait, the last first.
         before_client: before the client began.
         peer: while a task computed or slept.
-        timer: until a timer expired.
+        retransmission, delayed_ack, pacing: until that timer of TCP expired.
+        timer: until its own timer expired.
         unexplained: the rest, such as the kernel's own work.
-        dropped: the packets whose retransmission it waited for, the last first; this time is a part of `timer`.
+        dropped: the packets whose retransmission it waited for, the last first; a part of `retransmission`.
     """
 
     held: tuple[HoldPart, ...] = ()
     before_client: int = 0
     peer: int = 0
+    retransmission: int = 0
+    delayed_ack: int = 0
+    pacing: int = 0
     timer: int = 0
     unexplained: int = 0
     dropped: tuple[Dropped, ...] = ()
@@ -84,8 +90,7 @@ def way_back(waker: Record, cause_of: Callable[[Record], Cause]) -> Iterator[Pac
         if delivered:
             yield from reversed(holds(record))
         cause = cause_of(record)
-        lost = cause.record if cause.repeats and cause.record is not None and cause.record.fate == "dropped" else None
-        yield Gap(cause.since, record.arrived, cause.by, lost)
+        yield Gap(cause.since, record.arrived, cause.by, cause.lost)
         record, delivered = cause.record, not cause.repeats
 
 
@@ -99,6 +104,15 @@ def explain(start: int, end: int, waker: Record, cause_of: Callable[[Record], Ca
             held.append(part.span.part(part.duration))
             continue
         gaps["kernel" if part.span is None else part.span.by] += part.duration
-        if part.span is not None and (lost := part.span.dropped) is not None:
-            dropped.append(Dropped(lost.id, lost.kind, lost.by, part.duration))
-    return Explained(tuple(held), gaps["client"], gaps["task"], gaps["timer"], gaps["kernel"], tuple(dropped))
+        if part.span is not None and (lost := part.span.lost) is not None:
+            dropped.append(Dropped(lost.id, lost.kind, lost.by, part.duration, part.span.end - lost.arrived))
+    return Explained(
+        held=tuple(held),
+        before_client=gaps["client"],
+        peer=gaps["task"],
+        retransmission=gaps["retransmission"],
+        delayed_ack=gaps["delayed ack"],
+        pacing=gaps["pacing"],
+        unexplained=gaps["kernel"],
+        dropped=tuple(dropped),
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 
 from shaper.journal import Record
@@ -39,21 +40,15 @@ class Attribution:
         steps = (
             self.path.of(task, off.start, end, past_client=False) if off.end >= 0 else [Step(off.start, end, "unknown")]
         )
-        cpu_wait = sum(step.duration for step in steps if step.task is task and step.kind == "cpu")
-        before_client = sum(step.duration for step in steps if step.kind == "before client")
-        peer = sum(step.duration for step in steps if step.task is not None and step.task is not task)
-        unexplained = sum(
-            step.duration
-            for step in steps
-            if step.kind in ("unknown", "network", "task") and (step.task is task or step.task is None)
-        )
+        spent = Counter[str]()
+        for step in steps:
+            spent[_part(step, task)] += step.duration
         held = tuple(step.hold.part(step.duration) for step in steps if step.hold is not None)
         dropped = tuple(
-            Dropped(step.dropped.id, step.dropped.kind, step.dropped.by, step.duration)
+            Dropped(lost.id, lost.kind, lost.by, step.duration, step.packet.arrived - lost.arrived)
             for step in steps
-            if step.dropped is not None
+            if (lost := step.lost) is not None and step.packet is not None
         )
-        parts = cpu_wait + before_client + peer + unexplained + sum(part.duration for part in held)
         return Blocking(
             task=task.comm,
             role=task.role,
@@ -68,11 +63,25 @@ class Attribution:
             waker=waker,
             held=held,
             dropped=dropped,
-            before_client=before_client,
-            peer=peer,
-            cpu_wait=cpu_wait,
-            direct=end - off.start - parts,
-            unexplained=unexplained,
+            before_client=spent["before client"],
+            peer=spent["peer"],
+            cpu_wait=spent["cpu"],
+            retransmission=spent["retransmission"],
+            delayed_ack=spent["delayed ack"],
+            pacing=spent["pacing"],
+            timer=spent["timer"],
+            disk=spent["disk"],
+            interrupt=spent["interrupt"],
+            unexplained=spent["unexplained"],
             ambiguous=tuple(label(record) for record in candidates) if len(candidates) > 1 else (),
             ended=off.end >= 0,
         )
+
+
+def _part(step: Step, task: Task) -> str:
+    """The part of the task's blocking that the step belongs to."""
+    if step.task is not None and step.task is not task:
+        return "peer"
+    if step.kind == "running":
+        return "timer"  # of the task itself, between two time-outs of its own
+    return "unexplained" if step.kind in ("unknown", "network", "task") else step.kind

@@ -10,13 +10,38 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterable
+from typing import Literal, NamedTuple
 
 from shaper.journal import Record
-from shaper.report.blocking import LABELS, Waker
+from shaper.report.blocking import Waker, packet_name
+from shaper.report.timers import PACING, Expiry, expiry, retransmission
 from shaper.report.traffic import Traffic
 from shaper.trace.analysis.context import Contexts
 from shaper.trace.analysis.senders import Senders, Sent
 from shaper.trace.read.events import TraceEvent
+from shaper.units import ms
+
+AT_ONCE = 1 * ms
+"""The kernel answers a delivery within this time (ns)."""
+KERNELS = frozenset({"synack", "handshake-ack", "pure-ack", "dup-ack", "window-update", "rst", "icmp"})
+"""Classes of packets that the kernel sends on its own."""
+
+
+class Cause(NamedTuple):
+    """Why a packet was sent.
+
+    Attributes:
+        by: the delivery of another packet, a timer of TCP, or a task; "ambiguous" where one write delivered several
+            packets; "unknown" where the trace doesn't show it.
+        sent: how it was sent; None if the trace doesn't have it.
+        record: the packet whose delivery led to it.
+        expiry: of the timer.
+    """
+
+    by: Literal["delivery", "timer", "task", "ambiguous", "unknown"]
+    sent: Sent | None = None
+    record: Record | None = None
+    expiry: Expiry | None = None
 
 
 class Packets:
@@ -64,11 +89,31 @@ class Packets:
         """How the packet was sent; None if the trace doesn't have it."""
         return self._senders.of(record)
 
-    def earlier_copy(self, record: Record) -> Record | None:
-        """The packet of which this one is a retransmission; None if it is none."""
-        return self._traffic.along(record).earlier_copy(record)
+    def cause(self, record: Record) -> Cause:
+        """Why the packet was sent."""
+        sent = self.sender(record)
+        if sent is not None and sent.context is None:
+            causes = self.delivered(sent.tid, sent.at)
+            if len(causes) > 1:
+                return Cause("ambiguous", sent)
+            if causes and causes[0].begin < record.begin:
+                return Cause("delivery", sent, causes[0])
+        again = retransmission(record, self._traffic)
+        if again is not None:
+            return Cause("timer", sent, expiry=again)
+        if sent is None:
+            # A packet that the kernel sends on its own answers the last delivery.
+            delivery = self._traffic.against(record).last_before(record.arrived)
+            at_once = delivery is not None and record.arrived - delivery.begin < AT_ONCE
+            return Cause("delivery", None, delivery) if at_once and record.kind in KERNELS else Cause("unknown")
+        if sent.context is None or sent.context.name == "NET_RX":
+            return Cause("task", sent)
+        if sent.context.kind == "irq":
+            return Cause("unknown", sent)
+        is_pacing = sent.context.name.endswith(PACING)
+        return Cause("timer", sent, expiry=expiry(record, sent.at, self._traffic, is_pacing=is_pacing))
 
 
 def label(record: Record) -> str:
     """The packet's name in reports: "SYN-ACK #2"."""
-    return f"{LABELS.get(record.kind, record.kind)} #{record.id}"
+    return packet_name(record.kind, record.id)

@@ -2,10 +2,11 @@
 
 It is found from the end of an interval backwards. A running task is followed back to its
 last wakeup, and from there to what woke it: a task, and what that did before; or a packet,
-its holds, and then the delivery or the task that sent it. Another task is followed for the
-time of the wait that it ended, and no longer: before that wait, the path is that of the
-task which waited. The steps of the path join without gap or overlap, so they add up to
-the interval.
+its holds, and then the delivery, the timer of TCP or the task that sent it. A task that
+woke another one is followed for the time of that wait, and no longer: before the wait, the
+path is that of the task which waited. Packets are followed as far as they lead. Where the
+path breaks off, that costs one wait, too: it goes on before it. The steps of the path join
+without gap or overlap, so they add up to the interval.
 """
 
 from __future__ import annotations
@@ -15,11 +16,15 @@ from typing import Literal, NamedTuple
 
 from shaper.journal import Record
 from shaper.report.holds import PacketHold, holds, tile
+from shaper.report.timers import TimerKind
 from shaper.trace.analysis.analysis import Analysis
 from shaper.trace.analysis.packets import Packets
 from shaper.trace.analysis.tasks import Off, Task
 
-Kind = Literal["running", "cpu", "hold", "timer", "disk", "network", "interrupt", "task", "before client", "unknown"]
+Kind = (
+    Literal["running", "cpu", "hold", "timer", "disk", "network", "interrupt", "task", "before client", "unknown"]
+    | TimerKind
+)
 
 
 class Step(NamedTuple):
@@ -30,7 +35,8 @@ class Step(NamedTuple):
         kind: what the time was spent on; "cpu" is waiting for a CPU, "task" a task of which nothing more is known.
         task: the task that spent it; None for packets and for what is unknown.
         hold: the whole hold that this is a part of, if it is one.
-        dropped: the packet that was dropped, if this is the wait for its retransmission.
+        packet: the packet that a timer of TCP sent, if this is the wait for that.
+        lost: the packet that was dropped, if this is the wait for its retransmission.
     """
 
     start: int
@@ -38,7 +44,8 @@ class Step(NamedTuple):
     kind: Kind
     task: Task | None = None
     hold: PacketHold | None = None
-    dropped: Record | None = None
+    packet: Record | None = None
+    lost: Record | None = None
 
     @property
     def duration(self) -> int:
@@ -82,9 +89,11 @@ class Path:
                 continue
             off = task.last_off(at) if task.followed else None
             if off is None:
-                began = min(task.since, at) if task.followed else at
+                # Of a thread of the kernel that was there before, no sleep may have been recorded: it may not have run.
+                known = task.followed and (task.entered > 0 or task.since > floor)
+                began = min(task.since, at) if known else at
                 yield Step(max(began, floor), at, "running", task)
-                if task.followed and task.forked_by is not None:
+                if known and task.forked_by is not None:
                     task, at = task.forked_by, began
                 else:
                     yield Step(floor, began, "task", task)
@@ -104,7 +113,9 @@ class Path:
                     continue
                 # A packet may have been held since before the wait. Another task's wait is then explained by all of
                 # that: it would have been shorter, had the packet been sent earlier.
-                origin = yield from self._through(packets[0], asleep if task is own else floor, asleep, past_client)
+                origin = yield from self._through(packets[0], asleep if task is own else since, asleep, past_client)
+                while origin is not None and sleepers and origin[1] <= floor:
+                    _, _, floor = sleepers.pop()  # the packets were sent before this wait began
             elif off.by_task:
                 by = self._analysis.find(off.by, off.woken)
                 origin = None if by is None or by is task else (by, off.woken)
@@ -134,29 +145,23 @@ class Path:
             if delivered:
                 for hold in reversed(holds(record)):
                     yield Step(max(hold.start, floor), hold.end, "hold", None, hold)
-            sent = self._packets.sender(record)
-            cause = self._packets.delivered(sent.tid, sent.at) if sent is not None else []
-            if len(cause) > 1:
+            cause = self._packets.cause(record)
+            if cause.record is not None:
+                record, delivered = cause.record, True
+            elif cause.expiry is not None:
+                kind, began, started_by, delivered, lost = cause.expiry
+                yield Step(max(began or asleep, floor), record.arrived, kind, None, None, record, lost)
+                if started_by is None:
+                    return None
+                record = started_by
+            elif cause.by == "task" and cause.sent is not None:
+                at = cause.sent.at
+                if record.kind == "syn" and not past_client:
+                    yield Step(floor, at, "before client")
+                task = self._analysis.find(cause.sent.tid, at)
+                return None if task is None else (task, at)
+            else:
                 return None
-            if cause and cause[0].begin < record.begin:
-                record, delivered = cause[0], True
-                continue
-            earlier = self._packets.earlier_copy(record)
-            if earlier is not None:
-                dropped = earlier if earlier.fate == "dropped" else None
-                yield Step(max(earlier.arrived, floor), record.arrived, "timer", None, None, dropped)
-                record, delivered = earlier, False
-                continue
-            if sent is None:
-                return None
-            if sent.context is not None:
-                if sent.context.name == "TIMER":
-                    yield Step(asleep, sent.at, "timer")
-                return None
-            if record.kind == "syn" and not past_client:
-                yield Step(asleep if sent.at > asleep else floor, sent.at, "before client")
-            task = self._analysis.find(sent.tid, sent.at)
-            return None if task is None else (task, sent.at)
         return None
 
 
