@@ -132,6 +132,7 @@ class Blocking:
         interrupt: how long it waited for other work of the kernel's, in ns.
         unexplained: the rest, in ns.
         ambiguous: the packets that may have woken it, if there are several.
+        timeouts: how often the call timed out and was made again, before what it waited for came.
         ended: False if it was still asleep at the end.
     """
 
@@ -159,6 +160,7 @@ class Blocking:
     interrupt: int = 0
     unexplained: int = 0
     ambiguous: tuple[str, ...] = ()
+    timeouts: int = 0
     ended: bool = True
 
     @property
@@ -195,7 +197,7 @@ def as_json(blocking: Blocking) -> dict[str, Any]:
             for lost in blocking.dropped
         ],
         **{f"{part}_ms": getattr(blocking, part) / ms for part in PARTS},
-        "ambiguous": list(blocking.ambiguous), "ended": blocking.ended,
+        "ambiguous": list(blocking.ambiguous), "timeouts": blocking.timeouts, "ended": blocking.ended,
     }  # fmt: skip
 
 
@@ -217,13 +219,20 @@ def _table(blockings: Sequence[Blocking], origin: int) -> Table:
         [
             (blocking.start - origin) / ms,
             blocking.duration / ms,
-            " ".join([blocking.syscall or "(no call)", *([] if blocking.fd is None else [str(blocking.fd)])]),
+            _call(blocking),
             str(blocking.waker or "?") if blocking.ended else "still blocked",
             *([because(blocking)] if explained else []),
         ]
         for blocking in blockings
     ]
     return table(columns, rows, title=f"{first.role} {first.task}[{first.tid}]".strip())
+
+
+def _call(blocking: Blocking) -> str:
+    """The call, its file descriptor, and how often it was made: "epoll_wait 5, 3 times"."""
+    fd = "" if blocking.fd is None else f" {blocking.fd}"
+    again = f", {blocking.timeouts + 1} times" if blocking.timeouts else ""
+    return f"{blocking.syscall or '(no call)'}{fd}{again}"
 
 
 def because(blocking: Blocking) -> str:

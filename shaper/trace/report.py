@@ -12,6 +12,7 @@ from shaper.report.statistic import Statistic
 from shaper.trace.analysis.analysis import Analysis
 from shaper.trace.analysis.attribution import Attribution
 from shaper.trace.analysis.lacks import Seen, lacks
+from shaper.trace.analysis.loops import joined
 from shaper.trace.analysis.path import Path, Step
 from shaper.trace.analysis.summary import CpuTime, cpu_times
 from shaper.trace.analysis.tasks import REMEMBERED, Off, Task
@@ -84,7 +85,7 @@ def report(
     choice, counts = _Choice(analysis, pids, names), _Counts(result)
     longest: list[tuple[int, int, Blocking]] = []
     try:
-        for task, off in analysis.run(events):
+        for task, off in joined(analysis.run(events)):
             if task not in choice:
                 continue
             duration = (analysis.last if off.end < 0 else off.end) - off.start

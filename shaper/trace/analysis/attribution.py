@@ -74,6 +74,7 @@ class Attribution:
             interrupt=spent["interrupt"],
             unexplained=spent["unexplained"],
             ambiguous=tuple(label(record) for record in candidates) if len(candidates) > 1 else (),
+            timeouts=off.timeouts,
             ended=off.end >= 0,
         )
 

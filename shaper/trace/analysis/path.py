@@ -111,9 +111,9 @@ class Path:
             if packets:
                 if len(packets) > 1:
                     continue
-                # A packet may have been held since before the wait. Another task's wait is then explained by all of
-                # that: it would have been shorter, had the packet been sent earlier.
-                origin = yield from self._through(packets[0], asleep if task is own else since, asleep, past_client)
+                # A packet may have been held since before the wait. The wait is then explained by all of that: it would
+                # have been shorter, had the packet been sent earlier.
+                origin = yield from self._through(packets[0], since, asleep, past_client)
                 while origin is not None and sleepers and origin[1] <= floor:
                     _, _, floor = sleepers.pop()  # the packets were sent before this wait began
             elif off.by_task:
@@ -124,7 +124,7 @@ class Path:
                 origin = None
             if origin is None:
                 continue
-            if off.start > floor and (task is own or origin[1] > off.start):
+            if floor < off.start < origin[1]:
                 sleepers.append((task, off.start, floor))
                 floor = off.start
             task, at = origin

@@ -26,6 +26,7 @@ class Off:
         waker: what woke it.
         by: the task that was running where the wakeup happened, whatever the context; -1 if none was seen.
         sent_by: that task had just sent a packet in its call, and the softirq received it (loopback).
+        timeouts: how often the call timed out and was made again, if this is a wait of an event loop (see `loops`).
     """
 
     start: int
@@ -38,6 +39,7 @@ class Off:
     waker: Waker | None = None
     by: int = -1
     sent_by: bool = False
+    timeouts: int = 0
 
     @property
     def slept(self) -> bool:
