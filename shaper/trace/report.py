@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from heapq import heappush, heappushpop
 
 from shaper.journal import Record
@@ -83,7 +83,7 @@ def report(
     attribution = Attribution(analysis, records)
     result = TraceReport(events.clock if isinstance(events, Trace) else "unknown")
     choice, counts = _Choice(analysis, pids, names), _Counts(result)
-    longest: list[tuple[int, int, Blocking]] = []
+    longest: list[tuple[int, int, Task, Blocking]] = []
     try:
         for task, off in joined(analysis.run(events)):
             if task not in choice:
@@ -92,15 +92,17 @@ def report(
             result.count += 1
             counts.add(analysis.leader(task), off, duration)
             if len(longest) < listed:
-                heappush(longest, (duration, result.count, attribution.explain(task, off)))
+                heappush(longest, (duration, result.count, task, attribution.explain(task, off)))
             elif duration > longest[0][0]:
-                heappushpop(longest, (duration, result.count, attribution.explain(task, off)))
+                heappushpop(longest, (duration, result.count, task, attribution.explain(task, off)))
     except TraceError as error:
         if not analysis.count:
             raise
         result.cut = str(error)
     result.first, result.last, result.events, result.lost = analysis.first, analysis.last, analysis.count, analysis.lost
-    result.blockings = sorted((entry[2] for entry in longest), key=lambda blocking: blocking.start)
+    # A task gets its name when it executes a program, and its role with its first connection: for all of its waits.
+    named = (replace(blocking, task=task.comm, role=task.role) for _, _, task, blocking in longest)
+    result.blockings = sorted(named, key=lambda blocking: blocking.start)
     everyone = [*analysis.exited, *analysis.tasks.values()]
     chosen = [task for task in everyone if task in choice]
     if not result.count:

@@ -44,6 +44,18 @@ def test_woken_by_a_task() -> None:
     assert row.peer == 30 * us
 
 
+def test_a_wait_before_the_program_was_executed_has_its_name_and_role() -> None:
+    # The child of a shell sleeps, then runs its program, which connects.
+    story = Story().add(1, 0, "task", pid=1, of=1, comm="sh", parent=0).switch(2, 0, "R", 1)
+    story.enter(10, 1, "execve").switch(20, 1, "D", 2).wake(50, 2, 1).switch(60, 2, "R", 1)
+    story.enter(70, 1, "connect", fd=3).add(75, 1, "inet_sock_set_state", newstate="TCP_SYN_SENT")
+    story.switch(80, 1, "S", 2).wake(90, 2, 1).switch(95, 2, "S", 1)
+    rows = [row for row in report(story.events).blockings if row.tid == 1]
+    assert [(row.syscall, row.task, row.role) for row in rows] == [
+        ("execve", "task1", "client"), ("connect", "task1", "client"),
+    ]  # fmt: skip
+
+
 def test_preemption_is_no_blocking() -> None:
     story = reading().switch(20, 1, "R", 2).switch(60, 2, "S", 1).exit(70, 1, "read")
     assert not [row for row in report(story.events).blockings if row.tid == 1]

@@ -49,6 +49,16 @@ def test_time_outs_before_an_answer_are_one_wait_for_it() -> None:
     assert "poll, 3 times" in map(str, tables([row], 0)[0].columns[2].cells)
 
 
+def test_all_of_the_wait_is_explained_by_what_ended_it() -> None:
+    # The other task computes all the time, and sends in the end.
+    network = Network()
+    network.switch(0, 0, "R", 2, cpu=1).switch(0, 0, "R", CLIENT)
+    times_out(network, 100, 1100)
+    answer(network, 1120, 2500)
+    (row,) = rows(network)
+    assert (row.timer, row.peer) == (0, 2400 * us)
+
+
 def test_another_call_in_between_ends_the_wait() -> None:
     network = asking()
     times_out(network, 100, 1100)

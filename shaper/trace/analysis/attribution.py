@@ -37,9 +37,7 @@ class Attribution:
         waker, reason = off.waker, waited_for(off)
         if len(candidates) == 1:
             waker, reason = Waker("packet", label(candidates[0])), "network"
-        steps = (
-            self.path.of(task, off.start, end, past_client=False) if off.end >= 0 else [Step(off.start, end, "unknown")]
-        )
+        steps = self.path.of_wait(task, off) if off.end >= 0 else [Step(off.start, end, "unknown")]
         spent = Counter[str]()
         for step in steps:
             spent[_part(step, task)] += step.duration

@@ -60,24 +60,27 @@ class Path:
         self._analysis = analysis
         self._packets = packets
 
-    def of(self, task: Task, since: int, until: int, *, past_client: bool = True) -> list[Step]:
-        """The path of the task between these times (ns), the last step first.
+    def of(self, task: Task, since: int, until: int) -> list[Step]:
+        """The path of the task between these times (ns), the last step first."""
+        return self._laid(self._back(task, since, until, None, past_client=True), since, until)
 
-        Args:
-            past_client: follow the client to what it did before it opened its connection; otherwise that time is one
-                step, "before client".
-        """
+    def of_wait(self, task: Task, off: Off) -> list[Step]:
+        """The path of the task's wait. What a client did before it opened its connection is one step."""
+        return self._laid(self._back(task, off.start, off.end, off, past_client=False), off.start, off.end)
+
+    def _laid(self, steps: Iterator[Step], since: int, until: int) -> list[Step]:
         return [
             Step(start, end, "unknown") if step is None else step._replace(start=start, end=end)
-            for start, end, step in tile(self._back(task, since, until, past_client), since, until)
+            for start, end, step in tile(steps, since, until)
         ]
 
-    def _back(self, own: Task, since: int, until: int, past_client: bool) -> Iterator[Step]:
+    def _back(self, task: Task, since: int, until: int, wait: Off | None, *, past_client: bool) -> Iterator[Step]:
         """The steps from `until` back to `since` (ns), the last first; what they leave out is unknown.
 
-        `own` ran at `until`, or was about to.
+        The task ran at `until`, or was about to. If it waited until then, that may be an event loop's wait of several
+        sleeps, which the task doesn't remember as one.
         """
-        task, at, floor = own, until, since
+        at, floor = until, since
         # The waits that are being explained: who slept, since when, and what was the floor before that.
         sleepers: list[tuple[Task, int, int]] = []
         seen: set[int] = set()
@@ -87,7 +90,7 @@ class Path:
                     return
                 task, at, floor = sleepers.pop()
                 continue
-            off = task.last_off(at) if task.followed else None
+            off, wait = wait or (task.last_off(at) if task.followed else None), None
             if off is None:
                 # Of a thread of the kernel that was there before, no sleep may have been recorded: it may not have run.
                 known = task.followed and (task.entered > 0 or task.since > floor)
