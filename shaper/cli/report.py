@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from shaper.cli.options import FigureFile, Json
-from shaper.cli.tracing import JOURNAL, LONGEST, ChromeFile, CsvFile, Longest, give
+from shaper.cli.tracing import JOURNAL, LONGEST, All, ChromeFile, CsvFile, Glance, Longest, give
 
 EXAMPLES = (
     "shaper report lttng-traces/session-1/kernel --command nc",
@@ -41,6 +41,8 @@ def report(
     csv: CsvFile = None,
     chrome: ChromeFile = None,
     figure: FigureFile = None,
+    glance: Glance = False,
+    everything: All = False,
     json: Json = None,
 ) -> int:
     """Show which system calls of a trace slept, how long, what woke them, and which packets were to blame.
@@ -62,6 +64,9 @@ def report(
     check_overlap(records, result.first, result.last)
     if records and recorded.clock == "unknown":
         out.print("the trace doesn't name its clock; it is taken for the journal's, CLOCK_MONOTONIC", soft_wrap=True)
-    status = give(result, records, out, title=str(trace), csv=csv, chrome=chrome, figure=figure)
+    status = give(
+        result, records, out, title=str(trace), csv=csv, chrome=chrome, figure=figure, glance=glance,
+        everything=everything,
+    )  # fmt: skip
     write_json(as_json(result), json)
     return status

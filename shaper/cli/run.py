@@ -25,7 +25,7 @@ from shaper.cli.shaping import (
     captures,
     ports_of,
 )
-from shaper.cli.tracing import JOURNAL, ChromeFile, RecordingDir, give, kept, tracing_of
+from shaper.cli.tracing import JOURNAL, All, ChromeFile, Glance, RecordingDir, give, kept, tracing_of
 from shaper.core.core import MAX_HOLD
 
 if TYPE_CHECKING:
@@ -71,6 +71,8 @@ def run(
     recording: RecordingDir = None,
     chrome: ChromeFile = None,
     figure: FigureFile = None,
+    glance: Glance = False,
+    everything: All = False,
     json: Json = None,
 ) -> int:
     """Run a command in a private network and shape the packets on its lo.
@@ -94,7 +96,7 @@ def run(
     out = console(STDOUT)  # standard output is the command's, or with --json the document's
     with ExitStack() as opened:
         tracing = None
-        if trace or recording is not None or chrome is not None or figure is not None:
+        if trace or glance or everything or recording is not None or chrome is not None or figure is not None:
             directory = opened.enter_context(kept(recording))
             tracing = tracing_of(command, directory)
             journal = journal or directory / JOURNAL
@@ -130,7 +132,10 @@ def run(
 
             result, records = tracing.report(journal, child.pid)
             title = f"{shlex.join(command)}: {' | '.join(policy)}"
-            incomplete = give(result, records, out, title=title, csv=None, chrome=chrome, figure=figure)
+            incomplete = give(
+                result, records, out, title=title, csv=None, chrome=chrome, figure=figure, glance=glance,
+                everything=everything,
+            )  # fmt: skip
             content["trace"] = as_json(result)
         write_json(content, json)
     if summary.failures and not status:

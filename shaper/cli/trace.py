@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from shaper.cli.options import FigureFile, Json, duration
-from shaper.cli.tracing import LONGEST, ChromeFile, CsvFile, Longest, RecordingDir, give, kept, tracing_of
+from shaper.cli.tracing import LONGEST, All, ChromeFile, CsvFile, Glance, Longest, RecordingDir, give, kept, tracing_of
 from shaper.errors import UsageError
 from shaper.units import s
 
@@ -48,6 +48,8 @@ def trace(
     csv: CsvFile = None,
     chrome: ChromeFile = None,
     figure: FigureFile = None,
+    glance: Glance = False,
+    everything: All = False,
     json: Json = None,
 ) -> int:
     """Trace a program, and show which of its system calls slept, for how long, and what woke them.
@@ -83,7 +85,10 @@ def trace(
             title, status = shlex.join(command or ()), trio.run(_run, tracing, child)
             result, _ = tracing.report(None, child.pid, longest)
         # Standard output is the command's.
-        incomplete = give(result, (), console(STDOUT), title=title, csv=csv, chrome=chrome, figure=figure)
+        incomplete = give(
+            result, (), console(STDOUT), title=title, csv=csv, chrome=chrome, figure=figure, glance=glance,
+            everything=everything,
+        )  # fmt: skip
     write_json(as_json(result), json)
     return status or incomplete
 

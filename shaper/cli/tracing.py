@@ -32,6 +32,10 @@ ChromeFile = Annotated[
 RecordingDir = Annotated[
     Path | None, typer.Option("--recording", metavar="DIR", help="Keep the trace in DIR, for `shaper report`.")
 ]
+Glance = Annotated[bool, typer.Option("--glance", help="Print only what the command's time went into, in a few lines.")]
+All = Annotated[
+    bool, typer.Option("--all", help="Print all blockings, not only those on the command's path, and statistics.")
+]
 LONGEST = 100  # as `trace.report` has it, which is imported when it is needed
 JOURNAL = "journal.jsonl"  # in a recording's directory
 
@@ -76,13 +80,15 @@ def give(
     csv: Path | None,
     chrome: Path | None,
     figure: Path | None,
+    glance: bool = False,
+    everything: bool = False,
 ) -> int:
     """Print the report of a trace and write its files; returns 1, as exit status, if the trace is incomplete."""
     from shaper.report.blocking import write_csv
     from shaper.trace.export import write_chrome
     from shaper.trace.show import show
 
-    show(result, out)
+    show(result, out, "glance" if glance else "all" if everything else "path")
     if result.cut:
         out.print(f"warning: {result.cut}; the report covers only what comes before", soft_wrap=True)
     if result.lost:

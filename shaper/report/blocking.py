@@ -133,6 +133,7 @@ class Blocking:
         unexplained: the rest, in ns.
         ambiguous: the packets that may have woken it, if there are several.
         timeouts: how often the call timed out and was made again, before what it waited for came.
+        on_path: it is on the critical path of the command that was traced.
         ended: False if it was still asleep at the end.
     """
 
@@ -161,6 +162,7 @@ class Blocking:
     unexplained: int = 0
     ambiguous: tuple[str, ...] = ()
     timeouts: int = 0
+    on_path: bool = False
     ended: bool = True
 
     @property
@@ -197,7 +199,8 @@ def as_json(blocking: Blocking) -> dict[str, Any]:
             for lost in blocking.dropped
         ],
         **{f"{part}_ms": getattr(blocking, part) / ms for part in PARTS},
-        "ambiguous": list(blocking.ambiguous), "timeouts": blocking.timeouts, "ended": blocking.ended,
+        "ambiguous": list(blocking.ambiguous), "timeouts": blocking.timeouts,
+        "on_path": blocking.on_path, "ended": blocking.ended,
     }  # fmt: skip
 
 

@@ -50,9 +50,9 @@ def retransmission(record: Record, traffic: Traffic) -> Expiry | None:
 
 
 def _lost_answer(earlier: Record, record: Record, traffic: Traffic) -> Record | None:
-    """The first packet dropped of those that may have acknowledged the earlier copy."""
-    answers = traffic.against(record).sent
-    return next((r for r in answers if r.fate == "dropped" and earlier.begin <= r.arrived <= record.arrived), None)
+    """The first packet dropped of those that would have acknowledged the earlier copy."""
+    between = (r for r in traffic.against(record).sent if earlier.begin <= r.arrived <= record.arrived)
+    return next((r for r in between if r.fate == "dropped" and _acknowledges(r, earlier)), None)
 
 
 def expiry(record: Record, at: int, traffic: Traffic, *, is_pacing: bool) -> Expiry:

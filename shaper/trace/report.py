@@ -16,6 +16,7 @@ from shaper.trace.analysis.loops import joined
 from shaper.trace.analysis.path import Path, Step
 from shaper.trace.analysis.summary import CpuTime, cpu_times
 from shaper.trace.analysis.tasks import REMEMBERED, Off, Task
+from shaper.trace.glance import Glance, glance
 from shaper.trace.read.calls import SHORTEST
 from shaper.trace.read.events import Clock, Lack, Trace, TraceError, TraceEvent
 from shaper.units import ms
@@ -40,6 +41,7 @@ class TraceReport:
         cpu: CPU time over the process tree.
         lacks: events that the trace lacks, with what that costs; none of strace's logs, which lack them all.
         none: what it means that there is no blocking; "" if there is one.
+        glance: what the time of the traced command went into; None if no single command was traced.
         cut: why the trace could not be read to its end; "" if it could.
     """
 
@@ -56,6 +58,7 @@ class TraceReport:
     cpu: list[CpuTime] = field(default_factory=list)
     lacks: list[Lack] = field(default_factory=list)
     none: str = ""
+    glance: Glance | None = None
     cut: str = ""
 
 
@@ -124,6 +127,12 @@ def report(
         for task in chosen:
             if task in result.by_syscall:
                 result.paths[task] = _spent(attribution.path, task, analysis)
+        command = _command(chosen, analysis)
+        if command is not None:
+            waits: list[tuple[Task, Off]] = []
+            path = attribution.path.of(command, *_lifetime(command, analysis), waits)
+            result.glance = glance(command, path, records, attribution.packets)
+            _mark(result.blockings, waits)
     return result
 
 
@@ -138,6 +147,29 @@ def _none(result: TraceReport, found: bool, pids: Collection[int], names: Collec
     if not scheduler:
         return f"no call in this log took {SHORTEST // ms} ms or longer"
     return "no call of these tasks slept"
+
+
+def _command(chosen: Iterable[Task], analysis: Analysis) -> Task | None:
+    """The main thread of the process from which all chosen ones descend; None if there are several."""
+    leaders = {task.process: task for task in chosen if task.tid == task.process}
+    roots = [task for task in leaders.values() if task.parent not in leaders]
+    return roots[0] if len(roots) == 1 else None
+
+
+def _lifetime(task: Task, analysis: Analysis) -> tuple[int, int]:
+    """From when to when (ns) the task's path is known."""
+    since = task.past[0].start if len(task.past) >= REMEMBERED else max(task.since, analysis.first)
+    return since, task.until or analysis.last
+
+
+def _mark(blockings: list[Blocking], waits: Iterable[tuple[Task, Off]]) -> None:
+    """Mark the blockings that have some of these sleeps. One of an event loop may have several."""
+    starts: dict[int, list[int]] = {}
+    for task, off in waits:
+        starts.setdefault(task.tid, []).append(off.start)
+    for index, blocking in enumerate(blockings):
+        if any(blocking.start <= start < blocking.end for start in starts.get(blocking.tid, ())):
+            blockings[index] = replace(blocking, on_path=True)
 
 
 class _Choice:
@@ -196,9 +228,8 @@ def _of(statistics: dict[Task, dict[str, Statistic]], process: Task, name: str) 
 
 def _spent(path: Path, task: Task, analysis: Analysis) -> dict[str, int]:
     """The durations (ns) of the task's critical path by what they were spent on, the largest first."""
-    since = task.past[0].start if len(task.past) >= REMEMBERED else max(task.since, analysis.first)
     spent: dict[str, int] = {}
-    for step in path.of(task, since, task.until or analysis.last):
+    for step in path.of(task, *_lifetime(task, analysis)):
         what = _what(step, task)
         spent[what] = spent.get(what, 0) + step.duration
     return dict(sorted(spent.items(), key=lambda item: -item[1]))

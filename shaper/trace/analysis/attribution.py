@@ -21,19 +21,20 @@ class Attribution:
         records: the journal of a shaper that ran at the same time; none without one.
 
     Attributes:
+        packets: those of the journal.
         path: finds critical paths.
     """
 
     def __init__(self, analysis: Analysis, records: Iterable[Record] = ()) -> None:
         self._analysis = analysis
-        self._packets = Packets(records, analysis.contexts)
-        self.path = Path(analysis, self._packets)
-        analysis.observe("net_dev_queue", self._packets.note)
+        self.packets = Packets(records, analysis.contexts)
+        self.path = Path(analysis, self.packets)
+        analysis.observe("net_dev_queue", self.packets.note)
 
     def explain(self, task: Task, off: Off) -> Blocking:
         """The blocking for a task's sleep: what woke the task, and what the duration is made of."""
         end = off.end if off.end >= 0 else self._analysis.last
-        candidates = self._packets.woke(off.by, off.woken, off.waker) if off.end >= 0 else []
+        candidates = self.packets.woke(off.by, off.woken, off.waker) if off.end >= 0 else []
         waker, reason = off.waker, waited_for(off)
         if len(candidates) == 1:
             waker, reason = Waker("packet", label(candidates[0])), "network"

@@ -60,13 +60,17 @@ class Path:
         self._analysis = analysis
         self._packets = packets
 
-    def of(self, task: Task, since: int, until: int) -> list[Step]:
-        """The path of the task between these times (ns), the last step first."""
-        return self._laid(self._back(task, since, until, None, past_client=True), since, until)
+    def of(self, task: Task, since: int, until: int, waits: list[tuple[Task, Off]] | None = None) -> list[Step]:
+        """The path of the task between these times (ns), the last step first.
+
+        Args:
+            waits: gets the sleeps that the path leads through.
+        """
+        return self._laid(self._back(task, since, until, None, waits, past_client=True), since, until)
 
     def of_wait(self, task: Task, off: Off) -> list[Step]:
         """The path of the task's wait. What a client did before it opened its connection is one step."""
-        return self._laid(self._back(task, off.start, off.end, off, past_client=False), off.start, off.end)
+        return self._laid(self._back(task, off.start, off.end, off, None, past_client=False), off.start, off.end)
 
     def _laid(self, steps: Iterator[Step], since: int, until: int) -> list[Step]:
         return [
@@ -74,7 +78,16 @@ class Path:
             for start, end, step in tile(steps, since, until)
         ]
 
-    def _back(self, task: Task, since: int, until: int, wait: Off | None, *, past_client: bool) -> Iterator[Step]:
+    def _back(
+        self,
+        task: Task,
+        since: int,
+        until: int,
+        wait: Off | None,
+        waits: list[tuple[Task, Off]] | None,
+        *,
+        past_client: bool,
+    ) -> Iterator[Step]:
         """The steps from `until` back to `since` (ns), the last first; what they leave out is unknown.
 
         The task ran at `until`, or was about to. If it waited until then, that may be an event loop's wait of several
@@ -109,6 +122,8 @@ class Path:
                 continue
             # Where times are as coarse as a microsecond, two tasks may seem to wake each other at the same time.
             seen.add(id(off))
+            if waits is not None:
+                waits.append((task, off))
             asleep = max(off.start, floor)
             packets = self._packets.woke(off.by, off.woken, off.waker)
             if packets:
