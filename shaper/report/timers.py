@@ -14,8 +14,6 @@ from shaper.report.traffic import Traffic
 
 TimerKind = Literal["retransmission", "delayed ack", "pacing"]
 ACKS = frozenset({"pure-ack", "handshake-ack", "dup-ack", "window-update"})
-CARRIERS = frozenset({"syn", "synack", "data", "fin"})
-"""Classes of packets that are sent again until they are acknowledged."""
 PACING = "tcp_pace_kick"
 """The kernel's function that lets go a packet which pacing has kept back."""
 HALF = 1 << 31
@@ -51,8 +49,8 @@ def retransmission(record: Record, traffic: Traffic) -> Expiry | None:
 
 def _lost_answer(earlier: Record, record: Record, traffic: Traffic) -> Record | None:
     """The first packet dropped of those that would have acknowledged the earlier copy."""
-    between = (r for r in traffic.against(record).sent if earlier.begin <= r.arrived <= record.arrived)
-    return next((r for r in between if r.fate == "dropped" and _acknowledges(r, earlier)), None)
+    answers = traffic.against(record).between(earlier.begin, record.arrived)
+    return next((r for r in answers if r.fate == "dropped" and _acknowledges(r, earlier)), None)
 
 
 def expiry(record: Record, at: int, traffic: Traffic, *, is_pacing: bool) -> Expiry:
@@ -61,13 +59,8 @@ def expiry(record: Record, at: int, traffic: Traffic, *, is_pacing: bool) -> Exp
     if record.kind in ACKS and not is_pacing:
         return _since(delivery, None, "delayed ack")
     if not is_pacing:
-        unacknowledged = (
-            r
-            for r in reversed(own.sent)
-            if r.fate == "dropped" and r.arrived < at and r.kind in CARRIERS and not _acknowledges(delivery, r)
-        )
-        lost = next(unacknowledged, None)
-        if lost is not None:
+        lost = own.last_dropped(at)
+        if lost is not None and not _acknowledges(delivery, lost):
             return Expiry("retransmission", lost.arrived, lost, lost=lost)
     return _since(delivery, own.sent_before(record), "pacing" if is_pacing else "retransmission")
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import cached_property
 
 from shaper.journal import Record
 from shaper.report.stream import ByteStream
 from shaper.wire.flow import Flow
 
+CARRIERS = frozenset({"syn", "synack", "data", "fin"})
+"""Classes of packets that TCP sends again until they are acknowledged."""
 IPV4_UDP, IPV6_UDP = 28, 48
 """Bytes of the IP and UDP headers, without options."""
 
@@ -30,6 +32,7 @@ class Direction:
     def __init__(self, records: Iterable[Record]) -> None:
         self.sent = sorted(records, key=lambda record: record.arrived)
         self.delivered = sorted((r for r in self.sent if r.fate != "dropped"), key=lambda record: record.begin)
+        self._arrivals = [record.arrived for record in self.sent]
         self._begins = [record.begin for record in self.delivered]
 
     @cached_property
@@ -48,8 +51,17 @@ class Direction:
 
     def sent_before(self, record: Record) -> Record | None:
         """The packet sent before this one of the same flow; None if this is the first."""
-        index = bisect_left(self.sent, record.arrived, key=lambda sent: sent.arrived)
+        index = bisect_left(self._arrivals, record.arrived)
         return self.sent[index - 1] if index else None
+
+    def between(self, since: int, until: int) -> Sequence[Record]:
+        """Those sent between these times (ns), the first of them first."""
+        return self.sent[bisect_left(self._arrivals, since) : bisect_right(self._arrivals, until)]
+
+    def last_dropped(self, before: int) -> Record | None:
+        """The last one sent before this time (ns) that was dropped and that TCP sends again; None if there is none."""
+        index = bisect_left(self._dropped, before, key=lambda record: record.arrived)
+        return self._dropped[index - 1] if index else None
 
     def earlier_copy(self, record: Record) -> Record | None:
         """The last packet sent before this one with the same bytes, of which this is a retransmission; else None."""
@@ -58,10 +70,14 @@ class Direction:
         return copies[index - 1] if index else None
 
     @cached_property
+    def _dropped(self) -> list[Record]:
+        return [record for record in self.sent if record.fate == "dropped" and record.kind in CARRIERS]
+
+    @cached_property
     def _copies(self) -> dict[tuple[int | None, str], list[Record]]:
         copies: dict[tuple[int | None, str], list[Record]] = {}
         for record in self.sent:
-            if record.kind in ("syn", "synack", "data", "fin"):
+            if record.kind in CARRIERS:
                 copies.setdefault((record.seq, _sent_again_as(record)), []).append(record)
         return copies
 

@@ -6,10 +6,11 @@ The lines add up to the command's duration, as they are printed, too.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import islice, takewhile
 from typing import Any
 
 from shaper.journal import Record
@@ -193,7 +194,7 @@ class _Losses:
 
     def __init__(self, records: Iterable[Record], packets: Packets) -> None:
         records = list(records)
-        self._lost = [record for record in records if record.fate == "dropped"]
+        self._lost = sorted((r for r in records if r.fate == "dropped"), key=lambda record: record.arrived)
         self._flows: dict[int, set[Flow]] = {}
         if self._lost:
             for record in records:
@@ -204,7 +205,9 @@ class _Losses:
     def during(self, step: Step) -> list[Record]:
         """Those of the task's connections that were lost while it waited, or just before."""
         flows = self._flows.get(step.task.tid, set()) if step.task is not None else set()
-        return [r for r in self._lost if r.flow in flows and step.start - BEFORE <= r.arrived <= step.end]
+        first = bisect_left(self._lost, step.start - BEFORE, key=lambda record: record.arrived)
+        after = takewhile(lambda record: record.arrived <= step.end, islice(self._lost, first, None))
+        return [record for record in after if record.flow in flows] if flows else []
 
 
 def _rounded(amounts: Sequence[int], unit: int) -> list[int]:
