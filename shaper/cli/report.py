@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from shaper.cli.options import FigureFile, Json
-from shaper.cli.tracing import JOURNAL, LONGEST, All, ChromeFile, CsvFile, Glance, Longest, give
+from shaper.cli.tracing import JOURNAL, LONGEST, All, ChromeFile, CsvFile, FoldedFile, Glance, Longest, give
 
 EXAMPLES = (
     "shaper report lttng-traces/session-1/kernel --command nc",
@@ -41,6 +41,7 @@ def report(
     csv: CsvFile = None,
     chrome: ChromeFile = None,
     figure: FigureFile = None,
+    folded: FoldedFile = None,
     glance: Glance = False,
     everything: All = False,
     json: Json = None,
@@ -65,8 +66,16 @@ def report(
     if records and recorded.clock == "unknown":
         out.print("the trace doesn't name its clock; it is taken for the journal's, CLOCK_MONOTONIC", soft_wrap=True)
     status = give(
-        result, records, out, title=str(trace), csv=csv, chrome=chrome, figure=figure, glance=glance,
+        result,
+        records,
+        out,
+        title=str(trace),
+        csv=csv,
+        chrome=chrome,
+        figure=figure,
+        folded=folded,
+        glance=glance,
         everything=everything,
-    )  # fmt: skip
+    )
     write_json(as_json(result), json)
     return status

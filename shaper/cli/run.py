@@ -25,7 +25,7 @@ from shaper.cli.shaping import (
     captures,
     ports_of,
 )
-from shaper.cli.tracing import JOURNAL, All, ChromeFile, Glance, RecordingDir, give, kept, tracing_of
+from shaper.cli.tracing import JOURNAL, All, ChromeFile, FoldedFile, Glance, RecordingDir, give, kept, tracing_of
 from shaper.core.core import MAX_HOLD
 
 if TYPE_CHECKING:
@@ -71,6 +71,7 @@ def run(
     recording: RecordingDir = None,
     chrome: ChromeFile = None,
     figure: FigureFile = None,
+    folded: FoldedFile = None,
     glance: Glance = False,
     everything: All = False,
     json: Json = None,
@@ -96,7 +97,8 @@ def run(
     out = console(STDOUT)  # standard output is the command's, or with --json the document's
     with ExitStack() as opened:
         tracing = None
-        if trace or glance or everything or recording is not None or chrome is not None or figure is not None:
+        files = (recording, chrome, figure, folded)
+        if trace or glance or everything or any(file is not None for file in files):
             directory = opened.enter_context(kept(recording))
             tracing = tracing_of(command, directory)
             journal = journal or directory / JOURNAL
@@ -133,9 +135,17 @@ def run(
             result, records = tracing.report(journal, child.pid)
             title = f"{shlex.join(command)}: {' | '.join(policy)}"
             incomplete = give(
-                result, records, out, title=title, csv=None, chrome=chrome, figure=figure, glance=glance,
+                result,
+                records,
+                out,
+                title=title,
+                csv=None,
+                chrome=chrome,
+                figure=figure,
+                folded=folded,
+                glance=glance,
                 everything=everything,
-            )  # fmt: skip
+            )
             content["trace"] = as_json(result)
         write_json(content, json)
     if summary.failures and not status:

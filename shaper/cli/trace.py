@@ -14,7 +14,19 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from shaper.cli.options import FigureFile, Json, duration
-from shaper.cli.tracing import LONGEST, All, ChromeFile, CsvFile, Glance, Longest, RecordingDir, give, kept, tracing_of
+from shaper.cli.tracing import (
+    LONGEST,
+    All,
+    ChromeFile,
+    CsvFile,
+    FoldedFile,
+    Glance,
+    Longest,
+    RecordingDir,
+    give,
+    kept,
+    tracing_of,
+)
 from shaper.errors import UsageError
 from shaper.units import s
 
@@ -48,6 +60,7 @@ def trace(
     csv: CsvFile = None,
     chrome: ChromeFile = None,
     figure: FigureFile = None,
+    folded: FoldedFile = None,
     glance: Glance = False,
     everything: All = False,
     json: Json = None,
@@ -86,9 +99,17 @@ def trace(
             result, _ = tracing.report(None, child.pid, longest)
         # Standard output is the command's.
         incomplete = give(
-            result, (), console(STDOUT), title=title, csv=csv, chrome=chrome, figure=figure, glance=glance,
+            result,
+            (),
+            console(STDOUT),
+            title=title,
+            csv=csv,
+            chrome=chrome,
+            figure=figure,
+            folded=folded,
+            glance=glance,
             everything=everything,
-        )  # fmt: skip
+        )
     write_json(as_json(result), json)
     return status or incomplete
 

@@ -29,6 +29,12 @@ ChromeFile = Annotated[
         "--chrome", metavar="FILE", help="Write the trace as JSON, for Perfetto (ui.perfetto.dev) or Trace Compass."
     ),
 ]
+FoldedFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--folded", metavar="FILE", help="Write the blockings as folded stacks by wait and packet, for flame graphs."
+    ),
+]
 RecordingDir = Annotated[
     Path | None, typer.Option("--recording", metavar="DIR", help="Keep the trace in DIR, for `shaper report`.")
 ]
@@ -80,12 +86,13 @@ def give(
     csv: Path | None,
     chrome: Path | None,
     figure: Path | None,
+    folded: Path | None = None,
     glance: bool = False,
     everything: bool = False,
 ) -> int:
     """Print the report of a trace and write its files; returns 1, as exit status, if the trace is incomplete."""
     from shaper.report.blocking import write_csv
-    from shaper.trace.export import write_chrome
+    from shaper.trace.export import write_chrome, write_folded
     from shaper.trace.show import show
 
     show(result, out, "glance" if glance else "all" if everything else "path")
@@ -100,6 +107,9 @@ def give(
     if chrome is not None:
         with chrome.open("w", encoding="utf-8", errors="replace") as file:
             write_chrome(result, records, file)
+    if folded is not None:
+        with folded.open("w", encoding="utf-8", errors="replace") as file:
+            write_folded(result.blockings, file)
     if figure is not None:
         from shaper.report.figure.write import write
         from shaper.trace.panel import panel

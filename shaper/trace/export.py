@@ -9,14 +9,15 @@ Source: the Trace Event Format, as in the documentation of chrome://tracing and 
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import Any, TextIO
 
 from shaper.journal import Record
-from shaper.report.blocking import Blocking, because
+from shaper.report.blocking import PARTS, Blocking, because, call_name, packet_name
 from shaper.trace.analysis.packets import label
 from shaper.trace.report import TraceReport
-from shaper.units import ms
+from shaper.units import ms, us
 from shaper.wire.flow import Flow
 
 # The process id that stands for the network; no process of the system has it.
@@ -33,6 +34,26 @@ def write_chrome(report: TraceReport, records: Iterable[Record], file: TextIO) -
         file.write(separator + json.dumps(entry, ensure_ascii=False))
         separator = ",\n"
     file.write("\n]}\n")
+
+
+def write_folded(blockings: Iterable[Blocking], file: TextIO) -> None:
+    """Write the blockings as folded stacks, for viewers of flame graphs: task, call, cause, packet, and the time in µs.
+
+    Source: the input of flamegraph.pl, https://github.com/brendangregg/FlameGraph.
+    """
+    stacks: Counter[tuple[str, ...]] = Counter()
+    for blocking in blockings:
+        wait = f"{blocking.task}[{blocking.tid}]", call_name(blocking)
+        for held in blocking.held:
+            stacks[*wait, f"held by {held.policy}", packet_name(held.kind, held.packet)] += held.duration
+        for lost in blocking.dropped:
+            stacks[*wait, f"lost by {lost.policy}", packet_name(lost.kind, lost.packet)] += lost.duration
+        for part in PARTS:
+            stacks[*wait, part.replace("_", " ")] += getattr(blocking, part)
+        stacks[*wait, "retransmission"] -= sum(lost.duration for lost in blocking.dropped)
+    for stack, duration in stacks.items():
+        if duration >= 1 * us:
+            file.write(f"{';'.join(frame.replace(';', ':') for frame in stack)} {duration // us}\n")
 
 
 def entries(report: TraceReport, records: Iterable[Record]) -> Iterator[Entry]:

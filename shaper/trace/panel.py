@@ -1,17 +1,29 @@
-"""A trace's report as a panel of the figure: a lane for each task that slept, and the packets between them."""
+"""A trace's report as a panel of the figure.
+
+It has a lane for the command's critical path, one for each task that slept, and the packets between them.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import groupby
 
 from shaper.journal import Record
-from shaper.report.arrows import arrows
-from shaper.report.blocking import Blocking, call_name
-from shaper.report.figure.model import Bar, Panel, Side
+from shaper.report.arrows import KINDS, arrows
+from shaper.report.blocking import SHAPER, Blocking, call_name
+from shaper.report.figure.model import Bar, Kind, Panel, Side
 from shaper.report.traffic import Traffic
+from shaper.trace.analysis.packets import label
+from shaper.trace.analysis.path import Step
 from shaper.trace.report import TraceReport
 from shaper.units import ms
 
+VISIBLE = 0.002
+"""Parts of the path that are a smaller share of it are not drawn."""
+WORDS = {
+    "retransmission": "sent again", "delayed ack": "delayed ACK", "pacing": "pacing", "timer": "timer", "disk": "disk",
+}  # fmt: skip
+"""What parts of the path are called that are neither holds nor losses; all others are "computing"."""
 MOST = 10
 """Lanes at most; if more tasks slept, those that slept longest are drawn."""
 
@@ -33,8 +45,31 @@ def panel(report: TraceReport, records: Iterable[Record]) -> Panel:
             name = f"{blockings[-1].task}[{tid}]"
             lanes[_side(blockings, by_id, traffic) if seen else "client"].append(name)
             bars += [_bar(name, blocking, report.first) for blocking in blockings]
+    if report.path and report.glance is not None:
+        name = f"path of {report.glance.command.comm}"
+        lanes["client"].insert(0, name)
+        bars = [*_path(name, report.path, report.first), *bars]
     note = f"{len(of_task) - MOST} more tasks slept" if len(of_task) > MOST else ""
     return Panel("", bars, arrows(seen, report.first), note, (lanes["client"], lanes["server"]))
+
+
+def _path(lane: str, path: Sequence[Step], origin: int) -> Iterator[Bar]:
+    """The path as one bar: its holds and its losses, and what lies between them."""
+    whole = sum(step.duration for step in path)
+    for (name, kind), alike in groupby(reversed(path), key=_part):
+        steps = list(alike)
+        if sum(step.duration for step in steps) >= VISIBLE * whole:
+            start, end = ((time - origin) / ms for time in (steps[0].start, steps[-1].end))
+            yield Bar(lane, start, end, f"{name} {end - start:.1f} ms", kind=kind)
+
+
+def _part(step: Step) -> tuple[str, Kind | None]:
+    if step.hold is not None and step.hold.policy != SHAPER:
+        record = step.hold.record
+        return label(record), KINDS.get(record.kind, "other")
+    if step.lost is not None:
+        return f"{label(step.lost)} lost", None
+    return WORDS.get(step.kind, "computing"), None
 
 
 def _side(blockings: Sequence[Blocking], by_id: dict[int, Record], traffic: Traffic) -> Side:

@@ -41,6 +41,7 @@ class TraceReport:
         cpu: CPU time over the process tree.
         lacks: events that the trace lacks, with what that costs; none of strace's logs, which lack them all.
         none: what it means that there is no blocking; "" if there is one.
+        path: the steps of that command's critical path, the last first; none without a single command.
         glance: what the time of the traced command went into; None if no single command was traced.
         cut: why the trace could not be read to its end; "" if it could.
     """
@@ -58,6 +59,7 @@ class TraceReport:
     cpu: list[CpuTime] = field(default_factory=list)
     lacks: list[Lack] = field(default_factory=list)
     none: str = ""
+    path: list[Step] = field(default_factory=list)
     glance: Glance | None = None
     cut: str = ""
 
@@ -130,8 +132,8 @@ def report(
         command = _command(chosen, analysis)
         if command is not None:
             waits: list[tuple[Task, Off]] = []
-            path = attribution.path.of(command, *_lifetime(command, analysis), waits)
-            result.glance = glance(command, path, records, attribution.packets)
+            result.path = attribution.path.of(command, *_lifetime(command, analysis), waits)
+            result.glance = glance(command, result.path, records, attribution.packets)
             _mark(result.blockings, waits)
     return result
 

@@ -8,6 +8,7 @@ from shaper.trace.report import TraceReport
 from shaper.units import ms
 from tests.probe.stories import at, netcat, spread
 from tests.probe.test_figure import overlapping, texts
+from tests.trace.test_glance import connecting
 
 
 def asleep(tid: int, start: float, end: float, syscall: str = "recvfrom", *, role: str = "", by: int = 0) -> Blocking:
@@ -53,6 +54,16 @@ def test_of_many_tasks_those_that_slept_longest_are_drawn() -> None:
     drawn = panel(traced(*(asleep(tid, 0, tid) for tid in range(1, MOST + 4))), [])
     assert drawn.lanes[0] == [f"app[{tid}]" for tid in range(4, MOST + 4)]
     assert drawn.note == "3 more tasks slept"
+
+
+def test_the_path_is_one_bar_over_the_lanes() -> None:
+    report = connecting(dropped=True)
+    drawn = panel(report, [])
+    assert drawn.lanes[0][0] == "path of task1"
+    labels = [bar.label for bar in drawn.bars if bar.lane == "path of task1"]
+    assert labels == ["SYN #1 lost 1000.0 ms", "SYN #2 100.0 ms", "SYN-ACK #3 100.0 ms"]
+    kinds = [bar.kind for bar in drawn.bars if bar.lane == "path of task1"]
+    assert kinds == [None, "handshake", "handshake"]
 
 
 def test_packets_of_other_times_are_not_drawn() -> None:

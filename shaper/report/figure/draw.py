@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from shaper.report.figure.layout import CHARACTER, FONT, GAP, MANY, SPACE, TALL, PanelLayout, length, widest
-from shaper.report.figure.model import COLOURS, HIDDEN, NAMES, Arrow, Bar, Panel, Theme
+from shaper.report.figure.model import COLOURS, HIDDEN, NAMES, Arrow, Bar, Kind, Panel, Theme
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
@@ -111,7 +111,7 @@ def _slanted_lines(axes: Axes, layout: PanelLayout) -> None:
 
 def _bar(axes: Axes, bar: Bar, y: float, free: float, scale: float, theme: Theme) -> None:
     """A blocked call. Its label, or its name alone, stands in it, or after it if there is room, or is left out."""
-    width, colour = bar.end - bar.start, HIDDEN if bar.hidden else theme.blocked
+    width, colour = bar.end - bar.start, HIDDEN if bar.hidden else COLOURS[bar.kind] if bar.kind else theme.blocked
     axes.broken_barh(
         [(bar.start, width)], (y + 0.14, TALL - 0.28), facecolor=colour, zorder=3,
         # The edge separates calls that follow each other. It would cover a bar that is hardly wider.
@@ -120,7 +120,7 @@ def _bar(axes: Axes, bar: Bar, y: float, free: float, scale: float, theme: Theme
     middle = y + TALL / 2
     for text in (bar.label, bar.label.rsplit(" ", 2)[0]):
         if width >= length(text, scale):
-            inside = "#ffffff" if bar.hidden else theme.ink
+            inside = _on(bar.kind) if bar.kind else "#ffffff" if bar.hidden else theme.ink
             axes.text((bar.start + bar.end) / 2, middle, text, color=inside, ha="center", va="center", zorder=4)
             return
     if free - bar.end >= length(bar.label, scale):
@@ -146,14 +146,18 @@ def _arrow(axes: Axes, arrow: Arrow, y: float, layout: PanelLayout, scale: float
     since, until = widest(arrow)
     for text in (f"{arrow.label} {width:.0f} ms", arrow.label):
         if until - since >= length(text, scale):
-            on = "#ffffff" if arrow.kind in ("handshake", "other") else "#000000"
-            axes.text((since + until) / 2, y, text, color=on, ha="center", va="center", zorder=5)
+            axes.text((since + until) / 2, y, text, color=_on(arrow.kind), ha="center", va="center", zorder=5)
             return
     axes.text(
         arrow.delivered + SPACE * scale, y, arrow.label, color=theme.ink, ha="left", va="center", zorder=5,
         # Over the arrows of other packets.
         bbox={"facecolor": theme.paper, "edgecolor": "none", "pad": 0.8},
     )  # fmt: skip
+
+
+def _on(kind: Kind) -> str:
+    """The colour of text on a packet of this kind."""
+    return "#ffffff" if kind in ("handshake", "other") else "#000000"
 
 
 def _beside(axes: Axes) -> Transform:

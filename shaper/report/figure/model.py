@@ -46,6 +46,7 @@ class Bar:
 
     Attributes:
         hidden: netem hides this wait.
+        kind: it is the hold of a packet of this kind, on a path; None for a blocked call.
     """
 
     lane: str
@@ -53,6 +54,7 @@ class Bar:
     end: float
     label: str
     hidden: bool = False
+    kind: Kind | None = None
 
 
 @dataclass(frozen=True)
