@@ -22,6 +22,8 @@ from shaper.units import ms
 SHORTEST = 1 * ms
 FORKS = frozenset({"clone", "clone2", "clone3", "fork", "vfork"})
 EXITS = frozenset({"exit", "exit_group", "_exit"})
+LONGEST = 8192
+"""How much of the arguments is looked at."""
 POLLS = frozenset({"poll", "ppoll", "ppoll_time64"})
 SELECTS = frozenset({"select", "_newselect", "pselect6", "pselect6_time64"})
 
@@ -31,8 +33,8 @@ FILE = r'<(?:->|\\.|"(?:[^"\\]|\\.)*"|<[^<>]*>|[^<>"\\])*>(?:\(deleted\))?'
 PLAIN = r"<.*?>(?=[,)\] }])"
 FD = re.compile(rf"(?:\w+: )?(0x[0-9a-f]+|\d+)({FILE}|{PLAIN})?(?=[,)]|\s|$)")
 POLLED = re.compile(rf"\{{fd=(-?\d+)({FILE}|{PLAIN})?, events=")
-MEMBER = re.compile(rf"(\d+)({FILE}|{PLAIN})?(?=[ \]])")
-SET = re.compile(rf"\[(?:\d+(?:{FILE}|{PLAIN})? ?)*\]|NULL|0x[0-9a-f]+|0(?=,)")
+MEMBER = re.compile(rf"(\d{{1,10}})({FILE}|{PLAIN})?(?=[ \]])")
+NO_SET = re.compile(r"NULL|0x[0-9a-f]{1,16}|0(?=,)")
 FIRST = re.compile(r"(?:\w+: )?\d+, ")
 FLAGS = re.compile(r"flags[=:] ?(0x[0-9a-f]+)")
 ESCAPE = re.compile(rb"\\(?:x([0-9a-fA-F]{2})|([0-7]{1,3})|(.))")
@@ -217,6 +219,7 @@ def about_of(call: str, arguments: str) -> tuple[dict[str, Any], str]:
     """The file descriptor that the call is about, if there is just one, and the file that the log gives for it."""
     if call in FIRST_IS_PID:
         return {}, ""
+    arguments = arguments[:LONGEST]
     if call in POLLS:
         found = _polled(arguments)
     elif call in SELECTS:
@@ -251,10 +254,18 @@ def _selected(arguments: str) -> list[re.Match[str]]:
     first = FIRST.match(arguments)
     found: list[re.Match[str]] = []
     position = first.end() if first is not None else len(arguments)
-    while (members := SET.match(arguments, position)) is not None:
-        if members[0].startswith("["):
-            found += MEMBER.finditer(members[0])
-        position = members.end() + 2
+    for _ in range(3):
+        if arguments[position : position + 1] == "[":
+            member = MEMBER.match(arguments, position + 1)
+            position += 1
+            while member is not None:
+                found.append(member)
+                position = member.end()
+                member = MEMBER.match(arguments, position + 1) if arguments[position] == " " else None
+            position += 1
+        elif (none := NO_SET.match(arguments, position)) is not None:
+            position = none.end()
+        position += 2
     return found
 
 

@@ -24,7 +24,7 @@ from shaper.trace.read.kernel import ETHERNET_HEADER, OLD_STATES, STATES, softir
 from shaper.trace.read.syscalls import BY_NUMBER, FIRST_IS_FD, OPENING
 
 LINE = re.compile(r"\[0*(\d{1,20})\] (?:\S+ )?(\w+): \{ cpu_id = (\d{1,6}) \}, \{ (.*) \}$")
-FIELD = re.compile(r'(\w+) = ("(?:[^"\\]|\\.)*"|-?\w+)')
+FIELD = re.compile(r'\b(\w{1,64}) = ("(?:[^"\\]|\\.)*"|-?\w+)')
 ESCAPED = re.compile(r"\\(.)")
 ESCAPES = {"a": "\a", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v"}
 FDS = re.compile(r"\bfd = (-?\d+)")
@@ -40,7 +40,7 @@ NEW_STATES = (4, 14)
 CLOCK = re.compile(rb'\bclock \{\s+name = "?(\w+)"?;.*?\bfreq = (\d+);', re.DOTALL)
 EVENT = re.compile(rb'\bevent \{\s+name = "?([\w:]+)')
 # The fields of the context, before those of the event. Names may hold the text that separates them.
-CONTEXT = re.compile(r'((?:\w+ = (?:"(?:[^"\\]|\\.)*"|-?\w+)(?:, )?)+) \}, \{(?: |$)')
+CONTEXT = re.compile(r'((?:\w{1,64} = (?:"(?:[^"\\]|\\.)*"|-?\w+)(?:, |(?= \})))+) \}, \{(?: |$)')
 LENGTH = re.compile(r"\blen = (\d+)")
 RENAMED = {
     "irq_softirq_entry": "softirq_entry",
@@ -311,7 +311,7 @@ def _enter_poll(payload: str) -> Fields:
 def _enter_select(payload: str) -> Fields:
     """The file descriptors in the bit masks of select and pselect6, of which the trace has the bytes."""
     fds = set()
-    for mask in re.findall(r"fds = \[ (.*?) \]", payload):
+    for mask in re.findall(r"fds = \[ (.{1,4000}?) \]", payload):
         for index, byte in re.findall(r"\[(\d+)\] = (0x[0-9A-Fa-f]+)", mask + " ]"):
             fds |= {8 * int(index) + bit for bit in range(8) if int(byte, 16) >> bit & 1}
     return {"fd": fds.pop()} if len(fds) == 1 else {"fds": tuple(sorted(fds))}

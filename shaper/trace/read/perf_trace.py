@@ -20,8 +20,9 @@ from shaper.trace.read.events import Trace, TraceEvent, open_text
 from shaper.units import ms, us
 
 LINE = re.compile(
-    r"\s*(?:(?P<ms>\d{1,12})\.(?P<us>\d{3})|\?) \(\s*(?:(?P<took>\d{1,12})\.(?P<part>\d{3}) ms)?\s*\): "
-    r"(?:(?:(?P<comm>.*?)/)?(?P<tid>\d{1,10}) )?\s*(?P<more>\.\.\. \[continued\]: )?(?P<call>\w+)\((?P<rest>.*)"
+    r"\s{0,20}(?:(?P<ms>\d{1,12})\.(?P<us>\d{3})|\?) \(\s{0,20}(?:(?P<took>\d{1,12})\.(?P<part>\d{3}) ms)?\s{0,20}\): "
+    r"(?:(?:(?P<comm>.{0,64}?)/)?(?P<tid>\d{1,10}) )?\s{0,20}"
+    r"(?P<more>\.\.\. \[continued\]: )?(?P<call>\w{1,64})\((?P<rest>.*)"
 )
 RESULT = re.compile(r".*\)\s+= (-?0x[0-9a-f]{1,16}|-?\d{1,20}|\?)")
 ALONE = 1

@@ -40,23 +40,25 @@ BLOCK = 8192
 """About this many bytes are read at once of each of many files."""
 
 LINE = re.compile(
-    r"\s*(?:\[pid\s+(?P<shown>\d{1,10})(?:<(?P<name>.*?)>)?\]\s|(?P<pid>\d{1,10})(?:<(?P<named>.*?)>)?\s+)?\s*"
-    r"(?:(?P<epoch>\d{6,12})|(?P<day>\d\d:\d\d:\d\d)|(?P<since>\d{1,5}(?=\.\d)))(?:\.(?P<fraction>\d{1,9}))?\s+"
+    r"\s{0,20}(?:\[pid\s{1,20}(?P<shown>\d{1,10})(?:<(?P<name>.{0,99}?)>)?\]\s"
+    r"|(?P<pid>\d{1,10})(?:<(?P<named>.{0,99}?)>)?\s{1,20})?\s{0,20}"
+    r"(?:(?P<epoch>\d{6,12})|(?P<day>\d\d:\d\d:\d\d)|(?P<since>\d{1,5}(?=\.\d)))(?:\.(?P<fraction>\d{1,9}))?\s{1,20}"
     # -r together with a time; -n; -i
-    r"(?:\(\+ *\d+(?:\.\d+)?\)\s+)?(?:\[\s*\d+\]\s+)?(?:\[[0-9a-f?]{8,16}\]\s+)?(?P<text>\S.*)"
+    r"(?:\(\+ {0,20}\d{1,9}(?:\.\d{1,9})?\)\s{1,20})?(?:\[\s{0,9}\d{1,9}\]\s{1,20})?(?:\[[0-9a-f?]{8,16}\]\s{1,20})?"
+    r"(?P<text>\S.*)"
 )
 CALL = re.compile(r"(\w+)\((.*)")
 RESUMED = re.compile(r"<\.\.\. (\w+) resumed>(.*)")
 RESULT = re.compile(r".*\)\s+= (-?\d{1,20}|0x[0-9a-f]{1,16}|\?)(?=[\s</]|$).*?(?: <(\d{1,9}(?:\.\d{1,9})?)>)?$")
 # Neither a time nor a duration; such a log can't be read, but is known for what it is.
-BARE = re.compile(r"(?:\[pid +\d+\] |\d+ +)?[a-z_]\w*\(.*\)\s+= (?:-?\d|0x[0-9a-f]|\?)")
+BARE = re.compile(r"(?:\[pid {1,9}\d{1,10}\] |\d{1,10} {1,9})?[a-z_]\w*\(.*\)\s+= (?:-?\d|0x[0-9a-f]|\?)")
 OCTAL = re.compile(r"0[0-7]+")
 PROGRAM = re.compile(r'"((?:[^"\\]|\\.)*)"')
 RENAMED = re.compile(r'(?:PR_SET_NAME|0xf(?: /\* PR_SET_NAME \*/)?), "((?:[^"\\]|\\.)*)"')
 INTERRUPTED = re.compile(r"<\.\.\. resuming interrupted (\w+) \.\.\.>")
 SUPERSEDED = re.compile(r"\+\+\+ superseded by execve in pid (\d{1,10})")
 # Where there is no -o, lines of strace's own come in between, and may cut a call's line in two.
-NOTE = re.compile(r"(?:strace: )?Process (\d{1,10})(?:<.*?>)? (attached|detached)(?: with \d+ threads?)?$")
+NOTE = re.compile(r"(?:strace: )?Process (\d{1,10})(?:<.{0,99}?>)? (attached|detached)(?: with \d+ threads?)?$")
 UNFINISHED = "<unfinished ...>"
 DETACHED = "<detached ...>"
 

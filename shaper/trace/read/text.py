@@ -26,30 +26,42 @@ from shaper.trace.read.events import Clock, Lack, Trace, TraceError, TraceEvent,
 from shaper.trace.read.kernel import CLONE_THREAD, ETHERNET_HEADER, STATES
 from shaper.trace.read.syscalls import BY_NUMBER, FIRST_IS_FD, IN_KERNEL, fields_of, numbers_of
 
-BEGIN = r"(?:[^\s:]+:\s{2,})?\s*"  # trace-cmd says from which of several buffers a line is
-TASK = r"(?:(?P<pid>\d{1,10})/)?(?P<tid>\d{1,10})\s+(?:\(\s*(?P<tgid>\d{1,10}|-+)\)\s+)?"
+# Everything before an event's fields has a limit, since a damaged line may be of any length and hold anything.
+GAP = r"\s{1,40}"
+BEGIN = r"(?:[^\s:]{1,40}:\s{2,40})?\s{0,40}"  # trace-cmd says from which of several buffers a line is
+TASK = rf"(?:(?P<pid>\d{{1,10}})/)?(?P<tid>\d{{1,10}}){GAP}(?:\(\s{{0,9}}(?P<tgid>\d{{1,10}}|-{{1,9}})\){GAP})?"
 FLAGS = r"(?P<flags>[^\s:\d][^\s:]{3,5})"
+TIME_OF_DAY = rf"(?:\d{{4}}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{{1,9}}{GAP})?"
 # perf's fields misc and tod, before the time, and period, after it.
-TIME = r"(?:[A-Z]\w?\s+)?(?:\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d+ +)?(?P<s>\d{1,12})\.(?P<fraction>\d+):"
-EVENT = r"\s+(?:\d+\s+)?(?:(?:[\w-]+:)?(?P<name>\w+):\s*|(?P<call>sys_\w+)(?=\(| -> ))(?P<rest>.*)"
-LINE = re.compile(rf"{BEGIN}(?P<comm>.+?)(?:-|\s+){TASK}\[(?P<cpu>\d{{1,6}})\]\s+(?:{FLAGS}\s+)?{TIME}{EVENT}")
+TIME = rf"(?:[A-Z]\w?{GAP})?{TIME_OF_DAY}(?P<s>\d{{1,12}})\.(?P<fraction>\d{{1,9}}):"
+EVENT = (
+    rf"{GAP}(?:\d{{1,19}}{GAP})?(?:(?:[\w-]{{1,64}}:)?(?P<name>\w{{1,64}}):\s{{0,40}}"
+    r"|(?P<call>sys_\w{1,64})(?=\(| -> ))(?P<rest>.{0,1000})"
+)
+LINE = re.compile(
+    rf"{BEGIN}(?P<comm>.{{1,64}}?)(?:-|{GAP}){TASK}\[(?P<cpu>\d{{1,6}})\]{GAP}(?:{FLAGS}{GAP})?{TIME}{EVENT}"
+)
 # The same without a name, without a CPU, or with the CPU before the flags.
 ODD_LINE = re.compile(
-    rf"{BEGIN}(?:(?P<comm>.*?)(?:-|\s+))??{TASK}"
-    rf"(?:(?:\[(?P<cpu>\d{{1,6}})\]\s+|(?P<latency>\d{{1,6}})(?=[.dDbBX][^\s:]{{2,5}}\s))(?:{FLAGS}\s+)?)?{TIME}{EVENT}"
+    rf"{BEGIN}(?:(?P<comm>.{{0,64}}?)(?:-|{GAP}))??{TASK}"
+    rf"(?:(?:\[(?P<cpu>\d{{1,6}})\]{GAP}|(?P<latency>\d{{1,6}})(?=[.dDbBX][^\s:]{{2,5}}\s))(?:{FLAGS}{GAP})?)?{TIME}{EVENT}"
 )
 # What the option latency-format of tracefs makes: names of 8 letters, and µs since the trace began.
 LATENCY = re.compile(
-    rf"{BEGIN}(?P<comm>.*?)-{TASK}(?P<cpu>\d{{1,6}})(?P<latency>){FLAGS}\s+"
+    rf"{BEGIN}(?P<comm>.{{0,64}}?)-{TASK}(?P<cpu>\d{{1,6}})(?P<latency>){FLAGS}{GAP}"
     rf"(?P<s>\d{{1,12}})(?P<fraction>)us[ !+#*@$]?\s?:{EVENT}"
 )
 # Times that are no seconds: of the clocks counter and x86-tsc, and "local" in traces that don't say their unit.
-TICKS = re.compile(rf"{BEGIN}.+?(?:-|\s+){TASK}\[\d{{1,6}}\]\s+(?:[^\s:]{{4,6}}\s+)?\d+:\s+\w+:")
-NO_TASK = re.compile(r"\s*(?:\[\d{1,6}\]\s+)?\d{1,12}\.\d+:\s+(?:\d+\s+)?\w+:\w+:\s")
-NO_TIME = re.compile(r"\s*\S.*?\s\d{1,10}\s+(?:\[\d{1,6}\]\s+)?\w+:\w+:\s")
+TICKS = re.compile(
+    rf"{BEGIN}.{{1,64}}?(?:-|{GAP}){TASK}\[\d{{1,6}}\]{GAP}(?:[^\s:]{{4,6}}{GAP})?\d{{1,20}}:{GAP}\w{{1,64}}:"
+)
+NO_TASK = re.compile(
+    rf"\s{{0,40}}(?:\[\d{{1,6}}\]{GAP})?\d{{1,12}}\.\d{{1,9}}:{GAP}(?:\d{{1,19}}{GAP})?\w{{1,64}}:\w{{1,64}}:\s"
+)
+NO_TIME = re.compile(rf"\s{{0,40}}\S.{{0,64}}?\s\d{{1,10}}{GAP}(?:\[\d{{1,6}}\]{GAP})?\w{{1,64}}:\w{{1,64}}:\s")
 LOST = re.compile(
     r"CPU:?\s*(?P<cpu>\d+)\s*\[(?:LOST (?P<lost>\d{1,18}) EVENTS|(?:(?P<dropped>\d{1,18}) )?EVENTS DROPPED)\]"
-    r"|.*\bPERF_RECORD_LOST(?:_SAMPLES)? .*?\blost (?P<missed>\d{1,18})"
+    r"|.{0,200}\bPERF_RECORD_LOST(?:_SAMPLES)? .{0,99}?\blost (?P<missed>\d{1,18})"
     r"|Processed \d+ events and lost (?P<chunks>\d{1,18}) chunks!"
 )
 SWITCH = re.compile(
