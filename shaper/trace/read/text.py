@@ -229,7 +229,7 @@ def read_lines(lines: Iterable[str], form: Form = PLAIN) -> Iterator[TraceEvent]
         else:
             comm, pid, tid, tgid, cpu, latency, flags, seconds, fraction, name, call, rest = match.groups()
             comm, cpu = comm or "", cpu or latency or "0"
-        if comm == "<...>" or comm[:1] == ":":
+        if comm == "<...>" or comm[:1] == ":" or comm.isspace():
             comm = ""  # tracefs and perf don't know it
         at = int(seconds) * 1000 if in_us else int(seconds) * 1_000_000_000 + int(fraction.ljust(9, "0")[:9])
         convert = convert_of(name)
