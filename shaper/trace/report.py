@@ -41,8 +41,8 @@ class TraceReport:
         cpu: CPU time over the process tree.
         lacks: events that the trace lacks, with what that costs; none of strace's logs, which lack them all.
         none: what it means that there is no blocking; "" if there is one.
-        path: the steps of that command's critical path, the last first; none without a single command.
         glance: what the time of the traced command went into; None if no single command was traced.
+        path: the steps of that command's critical path, the last first.
         cut: why the trace could not be read to its end; "" if it could.
     """
 
@@ -59,8 +59,8 @@ class TraceReport:
     cpu: list[CpuTime] = field(default_factory=list)
     lacks: list[Lack] = field(default_factory=list)
     none: str = ""
-    path: list[Step] = field(default_factory=list)
     glance: Glance | None = None
+    path: list[Step] = field(default_factory=list)
     cut: str = ""
 
 

@@ -2,11 +2,11 @@
 
 It is found from the end of an interval backwards. A running task is followed back to its
 last wakeup, and from there to what woke it: a task, and what that did before; or a packet,
-its holds, and then the delivery, the timer of TCP or the task that sent it. A task that
-woke another one is followed for the time of that wait, and no longer: before the wait, the
-path is that of the task which waited. Packets are followed as far as they lead. Where the
-path breaks off, that costs one wait, too: it goes on before it. The steps of the path join
-without gap or overlap, so they add up to the interval.
+its holds, and then the delivery, the timer of TCP or the task that sent it. What a task did
+before it fell asleep is not on the path if what woke it took longer: done sooner, it would
+only have waited for longer. Where the path breaks off, as at a thread of the kernel whose
+sleeps are not recorded, that costs one wait: it goes on at what the task did before. The
+steps of the path join without gap or overlap, so they add up to the interval.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ class Path:
         sleeps, which the task doesn't remember as one.
         """
         at, floor = until, since
-        # The waits that are being explained: who slept, since when, and what was the floor before that.
+        # The waits for tasks of which little is known: who slept, since when, and what was the floor before that.
         sleepers: list[tuple[Task, int, int]] = []
         seen: set[int] = set()
         while True:
@@ -142,7 +142,8 @@ class Path:
                 origin = None
             if origin is None:
                 continue
-            if floor < off.start < origin[1]:
+            # Of a task whose calls are not recorded, no more is known than that it ended this wait.
+            if not origin[0].entered and floor < off.start < origin[1]:
                 sleepers.append((task, off.start, floor))
                 floor = off.start
             task, at = origin

@@ -22,8 +22,8 @@ from shaper.trace.analysis.context import Contexts
 from shaper.trace.read.events import TraceEvent
 from shaper.units import ms, us
 
-STAMPED = 2 * ms
-"""The kernel's timestamp of a packet is at most this long (ns) after its event: both are made in one call."""
+STAMPED = 10 * ms
+"""The kernel's timestamp of a packet is at most this long (ns) after its event: a busy CPU may receive it later."""
 READ = 50 * ms
 """A packet without such a timestamp was read from the queue up to this long (ns) after its event."""
 INEXACT = 50 * us
