@@ -125,9 +125,9 @@ class Analysis:
             task = self.tasks[tid] = Task(tid, comm, at)
             task.process = tid
         if comm:
-            # A source that gives the name may give the process too.
             task.comm = comm
-            task.process = fields.get("tgid", task.process)
+        if "tgid" in fields:
+            task.process = fields["tgid"]
         return task
 
     def _switch(self, event: TraceEvent) -> None:
