@@ -2,6 +2,10 @@
 
 import struct
 from collections.abc import Iterable
+from pathlib import Path
+
+from shaper.capture.frames import Frame, read_frames
+from shaper.capture.source import open_capture
 
 UDP = bytes.fromhex("4500001e00010000401100007f0000017f00000100010002000a00006162")
 UDP6 = bytes.fromhex("60000000000a1140" + "00" * 15 + "01" + "00" * 15 + "01" + "00010002000a00006162")
@@ -21,3 +25,15 @@ def pcap(frames: Iterable[tuple[int, bytes]], link: int = 101, order: str = "<",
         seconds, ns = divmod(at, 10**9)
         parts += struct.pack(order + "IIII", seconds, ns // unit, len(data), len(data)), data
     return b"".join(parts)
+
+
+def frames(path: Path) -> list[Frame]:
+    """All frames of a capture."""
+    with open_capture(path) as source:
+        return list(read_frames(source))
+
+
+def ip_of(frame: Frame) -> bytes:
+    """The IP packet in a frame; empty if there is none."""
+    start = frame.interface.link.find(frame.data)
+    return frame.data[start:] if isinstance(start, int) else b""

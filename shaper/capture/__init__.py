@@ -5,8 +5,8 @@ one, and its writer keeps times as floats. python-pcapng takes 100 us per packet
 what the live engine spends on everything else, and can't read pcap.
 """
 
-from shaper.capture.frames import CaptureError
-from shaper.capture.read import read_capture
-from shaper.capture.write import CaptureWriter
+from shaper.capture.read import Capture, read_capture
+from shaper.capture.source import CaptureError
+from shaper.capture.write import CaptureWriter, FrameWriter
 
-__all__ = ["CaptureError", "CaptureWriter", "read_capture"]
+__all__ = ["Capture", "CaptureError", "CaptureWriter", "FrameWriter", "read_capture"]

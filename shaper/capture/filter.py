@@ -3,69 +3,86 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Iterator
-from contextlib import ExitStack, suppress
-from itertools import islice
-from pathlib import Path
-from tempfile import NamedTemporaryFile
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from struct import Struct
 
-from shaper.capture.frames import CaptureError, read_frames
-from shaper.capture.read import ARRIVED, read_capture, read_packets
-from shaper.capture.write import CaptureWriter
+from shaper.capture.source import CaptureError
+from shaper.core.verdict import Verdict
 from shaper.errors import ShaperError, UsageError
 from shaper.wire.packet import Packet
 
+BATCH = 1 << 22
+"""How many bytes of packets tcpdump is given at a time."""
+LONGEST = 1 << 18
+"""tcpdump reads no longer packets; of one that is longer, it is given the first bytes."""
+_header = Struct("<IHHIIII").pack(0xA1B2C3D4, 2, 4, 0, 0, LONGEST, 101)
+_record = Struct("<IIII")
 
-def read_filtered(path: Path, expression: str) -> Iterator[Packet]:
-    """The IP packets of a capture that match; see `read_capture`. Their `id` counts the matching frames.
+
+def matching(
+    arrivals: Iterable[Packet | Verdict], expression: str, name: str, left_out: Counter[str]
+) -> Iterator[Packet | Verdict]:
+    """The packets that match. They are filtered without the headers of the link.
 
     Args:
-        path: the capture.
+        arrivals: see `Capture`; what is no packet never matches.
         expression: see pcap-filter(7).
+        name: of the capture, for errors.
+        left_out: counts the others.
 
     Raises:
         UsageError: the expression is not valid.
-        CaptureError: see `read_capture`.
+        CaptureError: what `arrivals` raised, after all packets before it.
         ShaperError: tcpdump is missing.
-        OSError: the file can't be read.
     """
-    # As root, it would become a user of its own, whom a user namespace may not have.
-    command = ["tcpdump", "-Z", "root", "-r", "-", "-w", "-", "--time-stamp-precision=nano", "--", expression]
-    with ExitStack() as opened:
-        source = path
-        if _is_own(path):
-            # tcpdump ignores interfaces, so it is given only the packets as they came.
-            source = Path(opened.enter_context(NamedTemporaryFile(suffix=".pcapng")).name)
-            with CaptureWriter(source, interfaces=(ARRIVED,)) as writer:
-                for packet in read_capture(path):
-                    writer.arrived(packet)
-        file = opened.enter_context(source.open("rb"))
+    error = None
+    iterator = iter(arrivals)
+    is_over = False
+    while not is_over:
+        batch: list[Packet] = []
+        size = others = 0
         try:
-            tcpdump = subprocess.Popen(command, stdin=file, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-        except FileNotFoundError:
-            raise ShaperError("--filter needs tcpdump: apt install tcpdump") from None
-        error = None
-        with tcpdump:
-            assert tcpdump.stdout is not None
-            assert tcpdump.stderr is not None
-            try:
-                yield from read_packets(tcpdump.stdout, str(path))
-            except CaptureError as caught:
-                error = caught
-            lines = tcpdump.stderr.read().decode(errors="replace").strip().splitlines()
-    if tcpdump.returncode:
-        reason = lines[-1].removeprefix("tcpdump: ") if lines else f"tcpdump gave status {tcpdump.returncode}"
-        if error is not None:
-            # tcpdump wrote nothing.
-            raise UsageError(f"filter '{expression}' on {path}: {reason}")
-        reason = "is cut off" if "truncated dump file" in reason else f"is damaged: {reason}"
-        raise CaptureError(f"{path} {reason}; only the packets up to there were used")
+            while size < BATCH:
+                arrival = next(iterator)
+                if isinstance(arrival, Packet):
+                    batch.append(arrival)
+                    size += len(arrival.raw) + _record.size
+                else:
+                    others += 1
+                    size += 1
+        except StopIteration:
+            is_over = True
+        except CaptureError as caught:
+            error, is_over = caught, True
+            if not batch:
+                break
+        found = _numbers(batch, expression, name)
+        left_out["not matched by the filter"] += len(batch) - len(found) + others
+        yield from (batch[number] for number in found)
     if error is not None:
         raise error
 
 
-def _is_own(path: Path) -> bool:
-    """Whether shaper wrote the capture, with each packet as it came and as it went on."""
-    with path.open("rb") as file, suppress(CaptureError):
-        return any(frame.interface == ARRIVED for frame in islice(read_frames(file, str(path)), 1))
-    return False
+def _numbers(batch: list[Packet], expression: str, name: str) -> list[int]:
+    """Which of these packets match, by their places; tcpdump keeps the times that it is given."""
+    capture = [_header]
+    for number, packet in enumerate(batch):
+        raw = packet.raw[:LONGEST]
+        capture += _record.pack(number, 0, len(raw), max(packet.length, len(raw))), raw
+    # As root, it would become a user of its own, whom a user namespace may not have.
+    command = ["tcpdump", "-Z", "root", "-r", "-", "-w", "-", "--", expression]
+    try:
+        done = subprocess.run(command, input=b"".join(capture), capture_output=True, check=False)
+    except FileNotFoundError:
+        raise ShaperError("--filter needs tcpdump: apt install tcpdump") from None
+    if done.returncode:
+        lines = done.stderr.decode(errors="replace").strip().splitlines()
+        reason = lines[-1].removeprefix("tcpdump: ") if lines else f"tcpdump gave status {done.returncode}"
+        raise UsageError(f"filter '{expression}' on the IP packets of {name}: {reason}")
+    at, numbers = len(_header), []
+    while at < len(done.stdout):
+        number, _, captured, _ = _record.unpack_from(done.stdout, at)
+        numbers.append(number)
+        at += _record.size + captured
+    return numbers

@@ -7,21 +7,86 @@ from pathlib import Path
 from struct import Struct
 from typing import Self
 
+from shaper.capture.frames import Frame, Interface
+from shaper.capture.link import ETHERNET, RAW_IP, LinkType, link_type
 from shaper.core.verdict import Verdict
 from shaper.wire.packet import Packet
 
-RAW_IP, LOOPBACK = 101, 0
-"""Link types. libpcap 1.10 refuses a file with several interfaces of raw IP: it maps 101 to 12 internally, and then
-sees a second type. BSD's loopback has a header with the version of IP."""
+LOOPBACK = link_type(0)
 AF_INET, AF_INET6 = 2, 30  # Darwin's; the list of link types names 24, 28 and 30 for IPv6
 SNAPLEN = 262144
 INTERFACES = ("arrived", "sent", "dropped")
 """Packets as they came, those that went on, as they went on, and those that policies dropped."""
-COMMENT, IF_NAME, IF_TSRESOL, USERAPPL = 1, 2, 9, 4
+COMMENT, IF_NAME, IF_TSRESOL, IF_TSOFFSET, USERAPPL = 1, 2, 9, 14, 4
+ERA = 18_000_000_000
+"""Seconds, 570 years: a time stamp in ns has 64 bits. Times before 1970 or after 2540 need an offset."""
+BUFFER = 1 << 18
+REMEMBERED = 4096
+"""How many comments are remembered, since most are the same as an earlier one."""
 _lengths = Struct("<II").pack
-_packet = Struct("<IIIII").pack
+_packet = Struct("<IIIIIII").pack
 _word = Struct("<I").pack
 _option = Struct("<HH").pack
+_PADDING = (b"", b"\0\0\0", b"\0\0", b"\0")
+
+
+class Pcapng:
+    """A pcapng file that is written.
+
+    Args:
+        path: the file.
+
+    Raises:
+        OSError: it can't be written.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("wb", BUFFER)
+        self._write = self._file.write
+        self._interfaces = 0
+        # Byte order, version 1.0, unknown length of the section.
+        section = Struct("<IHHq").pack(0x1A2B3C4D, 1, 0, -1)
+        self._block(0x0A0D0D0A, section + _options((USERAPPL, b"shaper")))
+
+    def interface(self, link: LinkType, name: str, offset: int = 0) -> int:
+        """Describe an interface; returns its number.
+
+        Args:
+            link: its link type.
+            name: its name; empty for none.
+            offset: seconds to add to its times.
+        """
+        options = [(IF_NAME, name.encode(errors="replace"))] if name else []
+        options.append((IF_TSRESOL, b"\x09"))
+        if offset:
+            options.append((IF_TSOFFSET, Struct("<q").pack(offset)))
+        self._block(1, Struct("<HHI").pack(link.number, 0, SNAPLEN) + _options(*options))
+        self._interfaces += 1
+        return self._interfaces - 1
+
+    def packet(self, interface: int, at: int, data: bytes, length: int, options: bytes) -> None:
+        """Write a packet.
+
+        Args:
+            interface: the number of its interface.
+            at: its time, in ns.
+            data: its bytes.
+            length: how many it had before it was cut.
+            options: as `comment_option` makes them; empty for none.
+        """
+        size = len(data)
+        tail = _PADDING[size & 3] + options
+        total = 32 + size + len(tail)
+        head = _packet(6, total, interface, at >> 32, at & 0xFFFFFFFF, size, length)
+        self._write(head + data + tail + _word(total))
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+    def _block(self, kind: int, body: bytes) -> None:
+        length = len(body) + 12
+        self._write(_lengths(kind, length) + body + _word(length))
 
 
 class CaptureWriter:
@@ -41,24 +106,22 @@ class CaptureWriter:
     """
 
     def __init__(self, path: Path, *, interfaces: Sequence[str] = INTERFACES, offset: int = 0) -> None:
-        self._interfaces = {name: number for number, name in enumerate(interfaces)}
+        # libpcap 1.10 refuses a file with several interfaces of raw IP: it maps 101 to 12 internally, and then sees a
+        # second type. BSD's loopback has a header with the version of IP.
         self._link = RAW_IP if len(interfaces) == 1 else LOOPBACK
         self._offset = offset
-        self._file = path.open("wb")
-        # Byte order, version 1.0, unknown length of the section.
-        section = Struct("<IHHq").pack(0x1A2B3C4D, 1, 0, -1)
-        self._block(0x0A0D0D0A, section + _options((USERAPPL, b"shaper")))
-        for name in interfaces:
-            description = Struct("<HHI").pack(self._link, 0, SNAPLEN)
-            self._block(1, description + _options((IF_NAME, name.encode()), (IF_TSRESOL, b"\x09")))
+        self._file = Pcapng(path)
+        self._interfaces = {name: self._file.interface(self._link, name) for name in interfaces}
 
     def arrived(self, packet: Packet) -> None:
         """Write a packet that was taken, at its time of arrival."""
-        self._write("arrived", packet, packet.arrived, "")
+        self._write("arrived", packet, packet.arrived, b"")
 
     def verdict(self, verdict: Verdict, at: int) -> None:
         """Write a packet that was sent or dropped, at this time (ns)."""
-        self._write("dropped" if verdict.fate == "dropped" else "sent", verdict.packet, at, comment(verdict))
+        name = "dropped" if verdict.fate == "dropped" else "sent"
+        if name in self._interfaces:
+            self._write(name, verdict.packet, at, comment_option(verdict))
 
     def close(self) -> None:
         """Close the file."""
@@ -70,19 +133,111 @@ class CaptureWriter:
     def __exit__(self, *error: object) -> None:
         self.close()
 
-    def _write(self, interface: str, packet: Packet, at: int, text: str) -> None:
+    def _write(self, interface: str, packet: Packet, at: int, options: bytes) -> None:
         number = self._interfaces.get(interface)
         if number is None:
             return
-        at += self._offset
-        header = b"" if self._link == RAW_IP else _family(packet.raw)
+        header = b"" if self._link is RAW_IP else _family(packet.raw)
         frame, length = header + packet.raw, len(header) + max(packet.length, len(packet.raw))
-        head = _packet(number, at >> 32 & 0xFFFFFFFF, at & 0xFFFFFFFF, len(frame), length)
-        self._block(6, head + _padded(frame) + (_options((COMMENT, text.encode(errors="replace"))) if text else b""))
+        self._file.packet(number, at + self._offset, frame, length, options)
 
-    def _block(self, kind: int, body: bytes) -> None:
-        length = len(body) + 12
-        self._file.write(_lengths(kind, length) + body + _word(length))
+
+class FrameWriter:
+    """Writes what is sent of a capture's packets, in the frames in which they came.
+
+    There is one interface for each link type and name. A packet with other bytes gets the headers around it put right.
+    A packet that a policy made goes out in the frame of the packet it was copied from, else in that of the packet
+    before it; as raw IP, where there is none of its version.
+
+    Args:
+        path: the file.
+
+    Raises:
+        OSError: the file can't be written.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._file = Pcapng(path)
+        self._numbers: dict[tuple[int, str, int], int] = {}
+        self._comments: dict[tuple[tuple[str, int], ...], bytes] = {(): b""}
+        self._made = Interface(RAW_IP)
+        # The interface of the last frame, its number, and the last packet that came in a frame.
+        self._last: Interface | None = None
+        self._number = 0
+        self._before: Packet | None = None
+
+    def verdict(self, verdict: Verdict, at: int) -> None:
+        """Write a packet if it is sent, or a frame that passes, at this time (ns)."""
+        packet = verdict.packet
+        root = packet.origin or packet
+        frame = root.frame
+        if isinstance(frame, Frame) and packet is root:
+            _, data, length, interface, _ = frame
+            if packet.raw:
+                self._before = root
+        else:
+            data, interface = self._around(packet, root)
+            length = len(data)
+        if verdict.fate == "dropped":
+            return
+        if interface is not self._last:
+            self._last, self._number = interface, self._find(interface, 0)
+        number = self._number
+        era = at // (ERA * 1_000_000_000)
+        if era:
+            number, at = self._find(interface, era), at - era * ERA * 1_000_000_000
+        holds = root.noted
+        if packet is not root or root.cut_short or root.by:
+            options = comment_option(verdict)
+        elif (known := self._comments.get(holds)) is not None:
+            options = known
+        else:
+            if len(self._comments) > REMEMBERED:
+                self._comments = {(): b""}
+            options = self._comments[holds] = comment_option(verdict)
+        self._file.packet(number, at, data, length, options)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def _find(self, interface: Interface, era: int) -> int:
+        """The number of an interface in the file, for times of this era."""
+        # Several of raw IP, and libpcap would refuse the file: see `CaptureWriter`.
+        name = interface.name if interface.link is not RAW_IP else ""
+        key = (interface.link.number, name, era)
+        if key not in self._numbers:
+            self._numbers[key] = self._file.interface(interface.link, interface.name, era * ERA)
+        return self._numbers[key]
+
+    def _around(self, packet: Packet, root: Packet) -> tuple[bytes, Interface]:
+        """The frame of a packet that was rewritten or made, and where it goes."""
+        origin = root.copy_of or root
+        if isinstance(origin.frame, Frame):
+            frame = origin.frame
+            if packet.raw == origin.raw:
+                return frame.data, frame.interface
+            if packet.ip.version == origin.ip.version:
+                return frame.interface.link.around(frame.data, packet.raw), frame.interface
+        elif (before := self._before) is not None and before.ip.version == packet.ip.version:
+            assert isinstance(before.frame, Frame)
+            link, data = before.frame.interface.link, before.frame.data
+            if link is ETHERNET and packet.ip.destination == before.ip.source:
+                data = data[6:12] + data[:6] + data[12:]
+            return link.around(data, packet.raw), before.frame.interface
+        return packet.raw, self._made
+
+
+def comment_option(verdict: Verdict) -> bytes:
+    """What happened to a packet, as options of its block; empty for nothing."""
+    text = comment(verdict)
+    return _options((COMMENT, text.encode(errors="replace"))) if text else b""
 
 
 def comment(verdict: Verdict) -> str:
@@ -108,8 +263,6 @@ def _family(raw: bytes) -> bytes:
 
 
 def _options(*options: tuple[int, bytes]) -> bytes:
-    return b"".join(_option(code, len(value)) + _padded(value) for code, value in options) + _option(0, 0)
-
-
-def _padded(data: bytes) -> bytes:
-    return data + bytes(-len(data) % 4)
+    return b"".join(_option(code, len(value)) + value + _PADDING[len(value) & 3] for code, value in options) + _option(
+        0, 0
+    )

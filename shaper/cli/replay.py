@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections import Counter
+from collections.abc import Iterator
 from contextlib import ExitStack
 from itertools import chain, islice
 from pathlib import Path
@@ -14,10 +15,12 @@ from shaper.cli.options import Json, MaxHold, Policies, ProfileName, Seed, given
 from shaper.core.core import MAX_HOLD, Core
 from shaper.core.counts import dropped_by, touched_nothing
 from shaper.errors import ShaperError, UsageError
+from shaper.units import format_duration
 
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from shaper.capture import Capture
     from shaper.core.verdict import Verdict
     from shaper.report.quantiles import Quantiles
     from shaper.wire.packet import Packet
@@ -28,6 +31,8 @@ EXAMPLES = (
     "shaper replay in.pcap --policy delay:20ms --filter 'tcp port 80' --json",
     "shaper replay in.pcap --profile satellite_geo --policy loss:1%",
 )
+KINDS = 8
+"""How many kinds of frames are named in a line."""
 
 
 def narrowed(context: typer.Context, expression: str | None) -> str | None:
@@ -38,7 +43,12 @@ def narrowed(context: typer.Context, expression: str | None) -> str | None:
 
 def replay(
     context: typer.Context,
-    capture: Annotated[Path, typer.Argument(metavar="IN", help="A pcap or pcapng file.")],
+    capture: Annotated[
+        Path,
+        typer.Argument(
+            metavar="IN", help="A pcap or pcapng file, perhaps compressed (gzip, xz, bzip2); - for standard input."
+        ),
+    ],
     policy: Policies,
     profile: ProfileName = None,
     output: Annotated[
@@ -47,13 +57,17 @@ def replay(
             "--output",
             "-o",
             metavar="FILE",
-            help="Write a pcapng capture of the packets that are sent, at their times of departure.",
+            help="Write a pcapng capture of the packets that are sent, at their times of departure, in the frames in "
+            "which they came. Frames without IP are in it, too.",
         ),
     ] = None,
     expression: Annotated[
         str | None,
         typer.Option(
-            "--filter", metavar="EXPR", callback=narrowed, help="Use only packets that match this tcpdump expression."
+            "--filter",
+            metavar="EXPR",
+            callback=narrowed,
+            help="Use only packets that match this tcpdump expression. It sees the IP packet, not the link's header.",
         ),
     ] = None,
     timeline: Annotated[
@@ -74,22 +88,24 @@ def replay(
 
     Needs no privileges. Every packet is taken at its capture time and leaves when the
     policies say, to the nanosecond; the same capture and seed give the same result.
+    What can be read, and what happens to frames without IP, is in docs/formats.md.
     The exit status is 1 if a policy failed, if packets were sent early because of
     --max-hold, or if the capture is damaged.
     """
-    from shaper.capture import CaptureError, CaptureWriter, read_capture
-    from shaper.capture.filter import read_filtered
+    from shaper.capture import Capture, CaptureError, FrameWriter
+    from shaper.capture.source import STDIN
     from shaper.core.failure import PoliciesFailed
     from shaper.core.instances import stage_names
     from shaper.journal import Clocks, Journal, read_signals
+    from shaper.replay import VirtualClock
     from shaper.replay import replay as run
     from shaper.report.output import console, write_json
     from shaper.report.quantiles import HoldsByPolicy
     from shaper.spec.load import load_pipeline
-    from shaper.timeline import write
+    from shaper.timeline import StoryWriter
 
     for file in (output, journal, json):
-        if file is not None and file.exists() and file.samefile(capture):
+        if file is not None and capture != STDIN and file.exists() and file.samefile(capture):
             raise UsageError(f"{file} is the capture itself; give another file to write")
     if signals is not None and expression is not None:
         raise UsageError("--signals counts all packets of the capture; leave out --filter")
@@ -98,47 +114,47 @@ def replay(
     if timeline and scenario is not None:
         raise UsageError("--timeline writes a story of one pipeline; leave it out for a profile with phases")
     core = Core(pipeline, seed=seed, max_hold=max_hold, then=scenario.then(max_hold) if scenario else ())
-    packets = begun(read_filtered(capture, expression) if expression else read_capture(capture))
+    source, clock = Capture(capture, expression), VirtualClock(max_hold)
+    arrivals = clock.run(begun(iter(source)))
     recorded = read_signals(signals) if signals is not None else []
     names = stage_names(pipeline)
     if stranger := next((given.policy for given in recorded if given.policy not in names), None):
         raise UsageError(f"{signals} has signals for {stranger}, but the policies are {', '.join(names)}")
     holds = HoldsByPolicy(names)
-    taken: list[Packet] = []
-    verdicts: list[Verdict] = []
-    cut = None
+    cut, changes = None, 0
+    out = console(json)
     with ExitStack() as files:
-        sinks: list[Callable[[Verdict], object]] = [holds.note]
-        if output is not None:
-            writer = files.enter_context(CaptureWriter(output, interfaces=("sent",)))
-            sinks.append(lambda verdict: writer.verdict(verdict, verdict.planned))
+        writer = files.enter_context(FrameWriter(output)) if output is not None else None
+        lines = story = None
         if journal is not None:
-            lines = files.enter_context(journal.open("w", encoding="utf-8"))
-            written = Journal(lines, policies=policy, seed=seed, clocks=Clocks(0, 0))
-            changes = 0
-
-            def write_down(verdict: Verdict) -> None:
-                nonlocal changes
-                for change in core.replaced[changes:]:
-                    written.replaced(change)
-                    changes += 1
-                written.record(verdict)
-
-            sinks.append(write_down)
+            opened = files.enter_context(journal.open("w", encoding="utf-8"))
+            lines = Journal(opened, policies=policy, seed=seed, clocks=Clocks(0, 0))
         if timeline:
-            packets = kept(packets, taken)
-            sinks.append(verdicts.append)
+            story = StoryWriter(
+                policy, lambda text: out.print(text, markup=False, soft_wrap=True), seed=seed, max_hold=max_hold
+            )
+            arrivals = story.beside(arrivals)
         try:
-            for verdict in run(packets, core, recorded):
-                for sink in sinks:
-                    sink(verdict)
+            for verdict in run(arrivals, core, recorded):
+                shift = clock.behind(verdict)
+                if writer is not None:
+                    writer.verdict(verdict, verdict.planned + shift)
+                if verdict.fate == "passed":
+                    continue
+                holds.note(verdict)
+                if lines is not None:
+                    for change in core.replaced[changes:]:
+                        lines.replaced(change)
+                        changes += 1
+                    lines.record(verdict, shift=shift)
+                if story is not None:
+                    story.verdict(verdict)
         except CaptureError as error:
             cut = error
-    out = console(json)
-    if timeline:
-        out.print(str(write(policy, taken, verdicts, seed=seed, max_hold=max_hold)), markup=False, soft_wrap=True)
-    show(out, core, holds.by_policy())
-    write_json(document(capture, policy, seed, core, holds.by_policy()), json)
+        if story is not None:
+            story.close()
+    show(out, core, source, holds.by_policy())
+    write_json(document(capture, policy, seed, core, source, holds.by_policy()), json)
     if cut is not None:
         raise cut
     if core.failures:
@@ -148,19 +164,12 @@ def replay(
     return 0
 
 
-def begun(packets: Iterator[Packet]) -> Iterator[Packet]:
+def begun(arrivals: Iterator[Packet | Verdict]) -> Iterator[Packet | Verdict]:
     """The same packets, the first one read already: an unreadable capture fails before any file is written."""
-    return chain(list(islice(packets, 1)), packets)
+    return chain(list(islice(arrivals, 1)), arrivals)
 
 
-def kept(packets: Iterable[Packet], taken: list[Packet]) -> Iterator[Packet]:
-    """The same packets, each appended to `taken`."""
-    for packet in packets:
-        taken.append(packet)
-        yield packet
-
-
-def show(out: Console, core: Core, holds: dict[str, Quantiles]) -> None:
+def show(out: Console, core: Core, source: Capture, holds: dict[str, Quantiles]) -> None:
     """Print the summary."""
     from shaper.report.table import table
 
@@ -169,6 +178,17 @@ def show(out: Console, core: Core, holds: dict[str, Quantiles]) -> None:
         f"{core.counts.taken} packets taken: {core.counts.sent} sent, {core.counts.dropped} dropped{beyond}; "
         f"{core.counts.injected} injected, {core.counts.cut_short} cut short"
     )
+    if passed := source.passed.total():
+        what = "1 frame is" if passed == 1 else f"{passed} frames are"
+        out.print(f"{what} no IP ({kinds(source.passed)}): passed on unshaped")
+    for reason, number in source.left_out.items():
+        if number:
+            out.print(f"{number} frame{'s' * (number > 1)} left out: {reason}")
+    if source.went_back:
+        what = "1 time stamp goes" if source.went_back == 1 else f"{source.went_back} time stamps go"
+        out.print(
+            f"{what} back, by {format_duration(source.furthest)} at most: holds count from when a packet was taken"
+        )
     if core.counts.dropped:
         out.print(f"dropped: {', '.join(f'{number} by {name}' for name, number in dropped_by(core.stages).items())}")
     for name, counted in core.counters.items():
@@ -184,13 +204,26 @@ def show(out: Console, core: Core, holds: dict[str, Quantiles]) -> None:
         out.print(table(("Policy", "Packets held", "p50 (ms)", "p99 (ms)", "max (ms)"), rows))
 
 
-def document(capture: Path, policies: list[str], seed: str, core: Core, holds: dict[str, Quantiles]) -> dict[str, Any]:
+def kinds(counted: Counter[str]) -> str:
+    """How many there are of each kind, the most first: "ARP 10, USB 2"."""
+    most = counted.most_common(KINDS)
+    rest = counted.total() - sum(number for _, number in most)
+    return ", ".join([*(f"{name} {number}" for name, number in most), *([f"others {rest}"] if rest else [])])
+
+
+def document(
+    capture: Path, policies: list[str], seed: str, core: Core, source: Capture, holds: dict[str, Quantiles]
+) -> dict[str, Any]:
     """The summary as JSON, see schemas/replay.json."""
     return {
         "v": 1,
         "capture": str(capture),
         "policies": policies,
         "seed": seed,
+        "passed": dict(source.passed.most_common()),
+        "left_out": dict(+source.left_out),
+        "went_back": source.went_back,
+        "went_back_ns": source.furthest,
         "taken": core.counts.taken,
         "sent": core.counts.sent,
         "dropped": core.counts.dropped,

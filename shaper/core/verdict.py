@@ -6,7 +6,7 @@ from typing import Literal
 
 from shaper.wire.packet import Packet
 
-Fate = Literal["sent", "dropped", "injected"]
+Fate = Literal["sent", "dropped", "injected", "passed"]
 
 
 class Verdict:
@@ -14,7 +14,8 @@ class Verdict:
 
     Attributes:
         packet: its `raw` are the bytes that go out, its `root` is the packet as it was taken.
-        fate: sent, dropped, or injected: sent, but made by a policy.
+        fate: sent, dropped, or injected: sent, but made by a policy. In a replay also passed: a frame without an IP
+            packet, which no policy sees.
         planned: when, in ns.
     """
 

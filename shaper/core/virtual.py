@@ -13,7 +13,7 @@ from shaper.wire.packet import Packet
 
 def play(
     core: Core,
-    packets: Iterable[Packet],
+    arrivals: Iterable[Packet | Verdict],
     signals: Iterable[SignalRecord] = (),
     *,
     rest: int | None = None,
@@ -26,7 +26,8 @@ def play(
 
     Args:
         core: a fresh one.
-        packets: in order.
+        arrivals: packets, in order. A verdict among them is known already: it is passed on in its place, and at its
+            time.
         signals: in order; each is given to its policy once as many packets are taken as when it was recorded.
         rest: how long policies may still wake after the last packet and signal, in ns; None means the core's
             `max_hold`. A policy may ask for wakes without end.
@@ -36,12 +37,18 @@ def play(
         ValueError: a signal is for a stage that the core doesn't have.
     """
     now, ahead = 0, deque(signals)
-    for packet in packets:
+    for arrival in arrivals:
         while ahead and ahead[0].taken <= core.counts.taken:
             now = _signal(core, ahead.popleft(), now)
             yield from core.due(now)
-        now = max(now, packet.arrived)
-        core.receive(packet, now)
+        at = arrival.planned if isinstance(arrival, Verdict) else arrival.arrived
+        if at > now:
+            now = at
+        if isinstance(arrival, Verdict):
+            yield from core.due(now)
+            yield arrival
+            continue
+        core.receive(arrival, now)
         yield from core.due(now)
     for signal in ahead:
         now = _signal(core, signal, now)

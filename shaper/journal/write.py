@@ -47,13 +47,14 @@ class Journal:
         }
         self._write(json.dumps(header) + "\n")
 
-    def record(self, verdict: Verdict, *, begin: int = 0, end: int = 0, tid: int = 0) -> None:
+    def record(self, verdict: Verdict, *, begin: int = 0, end: int = 0, tid: int = 0, shift: int = 0) -> None:
         """Write down a verdict.
 
         Args:
             begin, end: the times before and after the verdict's write, in ns; 0 if there was no write: then both
                 are when it was planned.
             tid: the thread that wrote it.
+            shift: ns to add to all times: how far the packet's own clock is ahead of the core's.
         """
         root = verdict.packet.root
         tcp = root.tcp
@@ -62,12 +63,14 @@ class Journal:
         else:
             header = '"flags":"","seq":null,"ack":null'
         held = ",".join([f'{{"policy":{self._name(policy)},"ns":{ns}}}' for policy, ns in root.hold_times])
+        planned = verdict.planned + shift
         # Formatted here: json.dumps would take three times as long, and this runs for every packet.
         self._write(
             f'{{"v":{VERSION},"id":{root.id},"flow":{self._flow(root)},"class":"{root.kind}",{header},'
-            f'"len":{root.length},"arrived_ns":{root.arrived},"taken_ns":{root.taken or root.arrived},'
-            f'"fate":"{verdict.fate}","planned_ns":{verdict.planned},"verdict_begin_ns":{begin or verdict.planned},'
-            f'"verdict_end_ns":{end or verdict.planned},"tid":{tid},"held":[{held}],'
+            f'"len":{root.length},"arrived_ns":{root.arrived + shift},'
+            f'"taken_ns":{(root.taken or root.arrived) + shift},'
+            f'"fate":"{verdict.fate}","planned_ns":{planned},"verdict_begin_ns":{begin or planned},'
+            f'"verdict_end_ns":{end or planned},"tid":{tid},"held":[{held}],'
             f'"by":{self._name(root.by)}}}\n'
         )
 

@@ -12,6 +12,7 @@ The notation is described in docs/timelines.md; its offsets are packetdrill's.
     stories_of(policy)      the stories in a policy's docstring
     check(story)            what differs from the story, or None
     write(…)                what happened to any packets, as a story
+    StoryWriter(…)          the same, while it happens
     draw(story)             a picture for a terminal
 """
 
@@ -19,7 +20,7 @@ from shaper.timeline.draw import draw
 from shaper.timeline.notation import parse, stories_of
 from shaper.timeline.run import Outcome, check, run
 from shaper.timeline.story import Event, Mention, Story, StoryError
-from shaper.timeline.write import write
+from shaper.timeline.write import StoryWriter, write
 
 __all__ = [
     "Event",
@@ -27,6 +28,7 @@ __all__ = [
     "Outcome",
     "Story",
     "StoryError",
+    "StoryWriter",
     "check",
     "draw",
     "parse",

@@ -60,9 +60,19 @@ class Dialogue:
     """
 
     def __init__(self, flows: tuple[tuple[int, str, str], ...] = ()) -> None:
-        self._declared = {number: _ends(source, destination) for number, source, destination in flows}
+        self._declared: dict[int, Ends] = {}
+        for flow in flows:
+            self.declare(*flow)
         self._sides: dict[Ends, Sides] = {}
         self._mentioned: dict[Ends, int] = {}
+
+    def declare(self, number: int, source: str, destination: str) -> None:
+        """Give a flow its ends.
+
+        Raises:
+            StoryError: an end is not an address.
+        """
+        self._declared[number] = _ends(source, destination)
 
     # From words to packets.
 

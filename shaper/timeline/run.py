@@ -65,7 +65,8 @@ def run(story: Story) -> Outcome:
                 unknown[mention.name] = bytes_of(spec, ends, number=0)
     core = Core(story.pipeline, seed=story.seed, max_hold=story.max_hold)
     verdicts = list(play(core, packets.values()))
-    names = Names(packets, dialogue, list(unknown))
+    by_packet = {packet: name for name, packet in packets.items()}
+    names = Names(by_packet.get, dialogue, list(unknown))
     actual = [names.event(verdict) for verdict in verdicts]
     new = {name: tuple(dialogue.describe(raw, remember=False)) for name, raw in unknown.items()}
     expected = [
@@ -86,21 +87,21 @@ class Names:
     """The names of a story's packets when they leave the pipeline.
 
     Args:
-        packets: those that arrive, by name.
-        dialogue: has read or described all of them.
+        name: the name of a packet that arrived; None for one that a policy made.
+        dialogue: has read or described all that arrived so far.
         unknown: names for packets that policies make, in order; beyond these, "new" and a number.
         flows: the number of a packet's flow; None for the flow that was mentioned with its ends.
     """
 
     def __init__(
         self,
-        packets: dict[str, Packet],
+        name: Callable[[Packet], str | None],
         dialogue: Dialogue,
         unknown: Iterable[str] = (),
         flows: Callable[[Packet], int | None] = lambda packet: None,
     ) -> None:
-        self._names = {packet: name for name, packet in packets.items()}
-        self._copies = {packet.raw: name for name, packet in packets.items()}
+        self._name = name
+        self._made: dict[bytes, str] = {}
         self._unknown = list(unknown)
         self._dialogue = dialogue
         self._flow = flows
@@ -111,14 +112,16 @@ class Names:
 
     def mention(self, packet: Packet) -> Mention:
         """The packet's name with the words for what was changed; for a new packet, with all its words."""
-        name = self._names.get(packet.root)
+        root = packet.root
+        name = self._name(root)
         if name is not None:
-            return Mention(name, tuple(sorted(changes(packet.root, packet, self._dialogue))))
-        if packet.raw in self._copies:
-            return Mention(self._copies[packet.raw])
-        name = self._unknown.pop(0) if self._unknown else f"new{len(self._copies)}"
-        self._copies[packet.raw] = name
-        self._names[packet.root] = name
+            return Mention(name, tuple(sorted(changes(root, packet, self._dialogue))))
+        if root.copy_of is not None and packet.raw == root.copy_of.raw:
+            name = self._name(root.copy_of)
+        name = name or self._made.get(packet.raw)
+        if name is not None:
+            return Mention(name)
+        name = self._made[packet.raw] = self._unknown.pop(0) if self._unknown else f"new{len(self._made) + 1}"
         return Mention(name, tuple(self._dialogue.describe(packet.raw, self._flow(packet), remember=False)))
 
 

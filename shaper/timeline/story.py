@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -12,8 +13,8 @@ from shaper.policy.base import Policy
 from shaper.spec.load import expand, load, split_options, split_spec
 from shaper.units import format_duration, s
 
-KINDS = {"<": "arrives", "x": "is dropped", ">": "is sent"}
-"""What can happen to a packet; at equal times in this order."""
+ORDER = "<x>"
+"""What can happen to a packet; at equal times in this order: it arrives, is dropped, is sent."""
 
 
 class StoryError(UsageError):
@@ -90,8 +91,7 @@ class Story:
 
     def __str__(self) -> str:
         lines = [f"# {self.title}"]
-        lines += [f"flow {number}  {source} > {destination}" for number, source, destination in self.flows]
-        return "\n".join([*lines, *lines_of(self.events)]) + "\n"
+        return "\n".join([*lines, *flow_lines(self.flows), *lines_of(self.events)]) + "\n"
 
 
 def title_of(spec: str) -> str:
@@ -104,14 +104,24 @@ def title_of(spec: str) -> str:
 
 def in_order(events: list[Event]) -> list[Event]:
     """Events by time; at equal times arrivals first, then drops, then what is sent."""
-    order = list(KINDS)
-    return sorted(events, key=lambda event: (event.at, order.index(event.kind)))
+    return sorted(events, key=lambda event: (event.at, ORDER.index(event.kind)))
 
 
-def lines_of(events: tuple[Event, ...] | list[Event], *, width: int = 80) -> list[str]:
-    """The events as lines of a story: those of one time and kind in one line, up to this width (columns)."""
+def flow_lines(flows: Iterable[tuple[int, str, str]]) -> list[str]:
+    """The lines that declare these flows: (number, source, destination)."""
+    return [f"flow {number}  {source} > {destination}" for number, source, destination in flows]
+
+
+def lines_of(events: tuple[Event, ...] | list[Event], *, width: int = 80, since: int = 0) -> list[str]:
+    """The events as lines of a story: those of one time and kind in one line, up to this width (columns).
+
+    Args:
+        events: in order.
+        width: as far as one packet fits.
+        since: when the event before them was, in ns.
+    """
     lines: list[str] = []
-    now = 0
+    now = since
     gathered: list[tuple[int, str, list[str], str]] = []
     for event in events:
         for mention in event.mentions:

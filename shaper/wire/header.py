@@ -1,6 +1,6 @@
 """IP, TCP and ICMP headers, read with struct: what is looked at in every packet.
 
-Sources: RFC 791 (IPv4), RFC 8200 section 4 (IPv6 and its extension headers), RFC 9293
+Sources: RFC 791 (IPv4), RFC 8200 section 4 (IPv6 and its extension headers), RFC 2675 (jumbograms), RFC 9293
 (TCP), RFC 2018 (SACK), RFC 792 and RFC 4443 (ICMP). Nothing here raises an error for a bad
 packet: what can't be read is a protocol without ports, or no TCP header.
 """
@@ -33,6 +33,7 @@ FLAGS = "FSRPAUEC"
 WRAP: Final = 1 << 32
 """Sequence numbers are counted modulo this."""
 
+JUMBO: Final = 0xC2
 HOP_BY_HOP, ROUTING, FRAGMENT, AUTHENTICATION, DESTINATION = 0, 43, 44, 51, 60
 
 _protocol_bytes: Final = [bytes((number,)) for number in range(256)]
@@ -92,8 +93,21 @@ def read_ip(raw: bytes) -> IP:
     if version == 6 and len(raw) >= 40:
         protocol, transport, fragment, header = _skip_extensions(raw)
         length = 40 + (raw[4] << 8 | raw[5])
-        return IP(6, protocol, raw[8:24], raw[24:40], transport, fragment, length if length > 40 else len(raw), header)
+        if length == 40:
+            jumbo = jumbo_length(raw)
+            length = 40 + int.from_bytes(raw[jumbo : jumbo + 4]) if jumbo else len(raw)
+        return IP(6, protocol, raw[8:24], raw[24:40], transport, fragment, length, header)
     return IP(0, 255, b"", b"", -1, False, len(raw), 0)
+
+
+def jumbo_length(raw: bytes) -> int:
+    """Where the jumbo payload option (RFC 2675) of an IPv6 packet has the length of the payload; 0 without one."""
+    if len(raw) < 48 or raw[6] != HOP_BY_HOP or raw[4] or raw[5]:
+        return 0
+    at, end = 42, min(40 + (raw[41] + 1) * 8, len(raw))
+    while at + 6 <= end and raw[at] != JUMBO:
+        at += 1 if raw[at] == 0 else 2 + raw[at + 1]
+    return at + 2 if at + 6 <= end else 0
 
 
 def _skip_extensions(raw: bytes) -> tuple[int, int, bool, int]:

@@ -34,6 +34,7 @@ class Packet:
         direction: "original" (from the sender of the SYN or ICMP request, else of the first packet seen) or "reply".
         by: the policy that made or dropped it; empty for other packets.
         copy_of: the packet that this one was copied from, as taken; None for others.
+        frame: what it was captured in, for who writes captures (see `shaper.capture.frames`); None for others.
     """
 
     # Defaults of the class cost nothing for packets that keep them, and most packets keep most of them.
@@ -41,6 +42,7 @@ class Packet:
     direction = "original"
     by = ""
     copy_of: Packet | None = None
+    frame: object | None = None
     # The core's own: the packet as taken, if this is a rewritten one; its FlowState; the PolicyInstance that holds it,
     # since when, and the number of the agenda's entry that releases it; whether a hold was cut short; finished holds.
     origin: Packet | None = None

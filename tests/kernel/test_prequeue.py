@@ -14,12 +14,11 @@ from pathlib import Path
 
 import pytest
 
-from shaper.capture.frames import read_frames
-from shaper.capture.link import LINKS
 from shaper.cli import main
 from shaper.journal import read_journal
 from shaper.units import ms
 from shaper.wire.packet import Packet
+from tests.captures import frames, ip_of
 from tests.kernel.shaping import Shaper
 from tests.schema import schema
 
@@ -48,17 +47,13 @@ def wait_until_acknowledged(sender: socket.socket) -> None:
 
 def acknowledged_after(capture: Path) -> float:
     """ms from the first segment with payload as it came to the ACK of it as it went."""
-    with capture.open("rb") as file:
-        frames = [
-            (frame.interface, frame.at, Packet(LINKS[frame.link](frame.data) or b""))
-            for frame in read_frames(file, str(capture))
-        ]
+    found = [(frame.interface.name, frame.at, Packet(ip_of(frame))) for frame in frames(capture)]
     came, end = next(
         (at, packet.tcp.seq + packet.tcp.payload)
-        for interface, at, packet in frames
+        for interface, at, packet in found
         if interface == "arrived" and packet.tcp is not None and packet.tcp.payload
     )
-    went = next(at for interface, at, packet in frames if interface == "sent" and packet.tcp and packet.tcp.ack == end)
+    went = next(at for interface, at, packet in found if interface == "sent" and packet.tcp and packet.tcp.ack == end)
     return (went - came) / 1e6
 
 

@@ -13,10 +13,9 @@ from statistics import median
 import pytest
 
 from shaper.capture import read_capture
-from shaper.capture.frames import read_frames
-from shaper.capture.link import LINKS
 from shaper.journal import read_journal
 from shaper.live.nfqueue.counters import QueueCounters
+from tests.captures import frames, ip_of
 from tests.kernel.shaping import START, Receiver, Shaper, nothing_is_left
 
 pytestmark = pytest.mark.usefixtures("network")
@@ -166,9 +165,8 @@ def test_journal_and_capture_tell_of_every_packet(tmp_path: Path, receiver: Rece
         assert record.arrived + 5_000_000 <= record.planned <= record.begin
     # A packet that is stamped, and queued only after others went on, is held from then: time never goes back.
     assert median(record.planned - record.arrived for record in records) == 5_000_000
-    with capture.open("rb") as file:
-        frames = [(frame.interface, len(LINKS[frame.link](frame.data) or b"")) for frame in read_frames(file, "")]
-    assert sorted(frames) == [("arrived", 1032)] * 10 + [("sent", 1032)] * 10
+    found = [(frame.interface.name, len(ip_of(frame))) for frame in frames(capture)]
+    assert sorted(found) == [("arrived", 1032)] * 10 + [("sent", 1032)] * 10
 
 
 def test_a_capture_of_one_kind_has_each_packet_once(tmp_path: Path, receiver: Receiver) -> None:
@@ -182,8 +180,7 @@ def test_a_capture_of_one_kind_has_each_packet_once(tmp_path: Path, receiver: Re
     for file in (arrived, sent):
         packets = list(read_capture(file))
         found[file] = [int.from_bytes(packet.raw[28:32]) for packet in packets]
-        with file.open("rb") as opened:
-            assert {frame.interface for frame in read_frames(opened, "")} == {file.stem}
+        assert {frame.interface.name for frame in frames(file)} == {file.stem}
     assert found[arrived] == list(range(10))
     assert sorted(found[sent]) == sorted(2 * [0, 1, 3, 4, 5, 6, 7, 8, 9])
 
