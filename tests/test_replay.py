@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from shaper.capture import CaptureWriter, read_capture
 from shaper.cli import main
 from shaper.core.core import Core
+from shaper.core.virtual import play
 from shaper.journal import read_journal
 from shaper.policy.action import Send, Wake
 from shaper.policy.base import Policy
-from shaper.replay import replay
 from shaper.spec.load import load
 from shaper.units import ms, s
 from shaper.wire.packet import Packet
@@ -183,7 +183,7 @@ def test_replay_twice_is_equal(arrivals: list[tuple[int, int]], seed: str) -> No
     def once() -> list[tuple[int, str, int]]:
         core = Core(CHANCY, seed=seed)
         packets = [Packet(udp_from(port), number, at) for number, (at, port) in enumerate(sorted(arrivals), 1)]
-        return [(verdict.packet.id, verdict.fate, verdict.planned) for verdict in replay(packets, core)]
+        return [(verdict.packet.id, verdict.fate, verdict.planned) for verdict in play(core, packets)]
 
     verdicts = once()
     assert verdicts == once()
@@ -199,7 +199,7 @@ def test_no_more_packets_are_in_memory_than_are_held() -> None:
     def packets() -> "list[Packet]":
         return [Packet(UDP, number, EPOCH + number * ms) for number in range(1, 1001)]
 
-    for _ in replay(iter(packets()), core):
+    for _ in play(core, packets()):
         most = max(most, core.counts.held)
     assert most <= 11
 
@@ -216,7 +216,7 @@ class Restless(Policy):
 
 def test_a_policy_that_never_rests_does_not_keep_a_replay_from_ending() -> None:
     core = Core([Restless()], max_hold=s)
-    assert len(list(replay([Packet(UDP, 1, EPOCH)], core))) == 1
+    assert len(list(play(core, [Packet(UDP, 1, EPOCH)]))) == 1
 
 
 @pytest.mark.parametrize("arguments", [[], ["--filter", "udp"]])

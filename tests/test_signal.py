@@ -11,9 +11,9 @@ from shaper import Answer, Drop, Flow, Hold, Packet, Policy, Send, Signal, Wake,
 from shaper.capture import CaptureWriter
 from shaper.cli import main
 from shaper.core.core import Core
+from shaper.core.virtual import play
 from shaper.journal import Clocks, Journal, read_journal, read_signals
 from shaper.policy.signal import SignalRecord
-from shaper.replay import replay
 from shaper.spec.load import load
 from shaper.timeline.packet_spec import Ends, PacketSpec, bytes_of
 from shaper.wire.header import ACK, PSH, flow_key
@@ -153,7 +153,7 @@ def test_the_journal_keeps_signals_apart_from_packets(tmp_path: Path) -> None:
 def test_a_replay_tells_them_again_after_as_many_packets(tmp_path: Path) -> None:
     core = Core([load("prequeue:reader=process")])
     packets = [Packet(DATA, 1, 0), Packet(ACKED, 2, 1 * ms), Packet(ACKED, 3, 39 * ms)]
-    verdicts = replay(packets, core, [GIVEN])
+    verdicts = play(core, packets, [GIVEN])
     # The third came before the signal, but was taken after it.
     assert [(v.packet.id, v.planned) for v in verdicts] == [(1, 0), (2, 40 * ms), (3, 40 * ms)]
 

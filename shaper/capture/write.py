@@ -18,11 +18,12 @@ SNAPLEN = 262144
 INTERFACES = ("arrived", "sent", "dropped")
 """Packets as they came, those that went on, as they went on, and those that policies dropped."""
 COMMENT, IF_NAME, IF_TSRESOL, IF_TSOFFSET, USERAPPL = 1, 2, 9, 14, 4
-ERA = 18_000_000_000
-"""Seconds, 570 years: a time stamp in ns has 64 bits. Times before 1970 or after 2540 need an offset."""
+SECOND = 1_000_000_000
+ERA = 18_000_000_000 * SECOND
+"""570 years: a time stamp in ns has 64 bits. Times before 1970 or after 2540 need an offset."""
 BUFFER = 1 << 18
 REMEMBERED = 4096
-"""How many comments are remembered, since most are the same as an earlier one."""
+"""How many ends of blocks are remembered, since most are the same as an earlier one."""
 _lengths = Struct("<II").pack
 _packet = Struct("<IIIIIII").pack
 _word = Struct("<I").pack
@@ -64,7 +65,7 @@ class Pcapng:
         self._interfaces += 1
         return self._interfaces - 1
 
-    def packet(self, interface: int, at: int, data: bytes, length: int, options: bytes) -> None:
+    def packet(self, interface: int, at: int, data: bytes, length: int, end: bytes) -> None:
         """Write a packet.
 
         Args:
@@ -72,13 +73,10 @@ class Pcapng:
             at: its time, in ns.
             data: its bytes.
             length: how many it had before it was cut.
-            options: as `comment_option` makes them; empty for none.
+            end: of the block, see `end_of_block`.
         """
         size = len(data)
-        tail = _PADDING[size & 3] + options
-        total = 32 + size + len(tail)
-        head = _packet(6, total, interface, at >> 32, at & 0xFFFFFFFF, size, length)
-        self._write(head + data + tail + _word(total))
+        self._write(_packet(6, 28 + size + len(end), interface, at >> 32, at & 0xFFFFFFFF, size, length) + data + end)
 
     def close(self) -> None:
         """Close the file."""
@@ -115,13 +113,13 @@ class CaptureWriter:
 
     def arrived(self, packet: Packet) -> None:
         """Write a packet that was taken, at its time of arrival."""
-        self._write("arrived", packet, packet.arrived, b"")
+        self._write("arrived", packet, packet.arrived, "")
 
     def verdict(self, verdict: Verdict, at: int) -> None:
         """Write a packet that was sent or dropped, at this time (ns)."""
         name = "dropped" if verdict.fate == "dropped" else "sent"
         if name in self._interfaces:
-            self._write(name, verdict.packet, at, comment_option(verdict))
+            self._write(name, verdict.packet, at, comment(verdict))
 
     def close(self) -> None:
         """Close the file."""
@@ -133,13 +131,13 @@ class CaptureWriter:
     def __exit__(self, *error: object) -> None:
         self.close()
 
-    def _write(self, interface: str, packet: Packet, at: int, options: bytes) -> None:
+    def _write(self, interface: str, packet: Packet, at: int, text: str) -> None:
         number = self._interfaces.get(interface)
         if number is None:
             return
         header = b"" if self._link is RAW_IP else _family(packet.raw)
         frame, length = header + packet.raw, len(header) + max(packet.length, len(packet.raw))
-        self._file.packet(number, at + self._offset, frame, length, options)
+        self._file.packet(number, at + self._offset, frame, length, end_of_block(len(frame), text))
 
 
 class FrameWriter:
@@ -159,7 +157,7 @@ class FrameWriter:
     def __init__(self, path: Path) -> None:
         self._file = Pcapng(path)
         self._numbers: dict[tuple[int, str, int], int] = {}
-        self._comments: dict[tuple[tuple[str, int], ...], bytes] = {(): b""}
+        self._ends: dict[tuple[tuple[tuple[str, int], ...], int], bytes] = {}
         self._made = Interface(RAW_IP)
         # The interface of the last frame, its number, and the last packet that came in a frame.
         self._last: Interface | None = None
@@ -183,19 +181,19 @@ class FrameWriter:
         if interface is not self._last:
             self._last, self._number = interface, self._find(interface, 0)
         number = self._number
-        era = at // (ERA * 1_000_000_000)
-        if era:
-            number, at = self._find(interface, era), at - era * ERA * 1_000_000_000
-        holds = root.noted
+        if not 0 <= at < ERA:
+            era = at // ERA
+            number, at = self._find(interface, era), at - era * ERA
+        size = len(data)
         if packet is not root or root.cut_short or root.by:
-            options = comment_option(verdict)
-        elif (known := self._comments.get(holds)) is not None:
-            options = known
+            end = end_of_block(size, comment(verdict))
+        elif (known := self._ends.get((root.noted, size))) is not None:
+            end = known
         else:
-            if len(self._comments) > REMEMBERED:
-                self._comments = {(): b""}
-            options = self._comments[holds] = comment_option(verdict)
-        self._file.packet(number, at, data, length, options)
+            if len(self._ends) > REMEMBERED:
+                self._ends.clear()
+            end = self._ends[root.noted, size] = end_of_block(size, comment(verdict))
+        self._file.packet(number, at, data, length, end)
 
     def close(self) -> None:
         """Close the file."""
@@ -213,7 +211,7 @@ class FrameWriter:
         name = interface.name if interface.link is not RAW_IP else ""
         key = (interface.link.number, name, era)
         if key not in self._numbers:
-            self._numbers[key] = self._file.interface(interface.link, interface.name, era * ERA)
+            self._numbers[key] = self._file.interface(interface.link, interface.name, era * ERA // SECOND)
         return self._numbers[key]
 
     def _around(self, packet: Packet, root: Packet) -> tuple[bytes, Interface]:
@@ -234,10 +232,15 @@ class FrameWriter:
         return packet.raw, self._made
 
 
-def comment_option(verdict: Verdict) -> bytes:
-    """What happened to a packet, as options of its block; empty for nothing."""
-    text = comment(verdict)
-    return _options((COMMENT, text.encode(errors="replace"))) if text else b""
+def end_of_block(size: int, text: str) -> bytes:
+    """What follows the bytes of a packet in its block: padding, a comment, and the length of the block once more.
+
+    Args:
+        size: how many bytes the packet has.
+        text: the comment; empty for none.
+    """
+    end = _PADDING[size & 3] + (_options((COMMENT, text.encode(errors="replace"))) if text else b"")
+    return end + _word(32 + size + len(end))
 
 
 def comment(verdict: Verdict) -> str:

@@ -96,9 +96,9 @@ def replay(
     from shaper.capture.source import STDIN
     from shaper.core.failure import PoliciesFailed
     from shaper.core.instances import stage_names
+    from shaper.core.virtual import play
     from shaper.journal import Clocks, Journal, read_signals
     from shaper.replay import VirtualClock
-    from shaper.replay import replay as run
     from shaper.report.output import console, write_json
     from shaper.report.quantiles import HoldsByPolicy
     from shaper.spec.load import load_pipeline
@@ -135,8 +135,8 @@ def replay(
             )
             arrivals = story.beside(arrivals)
         try:
-            for verdict in run(arrivals, core, recorded):
-                shift = clock.behind(verdict)
+            for verdict in play(core, arrivals, recorded):
+                shift = clock.behind(verdict) if clock.differs else 0
                 if writer is not None:
                     writer.verdict(verdict, verdict.planned + shift)
                 if verdict.fate == "passed":

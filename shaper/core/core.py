@@ -98,7 +98,10 @@ class Core:
         if now >= self._replaces_at:
             self._replace_up_to(now)
         if now > pipeline.now:
-            pipeline.advance(now)
+            if self._agenda.earliest <= now:
+                pipeline.advance(now)
+            else:
+                pipeline.now = now
         self.counts.taken += 1
         pipeline.enter(packet, self._connections.classify(packet, pipeline.now))
 
@@ -140,7 +143,10 @@ class Core:
         if now >= self._replaces_at and self._begin is not None:
             self._replace_up_to(now)
         if now >= pipeline.now:
-            pipeline.advance(now)
+            if self._agenda.earliest <= now:
+                pipeline.advance(now)
+            else:
+                pipeline.now = now
         verdicts, pipeline.verdicts = pipeline.verdicts, []
         return verdicts
 

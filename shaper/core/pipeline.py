@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple, cast
 
-from shaper.core.agenda import Agenda, is_valid
+from shaper.core.agenda import Agenda
 from shaper.core.answer import actions_of
 from shaper.core.connections import Connections, FlowState
 from shaper.core.counts import Counts, StageCounts
@@ -117,17 +117,21 @@ class Pipeline:
         agenda = self.agenda
         while agenda.earliest <= now:
             entry = agenda.pop()
-            if not is_valid(entry):
-                continue
-            at, _, instance, packet = entry
-            if at > self.now:
-                self.now = at
+            at, number, instance, packet = entry
             if packet is None:
+                if instance.wake != at:
+                    continue
+                if at > self.now:
+                    self.now = at
                 instance.wake = None
                 if instance.former is None or instance.held:
                     self.wake(instance)
                 continue
             root = packet.origin or packet
+            if root.plan != number:
+                continue
+            if at > self.now:
+                self.now = at
             if instance.held and root in instance.held:
                 self._cut_short(root)  # the policy held it without a plan for too long
             instance.let_go(root, self.now)

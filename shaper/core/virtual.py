@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 
 from shaper.core.core import Core
 from shaper.core.verdict import Verdict
+from shaper.errors import ShaperError
 from shaper.policy.signal import SignalRecord
 from shaper.wire.packet import Packet
 
@@ -34,22 +35,28 @@ def play(
         stops_empty: end as soon as no packet is held, even if wakes are pending.
 
     Raises:
+        ShaperError: what `arrivals` raised, after the verdicts on all packets before it.
         ValueError: a signal is for a stage that the core doesn't have.
     """
     now, ahead = 0, deque(signals)
-    for arrival in arrivals:
-        while ahead and ahead[0].taken <= core.counts.taken:
-            now = _signal(core, ahead.popleft(), now)
-            yield from core.due(now)
-        at = arrival.planned if isinstance(arrival, Verdict) else arrival.arrived
-        if at > now:
-            now = at
-        if isinstance(arrival, Verdict):
-            yield from core.due(now)
-            yield arrival
-            continue
-        core.receive(arrival, now)
-        yield from core.due(now)
+    receive, due = core.receive, core.due
+    failure = None
+    try:
+        for arrival in arrivals:
+            while ahead and ahead[0].taken <= core.counts.taken:
+                now = _signal(core, ahead.popleft(), now)
+                yield from due(now)
+            if isinstance(arrival, Verdict):
+                now = max(now, arrival.planned)
+                yield from due(now)
+                yield arrival
+                continue
+            if arrival.arrived > now:
+                now = arrival.arrived
+            receive(arrival, now)
+            yield from due(now)
+    except ShaperError as error:
+        failure = error
     for signal in ahead:
         now = _signal(core, signal, now)
         yield from core.due(now)
@@ -59,6 +66,8 @@ def play(
             break
         yield from core.due(deadline)
     yield from core.close()
+    if failure is not None:
+        raise failure
 
 
 def _signal(core: Core, record: SignalRecord, now: int) -> int:
