@@ -313,12 +313,12 @@ def nflog(data: bytes, at: int, lengths: Lengths) -> Found:
     """Linux's netfilter log: fields with a type and a length, one of which is the packet (type 9)."""
     at += 4
     while at + 4 <= len(data):
-        # The byte order is that of the machine, which the file doesn't say.
-        little, big = int.from_bytes(data[at : at + 2], "little"), word(data, at)
-        order, length = ("big", big) if little > len(data) - at >= big else ("little", little)
+        # The byte order is that of the machine, and only the type, which is small and never 0, shows it.
+        order, kind = ("little", data[at + 2]) if data[at + 2] else ("big", data[at + 3])
+        length = word(data, at) if order == "big" else int.from_bytes(data[at : at + 2], "little")
         if length < 4:
             return "damaged NFLOG"
-        if data[at + 2 + (order == "big")] == 9:
+        if kind == 9:
             lengths.append(LengthField(at, order, at))
             return ip(data, at + 4, lengths)
         at += length + -length % 4

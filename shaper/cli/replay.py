@@ -180,15 +180,14 @@ def show(out: Console, core: Core, source: Capture, holds: dict[str, Quantiles])
     )
     if passed := source.passed.total():
         what = "1 frame is" if passed == 1 else f"{passed} frames are"
-        out.print(f"{what} no IP ({kinds(source.passed)}): passed on unshaped")
+        out.print(f"{what} no IP ({kinds(source.passed)}): passed on unshaped", soft_wrap=True)
     for reason, number in source.left_out.items():
         if number:
             out.print(f"{number} frame{'s' * (number > 1)} left out: {reason}")
     if source.went_back:
         what = "1 time stamp goes" if source.went_back == 1 else f"{source.went_back} time stamps go"
-        out.print(
-            f"{what} back, by {format_duration(source.furthest)} at most: holds count from when a packet was taken"
-        )
+        furthest = format_duration(source.furthest)
+        out.print(f"{what} back, by {furthest} at most: packets are held from when they were taken", soft_wrap=True)
     if core.counts.dropped:
         out.print(f"dropped: {', '.join(f'{number} by {name}' for name, number in dropped_by(core.stages).items())}")
     for name, counted in core.counters.items():
