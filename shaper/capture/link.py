@@ -31,22 +31,24 @@ class LinkType(NamedTuple):
             return 14
         return self._look(data, [])
 
-    def around(self, data: bytes, packet: bytes) -> bytes:
+    def around(self, data: bytes, packet: bytes, before: int = 0) -> bytes:
         """A frame with another IP packet in it: the headers stay, and the lengths in them are put right.
 
-        What followed the packet, such as padding or a check sequence, isn't there any more.
+        What followed the packet, such as padding or a check sequence, stays if the new one is as long.
 
         Args:
             data: a frame of this type that has an IP packet.
             packet: the other one.
+            before: how many bytes the packet in the frame has; 0 if what follows it shall not stay.
         """
         lengths: Lengths = []
         start = self._look(data, lengths)
-        frame = bytearray(data[: start if isinstance(start, int) else len(data)]) + packet
+        start = start if isinstance(start, int) else len(data)
+        frame = bytearray(data[:start]) + packet
         for at, order, begin in lengths:
             length = min(len(frame) - begin, 0xFFFF)
             frame[at : at + 2] = length.to_bytes(2, "little" if order == "little" else "big")
-        return bytes(frame)
+        return bytes(frame) + (data[start + before :] if before == len(packet) else b"")
 
     def _look(self, data: bytes, lengths: Lengths) -> Found:
         if self.layer is None:

@@ -70,7 +70,7 @@ class Cut(Exception):
 
 
 class Source:
-    """The bytes of a capture, unpacked, with as many of them in memory as are looked at.
+    """The bytes of a capture, unpacked. Only those that are looked at are in memory.
 
     Args:
         file: opened for reading bytes.

@@ -222,7 +222,8 @@ class FrameWriter:
             if packet.raw == origin.raw:
                 return frame.data, frame.interface
             if packet.ip.version == origin.ip.version:
-                return frame.interface.link.around(frame.data, packet.raw), frame.interface
+                data = frame.interface.link.around(frame.data, packet.raw, len(origin.raw))
+                return data, frame.interface
         elif (before := self._before) is not None and before.ip.version == packet.ip.version:
             assert isinstance(before.frame, Frame)
             link, data = before.frame.interface.link, before.frame.data

@@ -34,7 +34,7 @@ class Packet:
         direction: "original" (from the sender of the SYN or ICMP request, else of the first packet seen) or "reply".
         by: the policy that made or dropped it; empty for other packets.
         copy_of: the packet that this one was copied from, as taken; None for others.
-        frame: what it was captured in, for who writes captures (see `shaper.capture.frames`); None for others.
+        frame: the captured frame that it came in (see `shaper.capture.frames`); None for other packets.
     """
 
     # Defaults of the class cost nothing for packets that keep them, and most packets keep most of them.
