@@ -122,6 +122,7 @@ HEADERS: list[tuple[str, int, bytes, bytes]] = [
     ("MPLS", 1, MAC + b"\x88\x47\0\x06\x40\x40\0\x06\x51\x40", b""),
     ("pseudo-wire", 1, MAC + b"\x88\x47\0\x06\x41\x40\0\0\0\0" + MAC + b"\x08\0", b""),
     ("pseudo-wire without a control word", 1, MAC + b"\x88\x47\0\x06\x41\x40" + MAC + b"\x81\0\0\5\x08\0", b""),
+    ("FabricPath", 1, MAC + b"\x89\3\0\x20" + MAC + b"\x08\0", b""),
     ("MAC in MAC", 1, MAC + b"\x88\xe7\0\0\0\1" + MAC + b"\x08\0", b""),
     ("MACsec, not encrypted", 1, MAC + b"\x88\xe5\x20\0\0\0\0\1" + bytes(8) + b"\x08\0", bytes(16)),
     ("802.3", 1, MAC + b"\0\x26" + SNAP + b"\x08\0", b""),
@@ -148,6 +149,8 @@ HEADERS: list[tuple[str, int, bytes, bytes]] = [
     ("802.11", 105, WIRELESS + SNAP + b"\x08\0", bytes(4)),
     ("802.11 between access points", 105, b"\x08\3\0\0" + bytes(26) + SNAP + b"\x08\0", b""),
     ("802.11 with QoS", 105, b"\x88\2\0\0" + bytes(22) + SNAP + b"\x08\0", b""),
+    ("classical IP over ATM", 106, SNAP + b"\x08\0", b""),
+    ("classical IP over ATM, without LLC", 106, b"", b""),
     ("frame relay", 107, b"\x18\x41\3\xcc", b""),
     ("frame relay of Cisco", 107, b"\x18\x41\x08\0", b""),
     ("OpenBSD loopback", 108, b"\0\0\0\2", b""),
@@ -179,6 +182,10 @@ HEADERS: list[tuple[str, int, bytes, bytes]] = [
     ("pktap", 258, b"\x0c\0\0\0\1\0\0\0\1\0\0\0" + MAC + b"\x08\0", b""),
     ("EPON", 259, bytes(8) + MAC + b"\x08\0", b""),
     ("Linux cooked v2", 276, b"\x08\0" + bytes(18), b""),
+    ("Broadcom tag", 281, MAC + bytes(4) + b"\x08\0", b""),
+    ("Broadcom tag before", 282, bytes(4) + MAC + b"\x08\0", b""),
+    ("DSA", 284, MAC + bytes(4) + b"\x08\0", b""),
+    ("EDSA", 285, MAC + b"\xda\xda" + bytes(6) + b"\x08\0", b""),
 ]  # fmt: skip
 
 

@@ -49,11 +49,11 @@ ETHERTYPES = {
     0x887B: "HomePlug", 0x888E: "EAPOL", 0x8892: "PROFINET", 0x8899: "Realtek", 0x889A: "HyperSCSI", 0x88A2: "AoE",
     0x88A4: "EtherCAT", 0x88AB: "POWERLINK", 0x88B5: "experimental", 0x88B6: "experimental", 0x88B7: "OUI Extended",
     0x88B8: "GOOSE", 0x88B9: "GSE", 0x88BA: "sampled values", 0x88CA: "TIPC", 0x88C7: "RSN pre-authentication",
-    0x88CC: "LLDP", 0x88CD: "SERCOS III", 0x88D9: "LLTD", 0x88DC: "WSMP", 0x88E1: "HomePlug AV", 0x88E3: "MRP",
+    0x88CC: "LLDP", 0x88CD: "SERCOS III", 0x88D9: "LLTD", 0x886F: "Microsoft NLB", 0x88E1: "HomePlug AV", 0x88E3: "MRP",
     0x88E5: "MACsec", 0x88F5: "MVRP", 0x88F7: "PTP", 0x88F8: "NC-SI", 0x88FB: "PRP", 0x8902: "CFM",
-    0x8903: "FabricPath", 0x8906: "FCoE", 0x8914: "FIP", 0x8915: "RoCE", 0x891D: "TTEthernet", 0x892F: "HSR",
+    0x8906: "FCoE", 0x8914: "FIP", 0x8915: "RoCE", 0x891D: "TTEthernet", 0x892F: "HSR",
     0x893A: "IEEE 1905.1", 0x894F: "NSH", 0x9000: "loopback test", 0x9003: "Slow Protocols", 0xCAFE: "VSS monitoring",
-    0x4305: "B.A.T.M.A.N.", 0x1984: "TSN", 0x3C07: "3Com", 0x8132: "DLOG", 0x8847: "MPLS", 0x8848: "MPLS",
+    0x4305: "B.A.T.M.A.N.", 0x0707: "GeoNetworking", 0x890D: "802.11 over Ethernet", 0x8847: "MPLS", 0x8848: "MPLS",
     0x888F: "ISMACryp", 0x0807: "XNS", 0x000C: "CAN", 0x000D: "CAN FD",
 }  # fmt: skip
 PPP_PROTOCOLS = {
@@ -124,6 +124,8 @@ def ethertype(kind: int, data: bytes, at: int, lengths: Lengths) -> Found:
         return llc(data, at, lengths)
     if kind == 0x6558:
         return ethernet(data, at, lengths)
+    if kind == 0x8903:  # a whole frame behind the tag
+        return ethernet(data, at + 2, lengths)
     return ETHERTYPES.get(kind) or f"EtherType {kind:#06x}"
 
 
@@ -228,6 +230,11 @@ def llc(data: bytes, at: int, lengths: Lengths) -> Found:
     if start == b"\xfe\xfe\x03":
         return nlpid(data, at + 3, lengths)
     return SAPS.get(sap) or f"LLC {sap:#04x}"
+
+
+def classical_ip(data: bytes, at: int, lengths: Lengths) -> Found:
+    """Linux's classical IP over ATM: with a header of LLC or without."""
+    return llc(data, at, lengths) if data[at : at + 1] == b"\xaa" else ip(data, at, lengths)
 
 
 def snap(data: bytes, at: int, lengths: Lengths) -> Found:

@@ -95,7 +95,8 @@ FINDABLE: dict[int, tuple[str, Layer]] = {
     8: ("SLIP", behind(16, layers.ip)),
     9: ("PPP", layers.ppp),
     10: ("FDDI", layers.fddi),
-    12: ("raw IP", layers.ip),  # as some systems number it, as the next
+    11: ("ATM RFC 2684", layers.llc),  # as some systems number it, as the next
+    12: ("raw IP", layers.ip),
     14: ("raw IP", layers.ip),
     50: ("PPP with HDLC framing", layers.ppp),
     51: ("PPPoE", layers.pppoe),
@@ -103,6 +104,7 @@ FINDABLE: dict[int, tuple[str, Layer]] = {
     101: ("raw IP", layers.ip),
     104: ("Cisco HDLC", layers.chdlc),
     105: ("802.11", layers.wireless),
+    106: ("Linux ATM", layers.classical_ip),
     107: ("frame relay", layers.frame_relay),
     108: ("OpenBSD loopback", layers.loopback),
     109: ("OpenBSD encapsulation", behind(12, layers.ip)),
@@ -130,10 +132,14 @@ FINDABLE: dict[int, tuple[str, Layer]] = {
     258: ("pktap", pktap),
     259: ("EPON", behind(8, layers.ethernet)),
     276: ("Linux cooked v2", layers.cooked2),
+    281: ("Broadcom switch tag", typed(16, 18)),
+    282: ("Broadcom switch tag, prepended", behind(4, layers.ethernet)),
+    284: ("Marvell DSA", typed(16, 18)),
+    285: ("Marvell EDSA", typed(20, 22)),
 }
 """Link types in which IP is found."""
 OTHERS = {
-    3: "AX.25", 7: "ARCNET", 99: "Symantec Firewall", 106: "Linux ATM", 114: "LocalTalk", 116: "IP Filter",
+    3: "AX.25", 7: "ARCNET", 99: "Symantec Firewall", 114: "LocalTalk", 116: "IP Filter",
     118: "Cisco IOS", 120: "Aironet", 129: "Linux ARCNET", 130: "Juniper MLPPP", 131: "Juniper MLFR",
     132: "Juniper ES", 133: "Juniper GGSN", 134: "Juniper MFR", 135: "Juniper ATM2", 136: "Juniper services",
     137: "Juniper ATM1", 139: "MTP2 with pseudo-header", 140: "MTP2", 141: "MTP3", 142: "SCCP", 143: "DOCSIS",
@@ -158,8 +164,8 @@ OTHERS = {
     256: "Bluetooth LE", 257: "PROFIBUS", 260: "IPMI", 261: "Z-Wave", 262: "Z-Wave", 263: "WattStopper",
     264: "ISO 14443", 265: "RDS", 266: "USB", 267: "OpenFlow", 268: "SDLC", 269: "TI LLN sniffer", 270: "LoRaTap",
     271: "vsock", 272: "Nordic Bluetooth LE", 273: "DOCSIS 3.1", 274: "Ethernet mPacket", 275: "DisplayPort AUX",
-    277: "Sercos monitor", 278: "OpenVizsla", 279: "Elektrobit bus", 280: "VPP dispatch", 281: "Broadcom switch tag",
-    282: "Broadcom switch tag", 283: "802.15.4 TAP", 284: "Marvell DSA", 285: "Marvell EDSA", 286: "lawful intercept",
+    277: "Sercos monitor", 278: "OpenVizsla", 279: "Elektrobit bus", 280: "VPP dispatch",
+    283: "802.15.4 TAP", 286: "lawful intercept",
     287: "Z-Wave serial", 288: "USB", 289: "ATSC 3.0", 290: "Event Tracing for Windows", 291: "netANALYZER NG",
     292: "ZBOSS NCP", 293: "USB", 294: "USB", 295: "USB", 296: "Auerswald log", 297: "Z-Wave TAP",
     298: "Silicon Labs debug", 299: "UCI", 300: "MDB", 301: "DECT NR+",
