@@ -1,11 +1,15 @@
 """The notation of timelines: what it can say, what it refuses, and that what is written reads back the same."""
 
+from collections.abc import Iterator
+
 import pytest
 from hypothesis import assume, given, settings
 
 from shaper import Packet, Policy, Send, ms
+from shaper.core import virtual
+from shaper.core.core import Core
 from shaper.spec.load import LoadError, load
-from shaper.timeline import Story, StoryError, check, draw, parse, run, stories_of, write
+from shaper.timeline import Story, StoryError, StoryWriter, check, draw, parse, run, stories_of, write
 from shaper.timeline.dialogue import Dialogue
 from shaper.timeline.packet_spec import Ends, PacketSpec, bytes_of, ends_of, spec_of
 from shaper.timeline.story import offset
@@ -187,6 +191,27 @@ def test_a_picture_of_any_traffic_fits(packets: list[Packet]) -> None:
     whole = [packet for packet in anew(packets) if packet.ip.version and not packet.truncated]
     _, verdicts = play(load("delay"), whole)
     assert all(len(line) <= 80 for line in draw(write(["delay"], whole, verdicts)).splitlines())
+
+
+def test_a_story_is_written_while_it_happens() -> None:
+    text: list[str] = []
+    seen: list[int] = []
+    writer = StoryWriter(["delay:time=5ms"], text.append)
+    raw = segments("+0 < u:udp")[0].raw
+
+    def arrivals() -> Iterator[Packet]:
+        for number in range(1, 3001):
+            seen.append(len(text))
+            yield Packet(raw, number, number * ms)
+
+    for verdict in virtual.play(Core([load("delay:time=5ms")]), writer.beside(arrivals())):
+        writer.verdict(verdict)
+    assert seen[0] == 0
+    assert seen[-1] >= 4
+    writer.close()
+    [told] = parse("\n".join(text))
+    assert len(told.events) == 6000
+    assert check(told) is None
 
 
 def test_numbers_of_a_capture_are_relative() -> None:
