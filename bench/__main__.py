@@ -16,8 +16,8 @@ from rich.console import Console
 from rich.table import Table
 
 from bench import targets
+from bench.compiled import BenchError
 from bench.plan import Figures, Plan, minutes, say
-from bench.programs import BenchError
 
 NAMES = (
     "throughput",
@@ -32,8 +32,8 @@ NAMES = (
     "micro",
     "tracing",
 )
-ON_REQUEST = ("netem",)
-"""Parts that take long and that no target needs."""
+ON_REQUEST = ("netem", "programs")
+"""Parts that take long or need other programs, and that no target needs."""
 RAN = "ran"
 """Under this name, FILE has when, how and on which machine each part was measured."""
 

@@ -6,9 +6,9 @@ import sys
 
 from rich.table import Table
 
+from bench.compiled import BenchError
 from bench.namespace import ADDRESS, LOAD_CPU, PORT
 from bench.plan import Figures, Found, Plan, interleave_conditions
-from bench.programs import BenchError
 from bench.subjects import HERE, MS, Subject, c_hold, no_queue, shaper_delay
 from bench.trial import Trial
 

@@ -3,8 +3,8 @@
 from rich.table import Table
 
 from bench import idle
+from bench.compiled import BenchError
 from bench.plan import Figures, Plan, interleave
-from bench.programs import BenchError
 from bench.subjects import MS, Subject, shaper, shaper_delay
 from bench.trial import Trial
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from bench.programs import BenchError, program
+from bench.compiled import BenchError, program
 from bench.subjects import HERE, Subject
 
 BOOT = 25

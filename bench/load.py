@@ -3,8 +3,8 @@
 import json
 from typing import NamedTuple
 
+from bench.compiled import program
 from bench.namespace import Namespace
-from bench.programs import program
 
 SECOND = 1_000_000_000
 

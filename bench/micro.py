@@ -9,8 +9,8 @@ from pathlib import Path
 from rich.markup import escape
 from rich.table import Table
 
+from bench.compiled import CACHE, BenchError
 from bench.plan import Figures, Plan
-from bench.programs import CACHE, BenchError
 from bench.subjects import HERE
 
 PACKETS = 1000

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from bench.programs import BenchError
+from bench.compiled import BenchError
 
 PORT = 9999
 QUEUE = 0

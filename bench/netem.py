@@ -7,9 +7,9 @@ from typing import Any
 
 from rich.table import Table
 
+from bench.compiled import BenchError, program
 from bench.in_guest import BOOT, in_guest
 from bench.plan import Figures, Found, Plan, say
-from bench.programs import BenchError, program
 from bench.subjects import shaper
 
 ROUNDS = 1

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple, TypeVar
 
-from bench.programs import BenchError
+from bench.compiled import BenchError
 
 T = TypeVar("T")
 Found = dict[str, float]

@@ -5,8 +5,8 @@ from functools import partial
 
 from rich.table import Table
 
+from bench.compiled import BenchError
 from bench.plan import Figures, Found, Plan, interleave_conditions
-from bench.programs import BenchError
 from bench.subjects import MS, Subject, hold_subjects, no_queue
 from bench.trial import Trial
 

@@ -7,9 +7,9 @@ import time
 
 from rich.table import Table
 
+from bench.compiled import BenchError
 from bench.namespace import CONSUMER_CPU, Namespace
 from bench.plan import Figures, Plan
-from bench.programs import BenchError
 from bench.subjects import SHAPER, shaper_pass
 from bench.trial import Trial
 

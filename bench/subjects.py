@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple, get_args
 
+from bench.compiled import program
 from bench.namespace import QUEUE
-from bench.programs import program
 from shaper.live.choices import Timing
 from shaper.live.settings import Settings
 

@@ -6,9 +6,9 @@ from typing import NamedTuple
 
 from rich.table import Table
 
+from bench.compiled import BenchError
 from bench.load import Load
 from bench.plan import Figures, Found, Plan, interleave_conditions, say
-from bench.programs import BenchError
 from bench.subjects import Subject, throughput_subjects
 from bench.trial import Trial
 

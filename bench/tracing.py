@@ -12,8 +12,8 @@ from tempfile import TemporaryDirectory
 
 from rich.table import Table
 
+from bench.compiled import BenchError
 from bench.plan import Figures, Plan, interleave
-from bench.programs import BenchError
 from bench.subjects import SHAPER
 
 # One million events are about 50 000 exchanges over two pipes.

@@ -8,9 +8,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
+from bench.compiled import BenchError
 from bench.load import Load, load
 from bench.namespace import Namespace
-from bench.programs import BenchError
 from bench.subjects import Subject
 
 START_WITHIN = 15

@@ -10,9 +10,9 @@ from typing import Any
 
 from rich.table import Table
 
+from bench.compiled import BenchError, program
 from bench.in_guest import BOOT, subjects_in_guest
 from bench.plan import Figures, Found, Plan, medians, say
-from bench.programs import BenchError, program
 from bench.punctuality import HOLDS, OFF_BEAT
 from bench.subjects import MS, Subject, hold_subjects, naive_hold
 

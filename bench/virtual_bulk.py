@@ -6,9 +6,9 @@ from rich.table import Table
 
 from bench import bulk
 from bench.bulk import HOLD, megabits
+from bench.compiled import BenchError
 from bench.in_guest import BOOT, subjects_in_guest
 from bench.plan import Figures, Plan, say
-from bench.programs import BenchError
 from bench.subjects import HERE, MS, Subject
 
 ROUNDS = 1

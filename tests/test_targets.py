@@ -11,9 +11,9 @@ import pytest
 from bench import trial
 from bench.__main__ import main
 from bench.bulk import LO
+from bench.compiled import BenchError
 from bench.load import Load
 from bench.plan import Found, interleave_conditions
-from bench.programs import BenchError
 from bench.subjects import MS, Subject
 from bench.targets import DEFAULT, DELAY, MAIN, table
 
