@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from shaper.journal import Record
 from shaper.trace.analysis.analysis import Analysis
 from shaper.trace.analysis.packets import Packets
+from shaper.trace.report import report
 from shaper.units import us
 from shaper.wire.flow import Flow
 from tests.trace.network import ENGINE, HEADERS, Network
@@ -115,6 +116,21 @@ def test_numbers_in_the_event_decide() -> None:
     network.add(103, SERVER, "net_dev_queue", len=200, seq=500, ack=0)
     network.send(102, CLIENT, "data", length=200, seq=1, unseen=True)
     assert senders(network) == [(CLIENT, 100)]
+
+
+def test_packets_that_seem_to_answer_each_other_are_followed_once() -> None:
+    # No event shows what sent them, and their times are equal.
+    network = Network()
+    network.switch(0, 0, "R", CLIENT).enter(10, CLIENT, "recvfrom", fd=3).switch(20, CLIENT, "S", ENGINE)
+    for back in (False, True):
+        network.send(100, ENGINE, "pure-ack", hold=0, back=back, unseen=True)
+    record = network.records[0]
+    network.records = [each._replace(begin=record.arrived, end=record.arrived + 1) for each in network.records]
+    network.records[1] = network.records[1]._replace(end=record.arrived + 8 * us, tid=ENGINE)
+    network.records[0] = network.records[0]._replace(tid=ENGINE + 1)
+    network.wake(105, ENGINE, CLIENT).switch(110, ENGINE, "S", CLIENT)
+    (row,) = (row for row in report(network.ordered(), network.records).blockings if row.tid == CLIENT)
+    assert row.duration == 90 * us
 
 
 def test_what_is_tied_is_not_remembered_for_ever() -> None:

@@ -159,8 +159,10 @@ class Path:
             floor: no step begins before this time (ns).
             asleep: since when (ns) the task slept that the packet woke.
         """
-        delivered = True
-        while (record.begin if delivered else record.arrived) > floor:
+        delivered, reached = True, record.begin + 1
+        # Times of several sources may differ a little, so that two packets seem to cause each other.
+        while floor < (at := record.begin if delivered else record.arrived) < reached:
+            reached = at
             if delivered:
                 for hold in reversed(holds(record)):
                     yield Step(max(hold.start, floor), hold.end, "hold", None, hold)
@@ -174,11 +176,11 @@ class Path:
                     return None
                 record = started_by
             elif cause.by == "task" and cause.sent is not None:
-                at = cause.sent.at
+                sent = cause.sent
                 if record.kind == "syn" and not past_client:
-                    yield Step(floor, at, "before client")
-                task = self._analysis.find(cause.sent.tid, at)
-                return None if task is None else (task, at)
+                    yield Step(floor, sent.at, "before client")
+                task = self._analysis.find(sent.tid, sent.at)
+                return None if task is None else (task, sent.at)
             else:
                 return None
         return None
