@@ -29,6 +29,12 @@ def test_after_a_wait_the_path_is_the_sleepers_own_again() -> None:
     assert path(story, own=100) == {"waiting for timer": 799, f"waiting for task{SERVER}[{SERVER}], not recorded": 500}
 
 
+def test_a_wakeup_just_before_the_sleep_takes_nothing_of_what_was_before() -> None:
+    story = sleeping(Story().switch(0, 0, "R", 1), 1, 10, 810)
+    story.enter(815, 1, "futex").wake(819, SERVER, 1, cpu=1).switch(820, 1, "S", 0).switch(850, 0, "R", 1)
+    assert path(story.exit(860, 1, "futex"), own=100) == {"waiting for timer": 799}
+
+
 def test_a_task_known_by_its_name_alone_is_not_running() -> None:
     story = Story().add(0, 0, "task", pid=WORKER, of=WORKER, comm="kworker", parent=0)
     sleeping(story.switch(1, 0, "R", 1), 1, 10, 810)

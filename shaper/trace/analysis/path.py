@@ -143,7 +143,7 @@ class Path:
             if origin is None:
                 continue
             # Of a task whose calls are not recorded, no more is known than that it ended this wait.
-            if not origin[0].entered and floor < off.start < origin[1]:
+            if not origin[0].entered and floor < off.start <= origin[1]:
                 sleepers.append((task, off.start, floor))
                 floor = off.start
             task, at = origin
