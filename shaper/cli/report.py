@@ -24,7 +24,7 @@ def report(
         typer.Argument(
             metavar="TRACE",
             help="A directory of --recording, an LTTng kernel trace, or the text of tracefs, `trace-cmd report`, "
-            "`perf script` or strace.",
+            "`perf script`, `perf trace` or strace.",
         ),
     ],
     journal: Annotated[

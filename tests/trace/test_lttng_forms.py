@@ -72,6 +72,11 @@ def test_a_call_before_the_first_switch_is_of_nobody() -> None:
         assert next(lttng.read_lines(iter(list(lines)[1:]))).name == "sched_switch"
 
 
+def test_a_call_without_a_name_is_left_out() -> None:
+    line = "[00000000000100100000] (none) syscall_entry: { cpu_id = 0 }, { tid = 42 }, { fd = 3 }"
+    assert not list(lttng.read_lines(iter([line])))
+
+
 @pytest.mark.parametrize(
     ("values", "said"),
     [

@@ -231,7 +231,7 @@ def read_lines(lines: Iterator[str], states: Sequence[str] = STATES) -> Iterator
 
 def converter(name: str) -> Callable[[str], Fields] | None:
     """The function that reads the fields of this event; None if no analysis uses it."""
-    if name.startswith("syscall_"):
+    if name.startswith(("syscall_entry_", "syscall_exit_")):
         return SYSCALLS.get(name) or (_enter if name.startswith("syscall_entry_") else _exit)
     return CONVERTERS.get(name)
 
