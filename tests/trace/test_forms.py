@@ -57,6 +57,8 @@ REFUSED = {
     "perf_sched_timehist.txt": "perf sched timehist",
     "bpftrace.txt": "bpftrace",
     "tracefs_empty.txt": "without any event",
+    "tracefs_no_context.txt": "tracefs prints them without the options raw",
+    "tracefs_fields.txt": "sys_exit is not as the kernel prints it",
     "function.txt": "a trace of function without events",
     "irqsoff.txt": "a trace of irqsoff without events",
     "ticks.txt": "set trace_clock to mono",

@@ -45,7 +45,6 @@ TEXTS = tuple(
          "form of its own; record with perf, trace-cmd, LTTng or strace"),
         (r"# tracer: (function|function_graph|wakeup\w*|irqsoff|preempt\w*|blk|mmiotrace|hwlat|osnoise|timerlat)\b",
          "a trace of {0} without events; enable sched_switch, sched_waking and raw_syscalls"),
-        (r"#\s+entries-in-buffer/entries-written: 0/0|# tracer: nop", "a trace of tracefs without any event"),
         (r"(Error in |ERROR: ld\.so|ltrace:)", "not a known kind of trace"),
         (r'\{"v": ?\d+, "policies"', "a journal of shaper; give it with --journal beside a trace"),
         (r'\s*(\{\s*"traceEvents"|\[\s*\{\s*"(name|ph|pid|cat)")', "a trace for viewers in JSON, which has no waits; "
@@ -68,6 +67,14 @@ def why_binary(head: bytes) -> str:
 
 def why_refused(lines: Iterable[str]) -> str:
     """What is known of a text that no reader reads, from its first lines."""
+    lines = list(lines)
+    if lines and lines[0].startswith("# tracer: nop"):
+        if any(line.strip() and not line.startswith("#") for line in lines):
+            return (
+                "its lines are not as tracefs prints them without the options raw, hex, bin and verbose, and with "
+                "context-info"
+            )
+        return "a trace of tracefs without any event"
     for line in lines:
         for pattern, said in TEXTS:
             if (match := pattern.match(line)) is not None:

@@ -17,6 +17,7 @@ tracecmd/trace-read.c; perf's builtin-script.c.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -93,6 +94,9 @@ TIMES_OF_DAY = 500_000_000
 """Times from this one on (s) are times of day: no machine has been up for 15 years, and none has traced in 1985."""
 FIELDS = "perf script -F comm,pid,tid,cpu,time,event,trace"
 NO_CPU = Lack("CPU column", "a wakeup by the network, a disk or a timer seems to come from the task that ran there")
+ESSENTIAL = ("sched_switch", "sys_enter", "sys_exit")
+ENOUGH = 5
+"""Fewer lines with other fields may be damaged, or have odd names of tasks."""
 PER_CPU = frozenset({
     "softirq_entry", "softirq_exit", "irq_handler_entry", "irq_handler_exit", "hrtimer_expire_entry",
     "hrtimer_expire_exit",
@@ -105,6 +109,12 @@ OLD_STATES = {"x": "X", "n": "R", "N": "D", "K": "D", "W": "D"}
 CONTEXTS = {"h": "h", "H": "h", "Z": "h", "z": "h", "s": "s"}
 
 Fields = dict[str, Any]
+
+
+NOT_PRINTED = (
+    "is not as the kernel prints it; give the output of `trace-cmd report` without -R, or of tracefs without the "
+    "options fields and raw"
+)
 
 
 class Form(NamedTuple):
@@ -134,9 +144,11 @@ def open_text_trace(path: Path, lines: Sequence[str]) -> Trace:
     """A trace as text, which begins with these lines.
 
     Raises:
-        TraceError: its times are differences.
+        TraceError: its times are differences, or its events don't have the fields that the kernel prints.
     """
     form = form_of(lines)
+    if other := _other_fields(lines, form):
+        raise TraceError(f"{path}: {other} {NOT_PRINTED}")
     times = [
         int(found["s"]) + float(f"0.{found['fraction'] or 0}") for line in lines if (found := form.line.match(line))
     ]
@@ -144,6 +156,19 @@ def open_text_trace(path: Path, lines: Sequence[str]) -> Trace:
     if len(times) >= 10 and back > len(times) / 5 and max(times) < 100:
         raise TraceError(f"{path}: its times are differences; give the output of perf script without --deltatime")
     return Trace(_read(path, form), form.clock, form.recorded, form.lacks)
+
+
+def _other_fields(lines: Iterable[str], form: Form) -> str:
+    """The name of an event that blockings depend on, if none of its lines here has its usual fields."""
+    converters, strange = _converters(form.names), Counter[str]()
+    for line in lines:
+        match = form.line.match(line)
+        if match is not None and (name := match["name"]) in ESSENTIAL and strange[name] >= 0:
+            try:
+                strange[name] = strange[name] + 1 if converters[name](match["rest"]) is None else -1
+            except ValueError:
+                continue
+    return next((name for name, count in strange.items() if count >= ENOUGH), "")
 
 
 def form_of(lines: Iterable[str]) -> Form:
@@ -266,7 +291,7 @@ def read_lines(lines: Iterable[str], form: Form = PLAIN) -> Iterator[TraceEvent]
         # perf script says how many events were lost only with --show-lost-events.
         yield TraceEvent(at, 0, 0, "", "lost", {"count": chunks})
     if strange and not count:
-        raise TraceError(f"{strange} is not as the kernel prints it; give the output of `trace-cmd report` without -R")
+        raise TraceError(f"{strange} {NOT_PRINTED}")
 
 
 def _named(name: str, rest: str) -> Fields | None:
