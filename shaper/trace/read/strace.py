@@ -61,6 +61,8 @@ SUPERSEDED = re.compile(r"\+\+\+ superseded by execve in pid (\d{1,10})")
 NOTE = re.compile(r"(?:strace: )?Process (\d{1,10})(?:<.{0,99}?>)? (attached|detached)(?: with \d+ threads?)?$")
 UNFINISHED = "<unfinished ...>"
 DETACHED = "<detached ...>"
+NEVER = re.compile(r"<unfinished \.\.\.>\)\s{1,40}= \?$")
+UNENDED = re.compile(r" ?<(?:unfinished|detached) \.\.\.>(?:\)\s{1,40}= \?)?$")
 
 
 class _Line(NamedTuple):
@@ -287,10 +289,10 @@ def _events(lines: Iterator[_Line], form: Form) -> Iterator[TraceEvent]:
             call, arguments = called[1], called[2]
             if call == "restart_syscall" and (what := INTERRUPTED.match(arguments)) is not None:
                 call = what[1] if what[1] != "call" else call
-        if arguments.endswith((UNFINISHED, DETACHED)) or f"{UNFINISHED}) = ?" in arguments:
+        if arguments.endswith((UNFINISHED, DETACHED)) or (arguments[-1:] == "?" and NEVER.search(arguments)):
             # What follows says how it ends: it returns, or the task is killed.
             if resumed is None:
-                calls.begin(tid, at, call, arguments.partition(f" {UNFINISHED}")[0].removesuffix(DETACHED))
+                calls.begin(tid, at, call, UNENDED.sub("", arguments))
             continue
         result = RESULT.match(arguments)
         if result is None:
