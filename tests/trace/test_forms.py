@@ -30,6 +30,7 @@ STRACE: dict[str, list[Row]] = {
     "restart": [
         (10, "clock_nanosleep", None, 300), (10, "clock_nanosleep", None, 600), (10, "restart_syscall", None, 10),
     ],
+    "strace4": [(10, "wait4", None, 49), (11, "read", 3, 30)],
     "log_in_log": [(10, "write", 6, 2)],
     "exec_in_thread": [(10, "execve", None, 4.9), (10, "read", 3, 10)],
 }  # fmt: skip

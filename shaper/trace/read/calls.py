@@ -21,7 +21,7 @@ from shaper.units import ms
 
 SHORTEST = 1 * ms
 FORKS = frozenset({"clone", "clone2", "clone3", "fork", "vfork"})
-EXITS = frozenset({"exit", "exit_group", "_exit"})
+NEVER_RETURN = frozenset({"exit", "exit_group", "_exit", "rt_sigreturn", "sigreturn"})
 LONGEST = 8192
 """How much of the arguments is looked at."""
 POLLS = frozenset({"poll", "ppoll", "ppoll_time64"})
@@ -101,7 +101,7 @@ class Calls:
 
     def begin(self, tid: int, start: int, call: str, arguments: str) -> None:
         """A call begins. It has not returned when the log goes on."""
-        if call in EXITS:
+        if call in NEVER_RETURN:
             return
         start = self._later(tid, start)
         begun = self._begun[tid] = _Begun(tid, start, call, arguments)
@@ -227,8 +227,10 @@ def about_of(call: str, arguments: str) -> tuple[dict[str, Any], str]:
     else:
         first = FD.match(arguments)
         # Of other calls, the first argument may be any number; but what -y or -yy explains is a file descriptor.
-        found = [first] if first is not None and (first[2] is not None or call in FIRST_IS_FD) else []
-    if len({match[1] for match in found}) != 1:
+        if first is None or (first[2] is None and call not in FIRST_IS_FD):
+            return {}, ""
+        found = [first]
+    if not found or any(match[1] != found[0][1] for match in found[1:]):
         return {}, ""
     fd = int(found[0][1], 16 if found[0][1].startswith("0x") else 10)
     if fd >= 1 << 31:
