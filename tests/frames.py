@@ -5,6 +5,7 @@ Sources: draft-ietf-opsawg-pcap, draft-ietf-opsawg-pcapng; sf-pcap.c of libpcap 
 
 from __future__ import annotations
 
+import bz2
 import gzip
 import lzma
 import subprocess
@@ -14,9 +15,10 @@ from pathlib import Path
 from struct import Struct, error
 from typing import IO, NamedTuple, cast
 
-COMPRESSED = {b"\x1f\x8b": "gzip", b"\xfd7zXZ\x00": "xz", b"\x28\xb5\x2f\xfd": "zstd"}
-PCAP = {0xA1B2C3D4: 1000, 0xA1B23C4D: 1}
-"""Magic number -> the ns that a unit of a timestamp's fraction has."""
+COMPRESSED = {b"\x1f\x8b": "gzip", b"\xfd7zXZ\x00": "xz", b"BZh": "bzip2", b"\x28\xb5\x2f\xfd": "zstd"}
+PCAP = {0xA1B2C3D4: (1000, 0), 0xA1B23C4D: (1, 0), 0xA1B2CD34: (1000, 8)}
+"""Magic number -> the ns that a unit of a timestamp's fraction has, and the bytes that a frame's header has more. The
+last is that of Kuznetzov's patched libpcap."""
 SECTION, INTERFACE, OLD, SIMPLE, PACKET = 0x0A0D0D0A, 1, 2, 3, 6
 TSRESOL, TSOFFSET = 9, 14
 
@@ -48,7 +50,7 @@ class Reading:
         with opened(self._path) as file:
             try:
                 yield from _frames(file)
-            except (Damaged, error, IndexError, EOFError, gzip.BadGzipFile, lzma.LZMAError):
+            except (Damaged, error, IndexError, EOFError, OSError, lzma.LZMAError):
                 self.damaged = True
 
 
@@ -79,6 +81,8 @@ def opened(path: Path) -> IO[bytes]:
         return cast(IO[bytes], gzip.open(file))
     if kind == "xz":
         return cast(IO[bytes], lzma.open(file))
+    if kind == "bzip2":
+        return cast(IO[bytes], bz2.open(file))
     if kind == "zstd":
         with file:
             return BytesIO(subprocess.run(["zstd", "-dc"], stdin=file, capture_output=True, check=False).stdout)
@@ -105,15 +109,16 @@ def _frames(file: IO[bytes]) -> Iterator[Frame]:
     if found is None:
         raise Damaged
     order, number = found
-    yield from _pcapng(file) if number == SECTION else _pcap(file, order, PCAP[number])
+    yield from _pcapng(file) if number == SECTION else _pcap(file, order, *PCAP[number])
 
 
-def _pcap(file: IO[bytes], order: str, unit: int) -> Iterator[Frame]:
+def _pcap(file: IO[bytes], order: str, unit: int, more: int) -> Iterator[Frame]:
     _, minor, _, _, _, link = Struct(order + "HHiIII").unpack(_read(file, 20))
     while header := file.read(16):
         seconds, fraction, captured, length = Struct(order + "IIII").unpack(header)
         if minor < 3 or (minor == 3 and captured > length):
             captured, length = length, captured
+        _read(file, more)
         yield Frame(seconds * 10**9 + fraction * unit, link & 0xFFFF, length, _read(file, captured))
 
 

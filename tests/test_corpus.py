@@ -74,7 +74,10 @@ def test_frames_that_are_right() -> None:
     [
         (Ran(70, "", "Traceback (most recent call last):\n…\nKeyError: 7", 1, 1), "status 70, KeyError: 7"),
         (Ran(-14, "", "", 21, 1), "took longer than 21 s"),
-        (Ran(1, "", "shaper: a.pcap is damaged: list index out of range", 1, 1), "Python's own words, 'index out"),
+        (
+            Ran(1, "", "shaper: a.pcap is damaged: list index out of range", 1, 1),
+            "Python's own words, 'index out of range'",
+        ),
         (Ran(1, "", "one\ntwo", 1, 1), "status 1, and 2 lines say why"),
         (Ran(0, "", "", 1, 9000), "took 9000 MB"),
     ],

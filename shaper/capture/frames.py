@@ -102,8 +102,12 @@ def read_frames(source: Source) -> Iterator[Frame]:
             f"{source.name} is cut off after frame {count}; only the frames up to there were used"
         ) from None
     except (struct.error, ValueError, IndexError) as error:
+        what = {
+            struct.error: "a block is too short for its fields",
+            IndexError: "a packet of an interface that isn't described",
+        }.get(type(error), str(error))
         raise CaptureError(
-            f"{source.name} is damaged after frame {count}: {error}; only the frames up to there were used"
+            f"{source.name} is damaged after frame {count}: {what}; only the frames up to there were used"
         ) from error
 
 
@@ -199,7 +203,8 @@ def _interface(block: bytes, order: str) -> Interface:
         if code == NAME:
             made.name = value.decode(errors="replace").rstrip("\0")
         elif code == TSRESOL:
-            made.ticks = 2 ** (value[0] & 127) if value[0] & 128 else 10 ** value[0]
+            (resolution,) = Struct("B").unpack(value)
+            made.ticks = 2 ** (resolution & 127) if resolution & 128 else 10**resolution
         elif code == TSOFFSET:
             (made.offset,) = Struct(order + "q").unpack(value)
         at += 4 + length + -length % 4
