@@ -49,9 +49,9 @@ def test_nothing_controls_the_terminal(capsys: pytest.CaptureFixture[str]) -> No
 @pytest.mark.parametrize("name", SHORT)
 def test_a_task_of_any_name(name: str, trace: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "trace").write_text(trace.replace("my app", name))
-    assert main(["report", str(tmp_path / "trace")]) == 0
-    # Of the table, the critical path, and three more tables.
-    assert capsys.readouterr().out.count(f"{name}[42]") == 5
+    assert main(["report", "--all", str(tmp_path / "trace")]) == 0
+    # Of the glance, the table, the critical path, and three more tables.
+    assert capsys.readouterr().out.count(f"{name}[42]") == 6
 
 
 def test_a_figure_of_any_text(tmp_path: Path) -> None:

@@ -61,9 +61,9 @@ def _show_path(report: TraceReport, console: Console) -> None:
     listed = [blocking for blocking in on_path if blocking in longest and blocking.duration >= LONG]
     for table in tables(listed, report.first):
         console.print(table, "")
+    blockings = "1 blocking" if report.count == 1 else f"{report.count} blockings"
     console.print(
-        f"of {report.count} blockings, the {len(listed)} longest on the command's critical path; --all shows all",
-        soft_wrap=True,
+        f"{len(listed)} of {blockings}: the longest on the command's critical path; --all shows all, and sums"
     )
 
 
