@@ -62,9 +62,7 @@ def _show_path(report: TraceReport, console: Console) -> None:
     for table in tables(listed, report.first):
         console.print(table, "")
     blockings = "1 blocking" if report.count == 1 else f"{report.count} blockings"
-    console.print(
-        f"{len(listed)} of {blockings}: the longest on the command's critical path; --all shows all, and sums"
-    )
+    console.print(f"{len(listed)} of {blockings}: the longest on the critical path; --all shows all, and sums")
 
 
 def _show_all(report: TraceReport, console: Console) -> None:
