@@ -130,21 +130,27 @@ class Calls:
 
     def whole(self, tid: int, start: int, took: int, call: str, arguments: str, value: int) -> None:
         """A call with all that is known of it."""
-        begun = _Begun(tid, self._later(tid, start), call, arguments)
+        if self._tick:
+            start = self._later(tid, start)
+        begun = _Begun(tid, start, call, arguments)
         self._enter(begun)
-        self._end(begun, took, value, arguments)
+        if took >= SHORTEST or self._tick or call in FORKS:
+            self._end(begun, took, value, arguments)
+        else:
+            # Nearly all calls.
+            self._add(start + took, tid, self.names.get(tid, ""), "sys_exit", {"syscall": call, "ret": value})
 
     def gone(self, tid: int, now: int) -> None:
         """The task has ended."""
         self.cut(tid, now)
         now = max(now, self._ends.pop(tid, 0))
         self._processes.pop(tid, None)
-        self._add(TraceEvent(now, tid, tid, self.names.pop(tid, ""), "sched_process_exit", {"pid": tid}))
+        self._add(now, tid, self.names.pop(tid, ""), "sched_process_exit", {"pid": tid})
 
     def replaced(self, tid: int, by: int, now: int) -> None:
         """A thread of this process has called execve, and goes on under the process's number."""
         dead = {"prev_state": "X", "next_pid": 0, "next_comm": ""}
-        self._add(TraceEvent(now, by, by, self.names.pop(by, ""), "sched_switch", dead))
+        self._add(now, by, self.names.pop(by, ""), "sched_switch", dead)
         begun = self._begun.pop(by, None)
         self._begun.pop(tid, None)
         if begun is not None:
@@ -162,13 +168,13 @@ class Calls:
         self._processes.setdefault(tid, tid)
         about, file = about_of(begun.call, begun.arguments)
         if file:
-            self._add(TraceEvent(begun.start, tid, tid, comm, "file", {"pid": tid, "fd": about["fd"], "file": file}))
-        self._add(TraceEvent(begun.start, tid, tid, comm, "sys_enter", {"syscall": begun.call, **about}))
+            self._add(begun.start, tid, comm, "file", {"pid": tid, "fd": about["fd"], "file": file})
+        self._add(begun.start, tid, comm, "sys_enter", {"syscall": begun.call, **about})
 
     def _sleep(self, begun: _Begun) -> None:
         begun.sleeps = True
         fields = {"prev_state": "S", "next_pid": 0, "next_comm": ""}
-        self._add(TraceEvent(begun.start, begun.tid, begun.tid, self.names.get(begun.tid, ""), "sched_switch", fields))
+        self._add(begun.start, begun.tid, self.names.get(begun.tid, ""), "sched_switch", fields)
 
     def _end(self, begun: _Begun, took: int, value: int, arguments: str) -> None:
         begun.over = True
@@ -177,10 +183,9 @@ class Calls:
             self._sleep(begun)
         end, comm = start + took, self.names.get(tid, "")
         if begun.sleeps:
-            self._add(
-                TraceEvent(end, tid, 0, "", "sched_switch", {"prev_state": "R", "next_pid": tid, "next_comm": comm})
-            )
-        self._add(TraceEvent(end, tid, tid, comm, "sys_exit", {"syscall": call, "ret": value}))
+            back = {"prev_state": "R", "next_pid": tid, "next_comm": comm}
+            self._add(end, tid, "", "sched_switch", back, running=False)
+        self._add(end, tid, comm, "sys_exit", {"syscall": call, "ret": value})
         if self._tick:
             self._ends[tid] = end
         if call in FORKS and value > 0:
@@ -192,18 +197,21 @@ class Calls:
             # It runs already: the parent waits for it (vfork), or was slower.
             self._processes[child] = process if thread else child
             known = {"pid": child, "of": process if thread else child, "comm": self.names.get(child, comm)}
-            self._add(TraceEvent(at, tid, tid, comm, "task", {**known, "parent": 0 if thread else process}))
+            self._add(at, tid, comm, "task", {**known, "parent": 0 if thread else process})
         else:
             self._processes[child] = process if thread else child
             if self._tick:
                 self._ends[child] = at
             born = {"child_pid": child, "child_comm": comm, "thread": int(thread)}
-            self._add(TraceEvent(at, tid, tid, comm, "sched_process_fork", born))
+            self._add(at, tid, comm, "sched_process_fork", born)
         self.names.setdefault(child, comm)
 
-    def _add(self, event: TraceEvent) -> None:
+    def _add(self, at: int, tid: int, comm: str, name: str, fields: dict[str, Any], *, running: bool = True) -> None:
+        """An event of this task; `running` if it is the one that runs."""
         self._count += 1
-        heappush(self._heap, (event.at, self._count, event))
+        # Faster than calling TraceEvent.
+        event = tuple.__new__(TraceEvent, (at, tid, tid if running else 0, comm, name, fields))
+        heappush(self._heap, (at, self._count, event))
 
 
 def comm_of(text: str, *, path: bool = False) -> str:

@@ -47,6 +47,8 @@ LINE = re.compile(
     r"(?:\(\+ {0,20}\d{1,9}(?:\.\d{1,9})?\)\s{1,20})?(?:\[\s{0,9}\d{1,9}\]\s{1,20})?(?:\[[0-9a-f?]{8,16}\]\s{1,20})?"
     r"(?P<text>\S.*)"
 )
+# What nearly all lines of a file are like.
+PLAIN = re.compile(r"(\d{1,10})\s{1,20}(\d{6,12})\.(\d{1,9})\s([^\s\[(].*)")
 CALL = re.compile(r"(\w+)\((.*)")
 RESUMED = re.compile(r"<\.\.\. (\w+) resumed>(.*)")
 RESULT = re.compile(r".*\)\s+= (-?\d{1,20}|0x[0-9a-f]{1,16}|\?)(?=[\s</]|$).*?(?: <(\d{1,9}(?:\.\d{1,9})?)>)?$")
@@ -212,6 +214,11 @@ def _parse(lines: Iterator[str], form: Form) -> Iterator[_Line]:
     days = before = at = 0
     for line in lines:
         line = line.rstrip("\r\n")
+        if form.pids and (plain := PLAIN.match(line)) is not None:
+            pid, epoch, fraction, text = plain.groups()
+            at = int(epoch) * s + int(fraction.ljust(9, "0"))
+            yield tuple.__new__(_Line, (at, int(pid), "", text))
+            continue
         match = LINE.match(line)
         if match is None:
             if (note := NOTE.match(line)) is not None:
@@ -246,7 +253,7 @@ def _parse(lines: Iterator[str], form: Form) -> Iterator[_Line]:
             tid = next(iter(alive)) if len(alive) == 1 else form.first
         if text.startswith("+++"):
             alive.discard(tid)
-        read = _Line(at, tid, name or named or "", text)
+        read = tuple.__new__(_Line, (at, tid, name or named or "", text))
         cut = None
         # In a file of its own, strace's lines stay whole.
         if not pid and text[0] not in "+-<" and not text.endswith((UNFINISHED, DETACHED)) and not RESULT.match(text):
