@@ -18,14 +18,14 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from shaper.trace.read.events import Clock, Lack, Trace, TraceError, TraceEvent, open_text
-from shaper.trace.read.kernel import CLONE_THREAD, ETHERNET_HEADER, STATES
-from shaper.trace.read.syscalls import BY_NUMBER, FIRST_IS_FD, IN_KERNEL, fields_of, numbers_of
+from shaper.trace.read.syscalls import BY_NUMBER, numbers_of
+from shaper.trace.read.text_fields import Fields, converters, named
 
 # Everything before an event's fields has a limit, since a damaged line may be of any length and hold anything.
 GAP = r"\s{1,40}"
@@ -65,27 +65,6 @@ LOST = re.compile(
     r"|.{0,200}\bPERF_RECORD_LOST(?:_SAMPLES)? .{0,99}?\blost (?P<missed>\d{1,18})"
     r"|Processed \d+ events and lost (?P<chunks>\d{1,18}) chunks!"
 )
-SWITCH = re.compile(
-    r"prev_comm=.*? prev_pid=\d+ prev_prio=-?\d+ prev_state=(\S+) ==> next_comm=(.*?) next_pid=(\d+)|"
-    r"(?:task )?.*?:\d+ \[-?\d+\] \(?([^\s)]+)\)? ==> (.*?):(\d+) \[-?\d+\]"
-)
-WAKING = re.compile(r"comm=(.*?) pid=(\d+)\b|(?:task )?(.*?):(\d+) \[")
-FORK = re.compile(
-    r"(?:(?:parent_)?comm=.*? (?:parent_)?pid=\d+ child_comm=|parent .*?:\d+ +child )(.*?)(?: child_pid=|:)(\d+)"
-)
-NEWTASK = re.compile(r"pid=(\d+) comm=(.*?) clone_flags=(?:0x)?([0-9a-f]+)")
-SYSCALL = re.compile(r"NR (-?\d+) \((\w+)")
-RESULT = re.compile(r"NR (-?\d+) = (-?\w+)")
-ACTION = re.compile(r"action=(\w+)")
-IRQ = re.compile(r"irq=(\d+)(?: name=(\S*))?")
-FUNCTION = re.compile(r"function=(\w+)")
-RETURNED = re.compile(r"\s*(?:->|=)?\s*(-?0x[0-9a-f]+|-?\d+)\s*$")
-EPOLL_FD = re.compile(r"epfd: (?:0x)?([0-9a-f]+)")
-FIRST_FD = re.compile(r"\(?\w+: (?:0x)?([0-9a-f]+)")
-ANY_FD = re.compile(r"\b(?:ep)?fd: (?:0x)?([0-9a-f]+)")
-LENGTH = re.compile(r"\blen=(\d+)")
-STATE = re.compile(r"newstate=(\w+)")
-
 CLOCKID = re.compile(r"# clockid: (\w+)")
 RECORDED = re.compile(r"# event : name = (?:[\w-]+:)?(\w+)")
 ARCH = re.compile(r"# arch : (\w+)")
@@ -104,11 +83,7 @@ PER_CPU = frozenset({
 """Events that say what a CPU does, and nothing where the CPU isn't known."""
 
 # The third flag: the context of the event (kernel/trace/trace_output.c, trace_print_lat_fmt).
-OLD_STATES = {"x": "X", "n": "R", "N": "D", "K": "D", "W": "D"}
-"""Letters of kernels before 4.14: dead; new; and parts of others (include/trace/events/sched.h)."""
 CONTEXTS = {"h": "h", "H": "h", "Z": "h", "z": "h", "s": "s"}
-
-Fields = dict[str, Any]
 
 
 NOT_PRINTED = (
@@ -160,12 +135,12 @@ def open_text_trace(path: Path, lines: Sequence[str]) -> Trace:
 
 def _other_fields(lines: Iterable[str], form: Form) -> str:
     """The name of an event that blockings depend on, if none of its lines here has its usual fields."""
-    converters, strange = _converters(form.names), Counter[str]()
+    convert, strange = converters(form.names), Counter[str]()
     for line in lines:
         match = form.line.match(line)
         if match is not None and (name := match["name"]) in ESSENTIAL and strange[name] >= 0:
             try:
-                strange[name] = strange[name] + 1 if converters[name](match["rest"]) is None else -1
+                strange[name] = strange[name] + 1 if convert[name](match["rest"]) is None else -1
             except ValueError:
                 continue
     return next((name for name, count in strange.items() if count >= ENOUGH), "")
@@ -235,7 +210,7 @@ def read_lines(lines: Iterable[str], form: Form = PLAIN) -> Iterator[TraceEvent]
         TraceError: there are such events, but none has the form that the kernel prints.
     """
     at, count, strange, chunks, lost = 0, 0, "", 0, 0
-    line_match, convert_of = form.line.match, _converters(form.names).get
+    line_match, convert_of = form.line.match, converters(form.names).get
     in_us, plain, without_cpu = form.line is LATENCY, form.line is LINE, form.lacks == (NO_CPU,)
     fields: Fields | None
     for line in lines:
@@ -268,7 +243,7 @@ def read_lines(lines: Iterable[str], form: Form = PLAIN) -> Iterator[TraceEvent]
                 # "sys_read -> 0x1".
                 if call:
                     name = ("sys_enter_" if rest.startswith("(") else "sys_exit_") + call[4:]
-                fields = _named(name, rest)
+                fields = named(name, rest)
                 name = "sys_enter" if name.startswith("sys_enter_") else "sys_exit"
             else:
                 continue
@@ -292,110 +267,3 @@ def read_lines(lines: Iterable[str], form: Form = PLAIN) -> Iterator[TraceEvent]
         yield TraceEvent(at, 0, 0, "", "lost", {"count": chunks})
     if strange and not count:
         raise TraceError(f"{strange} {NOT_PRINTED}")
-
-
-def _named(name: str, rest: str) -> Fields | None:
-    kind, _, call = name[4:].partition("_")
-    call = IN_KERNEL.get(call, call)
-    if kind == "exit":
-        result = RETURNED.match(rest)
-        value = int(result[1], 0) if result else 0
-        return {"syscall": call, "ret": value - (1 << 64) if value >= 1 << 63 else value}
-    fd = (FIRST_FD if call in FIRST_IS_FD else ANY_FD).search(rest)
-    number = int(fd[1], 16) if fd else -1
-    return {"syscall": call, **({"fd": number} if 0 <= number < 1 << 31 else {})}
-
-
-def _switch(rest: str) -> Fields | None:
-    match = SWITCH.match(rest)
-    if match is None:
-        return None
-    state, comm, tid, plain, name, number = match.groups()
-    if state is None:
-        state, comm, tid = plain, name, number
-    # "R+" is preempted; of "S|K" and the like the first letter counts.
-    letter = state[0]
-    if letter in "0123456789":
-        letter = STATES[int(state, 0) & 0xFF]
-    return {"prev_state": OLD_STATES.get(letter, letter), "next_comm": comm, "next_pid": int(tid)}
-
-
-def _waking(rest: str) -> Fields | None:
-    match = WAKING.match(rest)
-    if match is None:
-        return None
-    comm, pid, name, number = match.groups()
-    return {"comm": name, "pid": int(number)} if comm is None else {"comm": comm, "pid": int(pid)}
-
-
-def _fork(rest: str) -> Fields | None:
-    match = FORK.match(rest)
-    return None if match is None else {"child_comm": match[1], "child_pid": int(match[2])}
-
-
-def _newtask(rest: str) -> Fields | None:
-    match = NEWTASK.match(rest)
-    if match is None:
-        return None
-    return {"child_pid": int(match[1]), "child_comm": match[2], "thread": int(bool(int(match[3], 16) & CLONE_THREAD))}
-
-
-def _exited(rest: str) -> Fields | None:
-    match = WAKING.match(rest)
-    return None if match is None else {"pid": int(match[2] or match[4])}
-
-
-def _softirq(rest: str) -> Fields | None:
-    match = ACTION.search(rest)
-    return None if match is None else {"vec": match[1]}
-
-
-def _irq(rest: str) -> Fields | None:
-    match = IRQ.search(rest)
-    return None if match is None else {"irq": f"{match[1]} {match[2] or ''}".strip()}
-
-
-def _hrtimer(rest: str) -> Fields | None:
-    match = FUNCTION.search(rest)
-    return {"function": match[1] if match else ""}
-
-
-def _queued(rest: str) -> Fields | None:
-    match = LENGTH.search(rest)
-    return None if match is None else {"len": int(match[1]) - ETHERNET_HEADER}
-
-
-def _state(rest: str) -> Fields | None:
-    match = STATE.search(rest)
-    return None if match is None else {"newstate": match[1]}
-
-
-def _converters(names: Mapping[int, str]) -> dict[str, Callable[[str], Fields | None]]:
-    """What reads the fields of each event, with these names of system calls by number."""
-
-    def enter(rest: str) -> Fields | None:
-        match = SYSCALL.match(rest)
-        return None if match is None else fields_of(names, int(match[1]), int(match[2], 16))
-
-    def leave(rest: str) -> Fields | None:
-        match = RESULT.match(rest)
-        return None if match is None else {"syscall": names.get(int(match[1]), ""), "ret": int(match[2], 0)}
-
-    return CONVERTERS | {"sys_enter": enter, "sys_exit": leave}
-
-
-CONVERTERS: dict[str, Callable[[str], Fields | None]] = {
-    "sched_switch": _switch,
-    "sched_waking": _waking,
-    "sched_process_fork": _fork,
-    "task_newtask": _newtask,
-    "sched_process_exit": _exited,
-    "softirq_entry": _softirq,
-    "softirq_exit": _softirq,
-    "irq_handler_entry": _irq,
-    "irq_handler_exit": _irq,
-    "hrtimer_expire_entry": _hrtimer,
-    "hrtimer_expire_exit": _hrtimer,
-    "net_dev_queue": _queued,
-    "inet_sock_set_state": _state,
-}
