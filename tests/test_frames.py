@@ -21,8 +21,10 @@ from shaper.cli import main
 from shaper.core.core import Core
 from shaper.core.verdict import Verdict
 from shaper.core.virtual import play
+from shaper.timeline.packet_spec import Ends, PacketSpec, bytes_of
 from shaper.units import ms, s
 from shaper.wire.checksum import put_right
+from shaper.wire.header import ACK
 from tests.captures import EPOCH, UDP, UDP6, frames, ip_of, pcap
 from tests.test_capture import block, enhanced, interface, section
 
@@ -412,6 +414,17 @@ def test_packets_beyond_65535_bytes_can_be_rewritten(tmp_path: Path, capsys: pyt
     assert [length for *_, length in found] == [length for *_, length in seen(path)]
     assert found[0][2][2:4] == b"\0\0"
     assert found[0][2][34:36] == (1024).to_bytes(2)
+
+
+def test_a_frame_that_was_cut_behind_its_packet_stays_as_long(tmp_path: Path) -> None:
+    packet = bytes_of(PacketSpec("tcp", 10, ACK, 1, 1), Ends("192.0.2.1", 40000, "192.0.2.9", 80), 1)
+    frame = MAC + b"\x08\0" + packet + b"tail"
+    file = tmp_path / "in.pcap"
+    header = struct.pack("<IHHIIII", 0xA1B2C3D4, 2, 4, 0, 0, len(frame), 1)
+    file.write_bytes(header + struct.pack("<IIII", 5, 6, len(frame), len(frame) + 100) + frame)
+    ((_, link, data, length),) = shaped(file, "--policy", "window:size=0")
+    assert (link, len(data), length, data[-4:]) == (1, len(frame), len(frame) + 100, b"tail")
+    assert data != frame
 
 
 # Any mixture.

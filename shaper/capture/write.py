@@ -176,6 +176,8 @@ class FrameWriter:
         else:
             data, interface = self._around(packet, root)
             length = len(data)
+            if isinstance(frame, Frame) and length == len(frame.data):
+                length = frame.length  # more than that, if the capture cut the frame behind its packet
         if verdict.fate == "dropped":
             return
         if interface is not self._last:
