@@ -78,6 +78,10 @@ class Pcapng:
         size = len(data)
         self._write(_packet(6, 28 + size + len(end), interface, at >> 32, at & 0xFFFFFFFF, size, length) + data + end)
 
+    def flush(self) -> None:
+        """Write what is still in memory."""
+        self._file.flush()
+
     def close(self) -> None:
         """Close the file."""
         self._file.close()
@@ -120,6 +124,10 @@ class CaptureWriter:
         name = "dropped" if verdict.fate == "dropped" else "sent"
         if name in self._interfaces:
             self._write(name, verdict.packet, at, comment(verdict))
+
+    def flush(self) -> None:
+        """Write what is still in memory."""
+        self._file.flush()
 
     def close(self) -> None:
         """Close the file."""

@@ -33,14 +33,34 @@ from shaper.units import s
 if TYPE_CHECKING:
     import trio
 
+    from shaper.journal import Record
     from shaper.linux.command import Command
     from shaper.trace.tracing import Tracing
 
 EXAMPLES = (
     "sudo shaper trace -- curl -s http://127.0.0.1:8000/",
     "sudo shaper trace --pid 4711 --duration 10s --chrome trace.json",
+    "sudo shaper trace --pid 4711 --with 100",
     "sudo shaper trace --recording DIR -- make test; shaper report DIR",
 )
+
+
+def journal_of(name: str) -> Path:
+    """Parse the value of --with: a journal, or the number of the queue of a running shaper that writes one."""
+    from shaper.journal import is_journal
+    from shaper.live.nfqueue.counters import binder
+
+    if not name.isdecimal():
+        if not is_journal(Path(name)):
+            raise typer.BadParameter(f"{name} is neither a queue's number nor a journal")
+        return Path(name)
+    pid = binder(int(name))
+    if pid is None:
+        raise typer.BadParameter(f"no shaper is bound to queue {name} in this network namespace")
+    for file in Path(f"/proc/{pid}/fd").glob("*"):
+        if file.is_file() and is_journal(file):
+            return file.readlink()
+    raise typer.BadParameter(f"the shaper of queue {name} writes no journal; start it with --journal FILE --pair")
 
 
 def trace(
@@ -54,6 +74,16 @@ def trace(
     time: Annotated[
         int | None,
         typer.Option("--duration", metavar="TIME", parser=duration, help="With --pid: stop after this time."),
+    ] = None,
+    journal: Annotated[
+        Path | None,
+        typer.Option(
+            "--with",
+            metavar="QUEUE|FILE",
+            parser=journal_of,
+            help="Show which packets were to blame, of a shaper that runs meanwhile: the number of its queue, or its "
+            "journal. Start it with --journal FILE --pair.",
+        ),
     ] = None,
     recording: RecordingDir = None,
     longest: Longest = LONGEST,
@@ -71,10 +101,14 @@ def trace(
     run under strace instead, which doesn't know what woke a call. The exit status is the
     command's; if that is 0, it is 1 if events were lost.
     """
+    from time import sleep
+
     import trio
 
+    from shaper.journal import FLUSH_INTERVAL, read_journal
     from shaper.linux.command import Command
     from shaper.report.output import STDOUT, console, write_json
+    from shaper.trace.analysis.clocks import on_clock
     from shaper.trace.read.source import read_trace
     from shaper.trace.report import report
     from shaper.trace.show import as_json
@@ -87,7 +121,12 @@ def trace(
         title = " ".join(f"pid {each}" for each in pid or ())
         if pid:
             trio.run(_watch, directory, pid, time)
-            status, result = 0, report(read_trace(directory), pids=pid, listed=longest)
+            recorded = read_trace(directory)
+            records: Sequence[Record] = ()
+            if journal is not None:
+                sleep(2 * FLUSH_INTERVAL / s)
+                records = on_clock(recorded.clock, *read_journal(journal, grows=True))
+            status, result = 0, report(recorded, records, pids=pid, listed=longest)
         else:
             tracing = tracing_of(list(command or ()), directory)
             child = Command(
@@ -96,11 +135,13 @@ def trace(
                 through_strace=tracing.why_strace is not None,
             )
             title, status = shlex.join(command or ()), trio.run(_run, tracing, child)
-            result, _ = tracing.report(None, child.pid, longest)
+            if journal is not None:
+                sleep(2 * FLUSH_INTERVAL / s)
+            result, records = tracing.report(journal, child.pid, longest)
         # Standard output is the command's.
         incomplete = give(
             result,
-            (),
+            records,
             console(STDOUT),
             title=title,
             csv=csv,

@@ -4,11 +4,12 @@ The first line is the header. Each further line is the verdict on one packet, on
 a change of the pipeline, in the order in which they happened. `schemas/journal.json` has the format.
 """
 
-from shaper.journal.line import VERSION, Clocks, Header, Held, Record
-from shaper.journal.read import JournalError, read_journal, read_signals
+from shaper.journal.line import FLUSH_INTERVAL, VERSION, Clocks, Header, Held, Record
+from shaper.journal.read import JournalError, is_journal, read_journal, read_signals
 from shaper.journal.write import Journal
 
 __all__ = [
+    "FLUSH_INTERVAL",
     "VERSION",
     "Clocks",
     "Header",
@@ -16,6 +17,7 @@ __all__ = [
     "Journal",
     "JournalError",
     "Record",
+    "is_journal",
     "read_journal",
     "read_signals",
 ]

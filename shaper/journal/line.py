@@ -5,10 +5,13 @@ from __future__ import annotations
 import time
 from typing import NamedTuple
 
+from shaper.units import ms
 from shaper.wire.flow import Flow
 
 VERSION = 1
 """The version of the format; a line of another version is not read."""
+FLUSH_INTERVAL = 500 * ms
+"""The files of a running shaper are written at most this late, in ns."""
 FLOWS_REMEMBERED = 4096
 """For this many flows, writer and reader remember the text: a journal names the same few again and again."""
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
+from itertools import takewhile
 from pathlib import Path
-from typing import Any, BinaryIO, TypeVar
+from typing import Any, TypeVar
 
 from shaper.errors import ShaperError
 from shaper.journal.line import FLOWS_REMEMBERED, VERSION, Clocks, Header, Held, Record
@@ -15,21 +16,27 @@ from shaper.wire.flow import Flow
 
 T = TypeVar("T")
 LARGEST = 2**63 - 1
+LONGEST_HEADER = 1 << 20
+"""Bytes; a first line that is longer is no header."""
 
 
 class JournalError(ShaperError):
     """A journal that can't be read; the message names the line."""
 
 
-def read_journal(path: Path) -> tuple[Header, list[Record]]:
+def read_journal(path: Path, *, grows: bool = False) -> tuple[Header, list[Record]]:
     """The header and all records of a journal.
+
+    Args:
+        path: the file.
+        grows: it is still being written, so its last line may not be whole.
 
     Raises:
         JournalError: the file is no journal, of another version, or cut off.
         OSError: the file can't be read.
     """
     with path.open("rb") as file:
-        lines = _lines(path, file)
+        lines = _lines(path, takewhile(_is_whole, file) if grows else file)
         number, first = next(lines, (1, {}))
         header = _parse(path, number, first, _header)
         return header, [_parse(path, number, line, _record) for number, line in lines if not _is_other(line)]
@@ -58,7 +65,21 @@ def _is_signal(line: Any) -> bool:
     return isinstance(line, dict) and "signal" in line
 
 
-def _lines(path: Path, file: BinaryIO) -> Iterator[tuple[int, Any]]:
+def is_journal(path: Path) -> bool:
+    """Whether this is a file that begins as a journal does."""
+    try:
+        with path.open("rb") as file:
+            _header(json.loads(file.readline(LONGEST_HEADER)))
+    except (OSError, KeyError, TypeError, ValueError, RecursionError):
+        return False
+    return True
+
+
+def _is_whole(line: bytes) -> bool:
+    return line.endswith(b"\n")
+
+
+def _lines(path: Path, file: Iterable[bytes]) -> Iterator[tuple[int, Any]]:
     for number, line in enumerate(file, 1):
         try:
             content = json.loads(line.decode())

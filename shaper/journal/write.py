@@ -34,7 +34,7 @@ class Journal:
         paired: bool = False,
         clocks: Clocks | None = None,
     ) -> None:
-        self._write = file.write
+        self._write, self.flush = file.write, file.flush
         self._flows: dict[bytes, str] = {}
         self._names: dict[str, str] = {}
         clocks = clocks or Clocks.now()

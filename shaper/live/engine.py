@@ -268,6 +268,11 @@ class Engine:
             for verdict in verdicts:
                 self._recorder.answered(verdict, begin, end, tid)
 
+    def flush(self) -> None:
+        """Write to the files what is recorded so far."""
+        if self._recorder is not None:
+            self._recorder.flush()
+
     def close(self) -> None:
         """Give up what it waits with; the queue stays open."""
         self._waiting.close()

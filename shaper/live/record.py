@@ -78,6 +78,13 @@ class PacketRecorder:
         if self._journal is not None:
             self._journal.replaced(change)
 
+    def flush(self) -> None:
+        """Write to the files what is recorded so far."""
+        if self._journal is not None:
+            self._journal.flush()
+        for capture in self._captures:
+            capture.flush()
+
     def close(self) -> None:
         """Finish and close the files."""
         self._files.close()

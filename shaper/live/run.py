@@ -11,6 +11,7 @@ import trio
 from shaper.core.core import Core
 from shaper.core.failure import Failure
 from shaper.core.verdict import Verdict
+from shaper.journal import FLUSH_INTERVAL
 from shaper.live.engine import Engine
 from shaper.live.guardian.guardian import Guardian
 from shaper.live.memory import GRADUAL_LIMIT, MemoryLimit
@@ -88,6 +89,7 @@ class Run:
                 nursery.start_soon(self._watch, stop)
                 nursery.start_soon(self._watch_rules, stop)
                 nursery.start_soon(self._show_life)
+                nursery.start_soon(self._flush)
                 with trio.move_on_after(inf if duration is None else duration / s):
                     await stop.wait()
                 nursery.cancel_scope.cancel()
@@ -101,6 +103,12 @@ class Run:
             while True:
                 self.guardian.beat()
                 await trio.sleep(self.settings.watchdog / 4 / s)
+
+    async def _flush(self) -> None:
+        """Keep the files of a long run readable while it goes on."""
+        while True:
+            await trio.sleep(FLUSH_INTERVAL / s)
+            self.engine.flush()
 
     async def _watch(self, stop: trio.Event) -> None:
         while True:

@@ -53,7 +53,7 @@ class Tracing:
         """The report of the process and its descendants, and the journal's packets, with times on the trace's clock.
 
         Args:
-            journal: of a shaper that ran meanwhile.
+            journal: of a shaper that ran meanwhile, and may still be running.
             longest: how many blockings to list.
 
         Raises:
@@ -61,6 +61,6 @@ class Tracing:
             JournalError: the journal can't be read.
         """
         trace = read_trace(self.trace)
-        records = on_clock(trace.clock, *read_journal(journal)) if journal is not None else []
+        records = on_clock(trace.clock, *read_journal(journal, grows=True)) if journal is not None else []
         pids = [] if self.why_strace is not None else [pid]
         return report(trace, records, pids=pids, listed=longest), records

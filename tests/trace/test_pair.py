@@ -1,5 +1,6 @@
 """A trace and the journal of a shaper that ran at the same time; and shaper's marks in a trace."""
 
+import json
 import os
 import signal
 import subprocess
@@ -13,6 +14,7 @@ from shaper.live.marks import Marks
 from shaper.trace.read.text import read_lines
 from shaper.trace.record.tracefs import Tracefs
 from shaper.wire.packet import Packet
+from tests.schema import schema
 from tests.trace.conftest import MAIN, Shaper
 from tests.trace.test_run import NETCAT, chain, one
 
@@ -45,6 +47,60 @@ def test_a_trace_made_beside_a_shaper_is_attributed(shaper: Shaper, tmp_path: Pa
     assert accept["waker"]["kind"] == "packet", accept
     assert chain(accept) == ["handshake-ack", "synack", "syn"]
     assert all(part["policy"] == "delay" for part in accept["held"])
+
+
+# A service that answers ten times, and its client, both unaware of what runs beside them.
+SERVE = """
+import socket
+server = socket.create_server(("127.0.0.1", 8765))
+connection = server.accept()[0]
+while data := connection.recv(10):
+    connection.sendall(data)
+"""
+ASK = """
+import socket, time
+client = socket.create_connection(("127.0.0.1", 8765))
+for _ in range(10):
+    client.sendall(b"x")
+    client.recv(10)
+    time.sleep(0.2)
+"""
+RUNNING = f"""
+ip link set lo up
+{sys.executable} -c '{MAIN}' start --policy delay:50ms --port 8765 --queue 7 --pair --journal "$1/journal" \
+    >"$1/said" 2>&1 &
+shaper=$!
+until grep -q installed "$1/said"; do kill -0 $shaper || exit 3; sleep 0.1; done
+{sys.executable} -c '{SERVE}' &
+server=$!
+sleep 0.5
+{sys.executable} -c '{ASK}' &
+{sys.executable} -c '{MAIN}' trace --pid $server --duration 2s --with 7 --json="$1/result"
+status=$?
+{sys.executable} -c '{MAIN}' trace --pid $server --with 8 2>"$1/refused"
+wait $server
+kill -INT $shaper
+wait $shaper || {{ cat "$1/said" >&2; exit 4; }}
+exit $status
+"""
+
+
+@pytest.mark.alone
+def test_a_running_process_beside_a_running_shaper(tracer: None, tmp_path: Path) -> None:
+    line = ["unshare", "-n", "sh", "-c", RUNNING, "-", str(tmp_path)]
+    done = subprocess.run(line, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stdout + done.stderr
+    document = json.loads((tmp_path / "result").read_text())
+    schema("report").validate(document)
+    waits = [row for row in document["blockings"] if row["syscall"] == "recvfrom"]
+    assert len(waits) >= 3
+    for wait in waits[:3]:
+        # Of the request; what the client did before isn't known, since only the server is traced.
+        ((policy, held),) = ((part["policy"], part["ms"]) for part in wait["held"])
+        assert policy == "delay"
+        assert 50 <= held < wait["duration_ms"]
+    refused = "shaper: Invalid value for '--with': no shaper is bound to queue 8 in this network namespace"
+    assert (tmp_path / "refused").read_text().startswith(refused)
 
 
 def test_pairing_needs_a_journal(tracer: None) -> None:

@@ -63,6 +63,19 @@ def bound() -> set[int]:
         return set()
 
 
+def binder(queue: int) -> int | None:
+    """The process that is bound to a queue; None if there is none, or the kernel doesn't say.
+
+    The kernel shows the port of its socket, which for the first netlink socket of a process is the process's number.
+    """
+    with suppress(OSError):
+        for line in PATH.read_text().splitlines():
+            number, port, *_ = map(int, line.split())
+            if number == queue:
+                return port
+    return None
+
+
 def _parse(text: str) -> dict[int, Counters]:
     rows = {}
     for line in text.splitlines():
