@@ -88,7 +88,8 @@ class Prequeue(Policy):
             return self._go_on([*waiting, packet]) if waiting else None
         # No process can sleep in recv on a connection that is not established; it is once segments wait.
         if packet.kind in ("syn", "synack", "handshake-ack") and not receiver.is_waiting:
-            return None
+            late = sender.give_back() if self.lets_data_pass else []
+            return self._go_on([*late, packet]) if late else None
         if not self.lets_data_pass:
             released = receiver.segment(packet, now)
             return [Hold(packet), *self._go_on(released)] if receiver.has(packet) else self._go_on(released)

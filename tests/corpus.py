@@ -193,6 +193,7 @@ def run_command(arguments: list[str], seconds: int) -> Ran:
             try:
                 os.dup2(out.fileno(), 1)
                 os.dup2(err.fileno(), 2)
+                signal.signal(signal.SIGALRM, signal.SIG_DFL)
                 signal.alarm(seconds)
                 resource.setrlimit(resource.RLIMIT_AS, (4096 * MB, 4096 * MB))
                 with open(1, "w") as sys.stdout, open(2, "w") as sys.stderr:

@@ -34,10 +34,23 @@ def test_it_counts_as_the_kernel_did(options: str, packets: str, counted: dict[s
 def test_a_late_handshake_does_not_overtake_what_waits() -> None:
     core = Core([load("prequeue:wake=5ms")])
     ends = Ends("192.0.2.9", 80, "192.0.2.1", 40001)
-    for id, flags in enumerate((ACK, SYN | ACK), 1):
-        core.receive(Packet(bytes_of(PacketSpec("tcp", 10, flags), ends, id), id), 0)
+    for id, spec in enumerate((PacketSpec("tcp", 10, ACK, 1), PacketSpec("tcp", 0, SYN | ACK)), 1):
+        core.receive(Packet(bytes_of(spec, ends, id), id), 0)
     assert core.due(0) == []
     assert [verdict.packet.id for verdict in core.due(9 * s)] == [1, 2]
+
+
+def test_a_late_handshake_does_not_overtake_held_acks() -> None:
+    core = Core([load("prequeue:reader=process")])
+    ends = Ends("192.0.2.9", 80, "192.0.2.1", 40001)
+    segments = [
+        (ends.reverse, PacketSpec("tcp", 100, ACK, 1)),
+        (ends, PacketSpec("tcp", 0, ACK, 1, 101)),
+        (ends, PacketSpec("tcp", 0, SYN | ACK)),
+    ]
+    for id, (of, spec) in enumerate(segments, 1):
+        core.receive(Packet(bytes_of(spec, of, id), id), 0)
+    assert [verdict.packet.id for verdict in core.due(0)] == [1, 2, 3]
 
 
 def test_counters_begin_at_zero_in_each_core() -> None:

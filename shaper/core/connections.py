@@ -17,6 +17,7 @@ from shaper.wire.flow import Flow
 from shaper.wire.header import (
     ACK,
     SYN,
+    WRAP,
     TCPHeader,
     flow_key,
     fragment_offset,
@@ -192,8 +193,8 @@ class Connections:
 
         A SYN does unless it repeats an earlier one of its sender's, was overtaken by its SYN-ACK, or the other end is
         opening as well: a simultaneous open (RFC 9293, section 3.5), or a handshake that answers with a SYN of its
-        own after the ACK. A SYN-ACK does if the SYN that it answers wasn't seen, and it is neither the first nor a
-        repeat.
+        own after the ACK. A SYN-ACK does if the SYN that it answers wasn't seen, and it is neither the first, nor a
+        repeat, nor was overtaken by the segment behind it.
 
         Args:
             here: the state of its sender before it.
@@ -203,7 +204,7 @@ class Connections:
         if there is None or tcp.seq in (here.isn, here.synack_isn):
             return False
         if tcp.flags & ACK:
-            return here.has_sent and there.isn < 0
+            return here.has_sent and there.isn < 0 and here.begin != (tcp.seq + 1) % WRAP
         if here.has_sent:
             return True
         if here.next < 0:
