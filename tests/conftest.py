@@ -22,8 +22,8 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 settings.register_profile("busy", deadline=None)
 settings.load_profile("busy")
 
-PART = 50
-"""Tests of endurance do so much less than `./dev soak`."""
+PART, QUICK_PART = 50, 400
+"""Tests of endurance do this many times less than `./dev soak`; with --quick."""
 DOCUMENT = Path(__file__).parents[1] / "docs" / "reliability.md"
 AROUND_FIGURES = re.compile(r"(?<=<!-- figures -->\n)|(?=<!-- end -->)")
 ROW = re.compile(r"^\| (.*?) \| (.*) \|$", re.MULTILINE)
@@ -110,7 +110,8 @@ def real_root() -> None:
 @pytest.fixture
 def count(request: pytest.FixtureRequest) -> Callable[[int], int]:
     """How many of so many a test of endurance is to do."""
-    part = request.config.getoption("part") if _is_full(request) else PART
+    usual = QUICK_PART if request.config.getoption("quick") else PART
+    part = request.config.getoption("part") if _is_full(request) else usual
     return lambda whole: max(1, whole // part)
 
 

@@ -34,7 +34,7 @@ def play(
 
 
 @given(pipelines, followings, traffic())
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=200, deadline=None)
 def test_each_packet_gets_one_verdict_and_none_overtakes(
     pipeline: list[Puppet], then: list[Following], packets: list[Packet]
 ) -> None:
@@ -52,7 +52,7 @@ def test_each_packet_gets_one_verdict_and_none_overtakes(
 
 
 @given(pipelines, followings, traffic())
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_how_often_the_core_is_asked_makes_no_difference(
     pipeline: list[Puppet], then: list[Following], packets: list[Packet]
 ) -> None:
@@ -62,7 +62,7 @@ def test_how_often_the_core_is_asked_makes_no_difference(
 
 
 @given(pipelines, pipelines, traffic(), st.data())
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_close_lets_all_go(
     pipeline: list[Puppet], following: list[Puppet], packets: list[Packet], data: st.DataObject
 ) -> None:
