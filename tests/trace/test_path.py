@@ -1,5 +1,6 @@
 """Critical paths of traces written by hand: where the time of a task went, exactly. Times in µs, as in the stories."""
 
+from shaper.trace.read.text import read_lines
 from shaper.trace.report import report
 from shaper.units import us
 from tests.trace.story import Story
@@ -116,3 +117,26 @@ def test_a_long_chain_of_tasks() -> None:
         at = 3 * last + 3 * (last - tid)
         story.wake(at, tid + 1, tid).switch(at + 1, tid + 1, "S", tid).exit(at + 2, tid, "read")
     assert len(path(story)) == last
+
+
+AWAY = "prev_comm=a prev_pid=42 prev_prio=120 prev_state=S ==>"
+BACK = "next_comm=a next_pid=42 next_prio=120"
+IDLE = "prev_comm=swapper/0 prev_pid=0 prev_prio=120 prev_state=R ==>"
+DISORDER = f"""\
+a    42 [000]   100.000100: raw_syscalls:sys_enter: NR 0 (3, 7ffc, 1000, 0, 0, 0)
+a    42 [000]   100.300000: sched:sched_switch: {AWAY} next_comm=b next_pid=43 next_prio=120
+b    43 [000]   100.100000: sched:sched_waking: comm=a pid=42 prio=120 target_cpu=000
+b    43 [000]   100.100200: sched:sched_switch: prev_comm=b prev_pid=43 prev_prio=120 prev_state=S ==> {BACK}
+a    42 [000]   100.100300: raw_syscalls:sys_exit: NR 0 = 16
+a    42 [000]   100.500100: raw_syscalls:sys_enter: NR 0 (3, 7ffc, 1000, 0, 0, 0)
+a    42 [000]   100.500200: sched:sched_switch: {AWAY} next_comm=swapper/0 next_pid=0 next_prio=120
+b    43 [000]   100.600200: sched:sched_waking: comm=a pid=42 prio=120 target_cpu=000
+swapper/0     0 [000]   100.600300: sched:sched_switch: {IDLE} {BACK}
+a    42 [000]   100.700300: raw_syscalls:sys_exit: NR 0 = 16
+"""
+
+
+def test_times_that_go_back_make_no_wait_negative() -> None:
+    result = report(read_lines(DISORDER.splitlines(keepends=True)))
+    assert [blocking.duration for blocking in result.blockings] == [0, 100_100_000]
+    assert all(spent >= 0 for path in result.paths.values() for spent in path.values())

@@ -166,8 +166,8 @@ class Analysis:
         task.running = at
         off, task.off, task.early = task.off, None, None
         if off is not None:
-            off.end = at
-            off.woken = at if off.woken < 0 else off.woken
+            off.end = max(at, off.start)  # in a damaged trace, times may go back
+            off.woken = off.end if off.woken < 0 else min(off.woken, off.end)
             off.file = self.files.name(task.process, off.fd)
             task.remember(off)
             if off.state != "R":

@@ -104,6 +104,8 @@ class Path:
                 task, at, floor = sleepers.pop()
                 continue
             off, wait = wait or (task.last_off(at) if task.followed else None), None
+            if off is not None and off.start >= at:
+                off = None  # the times of a damaged trace go back, but the path never goes forward
             if off is None:
                 # Of a thread of the kernel that was there before, no sleep may have been recorded: it may not have run.
                 known = task.followed and (task.entered > 0 or task.since > floor)
@@ -146,7 +148,7 @@ class Path:
             if not origin[0].entered and floor < off.start <= origin[1]:
                 sleepers.append((task, off.start, floor))
                 floor = off.start
-            task, at = origin
+            task, at = origin[0], min(origin[1], off.end)
 
     def _through(
         self, record: Record, floor: int, asleep: int, past_client: bool

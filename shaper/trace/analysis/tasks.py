@@ -107,7 +107,7 @@ class Task:
 
     def remember(self, off: Off) -> None:
         """Add an interval to `past`, unless it took no time."""
-        if off.end == off.start:
+        if off.end <= off.start:
             return
         self.past.append(off)
         if len(self.past) > 2 * REMEMBERED:
