@@ -70,11 +70,9 @@ def backend(use_backend: Callable[[str], None], request: pytest.FixtureRequest) 
 @pytest.fixture
 def shell(network: None) -> Shell:
     """Runs a line of shell in the test's network namespace, which must succeed; returns what it prints."""
-    # The network namespace is the test's own, so iptables-legacy needn't wait for the lock that all tests share.
-    environment = {**os.environ, "XTABLES_LOCKFILE": "/proc/self/ns/net"}
-    return lambda line: (
-        subprocess.run(["sh", "-ec", line], check=True, capture_output=True, text=True, env=environment).stdout
-    )
+    # The network namespace is the test's own, so iptables-legacy must not fail for the lock that all tests share.
+    command = ["env", "XTABLES_LOCKFILE=/proc/self/ns/net", "sh", "-ec"]
+    return lambda line: subprocess.run([*command, line], check=True, capture_output=True, text=True).stdout
 
 
 @pytest.fixture
