@@ -49,8 +49,7 @@ def test_entries_that_later_plans_replaced_are_removed_once_they_are_many(monkey
     agenda, instance = Agenda(), PolicyInstance(Policy(), "x", 0, StageCounts())
     for begin, before in ((100, 0), (200, 1)):
         for nth in range(4):
-            instance.wake = begin + nth
-            agenda.add(begin + nth, instance, None)
+            instance.plan = agenda.add(begin + nth, instance, None)
             assert len(agenda) == before + nth + 1
             if nth < 3:
                 agenda.note_replaced()

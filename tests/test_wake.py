@@ -140,3 +140,23 @@ def test_wakes_and_holds_that_were_replaced_use_up_no_memory(monkeypatch: pytest
         assert len(core._agenda) < 250
     assert (core.counts.sent, core.counts.held, core.failures) == (1999, 1, [])
     assert [verdict.packet.id for verdict in core.due(60_000 * ms)] == [2000]
+
+
+def test_a_wake_that_was_replaced_does_not_come_back_when_its_time_is_asked_for_again() -> None:
+    woken: list[str] = []
+
+    class Asks(Policy):
+        scope = "queue"
+        times: tuple[int, ...] = ()
+        label: str = ""
+
+        def on_packet(self, packet: Packet, now: int) -> Wake:
+            return Wake(self.times[packet.id - 1])
+
+        def on_wake(self, now: int) -> None:
+            woken.append(self.label)
+
+    # A packet goes on before its policy's Wake is planned: so the last stage plans first.
+    core = Core([Asks(times=(10, 10, 10), label="steady"), Asks(times=(10, 20, 10), label="wavers")])
+    run(core, udp(1), udp(2), udp(3))
+    assert woken == ["steady", "wavers"]

@@ -115,5 +115,5 @@ class Agenda:
 
 def is_valid(entry: Entry) -> bool:
     """Whether no later plan has replaced this entry."""
-    at, number, instance, packet = entry
-    return instance.wake == at if packet is None else (packet.origin or packet).plan == number
+    _, number, instance, packet = entry
+    return (instance.plan if packet is None else (packet.origin or packet).plan) == number

@@ -33,6 +33,7 @@ class PolicyInstance:
         held: packets held until a later answer sends or drops them, in the order in which they were held.
             The key is the packet as taken, the value as the policy rewrote it.
         wake: the time of the pending Wake, in ns; None without one.
+        plan: the number of the agenda's entry that wakes it.
         wakes: how often in a row it asked, when woken, to be woken again at once.
         is_failed: it raised an error, and packets pass it now.
         on_packet: the policy's hook.
@@ -43,7 +44,7 @@ class PolicyInstance:
     __slots__ = (
         "_bytes", "_packets",
         "counts", "former", "held", "is_failed", "is_last",
-        "limited", "name", "on_packet", "policy", "selects", "stage", "wake", "wakes",
+        "limited", "name", "on_packet", "plan", "policy", "selects", "stage", "wake", "wakes",
     )  # fmt: skip
 
     def __init__(self, policy: Policy, name: str, stage: int, counts: StageCounts, *, is_last: bool = True) -> None:
@@ -56,6 +57,7 @@ class PolicyInstance:
         self.counts = counts
         self.held: dict[Packet, Packet] = {}
         self.wake: int | None = None
+        self.plan = 0
         self.wakes = 0
         self.is_failed = False
         self._packets = self._bytes = 0
@@ -127,7 +129,7 @@ class PolicyInstance:
         """Take the policy out of service: packets pass it from now on. Returns its failure (see `failure_of`)."""
         kind = type(self.policy)
         self.is_failed = self.selects = True
-        self.wake = None
+        self.wake, self.plan = None, 0
         # It may have failed because memory ran out, so its state is freed before anything else is done.
         self.policy = Policy()
         self.on_packet = self.policy.on_packet

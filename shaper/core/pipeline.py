@@ -119,11 +119,11 @@ class Pipeline:
             entry = agenda.pop()
             at, number, instance, packet = entry
             if packet is None:
-                if instance.wake != at:
+                if instance.plan != number:
                     continue
                 if at > self.now:
                     self.now = at
-                instance.wake = None
+                instance.wake, instance.plan = None, 0
                 if instance.former is None or instance.held:
                     self.wake(instance)
                 continue
@@ -343,7 +343,7 @@ class Pipeline:
             if instance.wake is not None:
                 self.agenda.note_replaced()
             instance.wake = at
-            self.agenda.add(at, instance, None)
+            instance.plan = self.agenda.add(at, instance, None)
 
     def _fail(self, instance: PolicyInstance, error: Exception | SystemExit, hook: str, current: Packet | None) -> None:
         """Fail open: the packets that the policy holds and the current one go on, and later ones pass it."""
