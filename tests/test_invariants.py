@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import cycle, pairwise
 from typing import NamedTuple
 
@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shaper import Answer, Drop, Hold, Limit, Packet, Policy, Send, TruncatedPacket, Wake, ms
-from shaper.core.core import Core
+from shaper.core.core import Core, Following
 from shaper.core.verdict import Verdict
 from shaper.wire.segment import CLASSES
 from tests.traffic import anew, traffic
@@ -114,9 +114,11 @@ puppets = st.builds(
 pipelines = st.lists(puppets, min_size=1, max_size=3)
 
 
-def play(pipeline: list[Puppet], packets: list[Packet], *, patient: bool = False) -> tuple[Core, list[Verdict]]:
+def play(
+    pipeline: list[Puppet], packets: list[Packet], *, then: Sequence[Following] = (), patient: bool = False
+) -> tuple[Core, list[Verdict]]:
     """All packets through a core; if patient, it is asked for what is due only when another packet has come."""
-    core = Core(pipeline, seed=1, max_hold=MAX_HOLD)
+    core = Core(pipeline, seed=1, max_hold=MAX_HOLD, then=then)
     verdicts: list[Verdict] = []
     for packet in packets:
         while not patient and (deadline := core.next_deadline()) is not None and deadline < packet.arrived:

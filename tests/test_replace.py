@@ -11,7 +11,7 @@ from shaper.core.verdict import Verdict
 from shaper.spec.load import load, load_pipeline
 from shaper.units import s
 from tests.cores import ENDS, Keeps, run, udp
-from tests.test_invariants import MAX_HOLD, Puppet, check, pipelines, told
+from tests.test_invariants import MAX_HOLD, Puppet, check, pipelines, play, told
 from tests.traffic import anew, traffic
 
 followings = st.lists(
@@ -19,26 +19,12 @@ followings = st.lists(
 ).map(lambda found: sorted(found, key=lambda following: following.after))
 
 
-def play(
-    pipeline: list[Puppet], then: list[Following], packets: list[Packet], *, patient: bool = False
-) -> tuple[Core, list[Verdict]]:
-    core = Core(pipeline, seed=1, max_hold=MAX_HOLD, then=then)
-    verdicts: list[Verdict] = []
-    for packet in packets:
-        while not patient and (deadline := core.next_deadline()) is not None and deadline < packet.arrived:
-            verdicts += core.due(deadline)
-        core.receive(packet, packet.arrived)
-    while (deadline := core.next_deadline()) is not None:
-        verdicts += core.due(deadline)
-    return core, verdicts + core.due(packets[-1].arrived if packets else 0)
-
-
 @given(pipelines, followings, traffic())
 @settings(max_examples=200, deadline=None)
 def test_each_packet_gets_one_verdict_and_none_overtakes(
     pipeline: list[Puppet], then: list[Following], packets: list[Packet]
 ) -> None:
-    core, verdicts = play(pipeline, then, anew(packets))
+    core, verdicts = play(pipeline, anew(packets), then=then)
     check(core, packets, verdicts)
     assert len(core.replaced) == (len(then) if packets else 0)
     place = {verdict.packet.root.id: number for number, verdict in enumerate(verdicts)}
@@ -56,8 +42,8 @@ def test_each_packet_gets_one_verdict_and_none_overtakes(
 def test_how_often_the_core_is_asked_makes_no_difference(
     pipeline: list[Puppet], then: list[Following], packets: list[Packet]
 ) -> None:
-    _, eager = play(pipeline, then, anew(packets))
-    _, patient = play(pipeline, then, anew(packets), patient=True)
+    _, eager = play(pipeline, anew(packets), then=then)
+    _, patient = play(pipeline, anew(packets), then=then, patient=True)
     assert told(eager) == told(patient)
 
 
