@@ -155,12 +155,19 @@ def glance(command: Task, path: Iterable[Step], records: Sequence[Record], packe
         last[what] = step
     for line in lines.values():
         line.lost = dict(sorted(line.lost.items(), key=lambda item: -item[1]))
-    ordered = sorted(lines.values(), key=lambda line: -line.duration)
-    if len(ordered) > LINES:
-        ordered, rest = ordered[: LINES - 1], ordered[LINES - 1 :]
-        others = Counter({line.what.partition(": ")[2] or line.what: line.duration for line in rest})
-        ordered.append(Line(REST, others.total(), len(rest), others))
-    return Glance(command, total, ordered)
+    return Glance(command, total, few(lines.values()))
+
+
+def few(lines: Iterable[Line]) -> list[Line]:
+    """The lines with the longest durations, and what is left over as one line: `LINES` at most, in this order."""
+    ordered = sorted(lines, key=lambda line: -line.duration)
+    if len(ordered) <= LINES:
+        return ordered
+    ordered, rest = ordered[: LINES - 1], ordered[LINES - 1 :]
+    others: Counter[str] = Counter()
+    for line in rest:  # several may have the same name, if several policies held the same
+        others[line.what.partition(": ")[2] or line.what] += line.duration
+    return [*ordered, Line(REST, others.total(), len(rest), others)]
 
 
 def _add_hold(line: Line, step: Step, before: Step | None) -> None:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from shaper.trace.analysis.tasks import Task
-from shaper.trace.glance import LINES, Glance, Line
+from shaper.trace.glance import LINES, Glance, Line, few
 from shaper.trace.report import TraceReport, report
 from shaper.trace.show import Detail, as_json, show
 from shaper.units import ms, us
@@ -101,6 +101,17 @@ def test_the_printed_lines_add_up(durations: list[int]) -> None:
     total = float(header.split()[-2])
     assert sum(float(line.split()[0]) for line in shown) == pytest.approx(total)
     assert abs(total - sum(durations) / ms) <= (0.5 if sum(durations) >= 100 * ms else 0.05)
+
+
+HELD = [f"held by {policy}: {group}" for policy in ("delay", "spread_burst") for group in ("data", "handshake", "ACKs")]
+
+
+@given(st.dictionaries(st.sampled_from([*HELD, "timers", "disk"]), st.integers(0, 10**10)))
+def test_what_is_left_over_is_one_line(durations: dict[str, int]) -> None:
+    lines = few(Line(what, duration) for what, duration in durations.items())
+    assert len(lines) == min(LINES, len(durations))
+    assert sum(line.duration for line in lines) == sum(durations.values())
+    assert all(line.tasks.total() == line.duration for line in lines if line.what == "everything else")
 
 
 def test_a_command(shaper: Shaper, tmp_path: Path) -> None:
