@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from shaper.core.change import Change
 from shaper.core.core import Core
 from shaper.core.verdict import Fate, Verdict
 from shaper.journal import Clocks, Held, Journal, JournalError, Record, read_journal
@@ -67,6 +68,31 @@ def test_a_record_says_what_happened(tmp_path: Path) -> None:
             held=(Held("delay", 20 * ms), Held("spread_burst", 5)),
         )
     ]
+
+
+@pytest.mark.parametrize(
+    ("change", "line"),
+    [
+        (Change(7, 3, "replace", ("delay:1ms",)), {"change": "replace", "policies": ["delay:1ms"]}),
+        (
+            Change(7, 3, "change", stage="delay#2", options={"time": "50ms"}),
+            {"change": "change", "stage": "delay#2", "options": {"time": "50ms"}},
+        ),
+        (Change(7, 3, "pause"), {"change": "pause"}),
+        (Change(7, 3, "resume"), {"change": "resume"}),
+        (Change(7, 3, "release"), {"change": "release"}),
+    ],
+    ids=lambda value: value.what if isinstance(value, Change) else "",
+)
+def test_each_kind_of_change_has_its_line(change: Change, line: dict[str, object]) -> None:
+    file = io.StringIO()
+    Journal(file, policies=[], seed=0).changed(change)
+    written = json.loads(file.getvalue().splitlines()[1])
+    assert written == {"v": 1, "at_ns": 7, "taken": 3, **line}
+    SCHEMA.validate(written)
+    for name in line.keys() - {"change"}:
+        del written[name]
+        assert not SCHEMA.is_valid(written)
 
 
 def test_a_live_verdict_has_the_times_and_the_thread_of_its_write(tmp_path: Path) -> None:

@@ -377,7 +377,7 @@ def test_a_replay_goes_through_the_phases(capsys: pytest.CaptureFixture[str], tm
         schema("journal").validate(line)
     holds = [line["planned_ns"] - line["arrived_ns"] for line in lines if "id" in line]
     assert holds == [10 * ms, 10 * ms, 10 * ms, 20 * ms, 10 * ms, 10 * ms]  # at 0, 0.4, 0.8, 1.2, 1.6, 2 s
-    changes = [(line["change"], line["at_ns"] - EPOCH, line["taken"]) for line in lines if "change" in line]
+    changes = [(line["policies"], line["at_ns"] - EPOCH, line["taken"]) for line in lines if "change" in line]
     assert changes[:2] == [(["delay:20ms", "loss:0%"], 1 * s, 3), (["delay:10ms"], 1500 * ms, 4)]
     _, records = read_journal(journal)
     assert len(records) == 6

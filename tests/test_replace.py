@@ -26,12 +26,12 @@ def test_each_packet_gets_one_verdict_and_none_overtakes(
 ) -> None:
     core, verdicts = play(pipeline, anew(packets), then=then)
     check(core, packets, verdicts)
-    assert len(core.replaced) == (len(then) if packets else 0)
+    assert len(core.changes) == (len(then) if packets else 0)
     place = {verdict.packet.root.id: number for number, verdict in enumerate(verdicts)}
     left = {verdict.packet.root.id: verdict.planned for verdict in verdicts}
     dropped = {verdict.packet.root.id for verdict in verdicts if verdict.fate == "dropped"}
     flows = {verdict.packet.root.id: verdict.packet.flow_state for verdict in verdicts}
-    for at, taken, _ in core.replaced:
+    for at, taken, *_ in core.changes:
         held = [packet.id for packet in packets[:taken] if left[packet.id] > at]
         for later in (packet.id for packet in packets[taken:] if packet.id not in dropped):
             assert all(place[each] < place[later] for each in held if flows[each] is flows[later])
@@ -129,4 +129,4 @@ def test_times_count_from_the_first_packet() -> None:
         (2, "sent", 2 * s + 9 * ms),
         (3, "sent", 2 * s + 15 * ms),
     ]
-    assert [(each.at, each.taken) for each in core.replaced] == [(2 * s + 10 * ms, 2)]
+    assert [(each.at, each.taken) for each in core.changes] == [(2 * s + 10 * ms, 2)]

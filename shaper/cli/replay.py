@@ -143,8 +143,8 @@ def replay(
                     continue
                 holds.note(verdict)
                 if lines is not None:
-                    for change in core.replaced[changes:]:
-                        lines.replaced(change)
+                    for change in core.changes[changes:]:
+                        lines.changed(change)
                         changes += 1
                     lines.record(verdict, shift=shift)
                 if story is not None:

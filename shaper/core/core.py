@@ -19,6 +19,7 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from shaper.core.agenda import is_valid
+from shaper.core.change import Change
 from shaper.core.connections import IDLE, Connections
 from shaper.core.counts import Counts, StageUse, selection
 from shaper.core.failure import Failures, failure_of
@@ -43,15 +44,6 @@ class Following(NamedTuple):
     """As the user wrote it."""
 
 
-class Replacement(NamedTuple):
-    """A pipeline that has replaced another: when, in ns, and how many packets were taken before."""
-
-    at: int
-    taken: int
-    specs: tuple[str, ...] = ()
-    """As the user wrote it."""
-
-
 class Core:
     """A pipeline of policies at work.
 
@@ -67,7 +59,7 @@ class Core:
         counts: how many packets were taken so far, and what became of them.
         failures: the first failures of each policy, in the order in which they happened.
         max_hold: as given.
-        replaced: the pipelines that have followed so far, each with when, and after how many packets.
+        changes: what was changed so far, in order.
     """
 
     def __init__(
@@ -80,7 +72,7 @@ class Core:
         pass_strays: bool = False,
     ) -> None:
         self.max_hold = max_hold
-        self.replaced: list[Replacement] = []
+        self.changes: list[Change] = []
         self._then = iter(then)
         self._following = next(self._then, None)
         self._begin: int | None = None  # when the first packet was taken
@@ -159,12 +151,12 @@ class Core:
         Args:
             pipeline: prototypes, in order.
             now: the time, in ns.
-            specs: the same as the user wrote it; noted in `replaced`.
+            specs: the same as the user wrote it; noted in `changes`.
         """
         if now > self._pipeline.now:
             self._pipeline.advance(now)
         self._pipeline.replace(pipeline)
-        self.replaced.append(Replacement(self._pipeline.now, self.counts.taken, specs))
+        self.changes.append(Change(self._pipeline.now, self.counts.taken, "replace", specs))
 
     def _replace_up_to(self, now: int) -> None:
         """Replace the pipeline by each that follows up to `now`; their times count from the first packet."""

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from typing import TextIO
+from typing import Any, TextIO
 
-from shaper.core.core import Replacement
+from shaper.core.change import Change
 from shaper.core.verdict import Verdict
 from shaper.journal.line import FLOWS_REMEMBERED, VERSION, Clocks
 from shaper.policy.signal import SignalRecord
@@ -86,9 +86,13 @@ class Journal:
         }
         self._write(json.dumps(line) + "\n")
 
-    def replaced(self, change: Replacement) -> None:
-        """Write down that another pipeline has replaced the one before."""
-        line = {"v": VERSION, "change": list(change.specs), "at_ns": change.at, "taken": change.taken}
+    def changed(self, change: Change) -> None:
+        """Write down a change of the core."""
+        line: dict[str, Any] = {"v": VERSION, "change": change.what, "at_ns": change.at, "taken": change.taken}
+        if change.what == "replace":
+            line["policies"] = list(change.specs)
+        elif change.what == "change":
+            line |= {"stage": change.stage, "options": dict(change.options)}
         self._write(json.dumps(line) + "\n")
 
     def _flow(self, packet: Packet) -> str:

@@ -105,7 +105,7 @@ class Engine:
         self._replaced: set[int] = set()
         self._carrying: set[int] = set()  # packets that the kernel still holds for us in name only, by id
         self._recorder = recorder
-        self._replacements = 0  # how many of the core's are recorded
+        self._changes = 0  # how many of the core's are recorded
         self._drain_watcher = drain_watcher
         self._one_by_one = one_by_one
         sockets = [queue.fileno()] if drain_watcher is None else [queue.fileno(), drain_watcher.fileno()]
@@ -262,9 +262,9 @@ class Engine:
             self._drain_watcher.delivered(verdicts, end)
         if self._recorder is not None:
             tid = threading.get_native_id()
-            while self._replacements < len(self._core.replaced):
-                self._recorder.replaced(self._core.replaced[self._replacements])
-                self._replacements += 1
+            while self._changes < len(self._core.changes):
+                self._recorder.changed(self._core.changes[self._changes])
+                self._changes += 1
             for verdict in verdicts:
                 self._recorder.answered(verdict, begin, end, tid)
 

@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from shaper.capture import CaptureWriter
-from shaper.core.core import Replacement
+from shaper.core.change import Change
 from shaper.core.verdict import Verdict
 from shaper.journal import Clocks, Journal
 from shaper.live.marks import Marks
@@ -73,10 +73,10 @@ class PacketRecorder:
         if self._journal is not None:
             self._journal.signalled(given)
 
-    def replaced(self, change: Replacement) -> None:
-        """Another pipeline has replaced the one before."""
+    def changed(self, change: Change) -> None:
+        """The core was changed."""
         if self._journal is not None:
-            self._journal.replaced(change)
+            self._journal.changed(change)
 
     def flush(self) -> None:
         """Write to the files what is recorded so far."""

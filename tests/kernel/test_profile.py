@@ -96,7 +96,7 @@ def test_phases_follow_each_other_and_packets_keep_their_order(command: str, tmp
     begin = records[0].arrived
     assert len(changes) >= 3
     for nth, change in enumerate(changes, 1):
-        assert change["change"] == (["delay:1ms"] if nth % 2 else ["delay:100ms"])
+        assert change["policies"] == (["delay:1ms"] if nth % 2 else ["delay:100ms"])
         assert 0 <= change["at_ns"] - begin - nth * 150 * ms < 20 * ms
     for record in records:
         phase = sum(change["taken"] < record.id for change in changes)
