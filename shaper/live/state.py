@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any, Literal, Protocol
 
 import trio
 
@@ -133,7 +133,8 @@ class Event:
     `state`."""
 
 
-class PacketCount(NamedTuple):
+@dataclass(frozen=True)
+class PacketCount:
     """How many packets of one kind had one fate."""
 
     fate: Literal["sent", "dropped", "injected"]
