@@ -16,11 +16,12 @@ HOUSE = """
     __main__
     cli
     cli.templates
+    top
     probe
     probe.compare
     probe.explain
     probe.workloads
-    probe.ends doctor
+    probe.ends doctor control
     trace live.workers
     trace.analysis live
     trace.record live.guardian
