@@ -1,6 +1,6 @@
 """Watches the sockets that data was delivered to, until their processes have read it all.
 
-Asked for one socket, the kernel says in some 15 us how many bytes wait in it (sock_diag(7), as ss(8) does). It has no
+Asked for one socket, the kernel says in some 15 us how many bytes wait in it (see linux/sock_diag.py). It has no
 event for the moment at which they are read, so it is asked again and again: soon at first, since most readers are
 quick, then less and less often.
 """
@@ -10,34 +10,21 @@ from __future__ import annotations
 import socket
 import time
 from collections.abc import Sequence
-from ipaddress import ip_address
-from struct import Struct
 
 from shaper.core.verdict import Verdict
 from shaper.errors import ShaperError
+from shaper.linux.sock_diag import SocketDiag, SocketInfo
 from shaper.linux.timerfd import TimerFD
 from shaper.units import ms, us
 from shaper.wire.flow import Flow
-from shaper.wire.header import TCP
 
 SHORTEST_INTERVAL, LONGEST_INTERVAL = 100 * us, 10 * ms
 """The time (ns) from a delivery or a look to the next look; between these, an eighth of the time waited so far."""
 IDLE_FACTOR = 10
 """After a look comes a pause of at least this many times its duration, however many sockets there are."""
 
-# linux/netlink.h, linux/sock_diag.h, net/tcp_states.h
-NETLINK_SOCK_DIAG = 4
-SOCK_DIAG_BY_FAMILY = 20
-NLM_F_REQUEST = 1
 LISTEN = 10
-
-# linux/inet_diag.h: inet_diag_req_v2 behind the message's header, and inet_diag_msg.
-_header = Struct("=IHHII")  # length, type, flags, sequence, port
-_request = Struct("=BBBBI")  # family, protocol, extensions, padding, states
-_ports = Struct(">HH")  # the socket's own, its peer's
-_any_interface_and_cookie = Struct("=III").pack(0, 0xFFFFFFFF, 0xFFFFFFFF)
-_answer = Struct("=16xBB54xI")  # family, state, bytes that wait
-_kind = Struct("=4xH")
+"""The state of a socket that listens, see net/tcp_states.h."""
 
 
 class DrainWatcher:
@@ -48,7 +35,7 @@ class DrainWatcher:
     """
 
     def __init__(self) -> None:
-        self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_SOCK_DIAG)
+        self._diag = SocketDiag()
         self._timer = TimerFD()
         self._since: dict[Flow, int] = {}
         self._next: int | None = None
@@ -95,15 +82,12 @@ class DrainWatcher:
 
     def unread(self, flow: Flow) -> int | None:
         """How many bytes wait unread in the socket that this flow goes to; None if there is no such socket."""
-        answer = self._ask(flow)
-        if answer is None:
-            return None
-        state, unread = answer
-        return None if state == LISTEN else unread
+        found = self._ask(flow)
+        return None if found is None or found.state == LISTEN else found.unread
 
     def close(self) -> None:
         """Give the sockets up."""
-        self._socket.close()
+        self._diag.close()
         self._timer.close()
 
     def _look_at(self, at: int | None) -> None:
@@ -117,16 +101,6 @@ class DrainWatcher:
             own.listen(1)
             return self._ask(Flow("tcp", "127.0.0.1", 1, *own.getsockname())) is not None
 
-    def _ask(self, flow: Flow) -> tuple[int, int] | None:
-        """State and unread bytes of the socket at a flow's destination; None if there is none."""
-        own, peer = ip_address(flow.destination).packed, ip_address(flow.source).packed
-        family = socket.AF_INET if len(own) == 4 else socket.AF_INET6
-        request = _request.pack(family, TCP, 0, 0, 0xFFFFFFFF) + _ports.pack(flow.dport, flow.sport)
-        request += own.ljust(16, b"\0") + peer.ljust(16, b"\0") + _any_interface_and_cookie
-        length = _header.size + len(request)
-        self._socket.send(_header.pack(length, SOCK_DIAG_BY_FAMILY, NLM_F_REQUEST, 0, 0) + request)
-        answer = self._socket.recv(8192)
-        if _kind.unpack_from(answer)[0] != SOCK_DIAG_BY_FAMILY:
-            return None
-        _, state, unread = _answer.unpack_from(answer)
-        return state, unread
+    def _ask(self, flow: Flow) -> SocketInfo | None:
+        """The socket at a flow's destination; None if there is none."""
+        return self._diag.tcp((flow.destination, flow.dport), (flow.source, flow.sport))
