@@ -34,8 +34,8 @@ class MetersCollector(Collector):
             "Packets that were decided on, by what became of them; policy is the stage that decided, or empty.",
             labels=("fate", "policy", "direction", "kind"),
         )
-        for *labels, count in meters.packets:
-            packets.add_metric([str(label) for label in labels], count)
+        for one in meters.packets:
+            packets.add_metric([one.fate, one.policy, one.direction, one.kind], one.count)
         yield packets
         yield GaugeMetricFamily("shaper_held_packets", "Packets that are held now.", meters.held)
         yield _histogram("shaper_hold_seconds", "How long packets were held before they went on.", meters.hold)
