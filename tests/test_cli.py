@@ -59,6 +59,16 @@ def test_a_command_is_listed_as_its_own_help_begins(command: str) -> None:
     assert cli.COMMANDS[command] == summary.replace("\n", " ")
 
 
+def test_each_command_is_listed_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--help"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    width = max(map(len, COMMANDS))
+    for name, summary in cli.COMMANDS.items():
+        assert f"  {name:{width}}  {summary}" in lines
+    for heading in cli.GROUPS:
+        assert f"{heading}:" in lines
+
+
 @pytest.mark.parametrize("arguments", [["--help"], ["start", "--help"]])
 def test_help_imports_nothing_heavy(arguments: list[str]) -> None:
     code = f"import sys; from shaper.cli import main; main({arguments}); print(*sys.modules)"

@@ -12,31 +12,45 @@ import sys
 import traceback
 from collections.abc import Sequence
 from importlib import import_module
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 from typer.main import get_command
 
 from shaper.cli.parsing import DEBUG, Command
 from shaper.errors import ShaperError
 
-COMMANDS = {
-    "start": "Shape live traffic until Ctrl-C, SIGTERM or --duration.",
-    "run": "Run a command in a private network and shape the packets on its lo.",
-    "replay": "Run a capture through policies, in virtual time.",
-    "policies": "List the policies, or show one with its options.",
-    "profiles": "List the profiles of networks to imitate, such as 3g, or show one.",
-    "netem": "Translate a tc-netem line into a pipeline of policies.",
-    "new": "Write a small policy with comments to start from, and a test for it.",
-    "check": "Test a policy on its own stories and on generated traffic.",
-    "probe": "Run a client and a server over a shaped path, and show which of their system calls waited.",
-    "compare": "Run a workload under several network conditions, and show which system calls waited under each.",
-    "trace": "Trace a program, and show which of its system calls slept, for how long, and what woke them.",
-    "report": "Show which system calls of a trace slept, how long, what woke them, and which packets were to blame.",
-    "doctor": "Check what shaper needs on this machine, and print the command for what is missing.",
-    "clean": "Remove the rules of a shaper that died; those of a running one stay.",
+GROUPS = {
+    "Shape packets": {
+        "start": "Shape live traffic until Ctrl-C, SIGTERM or --duration.",
+        "run": "Run a command in a private network, and shape its packets.",
+        "replay": "Run a capture through policies, in virtual time.",
+    },
+    "Policies and networks": {
+        "policies": "List the policies, or show one with its options.",
+        "profiles": "List the profiles of networks to imitate, such as 3g, or show one.",
+        "netem": "Translate a tc-netem line into a pipeline of policies.",
+        "new": "Write a small policy to start from, with comments and a test.",
+        "check": "Test a policy on its own stories and on generated traffic.",
+    },
+    "Find what waited": {
+        "probe": "Run a client and a server, shaped, and show which calls waited.",
+        "compare": "Run a workload under several conditions, and show what waited.",
+        "trace": "Trace a program, and show which of its calls slept, and why.",
+        "report": "Show which calls of a trace slept, and what was to blame.",
+    },
+    "This machine": {
+        "doctor": "Check what shaper lacks on this machine, and how to install it.",
+        "clean": "Remove the rules of shapers that died; those of running ones stay.",
+    },
 }
-"""The first line of each command's help, kept here so that `shaper --help` imports none of them."""
+"""The commands by what they are for, with the first line of each one's help.
+
+It is kept here so that `shaper --help` imports none of them.
+"""
+COMMANDS = {name: summary for group in GROUPS.values() for name, summary in group.items()}
+"""The first lines of all."""
 WRAPPERS = ("run", "trace")
 """Commands whose arguments, from the first one on, belong to another program."""
 EXAMPLES = (
@@ -48,6 +62,17 @@ COMPLETION = "_SHAPER_COMPLETE"
 """The environment variable with which a shell asks for completions."""
 
 
+class Groups(TyperGroup):
+    """The command `shaper`, whose help lists the commands by what they are for."""
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """Write the groups of commands into the help, with all summaries in one column."""
+        width = max(map(len, COMMANDS))
+        for heading, commands in GROUPS.items():
+            with formatter.section(heading):
+                formatter.write_dl([(name.ljust(width), summary) for name, summary in commands.items()])
+
+
 def application(arguments: Sequence[str]) -> typer.Typer:
     """The command line, with the command that these arguments use; the other commands are only listed."""
     first, named = arguments[:1], [argument for argument in arguments if not argument.startswith("-")][:1]
@@ -55,6 +80,7 @@ def application(arguments: Sequence[str]) -> typer.Typer:
     # These two options take typer 0.2 s, even if they are not given.
     has_options = not first or first != named
     app = typer.Typer(
+        cls=Groups,
         add_completion=has_options,
         add_help_option=has_options,
         rich_markup_mode=None,

@@ -11,7 +11,7 @@ EXAMPLES = (
 
 
 def clean(netns: Netns = None) -> None:
-    """Remove the rules of a shaper that died; those of a running one stay."""
+    """Remove the rules of shapers that died; those of running ones stay."""
     from shaper.linux import netns as namespaces
     from shaper.live.rules.chain import installed
 

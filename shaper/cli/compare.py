@@ -52,9 +52,10 @@ def compare(
     figure: FigureFile = None,
     json: Json = None,
 ) -> int:
-    """Run a workload under several network conditions, and show which system calls waited under each.
+    """Run a workload under several conditions, and show what waited.
 
-    Each condition has a private network namespace, so this needs no root. Calls that wait
+    The report says how long each system call waited under each network condition. Each
+    condition has a private network namespace, so this needs no root. Calls that wait
     under some condition, but not under netem, are marked: a constant delay hides them.
     """
     from shaper.probe.compare import command as commands

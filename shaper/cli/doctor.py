@@ -15,7 +15,7 @@ VERSION = 1
 
 
 def doctor(json: Json = None) -> int:
-    """Check what shaper needs on this machine, and print the command for what is missing.
+    """Check what shaper lacks on this machine, and how to install it.
 
     Everything is tried in a separate network namespace, so nothing is changed. The exit
     status is 1 if something is missing that `shaper start` needs.

@@ -19,7 +19,7 @@ EXAMPLES = (
 def new(
     file: Annotated[Path, typer.Argument(metavar="FILE.py", help="The file to write; the policy is named after it.")],
 ) -> None:
-    """Write a small policy with comments to start from, and a test for it."""
+    """Write a small policy to start from, with comments and a test."""
     from importlib.resources import files
     from string import Template
 

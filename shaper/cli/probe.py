@@ -94,10 +94,11 @@ def probe(
     ] = None,
     port: Annotated[int, typer.Option(metavar="N", help="The server's port.")] = 8765,
 ) -> int:
-    """Run a client and a server over a shaped path, and show which of their system calls waited.
+    """Run a client and a server, shaped, and show which calls waited.
 
-    Both are processes in a private network namespace, so this needs no root and disturbs nothing. Each wait is
-    explained by held packets: "accept 300.9 ms = SYN held 100.1 + SYN-ACK 100.1 + ACK 100.1 + 0.6 unexplained".
+    Both are processes in a private network namespace, so this needs no root and disturbs nothing. The wait
+    of each system call is explained by held packets: "accept 300.9 ms = SYN held 100.1 + SYN-ACK 100.1 + ACK
+    100.1 + 0.6 unexplained".
     """
     from shaper.probe.ends.plan import ProbePlan
     from shaper.probe.ends.workload import load

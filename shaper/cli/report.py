@@ -46,9 +46,11 @@ def report(
     everything: All = False,
     json: Json = None,
 ) -> int:
-    """Show which system calls of a trace slept, how long, what woke them, and which packets were to blame.
+    """Show which calls of a trace slept, and what was to blame.
 
-    A trace may be of any size. The exit status is 1 if the trace is cut off or events were lost.
+    The report says how long each system call slept, what woke it, and which held packets
+    were behind that. A trace may be of any size. The exit status is 1 if the trace is cut
+    off or events were lost.
     """
     from shaper.journal import read_journal
     from shaper.report.output import console, write_json

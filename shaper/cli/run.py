@@ -76,10 +76,10 @@ def run(
     everything: All = False,
     json: Json = None,
 ) -> int:
-    """Run a command in a private network and shape the packets on its lo.
+    """Run a command in a private network, and shape its packets.
 
     Needs no root where user namespaces are allowed. The command keeps its user, and sees
-    no network but lo. The exit status is the command's; if that is 0, it is 1 if a policy
+    no network but lo, whose packets are shaped. The exit status is the command's; if that is 0, it is 1 if a policy
     failed, or packets were lost or passed unshaped. Ctrl-C goes to the command; shaper
     ends when the command ends. --trace needs root and tracefs to show what woke each
     call; without them it uses strace, which doesn't know.

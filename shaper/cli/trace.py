@@ -95,11 +95,12 @@ def trace(
     everything: All = False,
     json: Json = None,
 ) -> int:
-    """Trace a program, and show which of its system calls slept, for how long, and what woke them.
+    """Trace a program, and show which of its calls slept, and why.
 
-    Follows all threads and descendants. Needs root and tracefs; without them a command is
-    run under strace instead, which doesn't know what woke a call. The exit status is the
-    command's; if that is 0, it is 1 if events were lost.
+    The report says how long each system call slept, and what woke it. Follows all threads
+    and descendants. Needs root and tracefs; without them a command is run under strace
+    instead, which doesn't know what woke a call. The exit status is the command's; if that
+    is 0, it is 1 if events were lost.
     """
     from time import sleep
 
