@@ -5,6 +5,7 @@ a change of the pipeline, in the order in which they happened. `schemas/journal.
 """
 
 from shaper.journal.line import FLUSH_INTERVAL, VERSION, Clocks, Header, Held, Record
+from shaper.journal.names import names_of
 from shaper.journal.read import JournalError, is_journal, read_journal, read_signals
 from shaper.journal.write import Journal
 
@@ -18,6 +19,7 @@ __all__ = [
     "JournalError",
     "Record",
     "is_journal",
+    "names_of",
     "read_journal",
     "read_signals",
 ]

@@ -16,11 +16,6 @@ IPV4_UDP, IPV6_UDP = 28, 48
 """Bytes of the IP and UDP headers, without options."""
 
 
-def reverse(flow: Flow) -> Flow:
-    """The other direction of the same connection."""
-    return Flow(flow.protocol, flow.destination, flow.dport, flow.source, flow.sport)
-
-
 class Direction:
     """The packets of one flow.
 
@@ -102,7 +97,7 @@ class Traffic:
 
     def against(self, record: Record) -> Direction:
         """All packets of the other direction of its connection."""
-        return self._directions.get(reverse(record.flow)) or Direction(())
+        return self._directions.get(record.flow.reverse) or Direction(())
 
     def is_clients(self, record: Record) -> bool:
         """Whether its sender is the client: it sent the SYN, or, if no SYN was seen, the first packet."""
@@ -115,7 +110,7 @@ class Traffic:
     def sent_to(self, flow: Flow) -> Direction:
         """The packets sent to the end that this flow starts at: by its peer, or by all if the flow names none."""
         if flow.dport:
-            return self._directions.get(reverse(flow)) or Direction(())
+            return self._directions.get(flow.reverse) or Direction(())
         own = flow.protocol, flow.source, flow.sport
         return Direction(
             record

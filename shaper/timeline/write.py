@@ -12,6 +12,7 @@ from shaper.timeline.run import Names
 from shaper.timeline.story import ORDER, Event, Mention, Story, flow_lines, lines_of
 from shaper.units import format_duration
 from shaper.wire.flow import format_end
+from shaper.wire.naming import Namer
 from shaper.wire.packet import Packet
 from shaper.wire.segment import SenderState
 
@@ -117,6 +118,7 @@ class _Telling:
         self.flows = _Flows()
         self._dialogue = Dialogue()
         self._names = Names(_name, self._dialogue, flows=self.flows.number)
+        self._namer = Namer()
         self._begin: int | None = None
 
     def events(self, happenings: list[Happening]) -> Iterator[Event]:
@@ -136,7 +138,9 @@ class _Telling:
             if (declared := self.flows.meet(what)) is not None:
                 self._dialogue.declare(*declared)
             words = tuple(self._dialogue.describe(what.raw, self.flows.number(what)))
-            return Event(at, "<", (Mention(_name(what) or "", words),), what.kind or "packet")
+            return Event(
+                at, "<", (Mention(_name(what) or "", words),), str(self._namer.packet(what)) if what.kind else "packet"
+            )
         held = " + ".join(
             f"{format_duration(duration)} by {policy}" for policy, duration in what.packet.hold_times if duration
         )

@@ -15,7 +15,7 @@ from typing import Any
 
 from shaper.journal import Record
 from shaper.report.blocking import SHAPER, packet_name
-from shaper.report.traffic import Traffic, reverse
+from shaper.report.traffic import Traffic
 from shaper.trace.analysis.packets import Packets, label
 from shaper.trace.analysis.path import Step
 from shaper.trace.analysis.tasks import Task
@@ -207,7 +207,7 @@ class _Losses:
             for record in records:
                 sent = packets.sender(record)
                 if sent is not None and sent.context is None:
-                    self._flows.setdefault(sent.tid, set()).update((record.flow, reverse(record.flow)))
+                    self._flows.setdefault(sent.tid, set()).update((record.flow, record.flow.reverse))
 
     def during(self, step: Step) -> list[Record]:
         """Those of the task's connections that were lost while it waited, or just before."""

@@ -64,6 +64,11 @@ class Flow(NamedTuple):
             return key + (REQUEST + self.sport.to_bytes(2) if self.sport else ANSWER + self.dport.to_bytes(2))
         return key + self.sport.to_bytes(2) + self.dport.to_bytes(2)
 
+    @property
+    def reverse(self) -> Flow:
+        """The flow of the other direction."""
+        return Flow(self.protocol, self.destination, self.dport, self.source, self.sport)
+
     def __str__(self) -> str:
         return f"{self.protocol} {format_end(self.source, self.sport)} > {format_end(self.destination, self.dport)}"
 

@@ -3,7 +3,6 @@
 from typing import Self
 
 from shaper.journal import Held, Record
-from shaper.report.traffic import reverse
 from shaper.trace.read.events import TraceEvent
 from shaper.units import us
 from shaper.wire.flow import Flow
@@ -41,7 +40,7 @@ class Network(Story):
             self.add(at, tid, "net_dev_queue", cpu, len=length)
         begin = at + 4 + (0 if dropped else hold)
         record = Record(
-            id=len(self.records) + 1, flow=reverse(flow) if back else flow, kind=kind, flags="A", seq=seq, ack=ack,
+            id=len(self.records) + 1, flow=flow.reverse if back else flow, kind=kind, flags="A", seq=seq, ack=ack,
             length=length, arrived=(at + 4) * us, taken=(at + 5) * us, fate="dropped" if dropped else "sent",
             planned=begin * us, begin=begin * us, end=(begin + (0 if dropped else 8)) * us, tid=ENGINE,
             held=() if dropped or not hold else (Held(policy, hold * us),), by=policy if dropped else "",

@@ -2,7 +2,6 @@
 
 from shaper.journal import Held, Record
 from shaper.report.blocking import PARTS, Blocking, Waker, as_json, because, tables
-from shaper.report.traffic import reverse
 from shaper.trace.report import report
 from shaper.units import us
 from shaper.wire.flow import Flow
@@ -27,7 +26,7 @@ def packet(id: int, *, arrived: int, begin: int, end: int, segment: str = "data"
     hold = hold or begin - arrived
     flow, ack = Flow("tcp", "127.0.0.1", 1, "127.0.0.1", 2), 0
     if segment == "synack":
-        flow, ack = reverse(flow), 2
+        flow, ack = flow.reverse, 2
     return Record(
         id=id, flow=flow, kind=segment, flags="A", seq=id, ack=ack,
         length=100 + id, arrived=arrived * us, taken=arrived * us, fate="sent", planned=begin * us, begin=begin * us,

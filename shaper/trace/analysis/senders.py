@@ -17,7 +17,6 @@ from typing import NamedTuple
 
 from shaper.journal import Record
 from shaper.report.blocking import Waker
-from shaper.report.traffic import reverse
 from shaper.trace.analysis.context import Contexts
 from shaper.trace.read.events import TraceEvent
 from shaper.units import ms, us
@@ -156,7 +155,7 @@ def answers(record: Record, cause: Record) -> bool:
     """Whether the kernel can have sent this packet because the other one was delivered, by their flows and numbers."""
     if record.kind == "icmp":
         return True
-    if cause.flow != reverse(record.flow):
+    if cause.flow != record.flow.reverse:
         return False
     if record.kind == "synack":
         return cause.kind == "syn" and record.ack == ((cause.seq or 0) + 1) % WRAP
