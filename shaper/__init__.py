@@ -29,6 +29,7 @@ from shaper.units import (
     Size,
     Time,
     Unit,
+    format_duration,
     ms,
     ns,
     parse_duration,
@@ -38,6 +39,7 @@ from shaper.units import (
 )
 from shaper.wire.craft import may_report, reset_receiver, reset_sender, tcp_options, too_big
 from shaper.wire.flow import Flow
+from shaper.wire.naming import Namer, PacketName
 from shaper.wire.packet import Packet, TruncatedPacket
 
 __all__ = [
@@ -55,8 +57,10 @@ __all__ = [
     "Hold",
     "Limit",
     "Link",
+    "Namer",
     "Numbers",
     "Packet",
+    "PacketName",
     "Policy",
     "Rate",
     "Script",
@@ -70,6 +74,7 @@ __all__ = [
     "TruncatedPacket",
     "Unit",
     "Wake",
+    "format_duration",
     "may_report",
     "ms",
     "ns",

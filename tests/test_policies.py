@@ -33,6 +33,11 @@ VALUES: dict[str, tuple[str, ...]] = {
     "file of delays": (str(STORIES / "delays.steps"),),
     "trace file": (str(STORIES / "two.trace"),),
     "numbers or FILE": ("none", "1+3-5"),
+    "fates or FILE": (
+        "none",
+        "#1 original data 1: drop; #1 reply data 1: hold 3ms; #1 original data 2: twice; #1 original udp 1: behind 2",
+        str(STORIES / "two.fates"),
+    ),
     "rate": ("10kbit", "1mbit", "1gbit"),
     "size": ("1", "60b", "1kb", "1mb"),
     "segment classes": ("all", "data+fin", "pure-ack+handshake-ack", "syn"),
@@ -126,7 +131,7 @@ def test_classes_that_are_not_asked_for_pass_at_once(name: str, packets: list[Pa
             assert not verdict.rewritten
 
 
-DISORDERLY = ("reorder", "slow_close")
+DISORDERLY = ("fates", "reorder", "slow_close")
 """Policies that don't promise to keep the order of a flow's packets."""
 
 

@@ -38,6 +38,7 @@ def wait_until_none_is_held(queue: int) -> None:
     [
         ("loss:20%",),
         ("loss:20%,scope=flow",),
+        ("fates:#1 original udp 7: drop; #1 original udp 9: hold 3ms; #1 original udp 20: twice",),
         ("delay:time=2ms,jitter=1ms", "loss:model=gemodel,p=10%", "duplicate:10%", "drop_first:nth=7,count=3,only=udp"),
     ],
     ids=lambda specs: "|".join(specs),
