@@ -16,7 +16,7 @@ HOUSE = """
     __main__
     cli
     cli.templates
-    top
+    top experiment
     probe
     probe.compare
     probe.explain

@@ -1,0 +1,67 @@
+"""Trial and Outcome: what is run under which condition, and what came of it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from shaper.journal import Record
+from shaper.report.blocking import Blocking
+from shaper.units import s
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One run of a command, or of a workload of the probe, under one condition."""
+
+    command: tuple[str, ...] = ()
+    """What is run; empty if it is a workload."""
+    policies: tuple[str, ...] = ()
+    """The SPECs of the pipeline."""
+    seed: str = "0"
+    """Decides all chance."""
+    number: int = 0
+    """Which repetition this is."""
+    timeout: int = 30 * s
+    """The longest that it may take, in ns."""
+    workload: str = ""
+    """The name and options of a workload of the probe, which is played instead of a command."""
+
+    @property
+    def key(self) -> str:
+        """Names the trial by its content: the same content gives the same key, on any machine."""
+        content = json.dumps(asdict(self), sort_keys=True)
+        return hashlib.sha256(content.encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of a trial."""
+
+    status: int | None
+    """The command's exit status; -N if signal N ended it; None if it did not end in time."""
+    duration: int
+    """Of the command alone, in ns."""
+    stdout: bytes
+    """The last 64 kB of its output."""
+    stderr: bytes
+    """The last 64 kB of its errors."""
+    summary: Mapping[str, Any]
+    """The counts of the packets, as in the document of `shaper run --json`."""
+    records: tuple[Record, ...]
+    """What happened to each packet, in the order in which they went on."""
+    blockings: tuple[Blocking, ...] = ()
+    """The calls of a workload's two ends that waited; none for a command."""
+
+    @property
+    def timed_out(self) -> bool:
+        """It was ended because its time was over."""
+        return self.status is None
+
+    @property
+    def failed(self) -> bool:
+        """It did not end in time, or not with status 0."""
+        return self.status != 0
