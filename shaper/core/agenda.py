@@ -78,6 +78,17 @@ class Agenda:
         """The valid entries, in no particular order."""
         return filter(is_valid, chain(self._fifo, self._heap))
 
+    def take_packets(self) -> list[tuple[PolicyInstance, Packet]]:
+        """Remove all packets, each with the instance that holds it, in no particular order; wakes stay planned."""
+        taken = []
+        for _, _, instance, packet in self.entries():
+            if packet is not None:
+                taken.append((instance, packet))
+        for _, packet in taken:
+            packet.root.plan = 0
+        self._purge()
+        return taken
+
     def first(self) -> Entry | None:
         """The earliest entry, which stays; None without one."""
         heap, fifo = self._heap, self._fifo

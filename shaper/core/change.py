@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Final, Literal, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
+from shaper.core.failure import FAULTS, failure_of
 from shaper.errors import UsageError
+from shaper.policy.base import Policy
 
 What = Literal["replace", "change", "pause", "resume", "release"]
 NOTHING: Final[Mapping[str, str]] = MappingProxyType({})
@@ -14,6 +16,34 @@ NOTHING: Final[Mapping[str, str]] = MappingProxyType({})
 
 class ChangeError(UsageError):
     """A change that can't be made; the message says why in one line, and nothing has changed."""
+
+
+def check(stage: str, prototype: Policy, values: Mapping[str, Any]) -> None:
+    """Check that the policy of a stage can have these values from now on.
+
+    Args:
+        stage: its name.
+        prototype: stays as it is; a copy of it is asked.
+        values: by option.
+
+    Raises:
+        ChangeError: it can't.
+    """
+    known = prototype.option_names()
+    for name in values:
+        if name not in known:
+            raise ChangeError(f"{stage} has no option '{name}'; it has {', '.join(known)}")
+    if values.get("scope", prototype.scope) != prototype.scope:
+        raise ChangeError(f"{stage}: scope can't be changed while packets flow; replace the pipeline instead")
+    try:
+        copy = prototype.prototype().fresh("")
+        for name, value in values.items():
+            setattr(copy, name, value)
+        copy.on_change(frozenset(values))
+    except ValueError as error:
+        raise ChangeError(f"{stage}: {error}") from error
+    except FAULTS as error:
+        raise ChangeError(str(failure_of(type(prototype), stage, error, "on_change"))) from error
 
 
 class Change(NamedTuple):

@@ -11,7 +11,8 @@ from collections import OrderedDict, deque
 from typing import cast
 
 from shaper.core.datagrams import Datagrams
-from shaper.core.instances import PolicyInstance
+from shaper.core.instances import Instances, PolicyInstance
+from shaper.core.turns import Turns
 from shaper.units import s
 from shaper.wire.flow import Flow
 from shaper.wire.header import (
@@ -47,16 +48,18 @@ class Connection:
         keys: the flow keys of its two directions.
         seen: when its last packet came, in ns.
         examined: what `seen` was when the connection was last examined, to forget or to keep it.
-        instances: by stage, the instances that both directions share.
+        shared: by stage, the instances that both directions share.
+        made_by: the `Instances` that made them.
     """
 
-    __slots__ = ("examined", "identity", "instances", "keys", "seen")
+    __slots__ = ("examined", "identity", "keys", "made_by", "seen", "shared")
 
     def __init__(self, identity: str, keys: tuple[bytes, bytes], now: int) -> None:
         self.identity = identity
         self.keys = keys
         self.seen = self.examined = now
-        self.instances: dict[int, PolicyInstance] = {}
+        self.shared: dict[int, PolicyInstance] = {}
+        self.made_by: Instances | None = None
 
 
 class FlowState:
@@ -67,17 +70,32 @@ class FlowState:
         direction: "original" or "reply".
         sender: the state of its sender; None unless the protocol is TCP.
         kind: the class of all its packets, where the flow key alone decides it; else None.
-        instances: by stage, the instances that its packets meet; None before its first packet.
+        version: of the pipeline, with which all below agrees; -1 before the first packet, and while it has `turns`.
+        instances: by stage, the instances that its packets meet when they come; none while the core is paused.
+        all_instances: the same, but also while the core is paused, for packets that are held then.
+        made_by: the `Instances` that made them.
+        inside: how many of its packets are in the pipeline.
+        turn: how many changes that keep the order of packets it has seen.
+        turns: whose turn it is to leave the pipeline; None unless a change still matters.
     """
 
-    __slots__ = ("connection", "direction", "instances", "kind", "sender")
+    __slots__ = (
+        "all_instances", "connection", "direction", "inside", "instances", "kind", "made_by", "sender", "turn",
+        "turns", "version",
+    )  # fmt: skip
 
     def __init__(self, connection: Connection, direction: str, protocol: str) -> None:
         self.connection = connection
         self.direction = direction
         self.sender = SenderState() if protocol == "tcp" else None
         self.kind = "udp" if protocol == "udp" else None
-        self.instances: list[PolicyInstance] | None = None
+        self.version = -1
+        self.instances: list[PolicyInstance] = []
+        self.all_instances: list[PolicyInstance] = []
+        self.made_by: Instances | None = None
+        self.inside = 0
+        self.turn = 0
+        self.turns: Turns | None = None
 
 
 class Connections:
@@ -102,12 +120,6 @@ class Connections:
 
     def __len__(self) -> int:
         return len(self._flows)
-
-    def forget_instances(self) -> None:
-        """Forget the instances of all flows."""
-        for state in (*self._flows.values(), self._stray):
-            state.instances = None
-            state.connection.instances = {}
 
     def classify(self, packet: Packet, now: int) -> FlowState:
         """Fill in the packet's class and direction, and return the state of its flow."""

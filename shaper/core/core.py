@@ -8,6 +8,9 @@ of a capture. The caller passes the time in:
     core.next_deadline()             when to call due() next
     core.due(now)                    the verdicts up to now
     core.replace(pipeline, now)      from now on packets meet other policies
+    core.change(stage, values, now)  from now on a policy has other options
+    core.pause(now), core.resume(now)  packets pass the policies, or meet them again
+    core.release(now)                all packets that are held go on
     core.close()                     all packets still held go on
 
 Packets go through the pipeline: what one policy sends at t, the next receives at t.
@@ -15,11 +18,11 @@ Packets go through the pipeline: what one policy sends at t, the next receives a
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 from shaper.core.agenda import is_valid
-from shaper.core.change import Change
+from shaper.core.change import NOTHING, Change, ChangeError, What, check
 from shaper.core.connections import IDLE, Connections
 from shaper.core.counts import Counts, StageUse, selection
 from shaper.core.failure import Failures, failure_of
@@ -95,7 +98,10 @@ class Core:
             else:
                 pipeline.now = now
         self.counts.taken += 1
-        pipeline.enter(packet, self._connections.classify(packet, pipeline.now))
+        state = self._connections.classify(packet, pipeline.now)
+        instances = state.instances if state.version == pipeline.version else pipeline.admit(packet, state)
+        state.inside += 1
+        pipeline.enter(packet, instances)
 
     def signal(self, policy: str, signal: Signal, now: int) -> None:
         """Pass a signal to a policy that asks for it; without effect where it has no object for this flow.
@@ -116,9 +122,9 @@ class Core:
         if now > pipeline.now:
             pipeline.advance(now)
         state = self._connections.known(signal.flow)
-        if state is None or not state.instances:
+        if state is None or state.made_by is None:
             return
-        instance = state.instances[pipeline.names.index(policy)]
+        instance = pipeline.catch_up(state)[pipeline.names.index(policy)]
         if not instance.is_failed:
             pipeline.wake(instance, signal._replace(direction=state.direction))
 
@@ -142,21 +148,99 @@ class Core:
         verdicts, pipeline.verdicts = pipeline.verdicts, []
         return verdicts
 
-    def replace(self, pipeline: Sequence[Policy], now: int, specs: tuple[str, ...] = ()) -> None:
-        """From `now` (ns) on, packets meet these policies; those that are held keep their plans.
+    # Changes by hand. Packets that are held keep their plans, and go on before those of their flow that come later.
+    # The connections, their classes, the seed, and the counters of stages with the same name stay.
 
-        A packet that comes later goes on after those of its flow that are held now. The connections, their classes,
-        the seed, and the counters of stages with the same name stay.
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of the stages that packets meet now."""
+        return self._pipeline.names
+
+    @property
+    def prototypes(self) -> tuple[Policy, ...]:
+        """The policies that packets meet now, with the options that they have now."""
+        return self._pipeline.prototypes
+
+    @property
+    def is_paused(self) -> bool:
+        """Whether packets that come pass all policies."""
+        return self._pipeline.is_paused
+
+    def replace(self, pipeline: Sequence[Policy], now: int, specs: tuple[str, ...] = ()) -> None:
+        """From `now` (ns) on, packets meet these policies. Pipelines that were planned to follow don't any more.
+
+        Packets that are held go through the rest of the policies that they came to.
 
         Args:
             pipeline: prototypes, in order.
             now: the time, in ns.
             specs: the same as the user wrote it; noted in `changes`.
         """
+        self._reach(now)
+        self._following, self._replaces_at = None, NEVER
+        self._replace(pipeline, now, specs)
+
+    def change(self, stage: str, values: Mapping[str, Any], now: int, options: Mapping[str, str] = NOTHING) -> None:
+        """From `now` (ns) on, the policy of a stage has other options; its objects keep their state.
+
+        Each object is told by `Policy.on_change` before its next packet or wake. A later packet may overtake earlier
+        ones if the policy has `order=free`.
+
+        Args:
+            stage: its name.
+            values: new values by option, such as `{"time": 50 * ms}`.
+            now: the time, in ns.
+            options: the same as the user wrote it; noted in `changes`.
+
+        Raises:
+            ChangeError: there is no such stage or option, or the policy refuses; nothing has changed.
+        """
+        self._reach(now)
+        pipeline = self._pipeline
+        if stage not in pipeline.names:
+            raise ChangeError(f"there is no stage '{stage}'; there is {', '.join(pipeline.names) or 'none'}")
+        nth = pipeline.names.index(stage)
+        check(stage, pipeline.prototypes[nth], values)
+        pipeline.change(nth, values)
+        self._note("change", stage=stage, options=options)
+
+    def pause(self, now: int) -> None:
+        """From `now` (ns) on, packets that come pass all policies; without effect while the core is paused."""
+        self._reach(now)
+        if not self._pipeline.is_paused:
+            self._pipeline.pause(True)
+            self._note("pause")
+
+    def resume(self, now: int) -> None:
+        """From `now` (ns) on, packets meet the policies again, and their objects as they were before the pause."""
+        self._reach(now)
+        if self._pipeline.is_paused:
+            self._pipeline.pause(False)
+            self._note("resume")
+
+    def release(self, now: int) -> None:
+        """All packets that are held at `now` (ns) leave the pipeline, in order of arrival."""
+        self._reach(now)
+        self._pipeline.release()
+        self._note("release")
+
+    def _reach(self, now: int) -> None:
+        """Do all that is planned up to `now` (ns)."""
+        if now >= self._replaces_at and self._begin is not None:
+            self._replace_up_to(now)
+        if now > self._pipeline.now:
+            self._pipeline.advance(now)
+
+    def _replace(self, pipeline: Sequence[Policy], now: int, specs: tuple[str, ...]) -> None:
         if now > self._pipeline.now:
             self._pipeline.advance(now)
         self._pipeline.replace(pipeline)
-        self.changes.append(Change(self._pipeline.now, self.counts.taken, "replace", specs))
+        self._note("replace", specs)
+
+    def _note(
+        self, what: What, specs: tuple[str, ...] = (), stage: str = "", options: Mapping[str, str] = NOTHING
+    ) -> None:
+        self.changes.append(Change(self._pipeline.now, self.counts.taken, what, specs, stage, options))
 
     def _replace_up_to(self, now: int) -> None:
         """Replace the pipeline by each that follows up to `now`; their times count from the first packet."""
@@ -166,7 +250,7 @@ class Core:
             self._replaces_at = self._begin + self._following.after
             if self._replaces_at > now:
                 return
-            self.replace(self._following.pipeline, self._replaces_at, self._following.specs)
+            self._replace(self._following.pipeline, self._replaces_at, self._following.specs)
             self._following = next(self._then, None)
         self._replaces_at = NEVER
 
@@ -201,7 +285,7 @@ class Core:
     def stages(self) -> dict[str, StageUse]:
         """What each stage has done so far, by its name; without those whose policy never does anything."""
         return {
-            name: StageUse(counts.dropped, counts.touched, counts.met, selection(policy))
+            name: StageUse(counts.dropped, counts.touched, counts.met, selection(policy), counts.held, counts.injected)
             for name, (policy, counts) in self._pipeline.stages.items()
             if type(policy).on_packet is not Policy.on_packet
         }

@@ -39,15 +39,22 @@ class StageCounts:
 
     Attributes:
         dropped: packets taken that it dropped, those beyond its `limit` included.
-        touched: whether it held, dropped, changed or made a packet.
+        held: packets that it held.
+        injected: packets that it made.
+        changed: whether it changed a packet, or dropped one that a policy had made.
         met: whether a packet was for it; known only of a policy that leaves packets out (see `selection`).
     """
 
-    __slots__ = ("dropped", "met", "touched")
+    __slots__ = ("changed", "dropped", "held", "injected", "met")
 
     def __init__(self) -> None:
-        self.dropped = 0
-        self.touched = self.met = False
+        self.dropped = self.held = self.injected = 0
+        self.changed = self.met = False
+
+    @property
+    def touched(self) -> bool:
+        """Whether it held, dropped, changed or made a packet."""
+        return self.changed or self.dropped + self.held + self.injected > 0
 
 
 class StageUse(NamedTuple):
@@ -57,6 +64,8 @@ class StageUse(NamedTuple):
     touched: bool
     met: bool
     selection: str
+    held: int = 0
+    injected: int = 0
 
 
 def dropped_by(stages: Mapping[str, StageUse]) -> dict[str, int]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 from random import Random
 from typing import Final
 
 from shaper.core.counts import StageCounts
 from shaper.core.failure import FAULTS, Failure, Failures, PolicyError, failure_of
 from shaper.policy.base import Policy
+from shaper.units import Limit
 from shaper.wire.packet import Packet
 from shaper.wire.segment import CLASSES
 
@@ -18,6 +19,7 @@ WAKES_IN_A_ROW = 1000
 """How often in a row a woken object may ask to be woken again at once; more often is an endless loop."""
 AT_ONCE = 100
 """A wake within this time (ns) counts as one at once: no engine is quicker, so nothing else could happen before."""
+NO_LIMIT: Final = Limit()
 
 
 class PolicyInstance:
@@ -28,7 +30,8 @@ class PolicyInstance:
         name: of its stage.
         stage: its place in the pipeline, from 0.
         is_last: whether it is at the last stage.
-        former: the `Former` stages that it belongs to, once other policies have replaced them.
+        made_by: the `Instances` that it is one of.
+        version: of the pipeline, whose options the object has.
         counts: what the stage has done, with all its instances.
         held: packets held until a later answer sends or drops them, in the order in which they were held.
             The key is the packet as taken, the value as the policy rewrote it.
@@ -43,17 +46,27 @@ class PolicyInstance:
 
     __slots__ = (
         "_bytes", "_packets",
-        "counts", "former", "held", "is_failed", "is_last",
-        "limited", "name", "on_packet", "plan", "policy", "selects", "stage", "wake", "wakes",
+        "counts", "held", "is_failed", "is_last", "limited", "made_by",
+        "name", "on_packet", "plan", "policy", "selects", "stage", "version", "wake", "wakes",
     )  # fmt: skip
 
-    def __init__(self, policy: Policy, name: str, stage: int, counts: StageCounts, *, is_last: bool = True) -> None:
+    def __init__(
+        self,
+        policy: Policy,
+        name: str,
+        stage: int,
+        counts: StageCounts,
+        made_by: Instances | None = None,
+        *,
+        is_last: bool = True,
+    ) -> None:
         self.policy = policy
         self.on_packet = policy.on_packet
         self.name = name
         self.stage = stage
         self.is_last = is_last
-        self.former: object | None = None
+        self.made_by = made_by
+        self.version = made_by.version if made_by is not None else 0
         self.counts = counts
         self.held: dict[Packet, Packet] = {}
         self.wake: int | None = None
@@ -61,8 +74,8 @@ class PolicyInstance:
         self.wakes = 0
         self.is_failed = False
         self._packets = self._bytes = 0
-        self.limited = policy.limit != (None, None)
-        self.selects = len(policy.only) < len(CLASSES) or policy.direction != "both" or policy.connections < 1
+        self.limited = policy.limit != NO_LIMIT
+        self.selects = selects(policy)
 
     def shapes(self, packet: Packet) -> bool:
         """Whether the policy sees this packet; other packets pass it."""
@@ -82,7 +95,9 @@ class PolicyInstance:
         """Hold a packet, given as it was taken, from `now` on."""
         root.holder = self
         root.since = now
-        self.counts.touched = True
+        noted = root.noted
+        if not noted or noted[-1][0] != self.name:
+            self.counts.held += 1
         if self.limited:
             self._packets += 1
             self._bytes += root.length
@@ -100,6 +115,30 @@ class PolicyInstance:
             root.note_hold(self.name, now - root.since)
         else:
             root.noted = ((self.name, now - root.since),)
+
+    def count(self, packets: Iterable[Packet]) -> None:
+        """These, as taken, are all that it holds: it has a `limit` from now on."""
+        if not self.limited:
+            self.limited = True
+            for root in packets:
+                self._packets += 1
+                self._bytes += root.length
+
+    def change(self, prototype: Policy, names: Collection[str], version: int) -> None:
+        """Give these options of its object the values that they have in the prototype, and tell the object.
+
+        Raises:
+            Exception: what its `on_change` raises.
+        """
+        self.version = version
+        if not names or self.is_failed or is_left_out(self):
+            return
+        policy = self.policy
+        for name in names:
+            setattr(policy, name, getattr(prototype, name))
+        self.limited = self.limited or policy.limit != NO_LIMIT
+        self.selects = selects(policy)
+        policy.on_change(names)
 
     def plan_wake(self, at: int, now: int, *, is_woken: bool) -> int:
         """When to wake it (ns), after it asked for `at`.
@@ -139,10 +178,16 @@ class PolicyInstance:
 class Instances:
     """Makes policy objects for flows, connections or the whole queue, as `scope` says.
 
+    When another pipeline has replaced this one, it keeps those that held packets of flows still need.
+
+    Attributes:
+        version: of the pipeline, whose options new objects have.
+
     Args:
         prototypes, names, counts: the policies of the pipeline, the names of their stages, and what these have done.
         seed: decides all chance.
         failures: gets the failures of policies that can't start.
+        version: see the attribute.
     """
 
     def __init__(
@@ -152,29 +197,35 @@ class Instances:
         counts: Sequence[StageCounts],
         seed: int | str,
         failures: Failures,
+        version: int = 0,
     ) -> None:
         self._counts = counts
         self._stages = list(enumerate(zip(prototypes, names, strict=True)))
         self._seed = seed
         self._failures = failures
         self._of_queue: dict[int, PolicyInstance] = {}
+        self.kept: dict[object, list[PolicyInstance]] = {}
+        self.version = version
 
-    def of(self, connection: str, direction: str, shared: dict[int, PolicyInstance]) -> list[PolicyInstance]:
+    def of(
+        self,
+        connection: str,
+        direction: str,
+        shared: dict[int, PolicyInstance],
+        before: Sequence[PolicyInstance] = (),
+    ) -> list[PolicyInstance]:
         """The instances that the packets of one flow meet, one for each stage.
 
         Args:
             connection: its identity, see `Connection`; policies see nothing of one without.
             direction: of the flow.
             shared: by stage, the instances that both directions of the connection share; new ones are added.
+            before: those that they met so far, and go on meeting if their policies still shape this connection.
         """
         return [
-            self._instance(stage, policy, name, connection, direction, shared) for stage, (policy, name) in self._stages
+            self._instance(stage, policy, name, connection, direction, shared, before[stage] if before else None)
+            for stage, (policy, name) in self._stages
         ]
-
-    def close(self) -> None:
-        """Make no more objects, and forget those that all flows share."""
-        self._stages.clear()
-        self._of_queue.clear()
 
     def _instance(
         self,
@@ -184,11 +235,14 @@ class Instances:
         connection: str,
         direction: str,
         shared: dict[int, PolicyInstance],
+        before: PolicyInstance | None,
     ) -> PolicyInstance:
         identity = f"{self._seed}|{stage}|{type(policy).__name__}"
-        is_left_out = policy.connections < 1 and not is_chosen(f"{identity}|{connection}", policy.connections)
-        if is_left_out or not connection:
+        passes = policy.connections < 1 and not is_chosen(f"{identity}|{connection}", policy.connections)
+        if passes or not connection:
             return self._at_work(Policy(only=frozenset()), name, stage)
+        if before is not None and not is_left_out(before):
+            return before
         instances = self._of_queue
         if policy.scope != "queue":
             identity += f"|{connection}"
@@ -210,7 +264,17 @@ class Instances:
             return instance
 
     def _at_work(self, policy: Policy, name: str, stage: int) -> PolicyInstance:
-        return PolicyInstance(policy, name, stage, self._counts[stage], is_last=stage + 1 == len(self._stages))
+        return PolicyInstance(policy, name, stage, self._counts[stage], self, is_last=stage + 1 == len(self._stages))
+
+
+def selects(policy: Policy) -> bool:
+    """Whether some packets pass the policy."""
+    return len(policy.only) < len(CLASSES) or policy.direction != "both" or policy.connections < 1
+
+
+def is_left_out(instance: PolicyInstance) -> bool:
+    """Whether it stands for a policy that doesn't shape this connection, see `Policy.connections`."""
+    return not instance.policy.only
 
 
 def is_chosen(identity: str, share: float) -> bool:

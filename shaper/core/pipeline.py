@@ -7,15 +7,13 @@ agenda; a packet that leaves the last stage or is dropped gets its verdict.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 
-from shaper.core.agenda import Agenda
 from shaper.core.answer import actions_of
 from shaper.core.connections import Connections, FlowState
-from shaper.core.counts import Counts, StageCounts
-from shaper.core.failure import FAULTS, Failures, PolicyError
-from shaper.core.instances import Instances, PolicyInstance, stage_names
-from shaper.core.turns import Turns
+from shaper.core.failure import FAULTS, PolicyError
+from shaper.core.instances import PolicyInstance
+from shaper.core.stages import Stages
 from shaper.core.verdict import Fate, Verdict
 from shaper.policy.action import Action, Drop, Hold, Send, Wake
 from shaper.policy.base import Policy
@@ -23,94 +21,20 @@ from shaper.policy.signal import Signal
 from shaper.wire.packet import Packet
 
 
-class Stage(NamedTuple):
-    """One stage, by its latest policy, and what it has done so far."""
-
-    policy: Policy
-    counts: StageCounts
-
-
-class Former:
-    """The instances of a pipeline that was replaced, for the packets that were held then."""
-
-    def __init__(self, instances: Instances) -> None:
-        self._instances = instances
-        self._of: dict[FlowState, list[PolicyInstance]] = {}
-
-    def keep(self, instance: PolicyInstance, state: FlowState) -> None:
-        """Keep the instances that the packets of this flow meet, of which this one holds a packet."""
-        if instance.former is None and state.instances is not None:
-            self._of[state] = state.instances
-            for each in state.instances:
-                each.former = self
-        instance.former = instance.former or self
-
-    def of(self, state: FlowState) -> list[PolicyInstance]:
-        """The instances that the packets of this flow meet."""
-        instances = self._of.get(state)
-        if instances is None:  # a policy has made a packet of another flow than those that it holds
-            instances = self._instances.of(state.connection.identity, state.direction, {})
-            self._of[state] = instances
-            for each in instances:
-                each.former = self
-        return instances
-
-
-class Pipeline:
-    """The stages in order, each with its policy and the instances of it.
+class Pipeline(Stages):
+    """Takes packets through the stages.
 
     Attributes:
         now: the time, in ns.
-        agenda: what is planned.
         verdicts: those that the core has not returned yet, in order.
-        prototypes, names: the policies, and the names of their stages.
-        stages: each stage that there was so far, by name.
-        counts, failures: see `Core`, as for the arguments.
     """
 
     def __init__(self, prototypes: Sequence[Policy], connections: Connections, seed: int | str, max_hold: int) -> None:
+        super().__init__(prototypes, seed)
         self.now = 0
-        self.agenda = Agenda()
         self.verdicts: list[Verdict] = []
-        self.counts = Counts()
-        self.failures = Failures()
-        self.prototypes: tuple[Policy, ...] = ()
-        self.names: tuple[str, ...] = ()
-        self.stages: dict[str, Stage] = {}
         self._connections = connections
-        self._seed = seed
         self._max_hold = max_hold
-        self._turns: Turns | None = None  # only while a change still matters
-        self._instances = self._made_of(prototypes)
-
-    def _made_of(self, policies: Sequence[Policy]) -> Instances:
-        """Make these policies the stages; counters of stages that were there before, by name, go on."""
-        self.names = stage_names(policies)
-        before = [self.stages.get(name) for name in self.names]
-        self.prototypes = tuple(
-            policy.prototype(stage.policy if stage else None) for policy, stage in zip(policies, before, strict=True)
-        )
-        counts = [stage.counts if stage else StageCounts() for stage in before]
-        self.stages |= dict(zip(self.names, map(Stage, self.prototypes, counts), strict=True))
-        return Instances(self.prototypes, self.names, counts, self._seed, self.failures)
-
-    def replace(self, policies: Sequence[Policy]) -> None:
-        """Packets that come from now on meet these policies; those that are held keep their plans and their policies.
-
-        No later packet of a flow goes on before one that is held now.
-        """
-        former, held = Former(self._instances), []
-        for _, _, instance, packet in self.agenda.entries():
-            if packet is not None:
-                held.append(packet.root)
-                former.keep(instance, cast(FlowState, packet.flow_state))
-            elif instance.former is None:
-                instance.former = former
-        self._instances = self._made_of(policies)
-        self._connections.forget_instances()
-        turns = self._turns or Turns()
-        turns.change(held)
-        self._turns = turns if turns else None
 
     def advance(self, now: int) -> None:
         """Do everything that is planned up to `now`, each at its own time."""
@@ -124,7 +48,7 @@ class Pipeline:
                 if at > self.now:
                     self.now = at
                 instance.wake, instance.plan = None, 0
-                if instance.former is None or instance.held:
+                if instance.made_by is self.instances or instance.held:
                     self.wake(instance)
                 continue
             root = packet.origin or packet
@@ -143,22 +67,13 @@ class Pipeline:
 
     # The packet's way through the stages.
 
-    def enter(
-        self, packet: Packet, state: FlowState, stage: int = 0, instances: list[PolicyInstance] | None = None
-    ) -> None:
+    def enter(self, packet: Packet, instances: list[PolicyInstance], stage: int = 0) -> None:
         """The packet reaches this stage, or the end of the pipeline.
 
         Args:
             packet, stage: which, and where.
-            state: of its flow.
-            instances: those that it meets, if they aren't its flow's.
+            instances: those that it meets, by stage.
         """
-        if instances is None:
-            instances = state.instances
-            if instances is None:
-                connection = state.connection
-                instances = self._instances.of(connection.identity, state.direction, connection.instances)
-                state.instances = instances
         depth = len(instances)
         while stage < depth:
             instance = instances[stage]
@@ -189,18 +104,28 @@ class Pipeline:
     def go_on(self, instance: PolicyInstance, packet: Packet) -> None:
         """The packet goes on from this instance to the next stage."""
         state = cast(FlowState, packet.flow_state)
-        former = instance.former
-        self.enter(packet, state, instance.stage + 1, None if former is None else cast(Former, former).of(state))
+        if instance.made_by is not self.instances:
+            instances = self.kept(instance, state)
+        elif state.version == self.version:
+            instances = state.all_instances
+        else:
+            instances = self.catch_up(state)
+        self.enter(packet, instances, instance.stage + 1)
 
     def conclude(self, packet: Packet, fate: Fate) -> None:
         """The packet leaves the pipeline: count it and give its verdict, when it is its turn."""
-        turns = self._turns
+        state = cast(FlowState, packet.flow_state)
+        turns = state.turns
         if turns is not None:
-            self._turns = None
+            state.turns = None
             for leaving, its_fate in turns.leave(packet, fate, self.now):
                 self.conclude(leaving, its_fate)
-            self._turns = turns if turns else None
+            if turns:
+                state.turns = turns
+            else:
+                del self.in_turns[state]
             return
+        state.inside -= 1
         if packet.id:
             if fate == "sent":
                 self.counts.sent += 1
@@ -215,13 +140,34 @@ class Pipeline:
 
     def retire(self) -> list[Packet]:
         """From now on packets pass all policies, whose objects are forgotten. Returns those that waited their turn."""
-        self._instances.close()
-        self._connections.forget_instances()
-        turns, self._turns = self._turns, None
-        return turns.close(self.now) if turns is not None else []
+        self.clear()
+        return self._close_turns()
+
+    def release(self) -> None:
+        """All packets that are held leave the pipeline, in order of arrival."""
+        held = []
+        for instance, packet in self.agenda.take_packets():
+            instance.let_go(packet.root, self.now)
+            packet.root.released = True
+            held.append(packet)
+        held += self._close_turns()
+        for packet in sorted(held, key=Packet.order):
+            self.conclude(packet, "sent")
+
+    def _close_turns(self) -> list[Packet]:
+        """Packets needn't wait any more for others of their flows. Returns those that did."""
+        waited = []
+        for state in self.in_turns:
+            if state.turns is not None:
+                waited += state.turns.close(self.now)
+                state.turns = None
+        self.in_turns.clear()
+        return waited
 
     def wake(self, instance: PolicyInstance, signal: Signal | None = None) -> None:
         """Call the policy's `on_wake`, or with a signal its `on_signal`, and carry out the answer."""
+        if instance.version != self.version and instance.made_by is self.instances:
+            self._update(instance)
         policy, hook = instance.policy, "on_wake" if signal is None else "on_signal"
         try:
             answer = policy.on_wake(self.now) if signal is None else policy.on_signal(signal, self.now)
@@ -256,7 +202,7 @@ class Pipeline:
                 if pending is not None and packet.root is pending.root:
                     pending = None
                     if packet is not current:
-                        instance.counts.touched = True
+                        instance.counts.changed = True
                 elif not self._claim(instance, action):
                     continue
                 if isinstance(action, Send):
@@ -276,8 +222,8 @@ class Pipeline:
             PolicyError: this instance neither holds the packet nor has made it.
         """
         packet, root = action.packet, action.packet.root
-        if root.cut_short and root.holder is not instance:
-            return False  # its hold was cut short, and it went on
+        if (root.cut_short or root.released) and root.holder is not instance:
+            return False  # it went on before its policy said so
         if root in instance.held:
             root.plan = 0
             instance.let_go(root, self.now)
@@ -305,8 +251,10 @@ class Pipeline:
 
     def _drop(self, instance: PolicyInstance, packet: Packet) -> None:
         packet.root.by = instance.name
-        instance.counts.touched = True
-        instance.counts.dropped += packet.id > 0
+        if packet.id:
+            instance.counts.dropped += 1
+        else:
+            instance.counts.changed = True
         self.conclude(packet, "dropped")
 
     def _duplicate(self, instance: PolicyInstance, packet: Packet, at: int | None) -> None:
@@ -316,10 +264,16 @@ class Pipeline:
 
     def _adopt(self, instance: PolicyInstance, packet: Packet) -> None:
         """Take over a packet that a policy made: it arrives when it is sent or held."""
-        packet.root.arrived = packet.root.taken = self.now
-        packet.root.by = instance.name
-        instance.counts.touched = True
-        self._connections.find(packet, self.now)
+        root = packet.root
+        root.arrived = root.taken = self.now
+        root.by = instance.name
+        instance.counts.injected += 1
+        state = self._connections.find(packet, self.now)
+        if root.flow_state is None:
+            root.flow_state = state
+        if state.version != self.version:
+            self.admit(packet, state)
+        state.inside += 1
 
     def _hold(self, instance: PolicyInstance, packet: Packet) -> None:
         root = packet.root

@@ -88,6 +88,19 @@ class Policy:
         """Called at the time of a Wake; `now` is that time (ns)."""
         return None
 
+    def on_change(self, changed: Collection[str]) -> None:
+        """Called when options have been changed while packets flow, before the object's next packet or wake.
+
+        The new values are set already. State that `start` has made of them has to be made anew here. What the policy
+        holds keeps its plan. The question whether it can be changed is put to a started object that gets no packets.
+
+        Args:
+            changed: the names of the options.
+
+        Raises:
+            ValueError: they can't be changed while packets flow; the message says why, and nothing has changed.
+        """
+
     @property
     def signals(self) -> Collection[Kind]:
         """The kinds of signals that it asks for; most policies ask for none."""

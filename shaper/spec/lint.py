@@ -14,7 +14,7 @@ from shaper.policy.options import HasOptions, assigned, options_of
 from shaper.units import Limit
 from shaper.wire.segment import CLASSES
 
-HOOKS = ("start", "on_packet", "on_wake", "on_signal")
+HOOKS = ("start", "on_packet", "on_wake", "on_signal", "on_change")
 
 
 def lint(policy: type[Policy]) -> str | None:

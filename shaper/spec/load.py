@@ -17,7 +17,7 @@ import re
 import shlex
 import stat
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from importlib.metadata import entry_points
 from importlib.resources import files
@@ -49,9 +49,38 @@ def load(spec: str) -> Policy:
     """
     head, options = split_spec(spec)
     policy = find(head)
+    values = _parse(policy, split_options(options, policy.shorthand, head), head)
+    try:
+        return policy(**values)
+    except (TypeError, ValueError) as error:
+        raise LoadError(f"{head}: {error}") from None
+
+
+def parse_options(policy: Policy, options: Mapping[str, str], max_hold: int = MAX_HOLD) -> dict[str, Any]:
+    """The values of options as `Core.change` takes them.
+
+    Args:
+        policy: a prototype.
+        options: as on the command line, such as `{"time": "50ms"}`.
+        max_hold: the longest that a packet may be held, in ns.
+
+    Raises:
+        LoadError: there is no such option or value; or one that is a duration is above `max_hold`.
+    """
+    values = _parse(type(policy), options.items(), policy.name)
+    _check_durations(policy.name, type(policy), values, max_hold)
+    return values
+
+
+def format_options(policy: Policy) -> dict[str, str]:
+    """All options of a policy, as on the command line, with the values that they have."""
+    return {option.name: option.format(getattr(policy, option.name)) for option in options_of(type(policy)).values()}
+
+
+def _parse(policy: type[Policy], options: Iterable[tuple[str, str]], head: str) -> dict[str, Any]:
     known = options_of(policy)
     values: dict[str, Any] = {}
-    for name, text in split_options(options, policy.shorthand, head):
+    for name, text in options:
         if name not in known:
             raise LoadError(f"{head} has no option '{name}'{suggest(name, known)}; it has {', '.join(known)}")
         if name in values:
@@ -60,10 +89,16 @@ def load(spec: str) -> Policy:
             values[name] = known[name].parse(text)
         except ValueError as error:
             raise LoadError(f"{head}: option {name}: {error}") from None
-    try:
-        return policy(**values)
-    except (TypeError, ValueError) as error:
-        raise LoadError(f"{head}: {error}") from None
+    return values
+
+
+def _check_durations(head: str, policy: type[Policy], values: Mapping[str, Any], max_hold: int) -> None:
+    for name, option in options_of(policy).items():
+        if option.kind == "duration" and values.get(name, 0) > max_hold:
+            raise LoadError(
+                f"{head}: {name}={option.format(values[name])} is longer than any packet may be held; "
+                f"lower it, or raise --max-hold above {option.format(max_hold)}"
+            )
 
 
 def load_pipeline(specs: Iterable[str], max_hold: int = MAX_HOLD) -> tuple[Policy, ...]:
@@ -79,13 +114,8 @@ def load_pipeline(specs: Iterable[str], max_hold: int = MAX_HOLD) -> tuple[Polic
     """
     pipeline = tuple(load(spec) for spec in expand(specs))
     for policy in pipeline:
-        for option in options_of(type(policy)).values():
-            value = getattr(policy, option.name)
-            if option.kind == "duration" and value > max_hold:
-                raise LoadError(
-                    f"{policy.name}: {option.name}={option.format(value)} is longer than any packet may be held; "
-                    f"lower it, or raise --max-hold above {option.format(max_hold)}"
-                )
+        values = {name: getattr(policy, name) for name in options_of(type(policy))}
+        _check_durations(policy.name, type(policy), values, max_hold)
     return pipeline
 
 

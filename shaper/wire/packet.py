@@ -44,14 +44,17 @@ class Packet:
     copy_of: Packet | None = None
     frame: object | None = None
     # The core's own: the packet as taken, if this is a rewritten one; its FlowState; the PolicyInstance that holds it,
-    # since when, and the number of the agenda's entry that releases it; whether a hold was cut short; finished holds.
+    # since when, and the number of the agenda's entry that releases it; whether a hold was cut short; whether it was
+    # let go by `Core.release`; finished holds; how many changes of its flow's pipeline came before it, see `Turns`.
     origin: Packet | None = None
     flow_state: object | None = None
     holder: object | None = None
     since = 0
     plan = 0
     cut_short = False
+    released = False
     noted: tuple[tuple[str, int], ...] = ()
+    turn = 0
     # The flow of its datagram's first fragment, for a later one.
     joined: Flow | None = None
     # What was read from its bytes so far.

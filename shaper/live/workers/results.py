@@ -91,7 +91,14 @@ def _joined(use: StageUse, other: StageUse | None) -> StageUse:
     """A stage of one worker, with the same stage of those before it."""
     if other is None:
         return use
-    return StageUse(use.dropped + other.dropped, use.touched or other.touched, use.met or other.met, use.selection)
+    return StageUse(
+        use.dropped + other.dropped,
+        use.touched or other.touched,
+        use.met or other.met,
+        use.selection,
+        use.held + other.held,
+        use.injected + other.injected,
+    )
 
 
 def _sum(values: Sequence[int | None]) -> int | None:
