@@ -1,5 +1,6 @@
 """bandwidth_trace: a link whose rate changes over time, as recorded in a Mahimahi trace."""
 
+from collections.abc import Collection
 from typing import Annotated, Literal
 
 from shaper import Packet, Policy, Send, Unit, ms, read_file
@@ -68,10 +69,17 @@ class BandwidthTrace(Policy):
         # The opportunity in use: its number since the beginning, and what is left of it, in bytes.
         self._nth = 0
         self._left = OPPORTUNITY
+        # When the last packet so far leaves.
+        self._last = 0
+
+    def on_change(self, changed: Collection[str]) -> None:
+        """Another trace starts with the next packet, once those before it have left."""
+        if "trace" in changed:
+            self._begin, self._nth, self._left = None, 0, OPPORTUNITY
 
     def on_packet(self, packet: Packet, now: int) -> Send:
         if self._begin is None:
-            self._begin = now
+            self._begin = max(now, self._last)
         while self._time(self._nth) < now:
             self._skip(now)
         length = packet.length + HEADER
@@ -80,7 +88,8 @@ class BandwidthTrace(Policy):
             self._nth += 1
             self._left = OPPORTUNITY
         self._left -= length
-        return Send(packet, at=self._time(self._nth))
+        self._last = self._time(self._nth)
+        return Send(packet, at=self._last)
 
     def _time(self, nth: int) -> int:
         """When an opportunity comes, in ns."""

@@ -33,14 +33,15 @@ class Blackhole(Policy):
     """Once it is over: packets pass again, or both ends get a RST at once, if a TCP segment was lost."""
 
     def start(self) -> None:
-        self._begin: int | None = None
+        self._came: int | None = None  # when the first packet came
         self._first: Packet | None = None
 
     def on_packet(self, packet: Packet, now: int) -> Action | list[Action] | None:
-        if self._begin is None:
-            self._begin = now + self.after
-        end = self._begin + self.duration
-        if now < self._begin or (self.duration and now >= end):
+        if self._came is None:
+            self._came = now
+        begin = self._came + self.after
+        end = begin + self.duration
+        if now < begin or (self.duration and now >= end):
             return None
         if self.then == "reset" and self.duration and self._first is None and packet.tcp is not None:
             # The first segment lost has the sequence numbers that both ends wait for.
@@ -48,7 +49,13 @@ class Blackhole(Policy):
             return [Drop(packet), Wake(end)]
         return Drop(packet)
 
-    def on_wake(self, now: int) -> list[Action]:
+    def on_wake(self, now: int) -> Wake | list[Action]:
         assert self._first is not None
+        assert self._came is not None
+        end = self._came + self.after + self.duration
+        if self.then != "reset" or not self.duration:
+            return []
+        if now < end:
+            return Wake(end)
         resets = (reset_receiver(self._first), reset_sender(self._first))
         return [Send(reset) for reset in resets if reset is not None]

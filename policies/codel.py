@@ -58,7 +58,16 @@ class CoDel(Policy):
         return [Hold(packet), *([] if self._is_busy else self._transmit(now))]
 
     def on_wake(self, now: int) -> list[Action]:
+        if not self.rate:
+            return self._empty()
         return self._transmit(now)
+
+    def _empty(self) -> list[Action]:
+        """There is no link any more: all packets in the queue go on."""
+        packets = [packet for _, packet in self._queue]
+        self._queue.clear()
+        self._bytes, self._is_busy = 0, False
+        return [Send(packet) for packet in packets]
 
     def _transmit(self, now: int) -> list[Action]:
         """The link is free: the next packet that isn't dropped is sent, and takes time by its length."""

@@ -1,5 +1,6 @@
 """corrupt: one bit is flipped in some packets."""
 
+from collections.abc import Collection
 from typing import Literal
 
 from shaper import Action, Chance, Packet, Policy, Send, Share
@@ -33,6 +34,10 @@ class Corrupt(Policy):
 
     def start(self) -> None:
         self._chance = Chance(self.random, self.correlation)
+
+    def on_change(self, changed: Collection[str]) -> None:
+        if "correlation" in changed:
+            self._chance = Chance(self.random, self.correlation)
 
     def on_packet(self, packet: Packet, now: int) -> Action | None:
         if not self._chance.happens(self.probability) or packet.truncated:

@@ -1,5 +1,6 @@
 """delay: every packet is held for a time."""
 
+from collections.abc import Collection
 from typing import Annotated, Literal
 
 from shaper import (
@@ -20,6 +21,8 @@ from shaper import (
     parse_duration,
     read_file,
 )
+
+CORRELATIONS = {"correlation", "reorder_correlation"}
 
 Steps = tuple[tuple[int, int], ...]
 
@@ -102,10 +105,18 @@ class Delay(Policy):
         self._last = 0
         self._begin: int | None = None
         self._delayed = 0
+        self._has_chance = False
+        self.on_change(())
+
+    def on_change(self, changed: Collection[str]) -> None:
+        """Other `times` count from the next packet."""
         self._link = Link(self.rate, self.overhead, self.cell, self.cell_overhead) if self.rate else None
         self._is_constant = not (self.jitter or self.reorder or self.times or self.rate)
-        if self._is_constant:
+        if "times" in changed:
+            self._begin = None
+        if self._is_constant or (self._has_chance and not CORRELATIONS & set(changed)):
             return
+        self._has_chance = True
         self._delays = Chance(self.random, self.correlation)
         self._choices = Chance(self.random, self.reorder_correlation)
 

@@ -1,5 +1,6 @@
 """duplicate: some packets are sent twice or more."""
 
+from collections.abc import Collection
 from typing import Literal
 
 from shaper import Action, Chance, Count, Packet, Policy, Send, Share
@@ -30,6 +31,10 @@ class Duplicate(Policy):
 
     def start(self) -> None:
         self._chance = Chance(self.random, self.correlation)
+
+    def on_change(self, changed: Collection[str]) -> None:
+        if "correlation" in changed:
+            self._chance = Chance(self.random, self.correlation)
 
     def on_packet(self, packet: Packet, now: int) -> list[Action] | None:
         if self._chance.happens(self.probability) and not packet.truncated:

@@ -1,11 +1,15 @@
 """flap: a link that goes down again and again."""
 
+from collections.abc import Collection
 from typing import Literal
 
 from shaper import Action, Drop, Duration, Packet, Policy, Send, Time, ms, s, us
 
 SHORTEST = 100 * us
 """The shortest time drawn (ns), so that few draws are needed even after a long time without packets."""
+
+
+TIMES = {"up", "down", "times"}
 
 
 class Flap(Policy):
@@ -39,19 +43,28 @@ class Flap(Policy):
 
     def start(self) -> None:
         self._is_up = True
-        # When it next goes down or comes up.
+        # When it last went down or came up, and when it does so next.
+        self._since = 0
         self._until: int | None = None
+
+    def on_change(self, changed: Collection[str]) -> None:
+        """How long it is up or down holds for this time already."""
+        if self._until is not None and TIMES & set(changed):
+            self._until = self._since + self._draw(self.up if self._is_up else self.down)
 
     def on_packet(self, packet: Packet, now: int) -> Action | None:
         if not self.down:
             return None
         if self._until is None:
-            self._until = now + self._draw(self.up)
+            self._since, self._until = now, now + self._draw(self.up)
         elif self.times == "constant":
             # Skip whole turns that passed without a packet.
-            self._until += max(0, now - self._until) // (self.up + self.down) * (self.up + self.down)
+            turns = max(0, now - self._until) // (self.up + self.down) * (self.up + self.down)
+            self._since += turns
+            self._until += turns
         while self._until <= now:
             self._is_up = not self._is_up
+            self._since = self._until
             self._until += self._draw(self.up if self._is_up else self.down)
         if self._is_up:
             return None

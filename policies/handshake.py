@@ -1,5 +1,7 @@
 """handshake: each step of the TCP handshake is delayed by a time of its own."""
 
+from collections.abc import Collection
+
 from shaper import Duration, Packet, Policy, Send, ms
 
 
@@ -30,6 +32,9 @@ class Handshake(Policy):
 
     def start(self) -> None:
         self._until = 0
+        self.on_change(())
+
+    def on_change(self, changed: Collection[str]) -> None:
         self._times = {"syn": self.syn, "synack": self.synack, "handshake-ack": self.ack}
 
     def on_packet(self, packet: Packet, now: int) -> Send | None:

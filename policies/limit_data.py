@@ -1,5 +1,6 @@
 """limit_data: a flow ends after a number of bytes."""
 
+from collections.abc import Collection
 from typing import Literal
 
 from shaper import Action, Drop, Packet, Policy, Send, Size, reset_receiver, reset_sender
@@ -31,6 +32,10 @@ class LimitData(Policy):
     def start(self) -> None:
         self._passed = 0
         self._is_over = False
+
+    def on_change(self, changed: Collection[str]) -> None:
+        """A higher limit lets the flow go on."""
+        self._is_over = self._is_over and self._passed > self.bytes
 
     def on_packet(self, packet: Packet, now: int) -> list[Action] | None:
         if self._is_over:

@@ -1,5 +1,6 @@
 """loss: packets are dropped, at random or by number."""
 
+from collections.abc import Collection
 from typing import Literal
 
 from shaper import Action, Chance, Drop, Numbers, Packet, Policy, Send, Share, Size
@@ -60,10 +61,15 @@ class Loss(Policy):
     """Mark packets whose sender supports ECN, instead of dropping them (RFC 3168)."""
 
     def start(self) -> None:
-        self._chance = Chance(self.random, self.correlation)
-        self._state = 1
         self._seen = 0
-        self._is_lost = {"random": self._at_random, "state": self._by_state, "gemodel": self._by_gemodel}[self.model]
+        self.on_change(("correlation", "model"))
+
+    def on_change(self, changed: Collection[str]) -> None:
+        if "correlation" in changed:
+            self._chance = Chance(self.random, self.correlation)
+        if "model" in changed:
+            models = {"random": self._at_random, "state": self._by_state, "gemodel": self._by_gemodel}
+            self._state, self._is_lost = 1, models[self.model]
 
     def on_packet(self, packet: Packet, now: int) -> Action | None:
         self._seen += 1

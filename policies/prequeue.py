@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Literal
 
 from shaper import UNIFORM, Action, Chance, Count, Duration, Hold, Packet, Policy, Send, Shape, Signal, Size, Wake, ms
@@ -70,6 +71,14 @@ class Prequeue(Policy):
 
     def start(self) -> None:
         self._receivers = {direction: Receiver(self) for direction in ("original", "reply")}
+        self._asked_for = self.signals
+
+    def on_change(self, changed: Collection[str]) -> None:
+        if self.signals != self._asked_for:
+            raise ValueError(
+                "whether the real reader is watched, as with reader=process, can't be changed while packets flow; "
+                "replace the pipeline instead"
+            )
 
     @property
     def signals(self) -> tuple[Literal["drained"], ...]:
@@ -122,7 +131,7 @@ class Receiver:
 
     def __init__(self, policy: Prequeue) -> None:
         self._policy = policy
-        self._chance = Chance(policy.random) if policy.jitter else None
+        self._chance: Chance | None = None
         self._segments = self._memory = 0
         self._packets: list[Packet] = []
         self._runs: int | None = None  # when the reader is scheduled
@@ -200,6 +209,8 @@ class Receiver:
 
     def _takes_to_wake(self) -> int:
         policy = self._policy
-        if self._chance is None:
+        if not policy.jitter:
             return policy.wake
+        if self._chance is None:
+            self._chance = Chance(policy.random)
         return max(0, policy.distribution.draw(policy.wake, policy.jitter, self._chance))

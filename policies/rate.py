@@ -1,5 +1,6 @@
 """rate: a link with a limited rate, and a queue before it."""
 
+from collections.abc import Collection
 from typing import Literal
 
 from shaper import Duration, Link, Packet, Policy, Rate, Send, Size, ns
@@ -37,9 +38,13 @@ class RateLimit(Policy):
     """Bytes that go on at once after a pause; 0: none."""
 
     def start(self) -> None:
-        self._link = Link(self.rate, self.overhead, self.cell, self.cell_overhead) if self.rate else None
         # When the link has sent all its packets; at most the time for `burst` before now.
         self._free = -(1 << 62)
+        self.on_change(())
+
+    def on_change(self, changed: Collection[str]) -> None:
+        """Packets that are queued leave as planned, later ones after them."""
+        self._link = Link(self.rate, self.overhead, self.cell, self.cell_overhead) if self.rate else None
         self._credit: Duration = Link(self.rate).time_for(self.burst) * ns if self.rate else 0
 
     def on_packet(self, packet: Packet, now: int) -> Send | None:

@@ -1,5 +1,7 @@
 """reorder: some packets are overtaken by later ones."""
 
+from collections.abc import Collection
+
 from shaper import Action, Chance, Count, Duration, Hold, Packet, Policy, Send, Share, Wake, ms
 
 
@@ -34,6 +36,10 @@ class Reorder(Policy):
         self._seen = self._passed = 0
         # Packets that fall behind, each with the value of _passed at which it goes on, and its latest time.
         self._behind: list[tuple[int, int, Packet]] = []
+
+    def on_change(self, changed: Collection[str]) -> None:
+        if "correlation" in changed:
+            self._chance = Chance(self.random, self.correlation)
 
     def on_packet(self, packet: Packet, now: int) -> list[Action]:
         if self._is_chosen() and self.distance and self.timeout:

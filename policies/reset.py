@@ -38,14 +38,14 @@ class Reset(Policy):
 
     def start(self) -> None:
         self._seen = 0
-        self._begin: int | None = None
+        self._came: int | None = None  # when the first of these segments came
 
     def on_packet(self, packet: Packet, now: int) -> list[Action] | None:
         if packet.tcp is None:
             return None
-        if self._begin is None:
-            self._begin = now + self.after
-        if now < self._begin:
+        if self._came is None:
+            self._came = now
+        if now < self._came + self.after:
             return None
         self._seen += 1
         if not (self.random.random() < self.probability if self.probability else self._seen == self.nth):

@@ -47,7 +47,7 @@ class Slot(Policy):
         self._queue: list[Packet] = []
 
     def on_packet(self, packet: Packet, now: int) -> list[Action] | None:
-        if not (self.min_delay or self.max_delay or self.delay or self.jitter):
+        if self._is_off:
             return None
         if not self._queue and self.probability < 1 and not self._chance.happens(self.probability):
             return None
@@ -61,11 +61,16 @@ class Slot(Policy):
             packet = self._queue.pop(0)
             actions.append(Send(packet))
             length += packet.length + self.overhead
-            if len(actions) == self.packets or 0 < self.bytes <= length:
+            if not self._is_off and (len(actions) == self.packets or 0 < self.bytes <= length):
                 break
         if self._queue:
             actions.append(self._next_slot(now))
         return actions
+
+    @property
+    def _is_off(self) -> bool:
+        """Whether there are no slots."""
+        return not (self.min_delay or self.max_delay or self.delay or self.jitter)
 
     def _next_slot(self, now: int) -> Wake:
         if self.delay or self.jitter:

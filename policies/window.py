@@ -35,13 +35,14 @@ class Window(Policy):
     """How long it lasts; 0: forever."""
 
     def start(self) -> None:
-        self._begin: int | None = None
+        self._came: int | None = None  # when the first packet came
         self._scales: dict[Flow, int] = {}
 
     def on_packet(self, packet: Packet, now: int) -> Send | None:
         tcp = packet.tcp
-        if self._begin is None:
-            self._begin = now + self.after
+        if self._came is None:
+            self._came = now
+        begin = self._came + self.after
         if tcp is None or packet.kind in RESETS or packet.truncated:
             return None
         if packet.kind in ("syn", "synack"):
@@ -50,8 +51,8 @@ class Window(Policy):
             known, scale = True, 0
         else:
             known, scale = packet.flow in self._scales, self._scales.get(packet.flow, 0)
-        is_over = self.duration and now >= self._begin + self.duration
-        if now < self._begin or is_over or tcp.window << scale <= self.size:
+        is_over = self.duration and now >= begin + self.duration
+        if now < begin or is_over or tcp.window << scale <= self.size:
             return None
         if not known:
             self.tally("scale_unknown")

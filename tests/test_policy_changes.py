@@ -1,0 +1,231 @@
+"""The options of every built-in policy, changed while packets flow."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from shaper import Packet, Policy, ms
+from shaper.core.change import ChangeError
+from shaper.core.core import Core
+from shaper.core.verdict import Verdict
+from shaper.policy.options import options_of
+from shaper.spec.load import builtin_names, find, load, parse_options
+from shaper.timeline.packet_spec import PacketSpec, bytes_of
+from shaper.units import s
+from tests.cores import ENDS, Said, run, udp
+from tests.test_policies import DISORDERLY, LONGEST, specs, values_of
+from tests.traffic import anew, traffic
+
+REFUSED = ("scope can't be changed", "whether the real reader is watched")
+
+
+def changes(name: str, without: Collection[str]) -> st.SearchStrategy[list[tuple[int, dict[str, str]]]]:
+    """After how many packets which options are changed."""
+    options = {key: option for key, option in options_of(find(name)).items() if key not in without}
+    one = st.fixed_dictionaries({}, optional={key: values_of(option) for key, option in options.items()})
+    return st.lists(st.tuples(st.integers(0, 40), one), max_size=4)
+
+
+def play(policy: Policy, packets: list[Packet], acts: list[tuple[int, dict[str, str]]]) -> tuple[Core, list[Verdict]]:
+    """All packets and changes through a core, until nothing is held."""
+    core = Core([policy], max_hold=LONGEST)
+    verdicts: list[Verdict] = []
+    for number, packet in enumerate(packets):
+        for after, options in acts:
+            if after == number:
+                change(core, options, packet.arrived)
+        core.receive(packet, packet.arrived)
+        verdicts += core.due(packet.arrived)
+    last = packets[-1].arrived if packets else 0
+    while (deadline := core.next_deadline()) is not None and deadline < last + LONGEST:
+        verdicts += core.due(deadline)
+    assert (core.counts.held, core.counts.cut_short) == (0, 0)
+    return core, verdicts + core.close()
+
+
+def change(core: Core, options: dict[str, str], now: int) -> None:
+    """Change these options of the first stage, unless it has refused for a known reason."""
+    try:
+        core.change(core.names[0], parse_options(core.prototypes[0], options), now, options)
+    except ChangeError as error:
+        if not any(reason in str(error) for reason in REFUSED):
+            raise
+
+
+@pytest.mark.parametrize("name", builtin_names())
+@given(data=st.data())
+@settings(max_examples=40, deadline=None)
+def test_no_packet_is_forgotten(name: str, data: st.DataObject) -> None:
+    packets = data.draw(traffic())
+    core, verdicts = play(load(data.draw(specs(name))), anew(packets), data.draw(changes(name, ())))
+    assert [str(failure) for failure in core.failures] == []
+    taken = sorted(verdict.packet.root.id for verdict in verdicts if verdict.fate != "injected")
+    assert taken == [packet.id for packet in packets]
+
+
+@pytest.mark.parametrize("name", [name for name in builtin_names() if name not in DISORDERLY])
+@given(data=st.data())
+@settings(max_examples=40, deadline=None)
+def test_order_is_kept(name: str, data: st.DataObject) -> None:
+    without = {"order", "reorder", "only"}
+    packets = data.draw(traffic())
+    policy = load(data.draw(specs(name, without=without)))
+    _, verdicts = play(policy, anew(packets), data.draw(changes(name, without)))
+    flows: dict[Any, list[int]] = {}
+    for verdict in verdicts:
+        if verdict.fate == "sent":
+            flows.setdefault(verdict.packet.flow_state, []).append(verdict.packet.root.id)
+    for sent in flows.values():
+        assert sent == sorted(sent)
+
+
+def story(spec: str, *steps: tuple[int, int | dict[str, str]]) -> Said:
+    """What becomes of packets of 38 bytes; a step is a time and the packet's number, or options from then on."""
+    core, said = Core([load(spec)]), []
+    for at, what in steps:
+        if isinstance(what, dict):
+            core.change(core.names[0], parse_options(core.prototypes[0], what), at)
+        else:
+            core.receive(udp(what, at), at)
+        said += [(verdict.packet.id, verdict.fate, verdict.planned) for verdict in core.due(at)]
+    return said + run(core)
+
+
+@pytest.mark.parametrize(
+    ("spec", "steps", "said"),
+    [
+        pytest.param(
+            "rate:1mbit,overhead=87",  # each packet takes 1 ms
+            [(0, 1), (0, 2), (0, {"rate": "2mbit"}), (0, 3), (2 * ms, {"rate": "0"}), (2 * ms, 4)],
+            [(1, "sent", 1 * ms), (2, "sent", 2 * ms), (3, "sent", 2 * ms + ms // 2), (4, "sent", 2 * ms + ms // 2)],
+            id="rate: the queue goes on",
+        ),
+        pytest.param(
+            "rate:1mbit,overhead=87",
+            [(0, 1), (9 * ms, {"burst": "250b"}), (10 * ms, 2), (10 * ms, 3), (10 * ms, 4)],
+            [(1, "sent", 1 * ms), (2, "sent", 10 * ms), (3, "sent", 10 * ms), (4, "sent", 11 * ms)],
+            id="rate: a bucket",
+        ),
+        pytest.param(
+            "rate:1mbit,overhead=87",
+            [(0, 1), (0, 2), (0, {"limit": "2"}), (0, 3), (1 * ms, 4)],
+            [(3, "dropped", 0), (1, "sent", 1 * ms), (2, "sent", 2 * ms), (4, "sent", 3 * ms)],
+            id="rate: a limit counts what is queued",
+        ),
+        pytest.param(
+            "codel:1kbit",
+            [(0, 1), (0, 2), (0, 3), (0, {"rate": "0"}), (1 * ms, 4)],
+            [(1, "sent", 304 * ms), (2, "sent", 304 * ms), (3, "sent", 304 * ms), (4, "sent", 304 * ms)],
+            id="codel: without a rate the queue goes on when the link is free",
+        ),
+        pytest.param(
+            "delay:10ms",
+            [(0, 1), (1 * ms, {"rate": "1mbit", "overhead": "87"}), (1 * ms, 2), (1 * ms, 3)],
+            [(1, "sent", 10 * ms), (2, "sent", 12 * ms), (3, "sent", 13 * ms)],
+            id="delay: a link at its end",
+        ),
+        pytest.param(
+            "delay:10ms",
+            [
+                (0, 1),
+                (20 * ms, {"jitter": "5ms"}),
+                (20 * ms, 2),
+                (20 * ms, {"jitter": "0", "time": "1ms"}),
+                (50 * ms, 3),
+            ],
+            [(1, "sent", 10 * ms), (2, "sent", 26741264), (3, "sent", 51 * ms)],
+            id="delay: with jitter for a while",
+        ),
+        pytest.param(
+            "blackhole:50ms,after=20ms",
+            [(0, 1), (10 * ms, {"after": "0"}), (10 * ms, 2), (40 * ms, {"duration": "30ms"}), (40 * ms, 3)],
+            [(1, "sent", 0), (2, "dropped", 10 * ms), (3, "sent", 40 * ms)],
+            id="blackhole: it begins and ends at other times",
+        ),
+        pytest.param(
+            "flap:1s,up=10ms",
+            [(0, 1), (20 * ms, 2), (30 * ms, {"down": "30ms"}), (30 * ms, 3), (40 * ms, 4), (50 * ms, 5)],
+            [
+                (1, "sent", 0),
+                (2, "dropped", 20 * ms),
+                (3, "dropped", 30 * ms),
+                (4, "sent", 40 * ms),
+                (5, "dropped", 50 * ms),
+            ],
+            id="flap: the time that it is down already",
+        ),
+        pytest.param(
+            "loss:packets=2",
+            [(0, 1), (0, {"packets": "3"}), (0, 2), (0, 3), (0, {"packets": "none", "probability": "100%"}), (0, 4)],
+            [(1, "sent", 0), (2, "sent", 0), (3, "dropped", 0), (4, "dropped", 0)],
+            id="loss: the count goes on",
+        ),
+        pytest.param(
+            "loss:0%",
+            [(0, 1), (0, {"model": "state", "p13": "0", "p14": "100%"}), (0, 2), (0, {"model": "random"}), (0, 3)],
+            [(1, "sent", 0), (2, "dropped", 0), (3, "sent", 0)],
+            id="loss: another model",
+        ),
+        pytest.param(
+            "limit_data:bytes=15,then=drop",
+            [(0, 1), (0, 2), (0, {"bytes": "30"}), (0, 3), (0, 4)],
+            [(1, "sent", 0), (2, "dropped", 0), (3, "sent", 0), (4, "dropped", 0)],
+            id="limit_data: a higher limit opens the flow again",
+        ),
+        pytest.param(
+            "slot:10ms,packets=1",
+            [(0, 1), (0, 2), (0, 3), (1 * ms, {"min_delay": "0"}), (1 * ms, 4)],
+            [(1, "sent", 10 * ms), (2, "sent", 10 * ms), (3, "sent", 10 * ms), (4, "sent", 10 * ms)],
+            id="slot: without slots all go in the one that was planned",
+        ),
+        pytest.param(
+            "spread_burst:10ms",
+            [(0, 1), (0, 2), (0, {"gap": "1ms"}), (0, 3)],
+            [(1, "sent", 0), (2, "sent", 10 * ms), (3, "sent", 11 * ms)],
+            id="spread_burst: the new gap counts from the last departure",
+        ),
+        pytest.param(
+            "slow_close:only=udp,time=1s",
+            [(0, 1), (0, {"time": "1ms"}), (0, 2)],
+            [(1, "sent", 1 * s), (2, "sent", 1 * s)],
+            id="slow_close: a change overtakes nothing",
+        ),
+    ],
+)
+def test_what_is_done_from_then_on(spec: str, steps: list[tuple[int, int | dict[str, str]]], said: Said) -> None:
+    assert story(spec, *steps) == said
+
+
+def test_another_trace_begins_when_the_link_is_free() -> None:
+    core, full = Core([load("bandwidth_trace")]), bytes_of(PacketSpec("udp", 1472), ENDS, 1)
+    for number in range(1, 5):
+        core.receive(Packet(full, number), 0)
+    core.change("bandwidth_trace", {"trace": (2, 10)}, 0)
+    for number in range(5, 7):
+        core.receive(Packet(full, number), 0)
+    assert [planned // ms for _, _, planned in run(core)] == [1, 2, 3, 4, 6, 14]
+
+
+def test_handshake_steps_have_other_times() -> None:
+    core = Core([load("handshake:syn=10ms")])
+    core.change("handshake", {"syn": 20 * ms}, 0)
+    syn = Packet(
+        bytes.fromhex("4500002800010000400600007f0000017f0000019c40223d000003e8000000005002200000000000"), 1, 0
+    )
+    assert run(core, syn) == [(1, "sent", 20 * ms)]
+    core.change("handshake", {"syn": 0}, s)
+    again = Packet(syn.raw, 2, s)
+    assert run(core, again) == [(2, "sent", s)]
+
+
+@pytest.mark.parametrize(("option", "value"), [("reader", "process"), ("low_latency", "yes")])
+def test_prequeue_refuses_to_watch_the_reader_from_now_on(option: str, value: str) -> None:
+    core = Core([load("prequeue" if option == "reader" else "prequeue:reader=process")])
+    with pytest.raises(ChangeError, match="prequeue: whether the real reader is watched"):
+        core.change("prequeue", parse_options(core.prototypes[0], {option: value}), 0)
+    core.change("prequeue", {"wake": 1 * ms}, 0)
