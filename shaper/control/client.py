@@ -15,6 +15,7 @@ from collections.abc import Generator, Mapping, Sequence
 from contextlib import closing
 from http.client import HTTPConnection, HTTPException, HTTPResponse
 from pathlib import Path
+from struct import Struct
 from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
 
@@ -27,6 +28,7 @@ TIMEOUT = 10.0
 """Seconds to wait for an answer."""
 TOKEN = "SHAPER_TOKEN"
 """The environment variable with the token for TCP."""
+_timeval = Struct("@ll")
 
 
 class _UnixConnection(HTTPConnection):
@@ -36,8 +38,10 @@ class _UnixConnection(HTTPConnection):
 
     def connect(self) -> None:
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.sock.settimeout(self.timeout)
+        # A busy server's backlog may be full. With a timeout of Python's, connect(2) would not wait.
+        self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, _timeval.pack(int(TIMEOUT), 0))
         self.sock.connect(os.fspath(self._path))
+        self.sock.settimeout(self.timeout)
 
 
 class Client:
@@ -161,7 +165,7 @@ class Client:
         try:
             connection.request(method, path, content, headers)
             response = connection.getresponse()
-        except TimeoutError as error:
+        except (TimeoutError, BlockingIOError) as error:
             raise ShaperError(f"shaper '{self.name}' gave no answer for {TIMEOUT:g} s") from error
         except PermissionError as error:
             raise ShaperError(f"shaper '{self.name}' is another user's; run this as that user, or with sudo") from error
