@@ -27,7 +27,8 @@ EVENT_READERS = 8
 TOO_MANY_READERS = f"{EVENT_READERS} clients read events already; try again when one has ended"
 
 Text = Annotated[str, StringConstraints(min_length=1, max_length=1000, pattern=r"^[^\x00-\x1f\x7f]*$")]
-"""A SPEC, or an option's value."""
+"""One line."""
+Spec = Annotated[Text, Field(json_schema_extra={"format": "spec"})]
 StageName = Annotated[str, Path(description="The name of a stage, such as `delay` or `delay%232`.")]
 EventKind = Literal["packet", "change", "warning", "failure", "state"]
 
@@ -42,7 +43,7 @@ class Pipeline(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    policies: list[Text] = Field(description="A SPEC for each policy, in order.", max_length=64)
+    policies: list[Spec] = Field(description="A SPEC for each policy, in order.", max_length=64)
 
 
 class Api(FastAPI):
@@ -111,7 +112,7 @@ def create_app(front: Controlled, *, version: str, known: list[str]) -> FastAPI:
         request: Request,
         stage: StageName,
         options: Annotated[
-            dict[Text, Text], Body(description="Options with their new values.", examples=[{"time": "50ms"}])
+            dict[str, Text], Body(description="Options with their new values.", examples=[{"time": "50ms"}])
         ],
     ) -> Stage:
         """Change options of one stage, all of them or none; packets taken from now on meet the new values."""

@@ -7,6 +7,8 @@ from http import HTTPStatus
 from pydantic import BaseModel, Field
 from starlette.responses import JSONResponse
 
+from shaper.report.table import printable
+
 MEDIA_TYPE = "application/problem+json"
 
 
@@ -20,5 +22,5 @@ class Problem(BaseModel):
 
 def problem(status: int, detail: str, headers: dict[str, str] | None = None) -> JSONResponse:
     """An error as a response."""
-    content = Problem(title=HTTPStatus(status).phrase, status=status, detail=detail)
+    content = Problem(title=HTTPStatus(status).phrase, status=status, detail=printable(detail))
     return JSONResponse(content.model_dump(), status, headers, media_type=MEDIA_TYPE)

@@ -94,7 +94,7 @@ def start() -> Iterator[Start]:
         def end() -> None:
             if thread.is_alive():
                 with suppress(trio.RunFinishedError):
-                    token[0].run_sync_soon(front.stop)
+                    token[0].run_sync_soon(front.stopped.set)
             thread.join(30)
             assert not thread.is_alive()
 
