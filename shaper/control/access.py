@@ -14,7 +14,7 @@ from shaper.control.http import Application, Message, Receive, Send
 from shaper.control.problem import problem
 from shaper.errors import UsageError
 from shaper.linux.sock_diag import SocketDiag
-from shaper.spec.load import builtin_names, expand, find, split_options, split_spec
+from shaper.spec.load import builtin_names, expand, find, split_options, split_spec, suggest
 
 PUBLIC = "/"
 """The page, which holds nothing of anybody; what it shows it asks for with the token."""
@@ -101,7 +101,10 @@ def check_specs(specs: Sequence[str], known: Sequence[str]) -> None:
         if spec in known:
             continue
         if head not in builtin_names() and head not in heads:
-            raise UsageError(f"over TCP only built-in policies can be loaded, and those named at the start, not {head}")
+            raise UsageError(
+                "over TCP only built-in policies can be loaded, and those named at the start, not "
+                f"{head}{suggest(head, builtin_names())}"
+            )
         check_options(dict(split_options(options, find(head).shorthand, head)))
 
 
