@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from importlib import import_module
 from typing import Annotated, Any
 
@@ -18,7 +18,7 @@ import typer
 from typer.core import TyperGroup
 from typer.main import get_command
 
-from shaper.cli.parsing import DEBUG, Command
+from shaper.cli.parsing import DEBUG, Command, begin_word_behind_colon
 from shaper.errors import ShaperError
 
 GROUPS = {
@@ -26,6 +26,17 @@ GROUPS = {
         "start": "Shape live traffic until Ctrl-C, SIGTERM or --duration.",
         "run": "Run a command in a private network, and shape its packets.",
         "replay": "Run a capture through policies, in virtual time.",
+    },
+    "While shaper runs": {
+        "status": "Show what a running shaper does: pipeline, counts, lateness.",
+        "top": "Watch a running shaper full-screen, and change it with keys.",
+        "events": "Show what happens in a running shaper, until it ends or Ctrl-C.",
+        "set": "Change options of stages while a shaper runs, without a gap.",
+        "replace": "Replace the pipeline of a running shaper, without a gap.",
+        "pause": "Let packets pass unshaped until `shaper resume`.",
+        "resume": "Shape packets again, after `shaper pause`.",
+        "release": "Send all held packets on now, in order of their arrival.",
+        "stop": "End a running shaper, and wait until it has ended.",
     },
     "Policies and networks": {
         "policies": "List the policies, or show one with its options.",
@@ -76,7 +87,10 @@ class Groups(TyperGroup):
 def application(arguments: Sequence[str]) -> typer.Typer:
     """The command line, with the command that these arguments use; the other commands are only listed."""
     first, named = arguments[:1], [argument for argument in arguments if not argument.startswith("-")][:1]
-    needed = COMMANDS if COMPLETION in os.environ else named
+    needed: Collection[str] = named
+    if COMPLETION in os.environ:
+        needed = COMMANDS
+        begin_word_behind_colon(os.environ)
     # These two options take typer 0.2 s, even if they are not given.
     has_options = not first or first != named
     app = typer.Typer(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, MutableMapping, Sequence
 from typing import Any
 
 from typer.core import TyperCommand, TyperOption
@@ -14,6 +14,13 @@ DEBUG = "--debug"
 """An option of every command; also the key, in the parser's `obj`, for whether it was given."""
 JSON = "--json"
 """The option with an optional value: alone it means standard output, and `--json=FILE` a file."""
+
+
+def begin_word_behind_colon(environment: MutableMapping[str, str]) -> None:
+    """Make bash's word for completion an empty one if it is a colon: it completes what comes behind that."""
+    words, at = environment.get("COMP_WORDS", "").split("\n"), int(environment.get("COMP_CWORD", 0))
+    if words[at : at + 1] == [":"]:
+        environment["COMP_CWORD"] = str(at + 1)
 
 
 class Command(TyperCommand):

@@ -25,8 +25,8 @@ from shaper.errors import ShaperError
 from shaper.report.table import printable
 from shaper.top import text
 from shaper.top.calls import Calls
-from shaper.top.options import about, is_default
 from shaper.top.rows import Column, Row, Rows
+from shaper.top.stage import about, is_default
 from shaper.top.watch import FLOWS, Moment, Watch, Watched, key_of
 
 INTERVAL = 0.5
@@ -301,8 +301,8 @@ class Top(App[None]):
         if self._note or moment is None:
             return self._note
         options, value = self._options, self.query(Value)
-        stage = self._stages.selected
-        if isinstance(stage, str) and (options.has_focus or value) and isinstance(options.selected, str):
+        stage = self._stage_named(self._stages.selected)
+        if stage is not None and (options.has_focus or value) and isinstance(options.selected, str):
             return f"{options.selected}: {about(stage, options.selected)}"
         problems = moment.status["summary"].get("problems", ())
         return f"! {problems[-1]}" if problems else ""
@@ -318,7 +318,7 @@ class Top(App[None]):
             _entitle(options, f"Options of {stage['name']}")
             names = Column("option", max(map(len, stage["options"]), default=6))
             rows = [
-                Row(name, partial(text.option_cells, name, value), not is_default(stage["name"], name, value))
+                Row(name, partial(text.option_cells, name, value), not is_default(stage, name))
                 for name, value in stage["options"].items()
             ]
             options.show([names, Column("value", _room(options, [names]))], rows)

@@ -8,6 +8,7 @@ from typing import Any
 from rich.text import Text
 
 from shaper.report.table import printable
+from shaper.top.stage import in_force
 from shaper.top.watch import Watch
 
 BARS = "▁▂▃▄▅▆▇█"
@@ -136,9 +137,9 @@ def option_cells(name: str, value: str) -> tuple[str, ...]:
 
 
 def about_stage(stage: Mapping[str, Any]) -> str:
-    """A stage in a line: as it was written, and what its policy counted itself."""
+    """A stage in a line: what is in force, and what its policy counted itself."""
     counters = ", ".join(f"{name} {number:,}" for name, number in stage["counters"].items())
-    return cut(f"{stage['spec']} · {counters}" if counters else stage["spec"], 1 << 10)
+    return f"{in_force(stage)} · {printable(counters)}" if counters else in_force(stage)
 
 
 ORDERS = ("held", "rate", "repeats")

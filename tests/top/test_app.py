@@ -185,7 +185,7 @@ def test_the_options_are_those_of_the_stage_under_the_cursor() -> None:
     async def story(shown: View) -> None:
         await shown.press("down")
         assert "Options of loss" in shown.text
-        assert "loss:1% · overlimits 3" in shown.text
+        assert "loss:probability=1% · overlimits 3" in shown.text
         assert "probability" in shown.text
 
     run(story)
