@@ -12,6 +12,7 @@ from bench.compiled import BenchError
 from bench.load import Load, load
 from bench.namespace import Namespace
 from bench.subjects import Subject
+from shaper.linux import proc
 
 START_WITHIN = 15
 STOP_WITHIN = 30
@@ -91,16 +92,21 @@ class Trial:
         if self.process is None:
             return 0
         time.sleep(0.02)
-        pids = [self.process.pid]
-        if self.subject.queues > 1:
-            pids += map(int, Path(f"/proc/{pids[0]}/task/{pids[0]}/children").read_text().split())
+        pids = [self.process.pid, *self._engines()]
         tasks = [task for pid in pids for task in Path(f"/proc/{pid}/task").glob("*/schedstat")]
         return sum(int(task.read_text().split()[0]) for task in tasks)
 
+    def _engines(self) -> list[int]:
+        """The processes that take the packets, if it is shaper, which forks them."""
+        if self.process is None or not self.subject.is_shaper:
+            return []
+        return proc.children(self.process.pid)
+
     def resident(self) -> int:
-        """The subject's resident memory in bytes."""
+        """The resident memory in bytes of the process that takes the packets."""
         assert self.process is not None
-        lines = Path(f"/proc/{self.process.pid}/status").read_text().splitlines()
+        (pid,) = self._engines() or [self.process.pid]
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
         return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmRSS"))
 
     def stop(self) -> TrialCounts:

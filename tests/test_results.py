@@ -5,9 +5,9 @@ import json
 from shaper.core.counts import StageUse
 from shaper.core.failure import Failure, Failures
 from shaper.core.verdict import Verdict
+from shaper.live.front.results import Result, merged, packets_received, result_of
 from shaper.live.lateness import MAX_SAMPLES, Holds
 from shaper.live.summary import Summary
-from shaper.live.workers.results import Result, merged, packets_received, result_of
 from shaper.wire.packet import Packet
 
 

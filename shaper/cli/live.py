@@ -11,9 +11,9 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from shaper.core.failure import Failure
-    from shaper.live.session import Run, Settings
+    from shaper.live.front.front import Front
+    from shaper.live.settings import Settings
     from shaper.live.summary import Summary
-    from shaper.live.workers.workers import Workers
 
 
 def show_plan(out: Console, settings: Settings, workers: int) -> None:
@@ -35,47 +35,41 @@ def run(out: Console, settings: Settings, workers: int, cpus: Sequence[int]) -> 
     """Shape until a signal or the settings end it; returns the summary.
 
     Raises:
-        TakenOver: the guardian had to end it.
+        TakenOver: a guardian had to end it.
         ShaperError: shaping is not possible here.
     """
     import trio
 
+    from shaper.live.front.front import Front
     from shaper.live.guardian.guardian import TakenOver
     from shaper.live.nursery import ungrouped
-    from shaper.live.session import shape
 
     failures: list[Failure] = []
 
-    async def stop_on_signal(stop: trio.Event, *, task_status: trio.TaskStatus[None]) -> None:
+    def failed(failure: Failure) -> None:
+        failures.append(failure)
+        if settings.on_error == "continue":
+            print(f"shaper: {failure}", file=sys.stderr)
+
+    async def stop_on_signal(*, task_status: trio.TaskStatus[None]) -> None:
         with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM, signal.SIGHUP) as signals:
             task_status.started()
             async for _ in signals:
-                stop.set()
+                front.stop()
+
+    front = Front(settings, workers, cpus, failed, warn)
 
     async def main() -> Summary:
-        stop = trio.Event()
         with ungrouped():
             async with trio.open_nursery() as nursery:
-                await nursery.start(stop_on_signal, stop)
+                await nursery.start(stop_on_signal)
 
-                def started(run: Run | Workers) -> None:
-                    say_started(out, run)
+                def started() -> None:
+                    say_started(out, front)
                     if out.is_terminal:
-                        nursery.start_soon(show_progress, out, run)
+                        nursery.start_soon(show_progress, out, front)
 
-                def failed(failure: Failure) -> None:
-                    failures.append(failure)
-                    if settings.on_error == "continue":
-                        print(f"shaper: {failure}", file=sys.stderr)
-
-                if workers == 1:
-                    summary = await shape(settings, started=started, failed=failed, warned=warn, stop=stop)
-                else:
-                    from shaper.live.workers.workers import shape_together
-
-                    summary = await shape_together(
-                        settings, workers, cpus, started=started, failed=failed, warned=warn, stop=stop
-                    )
+                summary = await front.run(started)
                 nursery.cancel_scope.cancel()
         return summary
 
@@ -94,23 +88,23 @@ def warn(message: str) -> None:
     print(f"shaper: {message}", file=sys.stderr)
 
 
-def say_started(out: Console, run: Run | Workers) -> None:
+def say_started(out: Console, front: Front) -> None:
     """Print what was set up."""
-    match = run.settings.match
-    what = f"{match.hook} packets of {match.interface}" if run.rules is not None else "what your rules bring"
-    out.out(f"shaping {what}, {run.queues}: {', '.join(run.settings.specs)}", highlight=False)
-    if run.rules is not None:
-        out.print(f"installed {' and '.join(run.rules.text())} rules; Ctrl-C stops and removes them")
+    match = front.settings.match
+    what = f"{match.hook} packets of {match.interface}" if front.rules is not None else "what your rules bring"
+    out.out(f"shaping {what}, {front.queues}: {', '.join(front.settings.specs)}", highlight=False)
+    if front.rules is not None:
+        out.print(f"installed {' and '.join(front.rules.text())} rules; Ctrl-C stops and removes them")
 
 
-async def show_progress(out: Console, run: Run | Workers) -> None:
+async def show_progress(out: Console, front: Front) -> None:
     """A line with the counts so far, on a terminal; runs until it is cancelled."""
     import trio
     from rich.live import Live
 
     with Live(console=out, auto_refresh=False, transient=True) as line:
         while True:
-            now = run.progress()
+            now = front.progress()
             line.update(
                 f"{now.taken:,} packets, {now.held:,} held, {now.dropped:,} dropped, "
                 f"{now.bypassed:,} bypassed, {now.late / 1e6:.3f} ms late at most",

@@ -146,7 +146,7 @@ def start(
     from shaper.linux import netns as namespaces
     from shaper.linux import scheduling
     from shaper.live.rules.rules import Match
-    from shaper.live.session import Settings
+    from shaper.live.settings import Settings
     from shaper.report.output import console, document, write_json
     from shaper.spec.load import load_pipeline
     from shaper.trace.record.tracefs import open_marker

@@ -21,7 +21,7 @@ from shaper.live.nfqueue.queue import Queue
 from shaper.live.notices import Notices
 from shaper.live.nursery import ungrouped
 from shaper.live.progress import Progress
-from shaper.live.rules.ruleset import RuleSet
+from shaper.live.rules.ruleset import RULES_INTERVAL, RuleSet
 from shaper.live.settings import Settings
 from shaper.live.shared_rules import RulesControl
 from shaper.live.summary import Summary
@@ -29,8 +29,6 @@ from shaper.units import ms, s
 
 WATCH_INTERVAL = 50 * ms
 """Between two looks at the kernel's own count of held packets, and at the memory used."""
-RULES_INTERVAL = 1 * s
-"""Between two checks that the rules are still there; a check costs some ms of another process."""
 VERDICTS_PER_BEAT = 4096
 """When all packets are let go, a sign of life is given after this many."""
 QUIET_TIME = 5 * ms

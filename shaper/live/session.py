@@ -30,6 +30,7 @@ from shaper.live.rules.rules import Rules
 from shaper.live.rules.ruleset import RuleSet
 from shaper.live.run import Run
 from shaper.live.settings import Settings
+from shaper.live.shared_rules import SharedRules
 from shaper.live.summary import Summary
 
 __all__ = ["Run", "Settings", "shape"]
@@ -42,6 +43,7 @@ async def shape(
     failed: Callable[[Failure], None] = lambda failure: None,
     warned: Callable[[str], None] = lambda message: None,
     stop: trio.Event | None = None,
+    shared: SharedRules | None = None,
 ) -> Summary:
     """Shape live traffic until `stop` is set or the settings say so, and leave nothing behind, however it ends.
 
@@ -51,6 +53,7 @@ async def shape(
         failed: called with the first failure of each policy, at once.
         warned: called with each warning while it runs, one line.
         stop: ends the run when set.
+        shared: the rules, if a front installs them; then this run installs none.
 
     Raises:
         QueueError: the queue can't be bound.
@@ -62,7 +65,7 @@ async def shape(
     if stop is None:
         stop = trio.Event()
     with ExitStack() as opened:
-        run = _open(settings, opened, failed, warned)
+        run = _open(settings, opened, failed, warned, shared)
         try:
             started(run)
             await run.until(stop)
@@ -73,7 +76,11 @@ async def shape(
 
 
 def _open(
-    settings: Settings, opened: ExitStack, failed: Callable[[Failure], None], warned: Callable[[str], None]
+    settings: Settings,
+    opened: ExitStack,
+    failed: Callable[[Failure], None],
+    warned: Callable[[str], None],
+    shared: SharedRules | None,
 ) -> Run:
     """Bind the queue, then bring packets to it."""
     # Rules of the user's own may match ports, too.
@@ -120,10 +127,9 @@ def _open(
         timing=settings.timing,
     )
     opened.enter_context(closing(engine))
-    shared = settings.shared_rules
     rules: RuleSet | None = None
     if shared is not None:
-        rules = shared.rules
+        rules = shared.ask(queue.number)
     elif settings.install_rules:
         rules = Rules(settings.match, queue.number)
     counters = opened.enter_context(closing(QueueCounters(queue.number)))
@@ -137,6 +143,7 @@ def _open(
             watchdog=settings.watchdog,
             number=queue.number,
             realtime=settings.realtime,
+            front=shared.front if shared else None,
         )
         opened.callback(run.guardian.dismiss)
         opened.enter_context(interruptible(settings.watchdog))
@@ -144,7 +151,7 @@ def _open(
     run.rules_control = rules and (run.guardian or rules)
     if shared is not None:
         shared.guardian = run.guardian
-        run.rules_control = shared
+        run.rules_control = rules and shared
     elif rules is not None:
         rules.install()
     opened.enter_context(scheduled(cpu=settings.cpu, realtime=settings.realtime))

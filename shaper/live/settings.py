@@ -12,7 +12,6 @@ from shaper.live.choices import OnError, OnRulesLost, Timing
 from shaper.live.nfqueue.netlink import MAX_LENGTH
 from shaper.live.nfqueue.queue import HEADERS, WHOLE
 from shaper.live.rules.rules import Match
-from shaper.live.shared_rules import SharedRules
 from shaper.policy.base import Policy
 from shaper.spec.scenario import Scenario
 
@@ -76,8 +75,6 @@ class Settings:
     """The CPU that the engine's thread stays on; None for any."""
     realtime: bool = False
     """The engine's thread comes before all that isn't real-time, see linux/scheduling.py."""
-    shared_rules: SharedRules | None = None
-    """Rules that this run shares with others, see shared_rules.py; then it installs none."""
     confined: bool = False
     """Once all is set up, give up every privilege that shaping itself doesn't need, see linux/capabilities.py.
 

@@ -1,11 +1,12 @@
-"""Rules that bring packets to several queues, as the worker of one of them sees them.
+"""The rules, as an engine behind a front sees them.
 
-The process that started the workers installs them, checks them and removes them. A worker detaches them when it ends
-without having been told to; if that process has died, the worker removes them.
+The front installs them, checks them and removes them; they may bring packets to other engines, too. An engine detaches
+them when it ends without having been told to; if the front has died, the engine removes them.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from shaper.live.guardian.guardian import Guardian
@@ -17,13 +18,15 @@ class SharedRules:
     """Rules of which this process does only its share.
 
     Attributes:
-        rules: what they are and whose.
-        guardian: this worker's; it makes the changes.
+        ask: asks the front for the rules that bring packets to the queue of this number; None if it installs none.
+        front: the descriptor of the socket to the front, by which the guardian reports a rescue.
+        guardian: this engine's; it makes the changes.
         detached: they bring no more packets.
         orphaned: nobody else will remove them.
     """
 
-    rules: RuleSet
+    ask: Callable[[int], RuleSet | None]
+    front: int
     guardian: Guardian | None = None
     detached: bool = False
     orphaned: bool = False
@@ -47,4 +50,4 @@ class SharedRules:
 
 
 RulesControl = RuleSet | Guardian | SharedRules
-"""What an engine changes its rules through: directly, through its guardian, or as one of several workers."""
+"""What an engine changes its rules through: directly, through its guardian, or as one behind a front."""

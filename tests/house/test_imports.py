@@ -22,7 +22,7 @@ HOUSE = """
     probe.explain
     probe.workloads
     probe.ends doctor control
-    trace live.workers
+    trace live.front
     trace.analysis live
     trace.record live.guardian
     trace.read live.rules

@@ -59,6 +59,17 @@ class Shaper:
         return summary
 
     @property
+    def engines(self) -> list[int]:
+        """Its engines' processes, in the order of their queues."""
+        return [pid for pid in children(self.process.pid) if command_line(pid) == command_line(self.process.pid)]
+
+    @property
+    def engine(self) -> int:
+        """Its one engine's process."""
+        (pid,) = self.engines
+        return pid
+
+    @property
     def errors(self) -> str:
         return self._errors.read_text()
 
@@ -71,6 +82,19 @@ class Shaper:
             self.process.wait(60)
         assert self.process.stdout is not None
         self.process.stdout.close()
+
+
+def children(pid: int) -> list[int]:
+    """The processes that this one started, in order."""
+    return sorted(map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split()))
+
+
+def command_line(pid: int) -> bytes:
+    """How a process was called; empty once it has ended."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except (FileNotFoundError, ProcessLookupError):
+        return b""
 
 
 def wait_until_held(queue: int, at_least: int = 0, at_most: int = 1 << 16) -> None:

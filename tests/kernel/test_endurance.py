@@ -55,7 +55,7 @@ def test_a_flood_loses_nothing(
         floods = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(SENDERS)]
         sent = sum(int(flood.communicate(timeout=300)[0]) for flood in floods)
         wait_until_held(7, at_most=0)
-        peak = int(field(shaper.process.pid, "VmHWM").split()[0]) / 1024
+        peak = int(field(shaper.engine, "VmHWM").split()[0]) / 1024
         received = len(receiver.rest())
         receiver.sender.send(b"more")
         assert receiver.recv(100) == b"more"
@@ -113,17 +113,17 @@ def test_a_long_run_uses_no_more_memory(
     sizes = []
     options = ("--policy", "delay:time=5ms", "--protocol", "udp", "--watchdog", "30s")
     with Shaper(tmp_path, *options) as shaper:
-        descriptors = len(os.listdir(f"/proc/{shaper.process.pid}/fd"))
+        descriptors = len(os.listdir(f"/proc/{shaper.engine}/fd"))
         for sent in range(0, total, at_once):
             if sent % (total // 10) == 0:
-                sizes.append(int(field(shaper.process.pid, "VmRSS").split()[0]))
+                sizes.append(int(field(shaper.engine, "VmRSS").split()[0]))
                 progress(sent, total)
             receiver.send_numbers(at_once)
             # Those before are awaited while these are on their way, so that the engine never rests.
             assert sent == 0 or receiver.numbers(at_once) == list(range(at_once))
         assert receiver.numbers(at_once) == list(range(at_once))
-        sizes.append(int(field(shaper.process.pid, "VmRSS").split()[0]))
-        assert len(os.listdir(f"/proc/{shaper.process.pid}/fd")) <= descriptors + 1  # a worker thread's
+        sizes.append(int(field(shaper.engine, "VmRSS").split()[0]))
+        assert len(os.listdir(f"/proc/{shaper.engine}/fd")) <= descriptors + 1  # a worker thread's
         summary = shaper.stop()
     assert (summary["taken"], summary["sent"], summary["bypassed"], shaper.status) == (total, total, 0, 0)
     growth = sizes[-1] / sizes[1]

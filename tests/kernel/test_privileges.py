@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from shaper.cli import main
-from tests.kernel.shaping import Receiver, Shaper, field
+from tests.kernel.shaping import Receiver, Shaper, children, field
 
 pytestmark = pytest.mark.usefixtures("network")
 
@@ -57,7 +57,7 @@ def test_the_engine_keeps_one_capability(tmp_path: Path, rule_set: Callable[[], 
         Receiver() as receiver,
         Shaper(tmp_path, "--policy", str(tmp_path / "twice.py"), "--protocol", "udp") as shaper,
     ):
-        pid = shaper.process.pid
+        pid = shaper.engine
         receiver.send_numbers(20)
         assert sorted(receiver.numbers(40)) == sorted([*range(20)] * 2)
         shown = subprocess.run(["getpcaps", str(pid)], capture_output=True, text=True, check=True)
@@ -154,10 +154,8 @@ def test_an_engine_whose_guardian_died_goes_on_and_leaves_nothing(
     tmp_path: Path, rule_set: Callable[[], list[str]]
 ) -> None:
     with Receiver() as receiver, Shaper(tmp_path, "--policy", "delay:20ms", "--protocol", "udp") as shaper:
-        children = Path(f"/proc/{shaper.process.pid}/task/{shaper.process.pid}/children")
-        first = children.read_text().split()
-        assert len(first) == 1
-        os.kill(int(first[0]), 9)
+        (first,) = children(shaper.engine)
+        os.kill(first, 9)
         receiver.send_numbers(10)
         assert receiver.numbers(10) == list(range(10))
         summary = shaper.stop()

@@ -15,7 +15,7 @@ import pytest
 
 from shaper.cli import main
 from shaper.live.nfqueue.counters import QueueCounters
-from tests.kernel.shaping import START, Receiver, Shaper, field
+from tests.kernel.shaping import START, Receiver, Shaper, children, field
 from tests.schema import schema
 
 WORKERS = ("--workers", "2", "--queue", "40", "--protocol", "udp")
@@ -64,11 +64,6 @@ def hosts(receiver: Receiver) -> Iterator[Hosts]:
         yield Hosts(receiver, opened)
 
 
-def children(pid: int) -> list[int]:
-    """The processes that this one started, in order."""
-    return sorted(map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split()))
-
-
 def is_realtime(pid: int, *, priority: int) -> bool:
     policy = os.SCHED_FIFO | os.SCHED_RESET_ON_FORK
     return os.sched_getscheduler(pid) == policy and os.sched_getparam(pid).sched_priority == priority
@@ -80,11 +75,6 @@ def wait_until(is_so: Callable[[], bool]) -> None:
     while not is_so():
         assert time.monotonic() < deadline
         time.sleep(0.005)
-
-
-def shaper_of(shaper: Shaper) -> int:
-    """The process itself: nice(1) has become it."""
-    return shaper.process.pid
 
 
 def wait_until_all_held() -> None:
@@ -108,10 +98,10 @@ def test_a_signal_ends_all_and_all_is_delivered_and_counted_once(
     options = ("--policy", "delay:10s", "--max-hold", "20s", "--cpu", f"{LAST},{FIRST}", "--realtime")
     with Shaper(tmp_path, *WORKERS, *options) as shaper:
         assert [line for line in rule_set() if "--queue-balance 40:41" in line]
-        workers = children(shaper_of(shaper))
+        workers = shaper.engines
         guardians = [guardian for worker in workers for guardian in children(worker)]
         assert len(workers) == len(guardians) == 2
-        assert os.sched_getscheduler(shaper_of(shaper)) == os.SCHED_OTHER
+        assert os.sched_getscheduler(shaper.process.pid) == os.SCHED_OTHER
         for cpu, worker in zip((LAST, FIRST), workers, strict=True):
             assert is_realtime(worker, priority=1)
             assert field(worker, "Cpus_allowed_list") == str(cpu)
@@ -154,11 +144,11 @@ def test_a_killed_process_loses_nothing(
     tmp_path: Path, hosts: Hosts, rule_set: Callable[[], list[str]], how: str
 ) -> None:
     with Shaper(tmp_path, *WORKERS, "--policy", "delay:10s", "--max-hold", "20s") as shaper:
-        workers = children(shaper_of(shaper))
+        workers = shaper.engines
         guardians = [guardian for worker in workers for guardian in children(worker)]
         hosts.send()
         wait_until_all_held()
-        os.kill(workers[1] if how == "killed" else shaper_of(shaper), signal.SIGKILL)
+        os.kill(workers[1] if how == "killed" else shaper.process.pid, signal.SIGKILL)
         assert hosts.receive() == ALL_IN_ORDER
         status = shaper.process.wait(20)
     if how == "killed":
@@ -225,9 +215,11 @@ def test_a_policy_that_never_returns_ends_all(
     assert not ours(rule_set())
 
 
-def test_one_engine_needs_no_other_process(real_root: None, tmp_path: Path, network: None) -> None:
+def test_one_engine_is_ahead_of_others_and_its_guardian_is_replaced(
+    real_root: None, tmp_path: Path, network: None
+) -> None:
     with Shaper(tmp_path, "--policy", "delay:1ms", "--cpu", str(LAST), "--realtime") as shaper:
-        engine = shaper_of(shaper)
+        engine = shaper.engine
         (guardian,) = children(engine)
         assert field(engine, "Cpus_allowed_list") == str(LAST)
         assert is_realtime(engine, priority=1)

@@ -56,6 +56,7 @@ class GuardianOrder(NamedTuple):
         number: the queue's, if not the one that the owner names.
         cpus: those that the guardian may run on.
         realtime: it runs under SCHED_FIFO, before the engine.
+        front: the descriptor of a socket to the front, which wants to know of a rescue; None without a front.
     """
 
     queue: int
@@ -66,6 +67,7 @@ class GuardianOrder(NamedTuple):
     number: int | None = None
     cpus: Sequence[int] = ()
     realtime: bool = False
+    front: int | None = None
 
     @classmethod
     def read(cls, text: str) -> GuardianOrder:
@@ -221,5 +223,10 @@ def main(beats_from: int, order_in: int) -> None:
     if os.getppid() == order.engine:
         os.kill(order.engine, endless.SIGNAL)
     beats.close()
+    with suppress(OSError):
+        if order.front is not None:
+            with socket.socket(fileno=order.front) as front:
+                front.send(json.dumps({"rescued": reason}).encode(), socket.MSG_DONTWAIT)
+            return
     with suppress(OSError):
         print(f"shaper: {reason}; its packets have gone on, its rules are removed", file=sys.stderr, flush=True)

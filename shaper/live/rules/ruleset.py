@@ -12,6 +12,10 @@ from typing import NamedTuple
 from shaper.live.rules import chain, iptables
 from shaper.live.rules.iptables import Family
 from shaper.live.rules.owner import Owner
+from shaper.units import s
+
+RULES_INTERVAL = 1 * s
+"""Between two checks that the rules are still there; a check costs some ms of another process."""
 
 
 class RulesState(NamedTuple):
