@@ -46,10 +46,7 @@ def show(out: Console, state: dict[str, Any], stages: list[dict[str, Any]]) -> N
     out.print(
         table(
             ("stage", "in force", "held", "dropped", "made"),
-            [
-                (one["name"], in_force(one), *(f"{one[count]:,}" for count in ("held", "dropped", "injected")))
-                for one in stages
-            ],
+            [(one["name"], in_force(one), one["held"], one["dropped"], one["injected"]) for one in stages],
         )
     )
     for one in stages:

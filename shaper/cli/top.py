@@ -45,7 +45,7 @@ def top(
     except ModuleNotFoundError as error:
         raise ShaperError("`shaper top` needs Textual: pip install 'nfq-shaper[top]'") from error
     shaper = connect(name)
-    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):  # Textual draws on standard error
         raise UsageError("`shaper top` needs a terminal; `shaper status` prints the state once")
     shaper.status()
     Top(shaper, shaper.name, interval=interval / s).run()

@@ -352,4 +352,4 @@ def _entitle(table: Rows, title: str) -> None:
 
 def _room(table: Rows, others: Sequence[Column]) -> int:
     """The width of a column that takes what these others leave of a table."""
-    return max(8, table.size.width - sum(2 + column.width for column in others) - 2)
+    return max(8, table.line_width - sum(2 + column.width for column in others) - 2)

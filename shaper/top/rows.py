@@ -98,8 +98,13 @@ class Rows(ScrollView, can_focus=True):
         if self.has_focus and at is not None:
             self.cursor = next((index for index, row in enumerate(rows) if row.key == at), self.cursor)
         self.cursor = max(0, min(self.cursor, len(rows) - 1))
-        self.virtual_size = Size(self.size.width, len(rows) + 1)
+        self.virtual_size = Size(self.line_width, len(rows) + 1)
         self.refresh()
+
+    @property
+    def line_width(self) -> int:
+        """Characters in a line, without the scroll bar."""
+        return self.scrollable_content_region.width
 
     @property
     def selected(self) -> Hashable | None:
@@ -131,14 +136,14 @@ class Rows(ScrollView, can_focus=True):
         if y == 0:
             return self._line([column.title for column in self.columns], titles)
         if number >= len(self.rows):
-            return Strip([Segment(" " * self.size.width, plain)])
+            return Strip([Segment(" " * self.line_width, plain)])
         row = self.rows[number]
         style = cursor if number == self.cursor else plain
         return self._line(row.cells(), style + BOLD if row.stands_out else style)
 
     def _line(self, cells: Sequence[str], style: Style) -> Strip:
         line = "".join(f" {column.fit(cell)} " for column, cell in zip(self.columns, cells, strict=False))
-        return Strip([Segment(f"{line:{self.size.width}}", style)]).adjust_cell_length(self.size.width, style)
+        return Strip([Segment(line, style)]).adjust_cell_length(self.line_width, style)
 
     def action_move(self, by: int) -> None:
         """Move the cursor."""

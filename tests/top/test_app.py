@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 import pytest
 from textual.pilot import Pilot
 
+from docs.top import PICTURE, picture
 from shaper.top.app import SHORTEST, Top
 from tests.top.shaper import FakeShaper
 
@@ -274,6 +275,14 @@ def test_many_flows_scroll() -> None:
 def test_it_looks_ten_times_a_second_at_most() -> None:
     shaper = FakeShaper()
     assert Top(shaper, "web", interval=0.001)._interval == SHORTEST
+
+
+def test_the_picture_of_the_documents_shows_an_option_being_edited() -> None:
+    drawn = asyncio.run(picture())
+    for text in (drawn, PICTURE.read_text(encoding="utf-8")):
+        assert "SHAPING" in text
+        assert "8ms" in text
+        assert "@font-face" not in text
 
 
 def test_the_screen_may_change_its_size() -> None:
