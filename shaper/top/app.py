@@ -297,7 +297,7 @@ class Top(App[None]):
     def _message(self, moment: Moment | None) -> str:
         """The line above the keys: of what there is to say, the most urgent."""
         if self._fault:
-            return f"! {self._fault}; the figures are the last known, and q leaves"
+            return f"! {self._fault}; these are the last figures, q leaves"
         if self._note or moment is None:
             return self._note
         options, value = self._options, self.query(Value)

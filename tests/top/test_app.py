@@ -208,7 +208,7 @@ def test_the_end_of_the_server_is_said_and_nothing_else_is_lost() -> None:
         shown.shaper.gone = True
         await shown.look()
         assert "NO ANSWER" in shown.lines[0]
-        assert "! shaper 'web' has ended; the figures are the last known, and q leaves" in " ".join(shown.text.split())
+        assert "! shaper 'web' has ended; these are the last figures, q leaves" in " ".join(shown.text.split())
         assert "time                 20ms" in shown.text
         await shown.press("p", "r")
         assert "NO ANSWER" in shown.lines[0]
