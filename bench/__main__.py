@@ -29,6 +29,7 @@ NAMES = (
     "growth",
     "cores",
     "startup",
+    "trials",
     "micro",
     "tracing",
 )

@@ -12,6 +12,7 @@ from bench.subjects import DEFAULT_TIMING
 
 MAIN = "64 bytes, 1 flow"
 DELAY = "shaper delay 20 ms"
+TRIAL = "ping of 10 packets, delay:1ms"
 DEFAULT = f"shaper delay 10 ms, {DEFAULT_TIMING}"
 
 
@@ -113,6 +114,10 @@ TARGETS = [
         ratio(("growth", "packets held", "60000", "cpu_us"), ("growth", "packets held", "100", "cpu_us")), at_most(1.5),
     ),
     Target("shaper --help, nothing imported in vain, seconds", "≤ 0.3", help_seconds, at_most(0.3)),
+    Target(
+        "a trial of an experiment beside its command, seconds", "≤ 0.35",
+        lambda figures: (at(figures, "trials", TRIAL, "seconds"),), at_most(0.35), 3,
+    ),
 ]  # fmt: skip
 
 

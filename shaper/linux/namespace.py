@@ -60,6 +60,15 @@ class Private:
         prepare = self._become_caller if self.mapped else None
         return Command(command, prepare=prepare, stdout=stdout, through_strace=through_strace)
 
+    def renew(self, mtu: int = MTU) -> None:
+        """Move this process into another new network namespace, of the same user namespace; see `enter`.
+
+        Raises:
+            OSError: see unshare(2).
+        """
+        unshare(CLONE_NEWNET)
+        _set_up(mtu, self.mapped)
+
     def _become_caller(self) -> None:
         unshare(CLONE_NEWUSER)
         _map(inside=(self.uid, self.gid), outside=(0, 0))
@@ -88,12 +97,17 @@ def enter(mtu: int = MTU) -> Private:
             _map(inside=(0, 0), outside=caller)
     except OSError as error:
         raise ShaperError(_why_not(error)) from None
+    _set_up(mtu, mapped)
+    return Private(*caller, mapped)
+
+
+def _set_up(mtu: int, mapped: bool) -> None:
+    """Make a new network usable."""
     _bring_up("lo", mtu)
     # Distributions set this for the first namespace; with it ping needs no privilege in here either.
     gid = 0 if mapped else 2**31 - 1
     with suppress(OSError):  # in somebody else's user namespace not all groups exist
         Path("/proc/sys/net/ipv4/ping_group_range").write_text(f"0 {gid}")
-    return Private(*caller, mapped)
 
 
 def remedy() -> str | None:
