@@ -1,0 +1,113 @@
+"""Measures: the numbers that are taken from an outcome."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from shaper.errors import UsageError
+from shaper.experiment.trial import Outcome
+from shaper.journal import Record
+from shaper.report.blocking import call_name
+from shaper.units import ms
+
+DURATION = "duration"
+"""The measure that every trial has: how long the command took, or a workload's client."""
+TRAFFIC = ("packets", "bytes", "retransmissions")
+"""What is counted in the journal."""
+
+
+class Measure(NamedTuple):
+    """A number.
+
+    Attributes:
+        unit: "ms" for times; empty for counts, and for what a program says itself.
+    """
+
+    value: float
+    unit: str
+
+
+def pattern(text: str) -> re.Pattern[str]:
+    r"""The expression of --measure, such as `(?P<rps>[\d.]+) requests/s`.
+
+    Raises:
+        UsageError: it can't be read, or names no group.
+    """
+    try:
+        found = re.compile(text, re.MULTILINE)
+    except re.error as error:
+        raise UsageError(f"--measure '{text}' is no regular expression: {error}") from None
+    if not found.groupindex:
+        raise UsageError(f"--measure '{text}' names no group; write (?P<NAME>…) around the number")
+    return found
+
+
+def measures(outcome: Outcome, patterns: tuple[re.Pattern[str], ...] = ()) -> dict[str, Measure]:
+    """All measures of an outcome, by name.
+
+    Those are its duration; how long the calls of a workload waited, as "server accept"; what the patterns find in the
+    output, in its last match; packets, bytes, and retransmissions of TCP.
+    """
+    found = {DURATION: Measure(outcome.duration / ms, "ms")}
+    for blocking in outcome.blockings:
+        name = f"{blocking.role} {call_name(blocking)}"
+        waited = (blocking.duration - blocking.before_client) / ms
+        found[name] = Measure(found.get(name, Measure(0, "ms")).value + waited, "ms")
+    text = (outcome.stdout + outcome.stderr).decode(errors="replace")
+    for each in patterns:
+        for match in each.finditer(text):
+            found.update({name: Measure(number(value), "") for name, value in match.groupdict().items() if value})
+    counts = len(outcome.records), sum(record.length for record in outcome.records), retransmissions(outcome.records)
+    return found | {name: Measure(count, "") for name, count in zip(TRAFFIC, counts, strict=True)}
+
+
+def number(text: str) -> float:
+    """The number in what a pattern has found.
+
+    Raises:
+        UsageError: it is none.
+    """
+    try:
+        return float(text.replace(",", ""))
+    except ValueError:
+        raise UsageError(f"--measure found '{text}', which is no number") from None
+
+
+def retransmissions(records: tuple[Record, ...]) -> int:
+    """How many TCP segments with payload, SYN or FIN were sent again: nothing in them is new.
+
+    What a policy made counts not, and neither do probes of a closed window.
+    """
+    newest: dict[object, int] = {}
+    count = 0
+    for record in sorted(records, key=lambda record: record.arrived):
+        if record.seq is None or record.fate == "injected" or record.kind not in ("data", "syn", "synack", "fin"):
+            continue
+        before = newest.get(record.flow)
+        if before is not None and 0 <= (before - record.seq) % (1 << 32) < 1 << 31:
+            count += 1
+        else:
+            newest[record.flow] = record.seq
+    return count
+
+
+def flags(outcome: Outcome, allowed: int = 1 * ms) -> Mapping[str, float]:
+    """What makes a trial doubtful, each with its number: late, lost, bypassed, failed.
+
+    Args:
+        allowed: how late (ns) a packet in a hundred may be.
+    """
+    summary = outcome.summary
+    lost = sum(summary[name] or 0 for name in ("lost_queue_full", "lost_buffer_full", "lost_to_reload"))
+    found = {
+        "late": summary["lateness"]["p99_ms"] if summary["lateness"]["p99_ms"] > allowed / ms else 0,
+        "lost": lost,
+        "bypassed": summary["bypassed"] or 0,
+        "cut short": summary["cut_short"],
+        "policy failed": summary["policy_failures"],
+        "timed out": int(outcome.timed_out),
+        "failed": 0 if outcome.timed_out else int(outcome.failed),
+    }
+    return {name: value for name, value in found.items() if value}
