@@ -51,6 +51,9 @@ GROUPS = {
         "trace": "Trace a program, and show which of its calls slept, and why.",
         "report": "Show which calls of a trace slept, and what was to blame.",
     },
+    "Experiments": {
+        "sweep": "Run a program under many conditions, and show how it depends on them.",
+    },
     "This machine": {
         "doctor": "Check what shaper lacks on this machine, and how to install it.",
         "clean": "Remove the rules of shapers that died; those of running ones stay.",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import signal
 import time
 from collections.abc import Awaitable, Callable
@@ -13,8 +14,10 @@ from typing import IO
 
 import trio
 
+from shaper.errors import ShaperError
 from shaper.experiment.trial import Outcome, Trial
 from shaper.journal import Record, read_journal
+from shaper.linux import proc
 from shaper.linux.namespace import Private
 from shaper.live.nursery import ungrouped
 from shaper.live.rules import iptables
@@ -30,10 +33,14 @@ from shaper.probe.ends.run import EPILOGUE, ProbeRun
 from shaper.probe.ends.workload import load
 from shaper.probe.explain.blockings import blockings
 from shaper.spec.load import load_pipeline
-from shaper.units import s
+from shaper.units import format_duration, ms, s
 
 QUEUE = 0
 """The number of the queue: nobody else is in this network."""
+POLLING = 5 * ms
+"""Between two looks whether a server listens."""
+LISTENS = {"tcp": "0A", "udp": "07"}
+"""The states TCP_LISTEN and TCP_CLOSE, as in include/net/tcp_states.h: a UDP socket that isn't connected is closed."""
 KEPT = 1 << 16
 """The last bytes of the command's output that are kept."""
 
@@ -62,12 +69,16 @@ def play(trial: Trial, private: Private, mtu: int) -> Outcome:
 
 
 def _play_command(trial: Trial, policies: tuple[Policy, ...], private: Private) -> Outcome:
+    server = private.spawn_inside(list(trial.server), stdout=2) if trial.server else None
     command = private.spawn_inside(list(trial.command))
     status: int | None = None
     duration = 0
 
     async def run(_: Run) -> None:
         nonlocal status, duration
+        if server is not None:
+            server.release()
+            await _listening(server.pid, trial)
         ended = os.pidfd_open(command.pid)
         start = time.monotonic_ns()
         command.release()
@@ -80,6 +91,30 @@ def _play_command(trial: Trial, policies: tuple[Policy, ...], private: Private) 
 
     summary, records = _shape(trial, policies, run)
     return Outcome(status, duration, b"", b"", summary.to_json(), records)
+
+
+async def _listening(server: int, trial: Trial) -> None:
+    """Wait until some process in this network can be reached: it listens, or its UDP socket has a port.
+
+    Raises:
+        ShaperError: the server has ended, or the time of the trial is over.
+    """
+    with trio.move_on_after(trial.timeout / s):
+        while not proc.stat(server).has_ended:
+            if any(_has_server(name) for name in ("tcp", "tcp6", "udp", "udp6")):
+                return
+            await trio.sleep(POLLING / s)
+        raise ShaperError(f"the server ended before anyone could reach it: {shlex.join(trial.server)}")
+    raise ShaperError(
+        f"the server listens to nothing after {format_duration(trial.timeout)}: {shlex.join(trial.server)}"
+    )
+
+
+def _has_server(protocol: str) -> bool:
+    """Whether /proc/net has a socket of this protocol that others can reach, see proc_net_tcp.rst of the kernel."""
+    path = Path("/proc/self/net", protocol)
+    rows = path.read_text().splitlines()[1:] if path.exists() else []
+    return any(row.split()[3] == LISTENS[protocol[:3]] for row in rows)
 
 
 def _play_workload(trial: Trial, policies: tuple[Policy, ...]) -> Outcome:
@@ -101,7 +136,9 @@ def _play_workload(trial: Trial, policies: tuple[Policy, ...]) -> Outcome:
     last = max((call.end for call in played.calls("client")), default=played.began)
     why = [f"{account.role}: {account.why}\n" for account in accounts if account.why]
     os.write(2, "".join(why).encode())
-    return Outcome(int(bool(why)), last - played.began, b"", b"", summary.to_json(), records, tuple(blockings(played)))
+    return Outcome(
+        int(bool(why)), last - played.began, b"", b"", summary.to_json(), records, tuple(blockings(played, threshold=0))
+    )
 
 
 def _shape(

@@ -1,16 +1,19 @@
 """The statistics of experiments: intervals, lines, knees, and corrections for many questions.
 
-docs/experiments.md explains them on one page. The sources: Student's t and simple regression as in any textbook, for
-example Montgomery, "Design and Analysis of Experiments"; Holm, "A simple sequentially rejective multiple test
-procedure", Scandinavian Journal of Statistics 6 (1979).
+docs/experiments.md explains them on one page. The sources: Student's t as in any textbook, for example Montgomery,
+"Design and Analysis of Experiments"; Sen, "Estimates of the regression coefficient based on Kendall's tau", Journal of
+the American Statistical Association 63 (1968); Holm, "A simple sequentially rejective multiple test procedure",
+Scandinavian Journal of Statistics 6 (1979).
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import cache
+from itertools import combinations
 from math import comb, exp, inf, lgamma, log, sqrt
-from statistics import fmean, median
+from statistics import NormalDist, fmean, median
 from typing import NamedTuple
 
 LEVEL = 0.95
@@ -43,14 +46,20 @@ class Line(NamedTuple):
     """A straight line through points.
 
     Attributes:
-        slope: with its interval.
-        at_zero: its height at 0, with its interval.
-        spread: the standard deviation of the points around it.
+        slope: the most likely one.
+        low, high: its interval.
+        at_zero: the line's height at 0.
     """
 
-    slope: Estimate
-    at_zero: Estimate
-    spread: float
+    slope: float
+    low: float
+    high: float
+    at_zero: float
+
+    @property
+    def margin(self) -> float:
+        """How far the interval reaches from the slope, to the further side."""
+        return max(self.slope - self.low, self.high - self.slope)
 
 
 class Knee(NamedTuple):
@@ -92,20 +101,25 @@ def middle(values: Sequence[float], level: float = LEVEL) -> tuple[float, float,
 
 
 def line(points: Sequence[tuple[float, float]], level: float = LEVEL) -> Line | None:
-    """The line of least squares; None for points of fewer than two places, or fewer than three points."""
+    """The line whose slope is the median of the slopes between all pairs of points (Theil and Sen).
+
+    A few trials that a busy machine has disturbed hardly change it, as they would change a line of least squares. The
+    interval is that of Sen (1968), from the distribution of Kendall's tau.
+
+    Returns:
+        None for points of fewer than two places, or fewer than three points.
+    """
     count = len(points)
     if count < 3 or len({x for x, _ in points}) < 2:
         return None
-    x_mean, y_mean = fmean(x for x, _ in points), fmean(y for _, y in points)
-    across = sum((x - x_mean) ** 2 for x, _ in points)
-    slope = sum((x - x_mean) * (y - y_mean) for x, y in points) / across
-    at_zero = y_mean - slope * x_mean
-    variance = sum((y - at_zero - slope * x) ** 2 for x, y in points) / (count - 2)
-    return Line(
-        _estimate(slope, sqrt(variance / across), count - 2, level),
-        _estimate(at_zero, sqrt(variance * (1 / count + x_mean**2 / across)), count - 2, level),
-        sqrt(variance),
-    )
+    slopes = sorted((b[1] - a[1]) / (b[0] - a[0]) for a, b in combinations(points, 2) if a[0] != b[0])
+    ties = Counter(x for x, _ in points).values()
+    variance = (count * (count - 1) * (2 * count + 5) - sum(t * (t - 1) * (2 * t + 5) for t in ties)) / 18
+    reach = NormalDist().inv_cdf((1 + level) / 2) * sqrt(variance)
+    low = max(0, round((len(slopes) - reach) / 2) - 1)
+    high = min(len(slopes) - 1, round((len(slopes) + reach) / 2))
+    slope = median(slopes)
+    return Line(slope, slopes[low], slopes[high], median(y - slope * x for x, y in points))
 
 
 def knee(points: Sequence[tuple[float, float]]) -> Knee | None:
@@ -116,8 +130,7 @@ def knee(points: Sequence[tuple[float, float]]) -> Knee | None:
     slope changes by more than a tenth of the larger one.
     """
     places, count = sorted({x for x, _ in points}), len(points)
-    straight = line(points)
-    if straight is None or len(places) < 5:
+    if len(places) < 5:
         return None
     best: tuple[float, Knee] | None = None
     for at in places[2:-2]:
@@ -128,10 +141,11 @@ def knee(points: Sequence[tuple[float, float]]) -> Knee | None:
         rest = sum((y - height - before * min(x - at, 0) - after * max(x - at, 0)) ** 2 for x, y in points)
         if best is None or rest < best[0]:
             best = rest, Knee(at, before, after)
-    if best is None:
+    straight = least_squares([(1.0, x) for x, _ in points], [y for _, y in points])
+    if best is None or straight is None:
         return None
     exact = 1e-18 * sum(y * y for _, y in points)  # what rounding leaves of nothing
-    whole = straight.spread**2 * (count - 2)
+    whole = sum((y - straight[0] - straight[1] * x) ** 2 for x, y in points)
     rest, found = best
     gain = count * log((whole + exact) / (rest + exact)) - 2 * log(count) if exact else 0
     bends = abs(found.after - found.before) > 0.1 * max(abs(found.after), abs(found.before))

@@ -29,6 +29,8 @@ class Trial:
     """The longest that it may take, in ns."""
     workload: str = ""
     """The name and options of a workload of the probe, which is played instead of a command."""
+    server: tuple[str, ...] = ()
+    """A command that is started before; the other one follows when something listens, and only that one is timed."""
 
     @property
     def key(self) -> str:
@@ -48,13 +50,13 @@ class Outcome:
     stdout: bytes
     """The last 64 kB of its output."""
     stderr: bytes
-    """The last 64 kB of its errors."""
+    """The last 64 kB of its errors, and of all that its server says."""
     summary: Mapping[str, Any]
     """The counts of the packets, as in the document of `shaper run --json`."""
     records: tuple[Record, ...]
     """What happened to each packet, in the order in which they went on."""
     blockings: tuple[Blocking, ...] = ()
-    """The calls of a workload's two ends that waited; none for a command."""
+    """The calls of a workload's two ends, and how long each took; none for a command."""
 
     @property
     def timed_out(self) -> bool:

@@ -115,6 +115,18 @@ def test_servers_are_ended(lab: Lab, tmp_path: Path) -> None:
     assert lab.run(sh("exec 3<>/dev/tcp/127.0.0.1/8000")).status != 0
 
 
+def test_a_server_that_comes_first_is_not_timed(lab: Lab) -> None:
+    server = ("sh", "-c", f"sleep 1; exec {sys.executable} -m http.server -b 127.0.0.1 8000")
+    fetch = ("curl", "-s", "-o", "/dev/null", "-w", "%{http_code}", "http://127.0.0.1:8000/")
+    outcome = lab.run(Trial(fetch, ("delay:20ms",), server=server))
+    assert (outcome.status, outcome.stdout) == (0, b"200")
+    assert 80 * ms < outcome.duration < 1000 * ms
+    with pytest.raises(ShaperError, match="the server ended before anyone could reach it: true"):
+        lab.run(Trial(("true",), server=("true",)))
+    with pytest.raises(ShaperError, match="the server listens to nothing after 100ms: sleep 5"):
+        lab.run(Trial(("true",), timeout=100 * ms, server=("sleep", "5")))
+
+
 def test_the_seed_decides(lab: Lab) -> None:
     ping = "ping -U -c 20 -i 0.002 -W 0.2 127.0.0.1; true"
     first, again, other = (fates(lab.run(sh(ping, "loss:30%", seed=seed))) for seed in ("a", "a", "b"))

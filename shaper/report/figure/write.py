@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from html import escape
 from importlib.util import find_spec
 from io import StringIO
@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from shaper.errors import UsageError
-from shaper.report.figure.model import DARK, LIGHT, Panel
+from shaper.report.figure.model import DARK, LIGHT, Panel, Theme
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -41,11 +41,25 @@ def write(panels: Sequence[Panel], file: Path, *, title: str, origin: str = "the
     """
     from shaper.report.figure.draw import draw
 
-    title = title.encode(errors="replace").decode()  # a command and its files may hold what is no text
+    title = as_text(title)
+    save(lambda theme: draw(panels, title, origin, theme), file, title)
+
+
+def as_text(title: str) -> str:
+    """A title that can be written: a command and its files may hold what is no text."""
+    return title.encode(errors="replace").decode()
+
+
+def save(drawn: Callable[[Theme], Figure], file: Path, title: str) -> None:
+    """Write what this draws in a theme, as `write` does.
+
+    Raises:
+        OSError: the file can't be written.
+    """
     if file.suffix == ".png":
-        draw(panels, title, origin, DARK if file.stem.endswith("-dark") else LIGHT).savefig(file, dpi=150)
+        drawn(DARK if file.stem.endswith("-dark") else LIGHT).savefig(file, dpi=150)
         return
-    svg = _svg(draw(panels, title, origin, LIGHT))
+    svg = _svg(drawn(LIGHT))
     if file.suffix == ".html":
         svg = PAGE.format(title=escape(title), svg=svg[svg.index("<svg") :])
     file.write_text(svg, encoding="utf-8", errors="replace")

@@ -1,0 +1,189 @@
+"""`shaper sweep`: a program under many conditions, and how its times depend on them."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from shaper.cli.options import FigureFile, Json, Seed, duration, policy_names
+from shaper.cli.probe import Mtu, workload_names
+from shaper.errors import UsageError
+from shaper.units import s
+
+if TYPE_CHECKING:
+    from shaper.experiment.results import Results
+
+EXAMPLES = (
+    "shaper sweep --vary 'delay:time=0..200ms/9' --workload netcat --figure netcat.svg",
+    "shaper sweep --vary 'loss:probability=0,1%,5%' --repeat 20 -o loss.parquet -- ./client-and-server.sh",
+    "shaper sweep --vary 'rate:rate=1mbit..100mbit/7log' --server 'iperf3 -s' -- iperf3 -c 127.0.0.1 -n 1M",
+    "shaper sweep show loss.parquet --figure loss.svg",
+)
+
+AnyCommand = Annotated[
+    list[str] | None, typer.Argument(metavar="COMMAND", help="The command and its arguments, after --.")
+]
+AnyWorkload = Annotated[
+    str | None,
+    typer.Option(
+        "--workload",
+        metavar="NAME[:option=value,…]",
+        help="Run a workload of `shaper probe` instead of a command.",
+        autocompletion=workload_names,
+    ),
+]
+Server = Annotated[
+    str | None,
+    typer.Option(
+        metavar="COMMAND",
+        help="Start this first in each trial, and the command when something listens; only that one is timed.",
+    ),
+]
+Stays = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--policy",
+        metavar="SPEC",
+        help="Shape the packets of all trials with this policy, before those that vary; may be repeated.",
+        autocompletion=policy_names,
+    ),
+]
+Measure = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="REGEX",
+        help=r"Also take numbers from the command's output: one for each named group, such as (?P<rps>[\d.]+). "
+        "May be repeated.",
+    ),
+]
+TrialTimeout = Annotated[
+    int,
+    typer.Option(
+        metavar="TIME", parser=duration, show_default=False, help="End a trial after this time. [default: 30s]"
+    ),
+]
+AtOnce = Annotated[
+    int, typer.Option(metavar="N", min=1, help="Run N trials at the same time; this makes times less exact.")
+]
+ResultFile = Annotated[
+    Path | None,
+    typer.Option(
+        "-o",
+        "--output",
+        metavar="FILE.parquet",
+        help="Write the results to this file; trials that it already has are not run again.",
+    ),
+]
+
+
+def sweep(
+    command: AnyCommand = None,
+    vary: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="POLICY:OPTION=VALUES",
+            help="Vary this option: a,b,c, or LOW..HIGH/N at equal distances, or LOW..HIGH/Nlog at equal ratios. "
+            "workload:OPTION=VALUES varies the workload. May be repeated, for all combinations.",
+        ),
+    ] = None,
+    workload: AnyWorkload = None,
+    server: Server = None,
+    policy: Stays = None,
+    repeat: Annotated[int, typer.Option(metavar="N", min=1, help="Run each condition N times.")] = 5,
+    measure: Measure = None,
+    timeout: TrialTimeout = 30 * s,
+    seed: Seed = "0",
+    mtu: Mtu = 1500,
+    at_once: AtOnce = 1,
+    output: ResultFile = None,
+    figure: FigureFile = None,
+    json: Json = None,
+) -> int:
+    """Run a command or a workload under many conditions, and show how its times depend on them.
+
+    Each trial has a private network of its own, so this needs no root. The order of the
+    conditions is random, once for each repetition. The report has medians, and lines
+    through all trials: their slopes with 95 % intervals, and where they bend.
+    `shaper sweep show FILE` shows the report of a file again. Ctrl-C ends the sweep and
+    keeps what is done.
+    """
+    from shaper.experiment import results as files
+    from shaper.experiment.factors import parse
+    from shaper.experiment.figure import draw
+    from shaper.experiment.measures import pattern
+    from shaper.experiment.run import run
+    from shaper.experiment.sweep import Sweep, SweepReport
+    from shaper.report.output import console, write_json
+
+    out = console(json)
+    complete = True
+    if not vary and command and len(command) == 2 and command[0] == "show":
+        found = files.read(Path(command[1]))
+    else:
+        check_subject(command, workload, server)
+        if not vary:
+            raise UsageError("Missing option '--vary'; see `shaper sweep --help`")
+        plan = Sweep(
+            tuple(parse(text, workload or "") for text in vary),
+            tuple(command or ()),
+            workload or "",
+            tuple(shlex.split(server or "")),
+            tuple(policy or ()),
+            repeat,
+            seed,
+            timeout,
+            tuple(map(pattern, measure or ())),
+        )
+        found = begin(plan.about(), output)
+        total = sum(1 for _ in plan.trials())
+        complete = run(plan.trials(), found, plan.result, out, total=total, file=output, at_once=at_once, mtu=mtu)
+        if not complete:
+            out.print(f"interrupted: {len(found.of)} of {total} trials are done")
+    if not found.of:
+        return 1
+    report = SweepReport(found)
+    report.show(out)
+    if figure is not None:
+        draw(report, figure)
+        out.print(f"figure: {figure}", markup=False)
+    write_json(report.as_json(), json)
+    return 0 if complete else 130
+
+
+def check_subject(command: list[str] | None, workload: str | None, server: str | None) -> None:
+    """Check that there is one thing to run.
+
+    Raises:
+        UsageError: there is none, or more than one; there is no such program or workload.
+    """
+    from shaper.linux import programs
+    from shaper.probe.ends.workload import load
+
+    if bool(command) == bool(workload):
+        raise UsageError("give either a command, after --, or a --workload")
+    if workload:
+        load(workload)
+        if server:
+            raise UsageError("a workload has its own server; --server is for a command")
+    if command:
+        programs.check(command[0])
+    if server:
+        programs.check(shlex.split(server)[0])
+
+
+def begin(about: dict[str, object], output: Path | None) -> Results:
+    """The results so far: those in the file, if there is one.
+
+    Raises:
+        UsageError: the file can't be used.
+    """
+    from shaper.experiment import results as files
+
+    found = files.Results(about)
+    if output is not None:
+        files.check(output)
+        found.resume(output)
+    return found

@@ -1,0 +1,92 @@
+"""The figures of experiments: measures over what was varied, and effects with their intervals."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from shaper.experiment.sweep import Curve, Fit, SweepReport
+from shaper.report.figure.model import Theme
+from shaper.report.figure.write import as_text, save
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+WIDTH, HEIGHT = 7.2, 3.6
+"""Inches of a panel."""
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#882255", "#999933")
+"""Okabe and Ito's, as in the figure of calls; two more of Tol's (https://personal.sron.nl/~pault/)."""
+
+
+def draw(report: SweepReport, file: Path) -> None:
+    """Draw what a sweep has found: trials as dots, medians with their intervals, lines with their slopes.
+
+    Raises:
+        OSError: the file can't be written.
+    """
+    title = as_text(f"{report.title()} over {report.axis or ', '.join(report.factors)}")
+    save(lambda theme: _sweep(report, title, theme), file, title)
+
+
+def _sweep(report: SweepReport, title: str, theme: Theme) -> Figure:
+    import matplotlib as mpl
+    from matplotlib.figure import Figure
+
+    units = list(dict.fromkeys(curve.unit for curve in report.times))
+    with mpl.rc_context({"font.size": 8, "font.family": "DejaVu Sans", "text.parse_math": False}):
+        figure = Figure(figsize=(WIDTH, HEIGHT * len(units) + 0.4), facecolor=theme.paper, layout="constrained")
+        figure.suptitle(title, color=theme.ink, weight="bold", fontsize=11, x=0.02, ha="left")
+        for place, unit in enumerate(units):
+            axes = figure.add_subplot(len(units), 1, place + 1)
+            style(axes, theme)
+            curves = [curve for curve in report.times if curve.unit == unit]
+            _panel(axes, report, curves, theme)
+            axes.set_ylabel(unit or ", ".join(curve.name for curve in curves), color=theme.ink)
+    return figure
+
+
+def style(axes: Axes, theme: Theme) -> None:
+    """Give the axes the look of all figures."""
+    axes.set_facecolor(theme.paper)
+    axes.grid(visible=True, color=theme.lane, linewidth=1, zorder=-1)
+    axes.set_axisbelow(True)
+    axes.tick_params(colors=theme.muted, length=3)
+    for name, spine in axes.spines.items():
+        spine.set_visible(name in ("bottom", "left"))
+        spine.set_color(theme.muted)
+
+
+def _panel(axes: Axes, report: SweepReport, curves: list[Curve], theme: Theme) -> None:
+    others = [name for name in report.factors if name != report.axis]
+    colours = iter(COLOURS * (1 + len(curves) * 100 // len(COLOURS)))
+    for curve in curves:
+        groups = dict.fromkeys(tuple(point.levels[name] for name in others) for point in curve.points)
+        for group in groups:
+            colour = next(colours)
+            points = [point for point in curve.points if tuple(point.levels[name] for name in others) == group]
+            places = [_place(point.levels.get(report.axis or ""), at) for at, point in enumerate(points)]
+            fit = next((fit for fit in curve.fits if tuple(fit.others.values()) == group), None)
+            below = [max(0.0, point.median - point.low) for point in points]
+            above = [max(0.0, point.high - point.median) for point in points]
+            label = ", ".join([curve.name, *(f"{name}={level}" for name, level in zip(others, group, strict=True))])
+            axes.errorbar(
+                places, [point.median for point in points], yerr=[below, above], color=colour, marker="o",
+                markersize=3.5, capsize=2, linewidth=0 if fit else 1, elinewidth=1, zorder=3,
+                label=f"{label}{_slope(fit)}",
+            )  # fmt: skip
+            if fit is not None:
+                ends = [min(places), max(places)]
+                heights = [fit.line.at_zero + fit.line.slope * x for x in ends]
+                axes.plot(ends, heights, color=colour, linewidth=1.1, alpha=0.8, zorder=2)
+    unit = report.factors.get(report.axis or "", "")
+    axes.set_xlabel(f"{report.axis} ({unit})" if report.axis else "condition", color=theme.ink)
+    axes.legend(frameon=False, labelcolor=theme.ink, loc="upper left")
+
+
+def _place(level: object, at: int) -> float:
+    return level if isinstance(level, float) else float(at)
+
+
+def _slope(fit: Fit | None) -> str:
+    return "" if fit is None else f": slope {fit.line.slope:.3f} ± {fit.line.margin:.3f}"

@@ -1,0 +1,69 @@
+"""Runs a plan: skips what is done, keeps what a Ctrl-C leaves, writes the file now and then."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from shaper.experiment.executor import execute
+from shaper.experiment.progress import shown
+from shaper.experiment.results import Level, Result, Results
+from shaper.experiment.trial import Outcome, Trial
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+WRITE_INTERVAL = 10.0
+"""Seconds between two versions of the file: what a killed shaper loses."""
+Planned = tuple[Trial, int, Mapping[str, Level]]
+"""A trial, its block, and the levels of the factors."""
+
+
+def run(
+    plan: Iterator[Planned],
+    results: Results,
+    result: Callable[[Trial, Outcome, Mapping[str, Level], int], Result],
+    out: Console,
+    *,
+    total: int | None,
+    file: Path | None = None,
+    at_once: int = 1,
+    mtu: int = 1500,
+) -> bool:
+    """Run all trials of a plan that are not in the results, and add what they find; returns whether none was left out.
+
+    Args:
+        result: makes the result of a trial.
+        total: how many trials there are at most.
+        file: where the results go, in the end and in between; see `Results.write`.
+        at_once, mtu: see `execute`.
+
+    Raises:
+        ShaperError: see `Lab.run`.
+        OSError: the file can't be written.
+    """
+    under_way: dict[str, tuple[int, Mapping[str, Level]]] = {}
+    done = results.keys
+
+    def to_do() -> Iterator[Trial]:
+        for trial, block, levels in plan:
+            if trial.key not in done:
+                under_way[trial.key] = block, levels
+                yield trial
+
+    written = time.monotonic()
+    try:
+        for trial, outcome in shown(execute(to_do(), at_once=at_once, mtu=mtu), total, out):
+            block, levels = under_way.pop(trial.key)
+            results.of.append(result(trial, outcome, levels, block))
+            if file is not None and time.monotonic() - written > WRITE_INTERVAL:
+                results.write(file)
+                written = time.monotonic()
+    except KeyboardInterrupt:
+        return False
+    finally:
+        if file is not None and results.of:
+            results.write(file)
+    return True
