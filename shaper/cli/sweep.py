@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from shaper.experiment.results import Results
 
 EXAMPLES = (
-    "shaper sweep --vary 'delay:time=0..200ms/9' --workload netcat --figure netcat.svg",
-    "shaper sweep --vary 'loss:probability=0,1%,5%' --repeat 20 -o loss.parquet -- ./client-and-server.sh",
-    "shaper sweep --vary 'rate:rate=1mbit..100mbit/7log' --server 'iperf3 -s' -- iperf3 -c 127.0.0.1 -n 1M",
+    "shaper sweep --vary delay:time=0..200ms/9 --workload netcat",
+    "shaper sweep --vary loss:probability=0,1%,5% -o loss.parquet -- ./test.sh",
+    "shaper sweep --vary rate:rate=1mbit..1gbit/7log --server ./serve -- ./put",
     "shaper sweep show loss.parquet --figure loss.svg",
 )
 
