@@ -214,6 +214,10 @@ READERS = {
     "netem lines": text(lambda path, _: ["netem", of_words(path)], *LINES),
     "policies' options": text(lambda path, _: replay(path, of_words(path)), *SPECS),
     "bandwidth traces": text(lambda path, _: replay(path, f"bandwidth_trace:{path}"), b"1\n3\n3\n10\n"),
+    "fates": text(
+        lambda path, _: replay(path, f"fates:{path}"),
+        b"# found\ntcp/80 #1 reply data 2: hold 40ms\n#1 original udp 1 again 2: behind 2; icmp #2 reply icmp 1: twice\n",
+    ),
     "traces of delays": text(lambda path, _: replay(path, f"delay:times={path}"), b"0 10ms # first\n1.5s 80ms\n2s 0\n"),
     "tables of distributions": text(
         lambda path, _: replay(path, f"delay:jitter=1ms,distribution={path}"), b"# a table\n-32768 0 5\n7 32767\n"
