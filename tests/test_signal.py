@@ -12,7 +12,7 @@ from shaper.capture import CaptureWriter
 from shaper.cli import main
 from shaper.core.core import Core
 from shaper.core.virtual import play
-from shaper.journal import Clocks, Journal, read_journal, read_signals
+from shaper.journal import Clocks, Journal, read_changes, read_journal
 from shaper.policy.signal import SignalRecord
 from shaper.spec.load import load
 from shaper.timeline.packet_spec import Ends, PacketSpec, bytes_of
@@ -146,7 +146,7 @@ def test_the_journal_keeps_signals_apart_from_packets(tmp_path: Path) -> None:
     file.write_text(text.getvalue())
     assert read_journal(file)[1] == []
     # On the clock of the capture.
-    assert read_signals(file) == [GIVEN._replace(at=1_040_000_000)]
+    assert read_changes(file) == [GIVEN._replace(at=1_040_000_000)]
     schema("journal").validate(json.loads(text.getvalue().splitlines()[1]))
 
 
@@ -164,8 +164,8 @@ def test_signals_are_for_policies_that_are_there(tmp_path: Path, capsys: pytest.
         writer.arrived(Packet(DATA, 1, 0))
     with file.open("w") as text:
         Journal(text, policies=[], seed=0).signalled(GIVEN)
-    assert main(["replay", str(capture), "--policy", "delay", "--signals", str(file)]) == 2
-    assert "signals for prequeue, but the policies are delay" in capsys.readouterr().err
+    assert main(["replay", str(capture), "--policy", "delay", "--changes", str(file)]) == 2
+    assert "there is a signal for prequeue, but the policies are delay" in capsys.readouterr().err
 
 
 @given(raws)

@@ -76,9 +76,13 @@ def replay(
     journal: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write what happened to each packet, as JSON lines.")
     ] = None,
-    signals: Annotated[
+    changes: Annotated[
         Path | None,
-        typer.Option(metavar="JOURNAL", help="Give policies the signals that are in this journal of the live run."),
+        typer.Option(
+            metavar="JOURNAL",
+            help="Repeat the signals and the changes of the policies that are in this journal of the live run. "
+            "A profile's phases are changes, too: they come from the journal.",
+        ),
     ] = None,
     seed: Seed = "0",
     max_hold: MaxHold = MAX_HOLD,
@@ -97,31 +101,35 @@ def replay(
     from shaper.core.failure import PoliciesFailed
     from shaper.core.instances import stage_names
     from shaper.core.virtual import play
-    from shaper.journal import Clocks, Journal, read_signals
+    from shaper.journal import Clocks, Journal, read_changes
     from shaper.replay import VirtualClock
     from shaper.report.output import console, write_json
     from shaper.report.quantiles import HoldsByPolicy
+    from shaper.spec.changes import prepare
     from shaper.spec.load import load_pipeline
     from shaper.timeline import StoryWriter
 
     for file in (output, journal, json):
         if file is not None and capture != STDIN and file.exists() and file.samefile(capture):
             raise UsageError(f"{file} is the capture itself; give another file to write")
-    if signals is not None and expression is not None:
-        raise UsageError("--signals counts all packets of the capture; leave out --filter")
+    if changes is not None and expression is not None:
+        raise UsageError("--changes counts all packets of the capture; leave out --filter")
     pipeline = load_pipeline(policy, max_hold)
     scenario = given_scenario(context)
-    if timeline and scenario is not None:
-        raise UsageError("--timeline writes a story of one pipeline; leave it out for a profile with phases")
+    if timeline and (scenario is not None or changes is not None):
+        what = "--changes" if changes is not None else "a profile with phases"
+        raise UsageError(f"--timeline writes a story of one pipeline; leave it out for {what}")
+    if changes is not None:
+        scenario = None
     core = Core(pipeline, seed=seed, max_hold=max_hold, then=scenario.then(max_hold) if scenario else ())
     source, clock = Capture(capture, expression), VirtualClock(max_hold)
     arrivals = clock.run(begun(iter(source)))
-    recorded = read_signals(signals) if signals is not None else []
-    names = stage_names(pipeline)
-    if stranger := next((given.policy for given in recorded if given.policy not in names), None):
-        raise UsageError(f"{signals} has signals for {stranger}, but the policies are {', '.join(names)}")
-    holds = HoldsByPolicy(names)
-    cut, changes = None, 0
+    try:
+        recorded = list(prepare(read_changes(changes), pipeline, max_hold)) if changes is not None else []
+    except UsageError as error:
+        raise UsageError(f"{changes}: {error}") from None
+    holds = HoldsByPolicy(stage_names(pipeline))
+    cut, noted = None, 0
     out = console(json)
     with ExitStack() as files:
         writer = files.enter_context(FrameWriter(output)) if output is not None else None
@@ -143,14 +151,17 @@ def replay(
                     continue
                 holds.note(verdict)
                 if lines is not None:
-                    for change in core.changes[changes:]:
+                    for change in core.changes[noted:]:
                         lines.changed(change)
-                        changes += 1
+                        noted += 1
                     lines.record(verdict, shift=shift)
                 if story is not None:
                     story.verdict(verdict)
         except CaptureError as error:
             cut = error
+        if lines is not None:
+            for change in core.changes[noted:]:
+                lines.changed(change)
         if story is not None:
             story.close()
     show(out, core, source, holds.by_policy())

@@ -117,14 +117,14 @@ class Core:
         pipeline = self._pipeline
         if policy not in pipeline.names:
             raise ValueError(f"there is no stage '{policy}'; there is {', '.join(pipeline.names)}")
-        if now >= self._replaces_at and self._begin is not None:
-            self._replace_up_to(now)
-        if now > pipeline.now:
-            pipeline.advance(now)
+        self._reach(now)
         state = self._connections.known(signal.flow)
-        if state is None or state.made_by is None:
+        if state is None or state.made_by is not pipeline.instances:
             return
-        instance = pipeline.catch_up(state)[pipeline.names.index(policy)]
+        instances = pipeline.catch_up(state)
+        if not instances:
+            return
+        instance = instances[pipeline.names.index(policy)]
         if not instance.is_failed:
             pipeline.wake(instance, signal._replace(direction=state.direction))
 
@@ -195,26 +195,27 @@ class Core:
         Raises:
             ChangeError: there is no such stage or option, or the policy refuses; nothing has changed.
         """
-        self._reach(now)
+        self._begin_phases(now)
         pipeline = self._pipeline
         if stage not in pipeline.names:
             raise ChangeError(f"there is no stage '{stage}'; there is {', '.join(pipeline.names) or 'none'}")
         nth = pipeline.names.index(stage)
         check(stage, pipeline.prototypes[nth], values)
+        self._reach(now)
         pipeline.change(nth, values)
         self._note("change", stage=stage, options=options)
 
     def pause(self, now: int) -> None:
         """From `now` (ns) on, packets that come pass all policies; without effect while the core is paused."""
-        self._reach(now)
         if not self._pipeline.is_paused:
+            self._reach(now)
             self._pipeline.pause(True)
             self._note("pause")
 
     def resume(self, now: int) -> None:
         """From `now` (ns) on, packets meet the policies again, and their objects as they were before the pause."""
-        self._reach(now)
         if self._pipeline.is_paused:
+            self._reach(now)
             self._pipeline.pause(False)
             self._note("resume")
 
@@ -225,11 +226,14 @@ class Core:
         self._note("release")
 
     def _reach(self, now: int) -> None:
-        """Do all that is planned up to `now` (ns)."""
-        if now >= self._replaces_at and self._begin is not None:
-            self._replace_up_to(now)
+        """Do all that is planned up to `now` (ns). What then isn't noted as a change must not move the time."""
+        self._begin_phases(now)
         if now > self._pipeline.now:
             self._pipeline.advance(now)
+
+    def _begin_phases(self, now: int) -> None:
+        if now >= self._replaces_at and self._begin is not None:
+            self._replace_up_to(now)
 
     def _replace(self, pipeline: Sequence[Policy], now: int, specs: tuple[str, ...]) -> None:
         if now > self._pipeline.now:

@@ -3,19 +3,50 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
+from shaper.core.change import NOTHING, Change
 from shaper.core.core import Core
 from shaper.core.verdict import Verdict
 from shaper.errors import ShaperError
+from shaper.policy.base import Policy
 from shaper.policy.signal import SignalRecord
 from shaper.wire.packet import Packet
+
+
+class Prepared(NamedTuple):
+    """A change that can be made.
+
+    Attributes:
+        change: as another run's core noted it.
+        pipeline: the prototypes of its SPECs.
+        values: of its options.
+    """
+
+    change: Change
+    pipeline: Sequence[Policy] = ()
+    values: Mapping[str, Any] = NOTHING
+
+    @property
+    def at(self) -> int:
+        """When, in ns."""
+        return self.change.at
+
+    @property
+    def taken(self) -> int:
+        """How many packets the core had received by then."""
+        return self.change.taken
+
+
+Given = SignalRecord | Prepared
+"""What a core is given apart from packets."""
 
 
 def play(
     core: Core,
     arrivals: Iterable[Packet | Verdict],
-    signals: Iterable[SignalRecord] = (),
+    given: Iterable[Given] = (),
     *,
     rest: int | None = None,
     stops_empty: bool = False,
@@ -29,22 +60,24 @@ def play(
         core: a fresh one.
         arrivals: packets, in order. A verdict among them is known already: it is passed on in its place, and at its
             time.
-        signals: in order; each is given to its policy once as many packets are taken as when it was recorded.
-        rest: how long policies may still wake after the last packet and signal, in ns; None means the core's
+        given: signals and changes, in order; each is given to the core once as many packets are taken as when it was
+            recorded.
+        rest: how long policies may still wake after the last packet, signal and change, in ns; None means the core's
             `max_hold`. A policy may ask for wakes without end.
         stops_empty: end as soon as no packet is held, even if wakes are pending.
 
     Raises:
         ShaperError: what `arrivals` raised, after the verdicts on all packets before it.
         ValueError: a signal is for a stage that the core doesn't have.
+        ChangeError: a change can't be made.
     """
-    now, ahead = 0, deque(signals)
+    now, ahead = 0, deque(given)
     receive, due = core.receive, core.due
     failure = None
     try:
         for arrival in arrivals:
             while ahead and ahead[0].taken <= core.counts.taken:
-                now = _signal(core, ahead.popleft(), now)
+                now = _give(core, ahead.popleft(), now)
                 yield from due(now)
             if isinstance(arrival, Verdict):
                 now = max(now, arrival.planned)
@@ -57,8 +90,8 @@ def play(
             yield from due(now)
     except ShaperError as error:
         failure = error
-    for signal in ahead:
-        now = _signal(core, signal, now)
+    for one in ahead:
+        now = _give(core, one, now)
         yield from core.due(now)
     end = now + (core.max_hold if rest is None else rest)
     while (deadline := core.next_deadline()) is not None and deadline <= end:
@@ -70,8 +103,22 @@ def play(
         raise failure
 
 
-def _signal(core: Core, record: SignalRecord, now: int) -> int:
-    """Give a signal to its policy; returns the time at which that was."""
-    now = max(now, record.at)
-    core.signal(record.policy, record.signal, now)
+def _give(core: Core, given: Given, now: int) -> int:
+    """Give a signal or a change to the core; returns the time at which that was."""
+    now = max(now, given.at)
+    if isinstance(given, SignalRecord):
+        core.signal(given.policy, given.signal, now)
+        return now
+    change = given.change
+    match change.what:
+        case "replace":
+            core.replace(given.pipeline, now, change.specs)
+        case "change":
+            core.change(change.stage, given.values, now, change.options)
+        case "pause":
+            core.pause(now)
+        case "resume":
+            core.resume(now)
+        case "release":
+            core.release(now)
     return now

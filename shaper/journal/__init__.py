@@ -6,7 +6,7 @@ a change of the pipeline, in the order in which they happened. `schemas/journal.
 
 from shaper.journal.line import FLUSH_INTERVAL, VERSION, Clocks, Header, Held, Record
 from shaper.journal.names import names_of
-from shaper.journal.read import JournalError, is_journal, read_journal, read_signals
+from shaper.journal.read import JournalError, is_journal, read_changes, read_journal
 from shaper.journal.write import Journal
 
 __all__ = [
@@ -20,6 +20,6 @@ __all__ = [
     "Record",
     "is_journal",
     "names_of",
+    "read_changes",
     "read_journal",
-    "read_signals",
 ]

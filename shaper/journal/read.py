@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
 from itertools import takewhile
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
+from shaper.core.change import Change, What
 from shaper.errors import ShaperError
 from shaper.journal.line import FLOWS_REMEMBERED, VERSION, Clocks, Header, Held, Record
 from shaper.policy.signal import Signal, SignalRecord
@@ -42,8 +43,8 @@ def read_journal(path: Path, *, grows: bool = False) -> tuple[Header, list[Recor
         return header, [_parse(path, number, line, _record) for number, line in lines if not _is_other(line)]
 
 
-def read_signals(path: Path) -> list[SignalRecord]:
-    """The signals in a journal, in order; their times are on the clock of the capture made beside it.
+def read_changes(path: Path) -> list[SignalRecord | Change]:
+    """The signals and changes in a journal, in order; their times are on the clock of the capture made beside it.
 
     Raises:
         JournalError, OSError: see `read_journal`.
@@ -52,17 +53,13 @@ def read_signals(path: Path) -> list[SignalRecord]:
         lines = _lines(path, file)
         number, first = next(lines, (1, {}))
         clocks = _parse(path, number, first, _header).clocks
-        signals = [_parse(path, number, line, _given) for number, line in lines if _is_signal(line)]
-    return [given._replace(at=given.at + clocks.realtime - clocks.monotonic) for given in signals]
+        given = [_parse(path, number, line, _given) for number, line in lines if _is_other(line)]
+    return [one._replace(at=one.at + clocks.realtime - clocks.monotonic) for one in given]
 
 
 def _is_other(line: Any) -> bool:
-    """Whether it is about something else than a packet: a signal, or another pipeline."""
+    """Whether it is about something else than a packet: a signal, or a change."""
     return isinstance(line, dict) and ("signal" in line or "change" in line)
-
-
-def _is_signal(line: Any) -> bool:
-    return isinstance(line, dict) and "signal" in line
 
 
 def is_journal(path: Path) -> bool:
@@ -124,7 +121,29 @@ def _record(line: Any) -> Record:
     )
 
 
-def _given(line: Any) -> SignalRecord:
+def _given(line: Any) -> SignalRecord | Change:
+    return _signal(line) if "signal" in line else _change(line)
+
+
+def _change(line: Any) -> Change:
+    kinds: dict[str, What] = {what: what for what in get_args(What)}
+    kind = _text(line, "change")
+    if kind not in kinds:
+        raise ValueError(f"there is no change {kind!r}")
+    change = Change(_number(line, "at_ns"), _number(line, "taken"), kinds[kind])
+    if kind == "replace":
+        if not isinstance(line["policies"], list) or not all(isinstance(spec, str) for spec in line["policies"]):
+            raise ValueError("policies is no list of texts")
+        return change._replace(specs=tuple(line["policies"]))
+    if kind == "change":
+        if not isinstance(line["options"], dict):
+            raise ValueError("options is no object")
+        options = {name: _text(line["options"], name) for name in line["options"]}
+        return change._replace(stage=_text(line, "stage"), options=options)
+    return change
+
+
+def _signal(line: Any) -> SignalRecord:
     if (kind := _text(line, "signal")) != "drained":
         raise ValueError(f"there is no signal {kind!r}")
     signal = Signal("drained", _flow(_text(line, "flow")))

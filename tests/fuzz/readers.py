@@ -126,7 +126,7 @@ def of_trace(path: Path, number: int) -> list[str]:
 
 def of_journal(path: Path, number: int) -> list[str]:
     if number % 2:
-        return [*replay(path, "prequeue:reader=process"), "--signals", str(path)]
+        return [*replay(path, "prequeue:reader=process"), "--changes", str(path)]
     log = path.with_name("sound.strace")
     log.write_bytes(file("stderr.strace"))
     return ["report", str(log), "--journal", str(path), *[[], ["--json"]][number // 2 % 2]]

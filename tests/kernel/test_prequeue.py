@@ -97,7 +97,7 @@ def test_acks_wait_for_the_real_reader(reads_after: float, least: int, most: int
     assert least <= acknowledged_after(capture) < most
     for line in journal.read_text().splitlines():
         schema("journal").validate(json.loads(line))
-    assert main(["replay", str(capture), *policy, "--signals", str(journal), "--journal", str(again)]) == 0
+    assert main(["replay", str(capture), *policy, "--changes", str(journal), "--journal", str(again)]) == 0
     assert holds(again) == pytest.approx(holds(journal), abs=5 * ms)
 
 
