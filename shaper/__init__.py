@@ -15,6 +15,7 @@ class DropThird(Policy):
 from shaper.policy.action import Action, Drop, Hold, Send, Wake
 from shaper.policy.base import Answer, Classes, Policy
 from shaper.policy.chance import UNIFORM, Chance, Distribution, Shape
+from shaper.policy.fate import Fate, Schedule
 from shaper.policy.link import Link
 from shaper.policy.script import Script, Stream
 from shaper.policy.signal import Signal
@@ -29,7 +30,6 @@ from shaper.units import (
     Size,
     Time,
     Unit,
-    format_duration,
     ms,
     ns,
     parse_duration,
@@ -53,6 +53,7 @@ __all__ = [
     "Distribution",
     "Drop",
     "Duration",
+    "Fate",
     "Flow",
     "Hold",
     "Limit",
@@ -63,6 +64,7 @@ __all__ = [
     "PacketName",
     "Policy",
     "Rate",
+    "Schedule",
     "Script",
     "Send",
     "Shape",
@@ -74,7 +76,6 @@ __all__ = [
     "TruncatedPacket",
     "Unit",
     "Wake",
-    "format_duration",
     "may_report",
     "ms",
     "ns",

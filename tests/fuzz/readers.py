@@ -216,7 +216,7 @@ READERS = {
     "bandwidth traces": text(lambda path, _: replay(path, f"bandwidth_trace:{path}"), b"1\n3\n3\n10\n"),
     "fates": text(
         lambda path, _: replay(path, f"fates:{path}"),
-        b"# found\ntcp/80 #1 reply data 2: hold 40ms\n#1 original udp 1 again 2: behind 2; icmp #2 reply icmp 1: twice\n",
+        b"# found\ntcp/80 #1 reply data 2: hold 40ms\n#1 original udp 1 again 2: behind 2\n",
     ),
     "traces of delays": text(lambda path, _: replay(path, f"delay:times={path}"), b"0 10ms # first\n1.5s 80ms\n2s 0\n"),
     "tables of distributions": text(

@@ -16,7 +16,8 @@ HOUSE = """
     __main__
     cli
     cli.templates
-    top experiment
+    top experiment.hunt
+    experiment
     probe
     probe.compare
     probe.explain

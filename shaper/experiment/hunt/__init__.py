@@ -1,0 +1,1 @@
+"""The hunt: which smallest misfortune of its packets makes a program fail."""
