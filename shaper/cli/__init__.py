@@ -53,6 +53,7 @@ GROUPS = {
     },
     "Experiments": {
         "sweep": "Run a program under many conditions, and show how it depends on them.",
+        "hunt": "Find the smallest misfortune of its packets that breaks a command.",
     },
     "This machine": {
         "doctor": "Check what shaper lacks on this machine, and how to install it.",
@@ -65,7 +66,7 @@ It is kept here so that `shaper --help` imports none of them.
 """
 COMMANDS = {name: summary for group in GROUPS.values() for name, summary in group.items()}
 """The first lines of all."""
-WRAPPERS = ("run", "trace")
+WRAPPERS = ("run", "hunt", "trace")
 """Commands whose arguments, from the first one on, belong to another program."""
 EXAMPLES = (
     "sudo shaper start --policy spread_burst",

@@ -1,0 +1,172 @@
+"""`shaper hunt`: the smallest misfortune of its packets that breaks a command."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from shaper.cli.options import Json, Seed, duration, policy_names
+from shaper.errors import ShaperError, UsageError
+from shaper.units import format_duration, ms, parse_duration, s
+
+if TYPE_CHECKING:
+    from shaper.experiment.hunt.plan import Attempt
+    from shaper.experiment.hunt.run import Budget
+
+EXAMPLES = (
+    "shaper hunt -- ./client-and-server.sh",
+    "shaper hunt --budget 10min --fails-if 'booked twice' -- pytest -x tests/net",
+    "shaper hunt --budget 200 --seed 7 --timeout 2s -- ./client-and-server.sh",
+)
+BUDGET = "5min"
+LATE = 300 * ms
+PATIENCE = 30 * s
+PHASES = {
+    "undisturbed": "undisturbed",
+    "known": "found before",
+    "single": "single packets",
+    "pair": "pairs",
+    "random": "at random",
+    "again": "does it fail again?",
+    "shrink": "shrinking",
+    "confirm": "confirming",
+}
+
+
+def hunt(
+    command: Annotated[
+        list[str],
+        typer.Argument(metavar="COMMAND", help="The command and its arguments, after --. It starts all ends itself."),
+    ],
+    budget: Annotated[
+        str, typer.Option(metavar="TIME|N", help="Stop searching after this time, or after N trials.")
+    ] = BUDGET,
+    fails_if: Annotated[
+        str | None,
+        typer.Option("--fails-if", metavar="REGEX", help="It fails, too, if this is found in what it prints."),
+    ] = None,
+    timeout: Annotated[
+        int | None,
+        typer.Option(
+            metavar="TIME",
+            parser=duration,
+            show_default=False,
+            help="It fails, too, if it takes longer than this. [default: 10 times as long as undisturbed, and 3s]",
+        ),
+    ] = None,
+    late: Annotated[
+        int,
+        typer.Option(
+            metavar="TIME",
+            parser=duration,
+            show_default=False,
+            help=f"How long a late packet is held. [default: {format_duration(LATE)}]",
+        ),
+    ] = LATE,
+    policy: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="SPEC", help="Each trial has this policy, too; may be repeated.", autocompletion=policy_names
+        ),
+    ] = None,
+    database: Annotated[
+        Path, typer.Option(metavar="DIR", help="Where failures are kept; those of the same command are tried first.")
+    ] = Path(".shaper/hunt"),
+    seed: Seed = "0",
+    json: Json = None,
+) -> int:
+    """Find the smallest misfortune of its packets that breaks a command.
+
+    The command runs in private networks, without root where user namespaces are allowed.
+    It must pass when nothing disturbs it. Then each of its packets is dropped, late, sent
+    twice, or swapped with the next; then pairs of them; then any at random. When it fails,
+    shaper finds the fewest such fates that suffice, repeats them, and prints how to do that
+    again. Ctrl-C ends the search. The exit status is 1 if it has failed, else 0.
+    """
+    from shaper.experiment import Lab, Trial
+    from shaper.experiment.hunt.database import Database
+    from shaper.experiment.hunt.plan import Hunt
+    from shaper.experiment.hunt.report import document, lines, said
+    from shaper.experiment.hunt.run import hunt as search
+    from shaper.policy.fate import format_fates
+    from shaper.report.output import console, write_json
+
+    trial = Trial(tuple(command), tuple(policy or ()), seed, timeout=max(timeout or 0, PATIENCE))
+    kept = Database(database)
+    plan = Hunt(seed=seed, known=kept.known(command), late=late)
+    out = console(json)
+    with out.status("") if out.is_terminal else _Silence() as status:
+
+        def trying(attempt: Attempt, trials: int) -> None:
+            of = f" of {attempt.of}" if attempt.of else ""
+            text = f"trial {trials + 1}, {PHASES[attempt.phase]} {attempt.nth}{of}: {format_fates(attempt.fates)}"
+            status.update(text[: out.width - 2])
+
+        with Lab() as lab:
+            hunted = search(
+                lab,
+                trial,
+                plan=plan,
+                budget=_budget(budget),
+                fails_if=_pattern(fails_if),
+                timeout=timeout,
+                trying=trying,
+            )
+    found = hunted.found
+    if found is not None and not found.fates:
+        text = "\n".join(said(hunted.failing)) if hunted.failing else ""
+        out.print(text, soft_wrap=True)
+        raise ShaperError(
+            f"it fails without any misfortune ({found.failure}, {found.failed} of {found.runs}); make it pass first"
+        )
+    file = kept.keep(command, found) if found is not None else None
+    for line in lines(hunted, str(file) if file else None):
+        out.print(line, soft_wrap=True)
+    write_json(document(hunted), json)
+    if found is not None:
+        return 1
+    return 130 if hunted.end == "interrupted" else 0
+
+
+class _Silence:
+    """Stands in for the line of progress where there is no terminal."""
+
+    def __enter__(self) -> _Silence:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def update(self, text: str) -> None:
+        pass
+
+
+def _budget(text: str) -> Budget:
+    """The value of --budget.
+
+    Raises:
+        UsageError: neither a duration nor a number.
+    """
+    from shaper.experiment.hunt.run import Budget
+
+    if text.isascii() and text.isdecimal() and len(text) < 10:
+        return Budget(trials=int(text))
+    try:
+        return Budget(time=parse_duration(text))
+    except ValueError:
+        raise UsageError(f"--budget: '{text}' is neither a time, such as 5min, nor a number of trials") from None
+
+
+def _pattern(text: str | None) -> re.Pattern[str] | None:
+    """The value of --fails-if.
+
+    Raises:
+        UsageError: no regular expression.
+    """
+    try:
+        return None if text is None else re.compile(text, re.MULTILINE)
+    except re.error as error:
+        raise UsageError(f"--fails-if: '{text}' is no regular expression: {error}") from None
