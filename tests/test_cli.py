@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -329,7 +330,7 @@ def test_a_policy_s_page_has_its_options_an_example_and_a_timeline(
 ) -> None:
     assert main(["policies", name]) == 0
     out = capsys.readouterr().out
-    assert f"shaper start --policy {name}" in out
+    assert re.search(rf"shaper start --policy '?{name}\b", out)
     assert f"Timeline of {name}" in out
     assert "only " in out
     assert max(len(line) for line in out.splitlines()) <= 80
