@@ -52,7 +52,8 @@ GROUPS = {
         "report": "Show which calls of a trace slept, and what was to blame.",
     },
     "Experiments": {
-        "sweep": "Run a program under many conditions, and show how it depends on them.",
+        "sweep": "Run a program under many conditions; show how it depends on them.",
+        "causal": "Find which packets a program waits for, by making them late.",
         "hunt": "Find the smallest misfortune of its packets that breaks a command.",
     },
     "This machine": {

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from shaper.experiment.profile import Measured, Profile
 from shaper.experiment.sweep import Curve, Fit, SweepReport
 from shaper.report.figure.model import Theme
 from shaper.report.figure.write import as_text, save
@@ -90,3 +92,50 @@ def _place(level: object, at: int) -> float:
 
 def _slope(fit: Fit | None) -> str:
     return "" if fit is None else f": slope {fit.line.slope:.3f} ± {fit.line.margin:.3f}"
+
+
+def draw_profile(profile: Profile, file: Path) -> None:
+    """Draw the effects of a causal profile, each with its interval.
+
+    Raises:
+        OSError: the file can't be written.
+    """
+    title = as_text(f"{profile.title()}: what late packets cost")
+    save(lambda theme: _profile(profile, title, theme), file, title)
+
+
+def _profile(profile: Profile, title: str, theme: Theme) -> Figure:
+    import matplotlib as mpl
+    from matplotlib.figure import Figure
+
+    shown = profile.shown
+    rows = len(shown[0].effects) + 1
+    with mpl.rc_context({"font.size": 8, "font.family": "DejaVu Sans", "text.parse_math": False}):
+        size = WIDTH, 0.6 + len(shown) * (0.7 + 0.22 * rows)
+        figure = Figure(figsize=size, facecolor=theme.paper, layout="constrained")
+        figure.suptitle(title, color=theme.ink, weight="bold", fontsize=11, x=0.02, ha="left")
+        first: Axes | None = None
+        for place, found in enumerate(shown):
+            axes = figure.add_subplot(len(shown), 1, place + 1, sharex=first)
+            first = first or axes
+            style(axes, theme)
+            _effects(axes, found, theme)
+    return figure
+
+
+def _effects(axes: Axes, found: Measured, theme: Theme) -> None:
+    rows = [*((effect.factor, effect.slope) for effect in found.effects), ("all late at once", found.together)]
+    for place, (name, slope) in enumerate(rows):
+        margin = slope.margin if slope.margin < inf else 0.0
+        colour = COLOURS[0] if place < len(found.effects) else theme.muted
+        axes.errorbar([slope.value], [-place], xerr=[margin], color=colour, marker="o", markersize=4, capsize=3)
+        axes.text(
+            0, -place, f"{name}  ", transform=axes.get_yaxis_transform(), ha="right", va="center", color=theme.ink
+        )
+    for place, effect in enumerate(found.effects):
+        if effect.predicted is not None:
+            axes.plot([effect.predicted], [-place], marker="|", markersize=9, color=COLOURS[1], zorder=4)
+    axes.axvline(0, color=theme.muted, linewidth=0.8)
+    axes.set_yticks([])
+    axes.set_title(found.name, loc="left", color=theme.ink, fontsize=8, weight="bold")
+    axes.set_xlabel(f"{found.unit} per ms that the packets are late", color=theme.ink)

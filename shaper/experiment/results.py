@@ -94,6 +94,11 @@ class Results:
         """The trials that need not be run again."""
         return {result.key for result in self.of}
 
+    def doubtful(self) -> dict[str, int]:
+        """How many trials have each flag."""
+        names = sorted({flag for result in self.of for flag in result.flags})
+        return {name: sum(name in result.flags for result in self.of) for name in names}
+
     def write(self, path: Path) -> None:
         """Write them into a Parquet file. What was there before stays until the new one is whole.
 

@@ -85,6 +85,38 @@ def mean(values: Sequence[float], level: float = LEVEL) -> Estimate:
     return _estimate(centre, error, count - 1, level)
 
 
+def trimmed(values: Sequence[float], level: float = LEVEL) -> Estimate:
+    """The mean without the lowest and the highest fifth, with its interval (Tukey and McLaughlin 1963, Yuen 1974).
+
+    Fewer than five values are all taken. The interval is infinite for fewer than two values.
+    """
+    ordered, count = sorted(values), len(values)
+    cut = count // 5
+    if not cut:
+        return mean(values, level)
+    kept = ordered[cut : count - cut]
+    pulled_in = [min(max(value, kept[0]), kept[-1]) for value in ordered]
+    centre = fmean(pulled_in)
+    spread = sqrt(sum((value - centre) ** 2 for value in pulled_in) / (count - 1))
+    return _estimate(fmean(kept), spread / (len(kept) / count) / sqrt(count), len(kept) - 1, level)
+
+
+def peaks(values: Sequence[float], apart: float) -> tuple[float, float] | None:
+    """The means of two groups that the values fall into, if they do so clearly.
+
+    Each group has at least a fifth of the values, and two of them. They are `apart` at least, and the gap between them
+    is wider than three times what is within either.
+    """
+    ordered = sorted(values)
+    least = max(2, len(ordered) // 5)
+    for at in range(least, len(ordered) - least + 1):
+        low, high = ordered[:at], ordered[at:]
+        gap = high[0] - low[-1]
+        if gap > apart and gap > 3 * max(low[-1] - low[0], high[-1] - high[0]):
+            return fmean(low), fmean(high)
+    return None
+
+
 def middle(values: Sequence[float], level: float = LEVEL) -> tuple[float, float, float]:
     """The median and its interval, by the order of the values; that of fewer than six is their whole range.
 

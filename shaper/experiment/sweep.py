@@ -184,11 +184,6 @@ class SweepReport:
             if (line := statistics.line(points)) is not None:
                 yield Fit(dict(others), line, statistics.knee(points))
 
-    def doubtful(self) -> dict[str, int]:
-        """How many trials have each flag."""
-        names = sorted({flag for result in self.results.of for flag in result.flags})
-        return {name: sum(name in result.flags for result in self.results.of) for name in names}
-
     def title(self) -> str:
         """What was swept, in words."""
         about = self.results.about
@@ -225,7 +220,7 @@ class SweepReport:
             out.print()
             per = f"{unit} per {self.factors[self.axis or '']}".strip()
             out.print(table(columns, lines, title=f"Lines over {self.axis}: {per}"))
-        for name, count in self.doubtful().items():
+        for name, count in self.results.doubtful().items():
             out.print(f"{count} of {len(self.results.of)} trials: {name}")
 
     def as_json(self) -> dict[str, Any]:
@@ -234,7 +229,7 @@ class SweepReport:
             "v": VERSION,
             **self.results.about,
             "trials": len(self.results.of),
-            "doubtful": self.doubtful(),
+            "doubtful": self.results.doubtful(),
             "measures": [
                 {
                     "name": curve.name,

@@ -5,7 +5,19 @@ from random import Random
 
 import pytest
 
-from shaper.experiment.statistics import Knee, holm, knee, least_squares, line, mean, middle, t_outside, t_quantile
+from shaper.experiment.statistics import (
+    Knee,
+    holm,
+    knee,
+    least_squares,
+    line,
+    mean,
+    middle,
+    peaks,
+    t_outside,
+    t_quantile,
+    trimmed,
+)
 
 
 # The table of Student's t in NIST's e-Handbook of Statistical Methods, 1.3.6.7.2.
@@ -56,6 +68,24 @@ def test_medians() -> None:
     assert middle([float(n) for n in range(1, 6)]) == (3, 1, 5)
     # Conover, "Practical Nonparametric Statistics": of 10 values, from the second to the ninth.
     assert middle([float(n) for n in range(1, 11)]) == (5.5, 2, 9)
+
+
+def test_a_trimmed_mean() -> None:
+    assert trimmed([1.0, 2.0, 3.0, 4.0, 500.0]).value == 3
+    assert trimmed([1.0, 3.0]) == mean([1.0, 3.0])
+    chance = Random(5)
+    hits = 0
+    for _ in range(2000):
+        found = trimmed([chance.gauss(3, 2) for _ in range(10)])
+        hits += found.low <= 3 <= found.high
+    assert hits / 2000 == pytest.approx(0.95, abs=0.015)
+
+
+def test_two_peaks() -> None:
+    chance = Random(6)
+    assert peaks([0, 0.01, 1, 0.02, 1.01, 0.99], 0.3) == pytest.approx((0.01, 1))
+    assert peaks([0, 0.01, 1, 0.02, 0.01, 0.0], 0.3) is None
+    assert sum(peaks([chance.gauss(0, 1) for _ in range(10)], 0.3) is not None for _ in range(500)) < 5
 
 
 def test_a_line() -> None:

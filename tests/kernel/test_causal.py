@@ -1,0 +1,81 @@
+"""`shaper causal` with real programs."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from shaper.cli import main
+from tests.schema import schema
+
+pytestmark = [pytest.mark.usefixtures("namespaces"), pytest.mark.alone]
+
+SERVER = """
+from http.server import HTTPServer, SimpleHTTPRequestHandler
+
+class Handler(SimpleHTTPRequestHandler):
+    disable_nagle_algorithm = True
+
+HTTPServer(("127.0.0.1", 8000), Handler).serve_forever()
+"""
+
+
+def effects(tmp_path: Path, *arguments: str) -> dict[str, dict[str, dict[str, Any]]]:
+    """What `shaper causal` finds: measure -> class -> effect."""
+    file = tmp_path / "causal.json"
+    assert main(["causal", f"--json={file}", "--budget", "30s", *arguments]) == 0
+    document = json.loads(file.read_text())
+    schema("causal").validate(document)
+    return {found["name"]: {each["class"]: each for each in found["effects"]} for found in document["measures"]}
+
+
+def certain(found: dict[str, dict[str, Any]], **wanted: float) -> None:
+    """Only these classes have an effect, and it is this."""
+    values = {name.partition(" ")[2]: each["value"] for name, each in found.items() if abs(each["value"]) > 0.2}
+    assert values == pytest.approx({name.replace("_", " "): value for name, value in wanted.items()}, abs=0.1)
+
+
+def test_netcat(tmp_path: Path) -> None:
+    """MISSION-FACTS: accept waits for SYN, SYN-ACK and ACK, select for the first two of these, poll for both FINs."""
+    found = effects(tmp_path, "--workload", "netcat", "--order", "keep")
+    accept = {"original syn": 1, "reply synack": 1, "original handshake-ack": 1}
+    select = {"original syn": 1, "reply synack": 1}
+    for measure, wanted in (("server accept", accept), ("client select", select)):
+        certain(found[measure], **wanted)
+        predicted = {name.partition(" ")[2]: each["predicted"] for name, each in found[measure].items()}
+        assert {name: value for name, value in predicted.items() if value > 0.2} == pytest.approx(wanted, abs=0.1)
+    assert found["client poll"]["tcp/8765 original fin"]["value"] == pytest.approx(1, abs=0.1)
+    assert found["client poll"]["tcp/8765 reply fin"]["value"] == pytest.approx(1, abs=0.1)
+
+
+def test_rounds_of_requests(tmp_path: Path) -> None:
+    found = effects(tmp_path, "--workload", "request:rounds=3")["duration"]
+    assert found["tcp/8765 original data"]["value"] == pytest.approx(3, abs=0.15)
+    assert found["tcp/8765 reply data"]["value"] == pytest.approx(3, abs=0.15)
+    assert found["tcp/8765 original data"]["predicted"] == pytest.approx(3, abs=0.15)
+
+
+def test_requests_in_a_pipeline(tmp_path: Path) -> None:
+    found = effects(tmp_path, "--workload", "pipeline")["duration"]
+    assert found["tcp/8765 original data"]["value"] == pytest.approx(1, abs=0.1)
+    assert found["tcp/8765 reply data"]["value"] == pytest.approx(1, abs=0.1)
+
+
+def test_a_page_of_a_web_server(tmp_path: Path) -> None:
+    (tmp_path / "server.py").write_text(SERVER)
+    server = f"{sys.executable} {tmp_path}/server.py"
+    fetch = ["curl", "-s", "-o", "/dev/null", "http://127.0.0.1:8000/"]
+    found = effects(tmp_path, "--server", server, "--", *fetch)["duration"]
+    for name in ("original syn", "reply synack", "original data", "reply data"):
+        assert found[f"tcp/8000 {name}"]["value"] == pytest.approx(1, abs=0.1)
+    for name in ("original handshake-ack", "original pure-ack", "original fin"):
+        assert found[f"tcp/8000 {name}"]["value"] == pytest.approx(0, abs=0.1)
+
+
+def test_a_command_that_fails_is_no_experiment(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["causal", "--", "sh", "-c", "echo oh no >&2; exit 3"]) == 1
+    assert capsys.readouterr().err == "shaper: with nothing late, the command ended with status 3: oh no\n"
+    assert main(["causal", "--", "true"]) == 1
+    assert "no packets came" in capsys.readouterr().err
