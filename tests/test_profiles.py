@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import quantiles
 from typing import NamedTuple
@@ -39,6 +40,7 @@ EXPECTED = {
     "lte": (Link(12_000_000, 35 * ms), Link(12_000_000, 35 * ms)),
     "5g": (Link(11_120_000, 15_500 * us, 43 << 10), Link(111_070_000, 15_500 * us, 421 << 10)),
     "train_tunnel": (Link(12_000_000, 35 * ms), Link(12_000_000, 35 * ms)),
+    "failing_dsl": (Link(10_000_000, 25 * ms), Link(44_998_000, 25 * ms)),
     "dsl": (Link(384_000, 25 * ms), Link(1_500_000, 25 * ms)),
     "cable": (Link(1_000_000, 14 * ms), Link(5_000_000, 14 * ms)),
     "satellite_geo": (Link(10_000_000, 279 * ms, 682 << 10), Link(100_000_000, 279 * ms, 6812 << 10)),
@@ -320,15 +322,22 @@ def test_phases_follow_each_other() -> None:
     assert [policy.name for policy in scenario.policies(s)] == ["delay", "delay", "loss"]
 
 
-def test_nothing_passes_the_tunnel() -> None:
-    profile = find("train_tunnel")
+@pytest.mark.parametrize(
+    ("name", "gone"),
+    [
+        ("train_tunnel", [*range(120, 143), *range(263, 285)]),  # 120 to 142.5 s, and 262.5 to 285 s
+        ("failing_dsl", range(161, 263)),
+    ],
+)
+def test_nothing_passes_while_the_link_is_gone(name: str, gone: Sequence[int]) -> None:
+    profile = find(name)
     assert profile.scenario is not None
     core = Core(load_pipeline(profile.pipeline), seed=profile.seed or 0, then=profile.scenario.then(10 * s))
     times = [nth * s for nth in range(290)]
     raw = bytes_of(PacketSpec("udp", 100), CLIENT, 1)
     verdicts = list(play(core, [Packet(raw, number, at) for number, at in enumerate(times, 1)]))
     lost = [verdict.planned // s for verdict in verdicts if verdict.fate == "dropped"]
-    assert lost == [*range(120, 143), *range(263, 285)]  # 120 to 142.5 s, and 262.5 to 285 s
+    assert lost == list(gone)
 
 
 def test_the_last_phase_stays() -> None:

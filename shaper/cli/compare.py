@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from shaper.cli.options import FigureFile, Json, Seed, duration
+from shaper.cli.options import FigureFile, Json, Seed, duration, profile_names
 from shaper.cli.probe import Mtu, Timeout, Workload
 from shaper.errors import UsageError
 from shaper.units import s
@@ -37,6 +37,15 @@ def compare(
             "[default: none, netem, a constant delay, a spread burst, a held ACK, a late SYN-ACK]",
         ),
     ] = None,
+    profile: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME|FILE",
+            help="A network to imitate, as a further condition; see `shaper profiles`. May be repeated. Without "
+            "--condition, it is compared with none.",
+            autocompletion=profile_names,
+        ),
+    ] = None,
     repeat: Annotated[
         int, typer.Option(metavar="N", min=1, help="Run each condition N times; the result has the medians.")
     ] = 3,
@@ -60,7 +69,7 @@ def compare(
     """
     from shaper.probe.compare import command as commands
     from shaper.probe.compare.comparison import Comparison, show
-    from shaper.probe.compare.conditions import DEFAULT, parse
+    from shaper.probe.compare.conditions import DEFAULT, imitate, parse
     from shaper.probe.compare.rows import THRESHOLD
     from shaper.probe.compare.workload import measure_workload
     from shaper.probe.ends.plan import ProbePlan
@@ -72,7 +81,8 @@ def compare(
     load(workload)
     if figure is not None and command:
         raise UsageError("a figure shows the calls and packets of a workload, not of a command")
-    conditions = [parse(text) for text in condition or DEFAULT]
+    conditions = [parse(text) for text in condition or (("none",) if profile else DEFAULT)]
+    conditions += [imitate(name) for name in profile or ()]
     names = [each.name for each in conditions]
     if len(set(names)) < len(names):
         raise UsageError(f"two conditions have the same name: {', '.join(names)}")

@@ -78,14 +78,25 @@ def take_profile(context: typer.Context, name: str | None) -> str | None:
 
 
 def pipeline(context: typer.Context, policies: list[str]) -> list[str]:
+    """The callback of --policy: as `optional_pipeline`, but there must be some.
+
+    Raises:
+        UsageError: there are none.
+    """
+    specs = optional_pipeline(context, policies)
+    if not specs and not context.resilient_parsing:
+        raise UsageError(f"Missing option '--policy' or '--profile'; see `{context.command_path} --help`")
+    return specs
+
+
+def optional_pipeline(context: typer.Context, policies: list[str] | None) -> list[str]:
     """The callback of --policy: the policies of the profile, or of its first phase, then those of the command line."""
+    policies = policies or []
     profile = given_profile(context)
     specs = [*(profile.pipeline if profile else ()), *policies]
     if profile and profile.scenario:
         phases = [phase._replace(specs=(*phase.specs, *policies)) for phase in profile.scenario.phases]
         context.meta[SCENARIO] = replace(profile.scenario, phases=tuple(phases))
-    if not specs and not context.resilient_parsing:
-        raise UsageError(f"Missing option '--policy' or '--profile'; see `{context.command_path} --help`")
     return specs
 
 

@@ -7,7 +7,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from shaper.cli.options import FigureFile, Json, MaxHold, Seed, duration, policy_names
+from shaper.cli.options import (
+    FigureFile,
+    Json,
+    MaxHold,
+    ProfileName,
+    Seed,
+    duration,
+    given_scenario,
+    optional_pipeline,
+    policy_names,
+)
 from shaper.core.core import MAX_HOLD
 from shaper.errors import UsageError
 from shaper.probe.ends.workload import names
@@ -18,6 +28,7 @@ if TYPE_CHECKING:
 
     from shaper.probe.ends.plan import ProbePlan
     from shaper.probe.ends.run import ProbeRun
+    from shaper.spec.scenario import Scenario
 
 EXAMPLES = (
     "shaper probe --policy delay:time=100ms",
@@ -46,6 +57,7 @@ Shaping = Annotated[
     typer.Option(
         "--policy",
         metavar="SPEC",
+        callback=optional_pipeline,
         help="Shape the packets with this policy, as in `shaper start`; may be repeated. [default: not shaped]",
         autocompletion=policy_names,
     ),
@@ -72,8 +84,10 @@ Mtu = Annotated[
 
 
 def probe(
+    context: typer.Context,
     workload: Workload = "netcat",
     policy: Shaping = None,
+    profile: ProfileName = None,
     repeat: Repeat = 1,
     threshold: Threshold = 1 * ms,
     timeout: Timeout = 10 * s,
@@ -116,11 +130,12 @@ def probe(
         if trace:
             raise UsageError("--trace needs both ends; with --server or --client, run `shaper trace` beside it")
         if specs:
-            raise UsageError("--policy needs both ends; with --server or --client, run `shaper start` beside it")
+            raise UsageError("--policy and --profile need both ends; with --server or --client, use `shaper start`")
         role, host = ("server", "0.0.0.0") if server else ("client", client or "")
         runs = play_alone(ProbePlan(workload, host, port, timeout), role, repeat)
     else:
-        runs = play_both(ProbePlan(workload, port=port, timeout=timeout), specs, repeat, seed, max_hold, mtu, trace)
+        plan, scenario = ProbePlan(workload, port=port, timeout=timeout), given_scenario(context)
+        runs = play_both(plan, specs, scenario, repeat, seed, max_hold, mtu, trace)
     report = ProbeReport(workload, specs, runs, threshold)
     out = console(json)
     show(report, out)
@@ -145,7 +160,14 @@ def show_traces(runs: Sequence[ProbeRun], out: Console) -> None:
 
 
 def play_both(
-    plan: ProbePlan, specs: tuple[str, ...], repeat: int, seed: str, max_hold: int, mtu: int, traced: bool
+    plan: ProbePlan,
+    specs: tuple[str, ...],
+    scenario: Scenario | None,
+    repeat: int,
+    seed: str,
+    max_hold: int,
+    mtu: int,
+    traced: bool,
 ) -> list[ProbeRun]:
     """Run both ends, in a network namespace that this process enters."""
     from shaper.linux import namespace
@@ -153,8 +175,10 @@ def play_both(
     from shaper.spec.load import load_pipeline
 
     load_pipeline(specs, max_hold)
+    if scenario is not None:
+        scenario.policies(max_hold)
     namespace.enter(mtu)
-    return run(plan, specs, repeat=repeat, seed=seed, max_hold=max_hold, traced=traced)
+    return run(plan, specs, scenario=scenario, repeat=repeat, seed=seed, max_hold=max_hold, traced=traced)
 
 
 def play_alone(plan: ProbePlan, role: str, repeat: int) -> list[ProbeRun]:

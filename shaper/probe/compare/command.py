@@ -116,7 +116,13 @@ async def _run(child: Command, condition: Condition, seed: str, timeout: int) ->
         async with trio.open_nursery() as nursery:
             nursery.start_soon(run)
             if condition.policies:
-                settings = Settings(load_pipeline(condition.policies), Match("lo"), specs=condition.policies, seed=seed)
+                settings = Settings(
+                    load_pipeline(condition.policies),
+                    Match("lo"),
+                    specs=condition.policies,
+                    scenario=condition.scenario,
+                    seed=seed,
+                )
                 await shape(settings, started=lambda _: started.set(), failed=failures.append, stop=stop)
             else:
                 started.set()

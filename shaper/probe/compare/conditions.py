@@ -10,10 +10,14 @@ from __future__ import annotations
 import re
 import subprocess
 from dataclasses import dataclass, replace
+from pathlib import Path
 
+from shaper.core.core import MAX_HOLD
 from shaper.errors import UsageError
 from shaper.spec.load import load_pipeline, split_at_bars
 from shaper.spec.netem import options_in
+from shaper.spec.profiles import find
+from shaper.spec.scenario import Scenario
 
 NAMED = re.compile(r"([\w+. -]+?)\s*=\s*(.*)", re.DOTALL)
 NETEM = re.compile(r"netem:\"?([^\"|]*)\"?")
@@ -29,15 +33,18 @@ class Condition:
         policies: SPECs; none if shaper does nothing.
         netem: arguments of tc's netem; "" if it is not asked for.
         note: what the reader must know: that something stands in for netem.
+        scenario: phases that follow the policies, which are those of the first one; None without phases.
     """
 
     name: str
     policies: tuple[str, ...] = ()
     netem: str = ""
     note: str = ""
+    scenario: Scenario | None = None
 
     def __str__(self) -> str:
         what = f"netem {self.netem}" if self.netem else " | ".join(self.policies) or "not shaped"
+        what += f", then {len(self.scenario.phases) - 1} more phases" if self.scenario else ""
         return f"{what} ({self.note})" if self.note else what
 
 
@@ -57,6 +64,19 @@ def parse(text: str) -> Condition:
     specs = tuple(split_at_bars(what))
     load_pipeline(specs)
     return Condition(name, specs)
+
+
+def imitate(name: str) -> Condition:
+    """The network of a profile, by its name or file, as a condition.
+
+    Raises:
+        UsageError: there is no such profile, or one of its policies can't be used.
+    """
+    profile = find(name)
+    load_pipeline(profile.pipeline)
+    if profile.scenario is not None:
+        profile.scenario.policies(MAX_HOLD)
+    return Condition(Path(name).stem, profile.pipeline, scenario=profile.scenario)
 
 
 DEFAULT = (

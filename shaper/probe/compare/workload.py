@@ -31,7 +31,7 @@ def _measure(condition: Condition, plan: ProbePlan, repeat: int, seed: str, mtu:
 
     namespace.enter(mtu)
     condition = prepare(condition)
-    runs = probe(plan, condition.policies, repeat=repeat, seed=seed)
+    runs = probe(plan, condition.policies, scenario=condition.scenario, repeat=repeat, seed=seed)
     return Column(condition, [_waits(run) for run in runs], runs)
 
 

@@ -19,6 +19,7 @@ from shaper.probe.ends.plan import ProbePlan
 from shaper.probe.ends.processes import EndProcess, fork, play
 from shaper.probe.ends.realtime import set_realtime
 from shaper.spec.load import load_pipeline
+from shaper.spec.scenario import Scenario
 from shaper.units import s
 
 if TYPE_CHECKING:
@@ -57,6 +58,7 @@ def probe(
     plan: ProbePlan,
     policies: Sequence[str] = (),
     *,
+    scenario: Scenario | None = None,
     repeat: int = 1,
     seed: str = "0",
     max_hold: int = MAX_HOLD,
@@ -66,6 +68,7 @@ def probe(
 
     Args:
         policies: their SPECs; without one, nothing is shaped.
+        scenario: its phases follow; the policies are those of the first one. Each run begins with that.
         repeat: how many runs.
         max_hold: the longest that a packet is held, in ns.
         traced: have the kernel trace both ends.
@@ -75,7 +78,7 @@ def probe(
         ShaperError: this namespace can't be shaped, or the ends can't be traced.
     """
     set_realtime()
-    play_once = partial(_run, policies=policies, seed=seed, max_hold=max_hold)
+    play_once = partial(_run, policies=policies, scenario=scenario, seed=seed, max_hold=max_hold)
     runs = [fork(plan) for _ in range(repeat)]
     return [_trace(play_once, ends) if traced else trio.run(play_once, ends) for ends in runs]
 
@@ -93,7 +96,9 @@ def _trace(play_once: Callable[[Sequence[EndProcess]], Awaitable[ProbeRun]], end
         return replace(run, trace=report(read_trace(Path(directory)), run.records, pids=pids))
 
 
-async def _run(ends: Sequence[EndProcess], policies: Sequence[str], seed: str, max_hold: int) -> ProbeRun:
+async def _run(
+    ends: Sequence[EndProcess], policies: Sequence[str], scenario: Scenario | None, seed: str, max_hold: int
+) -> ProbeRun:
     if not policies:
         return ProbeRun(tuple(await play(ends)))
     from shaper.live.nursery import ungrouped
@@ -107,6 +112,7 @@ async def _run(ends: Sequence[EndProcess], policies: Sequence[str], seed: str, m
             policies=load_pipeline(policies, max_hold),
             match=Match("lo"),
             specs=tuple(policies),
+            scenario=scenario,
             seed=seed,
             max_hold=max_hold,
             journal=journal,
