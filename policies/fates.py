@@ -1,5 +1,6 @@
 """fates: single packets, each named, are dropped, held, sent twice or overtaken."""
 
+from collections.abc import Collection
 from typing import Literal
 
 from shaper import Action, Drop, Duration, Fate, Flow, Hold, Namer, Packet, PacketName, Policy, Schedule, Send, Wake, ms
@@ -35,10 +36,17 @@ class Fates(Policy):
     def start(self) -> None:
         self._namer = Namer()
         self._fates = {fate.packet: fate for fate in self.schedule}
+        self._met: set[PacketName] = set()
         # Packets that fall behind: how many still overtake each, its latest time, its flow.
         self._behind: list[tuple[int, int, Flow, Packet]] = []
         self.tally("met", 0)
         self.tally("not met", len(self._fates))
+
+    def on_change(self, changed: Collection[str]) -> None:
+        """Packets that came before another schedule are counted, but not met any more."""
+        if "schedule" in changed:
+            before, self._fates = self._fates, {fate.packet: fate for fate in self.schedule}
+            self.tally("not met", len(self._fates.keys() - self._met) - len(before.keys() - self._met))
 
     def on_packet(self, packet: Packet, now: int) -> list[Action] | None:
         if not packet.id:
@@ -47,6 +55,7 @@ class Fates(Policy):
         fate = self._fates.get(name) or self._fates.get(short)
         if fate is None:
             return [Send(packet), *self._overtaken(packet.flow, now)] if self._behind else None
+        self._met.add(fate.packet)
         self.tally("met")
         self.tally("not met", -1)
         if fate.what == "drop":
