@@ -34,6 +34,7 @@ INTERVAL = 0.5
 SHORTEST = 0.1
 """The least that this may be."""
 KEYS = "q quit   p pause   r release   s sort   Tab next table   Enter edit"
+EDITING = "Enter set   Esc leave as it was"
 
 WIDEST_FLOW = 50
 """Characters of a flow between two long IPv4 addresses."""
@@ -123,7 +124,7 @@ class Top(App[None]):
         yield Rows(id="flows")
         yield Static(id="flow")
         yield Static(id="message")
-        yield Static(KEYS, id="keys", markup=False)
+        yield Static(id="keys")
 
     async def on_mount(self) -> None:
         """Begin to look."""
@@ -276,6 +277,7 @@ class Top(App[None]):
                 self._draw_flows(moment)
             self._draw_head(moment)
             self._write("#message", Text(self._message(moment)))
+            self._write("#keys", Text(EDITING if isinstance(self.focused, Value) else KEYS))
 
     def _write(self, where: str, content: Text) -> None:
         """Write a line, if it is another than before; only if its length is another, its height may be."""

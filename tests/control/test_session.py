@@ -22,20 +22,22 @@ def test_status_set_top_with_keys_and_stop(
 ) -> None:
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(runtime.parent))
     running = start(Front(("delay:20ms", "loss:1%"), name="web"))
+    assert shaper("status").startswith("web: shaping, ")
     session(tmp_path, "web")
     assert not running.listeners.path.exists()
 
 
 def session(folder: Path, name: str) -> None:
     """What the user does, with a shaper of this name whose pipeline is `delay:20ms | loss:1%`."""
-    assert shaper("status").startswith(f"{name}: shaping, ")
-    assert shaper("set", "delay:time=30ms") == "delay:time=30ms\n"
+    assert shaper("status", name).startswith(f"{name}: shaping, ")
+    assert shaper("set", "--name", name, "delay:time=30ms") == "delay:time=30ms\n"
     with Terminal(folder, *SHAPER, "top", name) as screen:
         assert screen.shows(f"shaper {name} SHAPING"), screen.text
         assert screen.shows("time 30ms")
         screen.press("Enter")
         assert screen.shows("time: duration: How long packets are held")
         screen.press("Enter")
+        assert screen.shows("Esc leave as it was")
         screen.press("40", "Enter")
         assert screen.shows("! delay: option time: '40' needs a unit of time"), screen.text
         screen.press("ms", "Enter")
@@ -49,7 +51,7 @@ def session(folder: Path, name: str) -> None:
         screen.press("q")
         assert screen.has_ended
     assert "delay:time=40ms" in shaper("status", name)
-    with Terminal(folder, *SHAPER, "top") as screen:
+    with Terminal(folder, *SHAPER, "top", name) as screen:
         assert screen.shows("SHAPING")
         assert shaper("stop", name) == f"{name} has ended\n"
         assert screen.shows("NO ANSWER")

@@ -134,11 +134,13 @@ def test_an_option_is_edited_in_its_place() -> None:
     async def story(shown: View) -> None:
         await shown.press("enter", "down", "enter")
         assert "jitter: duration: How far delays spread" in shown.text
+        assert shown.lines[-1].startswith(" Enter set   Esc leave as it was ")
         await shown.type("7ms")
         assert "jitter               7ms" in shown.text
         await shown.press("enter")
         assert shown.shaper.asked == [("set", "delay", {"jitter": "7ms"})]
         assert "delay: jitter=7ms from now on" in shown.text
+        assert shown.lines[-1].startswith(" q quit ")
         await shown.look()
         assert "jitter               7ms" in shown.text
 
