@@ -179,21 +179,20 @@ class Top(App[None]):
     def _ask(self, call: Callable[[], object], done: str) -> None:
         """Ask the shaper for a change, then say that it is done, or why it is not."""
 
-        async def ask() -> None:
-            await self._try(call, done)
+        self.run_worker(self._try(call, done))
 
-        self.run_worker(ask())
-
-    async def _try(self, call: Callable[[], object], done: str) -> bool:
+    async def _try(self, call: Callable[[], object], done: str, editor: Value | None = None) -> None:
         try:
             await self._calls.make(call)
         except ShaperError as error:
             self._note = f"! {error}"
             self._draw()
-            return False
+            return
+        if editor is not None:
+            await editor.remove()
+            self.screen.set_focus(self._options)
         self._note = done
         await self.look()
-        return True
 
     @on(Rows.Chosen, "#stages")
     def _enter_options(self) -> None:
@@ -226,13 +225,8 @@ class Top(App[None]):
         assert isinstance(value, Value)
         options = {value.option: value.value}
 
-        async def change() -> None:
-            done = f"{value.stage}: {value.option}={value.value} from now on; packets already held keep their time"
-            if await self._try(lambda: self._shaper.set(value.stage, options), done):
-                await value.remove()
-                self._options.focus()
-
-        self.run_worker(change())
+        done = f"{value.stage}: {value.option}={value.value} from now on; packets already held keep their time"
+        self.run_worker(self._try(lambda: self._shaper.set(value.stage, options), done, value))
 
     # Drawing
 
