@@ -18,10 +18,10 @@ class Fates(Policy):
     Fates are separated by `;`, or lie in a file, one in each line; a line that begins with `#`
     and no number is a comment. Let this policy be the first: packets are counted as they reach it.
 
-    # fates "tcp/80 #1 original data 1: behind 1; #1 original data 3: drop"
-    +0     < a b c d
-    +0     x c
-    +0     > b a d
+    # fates "tcp/80 #1 original data 2: drop"
+    +0     < a b c
+    +0     x b
+    +0     > a c
     """
 
     shorthand = "schedule"
@@ -35,27 +35,25 @@ class Fates(Policy):
 
     def start(self) -> None:
         self._namer = Namer()
-        self._fates = {fate.packet: fate for fate in self.schedule}
-        self._met: set[PacketName] = set()
+        # What becomes of packets that did not come yet.
+        self._fates: dict[PacketName, Fate] = {}
         # Packets that fall behind: how many still overtake each, its latest time, its flow.
         self._behind: list[tuple[int, int, Flow, Packet]] = []
         self.tally("met", 0)
-        self.tally("not met", len(self._fates))
+        self.on_change(("schedule",))
 
     def on_change(self, changed: Collection[str]) -> None:
-        """Packets that came before another schedule are counted, but not met any more."""
         if "schedule" in changed:
-            before, self._fates = self._fates, {fate.packet: fate for fate in self.schedule}
-            self.tally("not met", len(self._fates.keys() - self._met) - len(before.keys() - self._met))
+            before, self._fates = len(self._fates), {fate.packet: fate for fate in self.schedule}
+            self.tally("not met", len(self._fates) - before)
 
     def on_packet(self, packet: Packet, now: int) -> list[Action] | None:
         if not packet.id:
             return None  # another policy made it
         name, short = self._namer.both(packet)
-        fate = self._fates.get(name) or self._fates.get(short)
+        fate = self._fates.pop(name, None) or self._fates.pop(short, None)
         if fate is None:
             return [Send(packet), *self._overtaken(packet.flow, now)] if self._behind else None
-        self._met.add(fate.packet)
         self.tally("met")
         self.tally("not met", -1)
         if fate.what == "drop":

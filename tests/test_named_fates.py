@@ -8,9 +8,11 @@ from pathlib import Path
 import pytest
 
 from shaper.core.core import Core
-from shaper.spec.load import LoadError, load
+from shaper.spec.load import LoadError, load, parse_options
 from shaper.timeline import parse
 from shaper.timeline.run import run
+from tests.cores import Said, udp
+from tests.cores import run as run_core
 
 TWO = "tcp/8080 #1 reply data 2: hold 40ms; #3 original syn 1 again 2: behind 2"
 
@@ -67,3 +69,18 @@ def test_it_counts_the_fates_that_were_met() -> None:
     for packet in run(parse("# pass_through\n+0 < a\n+0 > a")[0]).packets:
         core.receive(packet, 0)
     assert core.counters == {"fates": {"met": 1, "not met": 1}}
+
+
+def test_other_fates_may_follow_while_packets_flow() -> None:
+    """Packets keep the names that they have from the beginning of the run."""
+    core = Core([load("fates:#1 original udp 1: drop; #1 original udp 7: drop")])
+    found = run_packets(core, 1, 2)
+    options = {"schedule": "#1 original udp 4: drop; #1 original udp 1: drop"}
+    core.change("fates", parse_options(core.prototypes[0], options), 0, options)
+    found += run_packets(core, 3, 4)
+    assert found == [(1, "dropped", 0), (2, "sent", 0), (3, "sent", 0), (4, "dropped", 0)]
+    assert core.counters == {"fates": {"met": 2, "not met": 1}}
+
+
+def run_packets(core: Core, *numbers: int) -> Said:
+    return run_core(core, *map(udp, numbers))
