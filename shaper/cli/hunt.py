@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
+from json import loads
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from tempfile import NamedTemporaryFile
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -24,6 +28,11 @@ EXAMPLES = (
 BUDGET = "5min"
 LATE = 300 * ms
 PATIENCE = 30 * s
+START = 5 * s
+"""How long starting to trace, and the report of a traced run, may take beside the run."""
+ROOT = Path(__file__).parents[2]
+RUN = "import sys; sys.path.append(sys.argv.pop(1)); from shaper.cli import main; sys.exit(main())"
+"""As in `shaper.experiment.lab`: shaper isn't searched for in the working directory."""
 PHASES = {
     "undisturbed": "undisturbed",
     "known": "found before",
@@ -89,7 +98,7 @@ def hunt(
     from shaper.experiment import Lab, Trial
     from shaper.experiment.hunt.database import Database
     from shaper.experiment.hunt.plan import Hunt
-    from shaper.experiment.hunt.report import document, lines, said
+    from shaper.experiment.hunt.report import arguments, document, last_waits, lines, said
     from shaper.experiment.hunt.run import hunt as search
     from shaper.policy.fate import format_fates
     from shaper.report.output import console, write_json
@@ -123,7 +132,8 @@ def hunt(
             f"it fails without any misfortune ({found.failure}, {found.failed} of {found.runs}); make it pass first"
         )
     file = kept.keep(command, found) if found is not None else None
-    for line in lines(hunted, str(file) if file else None):
+    waits = last_waits(_traced(arguments(hunted.trial, found.fates), hunted.trial.timeout)) if found is not None else ()
+    for line in lines(hunted, str(file) if file else None, waits):
         out.print(line, soft_wrap=True)
     write_json(document(hunted), json)
     if found is not None:
@@ -142,6 +152,33 @@ class _Silence:
 
     def update(self, text: str) -> None:
         pass
+
+
+def _traced(words: list[str], timeout: int) -> list[dict[str, Any]]:
+    """The blockings of the trial once more, traced; none where nothing can be traced.
+
+    Args:
+        words: the arguments of `shaper run`.
+        timeout: of the trial, in ns.
+    """
+    with NamedTemporaryFile(suffix=".json") as file:
+        run = subprocess.Popen(
+            [sys.executable, "-I", "-c", RUN, str(ROOT), "run", "--trace", "--all", f"--json={file.name}", *words],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        try:
+            run.wait((timeout + START) / s)
+        except (subprocess.TimeoutExpired, KeyboardInterrupt):
+            run.terminate()  # it ends the command, and then writes what has happened
+        try:
+            run.wait(START / s)
+            blockings: list[dict[str, Any]] = loads(file.read())["trace"]["blockings"]
+        except (subprocess.TimeoutExpired, KeyboardInterrupt, KeyError, ValueError):
+            run.kill()
+            return []
+        return blockings
 
 
 def _budget(text: str) -> Budget:

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from shaper.cli import main
+from shaper.trace.record.tracefs import obstacle
 from tests.hunt.test_programs import FAULTS, program
 from tests.schema import schema
 
@@ -35,6 +36,7 @@ def test_it_finds_a_fault_and_says_how_to_see_it_again(folder: Path, capsys: pyt
     assert (found["failed"], found["runs"]) == (10, 10)
     assert f"    {FAULTS['books_twice']}\n" in said
     assert "here they part" in said
+    assert obstacle() is not None or re.search(r"The calls that waited last:\n\n    python\S*: ", said)
     # The command line that it prints fails in the same way, and so does the test.
     again = subprocess.run(
         [sys.executable, "-m", *shlex.split(found["command"])], capture_output=True, text=True, timeout=60

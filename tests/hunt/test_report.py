@@ -6,7 +6,7 @@ import ast
 import shlex
 
 from shaper.experiment.hunt.plan import Found
-from shaper.experiment.hunt.report import as_test, command, document, lines, rows, side_by_side
+from shaper.experiment.hunt.report import as_test, command, document, last_waits, lines, rows, side_by_side
 from shaper.experiment.hunt.run import End, Hunted
 from shaper.experiment.trial import Outcome, Trial
 from shaper.policy.fate import parse_fates
@@ -95,6 +95,31 @@ def test_the_document_is_as_its_schema_says() -> None:
     for each in (FOUND, hunted(None, end="budget")):
         schema("hunt").validate(document(each))
     assert document(FOUND)["found"]["fates"] == ["udp/53 #1 reply udp 1: drop"]
+
+
+def blocking(tid: int, start: int, syscall: str, **other: object) -> dict[str, object]:
+    """A blocking of a trace's document: 10 ms, from this time (ms) on."""
+    known: dict[str, object] = {"role": "", "task": "nc", "waited_for": "network", "waker": None, "ended": True}
+    times = {"tid": tid, "syscall": syscall, "start_ns": start * ms, "duration_ms": 10.0}
+    return known | times | other
+
+
+def test_the_last_call_of_each_thread_that_waited() -> None:
+    packet = {"kind": "packet", "name": "FIN #9"}
+    timer = {"kind": "hrtimer", "name": "hrtimer hrtimer_wakeup"}
+    assert last_waits(
+        [
+            blocking(2, 40, "read", waker=packet),
+            blocking(1, 10, "accept4"),
+            blocking(1, 30, "poll", role="client", waited_for="timer", waker=timer),
+            blocking(3, 5, "futex", waited_for="", ended=False),
+        ]
+    ) == [
+        "nc: read 10.0 ms, for the network, woken by FIN #9",
+        "client nc: poll 10.0 ms, for a timer",
+        "nc: futex 10.0 ms, and still waits",
+    ]
+    assert "The calls that waited last:\n\n    nc: read" in "\n".join(lines(FOUND, waits=["nc: read"]))
 
 
 def test_the_command_line_has_all_that_the_trial_had() -> None:

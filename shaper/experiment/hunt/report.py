@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import zip_longest
 from typing import Any, NamedTuple
 
@@ -20,6 +20,9 @@ COLUMN = 38
 """The width of one run, side by side."""
 BEFORE, AFTER = 3, 12
 """At most this many packets are shown before the runs part, and after."""
+WAITED_FOR = {"network": "the network", "timer": "a timer", "task": "another task"}
+TASKS = 4
+"""The most threads of which the last call that waited is shown."""
 SAID = 5
 """The last lines of what the failing command said."""
 
@@ -46,11 +49,12 @@ class Row(NamedTuple):
     fate: str
 
 
-def lines(hunted: Hunted, kept: str | None = None) -> Iterator[str]:
+def lines(hunted: Hunted, kept: str | None = None, waits: Sequence[str] = ()) -> Iterator[str]:
     """The report; lines of at most 80 columns, but for commands.
 
     Args:
         hunted: what came of the hunt.
+        waits: the calls that waited last, see `last_waits`.
         kept: the file in which the failure is kept.
     """
     trials = f"{hunted.trials} trial{'s' * (hunted.trials != 1)} in {_short(hunted.duration)}"
@@ -69,6 +73,11 @@ def lines(hunted: Hunted, kept: str | None = None) -> Iterator[str]:
     yield ""
     if hunted.failing is not None:
         yield from said(hunted.failing)
+    if waits:
+        yield "The calls that waited last:"
+        yield ""
+        yield from (f"    {wait}" for wait in waits)
+        yield ""
     if hunted.failing is not None and hunted.passing is not None:
         yield from side_by_side(rows(hunted.passing.records), rows(hunted.failing.records))
         yield ""
@@ -94,19 +103,52 @@ def said(outcome: Outcome) -> Iterator[str]:
         yield ""
 
 
+def last_waits(blockings: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The last call of each thread that waited, the latest first, in words.
+
+    Args:
+        blockings: of a traced run, as in its JSON document.
+    """
+    last: dict[int, Mapping[str, Any]] = {}
+    for blocking in sorted(blockings, key=_end):
+        last[blocking["tid"]] = blocking
+    return [_in_words(blocking) for blocking in sorted(last.values(), key=_end, reverse=True)[:TASKS]]
+
+
+def _end(blocking: Mapping[str, Any]) -> float:
+    return float(blocking["start_ns"] + blocking["duration_ms"] * ms)
+
+
+def _in_words(blocking: Mapping[str, Any]) -> str:
+    """`client nc: poll 724.1 ms, for the network, woken by FIN #9`."""
+    task = f"{blocking['role']} {blocking['task']}".strip()
+    reason = WAITED_FOR.get(blocking["waited_for"], blocking["waited_for"])
+    call = f"{blocking['syscall']} {blocking['duration_ms']:.1f} ms" + (f", for {reason}" if reason else "")
+    if not blocking["ended"]:
+        return f"{task}: {call}, and still waits"
+    waker = blocking["waker"]
+    is_told = waker and waker["kind"] in ("packet", "task")
+    return f"{task}: {call}" + (f", woken by {waker['name']}" if is_told else "")
+
+
 def command(trial: Trial, fates: Schedule) -> str:
     """The command line that makes it fail again."""
+    return shlex.join(["shaper", "run", *arguments(trial, fates)])
+
+
+def arguments(trial: Trial, fates: Schedule) -> list[str]:
+    """The arguments of `shaper run` that make it fail again."""
     policies = [word for spec in (*spec_of(fates), *trial.policies) for word in ("--policy", spec)]
     seed = ["--seed", trial.seed] if trial.seed != "0" else []
-    return shlex.join(["shaper", "run", *policies, *seed, "--", *trial.command])
+    return [*policies, *seed, "--", *trial.command]
 
 
 def as_test(trial: Trial, fates: Schedule) -> str:
     """A test for pytest that passes once the command withstands these fates."""
-    arguments = {"command": trial.command, "policies": (*spec_of(fates), *trial.policies), "timeout": trial.timeout}
+    values = {"command": trial.command, "policies": (*spec_of(fates), *trial.policies), "timeout": trial.timeout}
     if trial.seed != "0":
-        arguments["seed"] = trial.seed
-    return TEST.format(arguments="\n".join(f"        {name}={_literal(value)}," for name, value in arguments.items()))
+        values["seed"] = trial.seed
+    return TEST.format(arguments="\n".join(f"        {name}={_literal(value)}," for name, value in values.items()))
 
 
 def _literal(value: object) -> str:
