@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import signal
+import socket
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from shaper.cli.log import Log, LogFormat
+    from shaper.control.listen import Listeners
     from shaper.core.failure import Failure
+    from shaper.live.front.control import Control
     from shaper.live.front.front import Front
     from shaper.live.settings import Settings
     from shaper.live.summary import Summary
@@ -31,15 +37,29 @@ def show_plan(out: Console, settings: Settings, workers: int) -> None:
             out.out(f"\n# {family}\n{text}", end="", highlight=False)
 
 
-def run(out: Console, settings: Settings, workers: int, cpus: Sequence[int]) -> Summary:
+class Access(NamedTuple):
+    """How a run can be controlled while it goes on: what it is called, and where it listens beside its own socket."""
+
+    name: str | None = None
+    listen: str | None = None
+    token_file: Path | None = None
+
+
+def run(
+    out: Console, settings: Settings, workers: int, cpus: Sequence[int], access: Access, log: LogFormat | None
+) -> Summary:
     """Shape until a signal or the settings end it; returns the summary.
 
     Raises:
         TakenOver: a guardian had to end it.
         ShaperError: shaping is not possible here.
+        UsageError: the name is taken, or the address can't be used.
     """
     import trio
 
+    from shaper.cli.log import Log
+    from shaper.linux import systemd
+    from shaper.live.front.control import Control
     from shaper.live.front.front import Front
     from shaper.live.guardian.guardian import TakenOver
     from shaper.live.nursery import ungrouped
@@ -51,25 +71,46 @@ def run(out: Console, settings: Settings, workers: int, cpus: Sequence[int]) -> 
         if settings.on_error == "continue":
             print(f"shaper: {failure}", file=sys.stderr)
 
-    async def stop_on_signal(*, task_status: trio.TaskStatus[None]) -> None:
-        with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM, signal.SIGHUP) as signals:
-            task_status.started()
-            async for _ in signals:
-                front.stop()
-
     front = Front(settings, workers, cpus, failed, warn)
+    speaks = Log(out, log or "text", front)
+    listeners: list[Listeners] = []
+
+    async def obey_signals(*, task_status: trio.TaskStatus[None]) -> None:
+        numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
+        with trio.open_signal_receiver(*numbers) as signals:
+            task_status.started()
+            async for number in signals:
+                if number == signal.SIGUSR1:
+                    speaks.counts()
+                else:
+                    front.stop()
 
     async def main() -> Summary:
         with ungrouped():
             async with trio.open_nursery() as nursery:
-                await nursery.start(stop_on_signal)
+                await nursery.start(obey_signals)
+
+                def ready() -> None:
+                    if (opened := open_access(access, front)) is not None:
+                        listeners.append(opened)
 
                 def started() -> None:
                     say_started(out, front)
-                    if out.is_terminal:
+                    systemd.notify("READY=1", f"STATUS={', '.join(settings.specs)}")
+                    nursery.start_soon(keep_alive)
+                    if out.is_terminal and log is None:
                         nursery.start_soon(show_progress, out, front)
+                    else:
+                        front.listeners.append(speaks.happened)
+                        nursery.start_soon(keep_log, speaks)
+                    for opened in listeners:
+                        for address in opened.addresses:
+                            out.print(f"controlled at {address}")
+                        control = Control(front, opened.name)
+                        nursery.start_soon(control.run)
+                        nursery.start_soon(serve_when_asked, control, opened)
 
-                summary = await front.run(started)
+                summary = await front.run(ready, started)
                 nursery.cancel_scope.cancel()
         return summary
 
@@ -81,6 +122,82 @@ def run(out: Console, settings: Settings, workers: int, cpus: Sequence[int]) -> 
             for failure in failures:
                 print(f"shaper: {failure}", file=sys.stderr)
         raise
+    finally:
+        systemd.notify("STOPPING=1")
+        for opened in listeners:
+            opened.close()
+
+
+def open_access(access: Access, front: Front) -> Listeners | None:
+    """The sockets at which the run is controlled; None where that isn't installed, or no socket can be made.
+
+    Raises:
+        ShaperError: it was asked for explicitly, and can't be had; UsageError if the name is taken.
+    """
+    from importlib.util import find_spec
+
+    from shaper.control.listen import open_listeners
+    from shaper.errors import ShaperError
+
+    is_asked = access != Access()
+    if find_spec("fastapi") is None:
+        if is_asked:
+            warn("it can't be controlled while it runs; for that, install nfq-shaper[control]")
+        return None
+    try:
+        return open_listeners(
+            access.name or str(front.first_queue),
+            varies=access.name is None,
+            listen=access.listen,
+            token_file=access.token_file,
+        )
+    except ShaperError as error:
+        if is_asked:
+            raise
+        warn(str(error))
+        return None
+
+
+async def serve_when_asked(control: Control, listeners: Listeners) -> None:
+    """Serve the control API. What it is made of takes long to import, so that is done when somebody first connects."""
+    import trio
+
+    async with trio.open_nursery() as nursery:
+
+        async def wait(one: socket.socket) -> None:
+            await trio.lowlevel.wait_readable(one)
+            nursery.cancel_scope.cancel()
+
+        for one in (listeners.unix, *listeners.tcp):
+            nursery.start_soon(wait, one)
+    try:
+        module = await trio.to_thread.run_sync(import_module, "shaper.control.serve", abandon_on_cancel=True)
+        await module.serve(control, listeners)
+    except Exception as error:  # whatever it is, packets go on
+        warn(f"it can't be controlled any more: {type(error).__name__}: {error}")
+
+
+async def keep_alive() -> None:
+    """Show systemd that this process lives, if it asks for that."""
+    import trio
+
+    from shaper.linux import systemd
+    from shaper.units import s
+
+    while (interval := systemd.watchdog_interval()) is not None:
+        systemd.notify("WATCHDOG=1")
+        await trio.sleep(interval / s)
+
+
+async def keep_log(log: Log) -> None:
+    """Write the counts, a line a minute."""
+    import trio
+
+    from shaper.cli.log import INTERVAL
+
+    while True:
+        await trio.sleep(INTERVAL)
+        log.counts()
 
 
 def warn(message: str) -> None:
@@ -102,12 +219,9 @@ async def show_progress(out: Console, front: Front) -> None:
     import trio
     from rich.live import Live
 
+    from shaper.cli.log import described
+
     with Live(console=out, auto_refresh=False, transient=True) as line:
         while True:
-            now = front.progress()
-            line.update(
-                f"{now.taken:,} packets, {now.held:,} held, {now.dropped:,} dropped, "
-                f"{now.bypassed:,} bypassed, {now.late / 1e6:.3f} ms late at most",
-                refresh=True,
-            )
+            line.update(described(front), refresh=True)
             await trio.sleep(1)

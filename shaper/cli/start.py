@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from shaper.cli.live import run, show_plan
+from shaper.cli.live import Access, run, show_plan
+from shaper.cli.log import LogFormat
 from shaper.cli.options import Json, MaxHold, Policies, ProfileName, Seed, duration, given_scenario
 from shaper.cli.shaping import (
     WATCHDOG,
@@ -134,6 +136,27 @@ def start(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the rules and the queue's settings, and do nothing else.")
     ] = False,
+    name: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME", help="What other commands, such as `shaper status`, call it. [default: the queue's number]"
+        ),
+    ] = None,
+    listen: Annotated[
+        str | None,
+        typer.Option(metavar="HOST:PORT", help="Serve the control API and its page there, too."),
+    ] = None,
+    token_file: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Whoever uses --listen must show the token in this file."),
+    ] = None,
+    log: Annotated[
+        LogFormat | None,
+        typer.Option(
+            help="Write a line a minute, and at each change, with the time. [default: text, if not on a terminal]",
+            show_default=False,
+        ),
+    ] = None,
     json: Json = None,
 ) -> int:
     """Shape live traffic until Ctrl-C, SIGTERM or --duration.
@@ -171,6 +194,7 @@ def start(
     settings = Settings(
         policies=load_pipeline(policy, max_hold),
         specs=tuple(policy),
+        profile=profile or "",
         scenario=given_scenario(context),
         match=match,
         queue=queue,
@@ -199,7 +223,7 @@ def start(
         show_plan(out, settings, workers)
         return 0
     with document(json) as target:
-        summary = run(out, settings, workers, cpus)
+        summary = run(out, settings, workers, cpus, Access(name, listen, token_file), log)
         out.print(summary.report())
         write_json(summary.to_json(), target)
     for problem in summary.problems()[len(summary.failures) :]:

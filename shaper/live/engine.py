@@ -9,7 +9,7 @@ import gc
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence, Set
+from collections.abc import Callable, Iterator, Sequence, Set
 from contextlib import contextmanager
 from typing import Final
 
@@ -22,6 +22,7 @@ from shaper.live.choices import Timing
 from shaper.live.drain_watcher import DrainWatcher
 from shaper.live.inject import Injector
 from shaper.live.lateness import Holds
+from shaper.live.meter import Meter
 from shaper.live.nfqueue.queue import BATCH, Queue
 from shaper.live.record import PacketRecorder
 from shaper.live.waiting import Waiting, exact_timers
@@ -81,6 +82,7 @@ class Engine:
     Attributes:
         holds: planned and actual holds so far.
         injector: see above.
+        meter: measures more, once somebody looks.
         last_id: the kernel's number of the packet taken last; packets that found no room are numbered too.
     """
 
@@ -105,6 +107,7 @@ class Engine:
         self._replaced: set[int] = set()
         self._carrying: set[int] = set()  # packets that the kernel still holds for us in name only, by id
         self._recorder = recorder
+        self.meter: Meter | None = None
         self._changes = 0  # how many of the core's are recorded
         self._drain_watcher = drain_watcher
         self._one_by_one = one_by_one
@@ -188,6 +191,8 @@ class Engine:
                 self._recorder.arrived(packet)
         for packet in packets:
             core.receive(packet, packet.arrived)
+        if self.meter is not None:
+            self.meter.arrived(packets)
         if self._drain_watcher is not None:
             self._signal_drained(self._drain_watcher)
         return packets
@@ -200,6 +205,34 @@ class Engine:
                 self._core.signal(given.policy, given.signal, given.at)
                 if self._recorder is not None:
                     self._recorder.signalled(given)
+
+    def at_once(self, change: Callable[[int], None]) -> None:
+        """Change the core between two packets; `change` is given the time (ns).
+
+        Raises:
+            ChangeError: the core refuses; nothing has changed.
+        """
+        seen = time.monotonic_ns()
+        packets = self._receive()
+        # As in a turn: while more packets wait, the core's time must not pass their arrival.
+        is_full = len(packets) == BATCH
+        now = packets[-1].arrived if is_full else min(time.monotonic_ns(), seen + ARRIVAL_TOLERANCE)
+        try:
+            change(now)
+        finally:
+            self.answer(self._core.due(now))
+            self._record_changes()
+            self.work()
+
+    def watch_drained(self) -> None:
+        """From now on watch the sockets that packets go to.
+
+        Raises:
+            ShaperError: this kernel gives no information about sockets.
+        """
+        if self._drain_watcher is None:
+            self._drain_watcher = DrainWatcher()
+            self._waiting.watch(self._drain_watcher.fileno())
 
     @property
     def held(self) -> int:
@@ -258,15 +291,21 @@ class Engine:
         """Record that these verdicts were carried out from `begin` (ns) until now."""
         end = time.monotonic_ns()
         self.holds.add(verdicts, end)
+        if self.meter is not None:
+            self.meter.left(verdicts, end)
         if self._drain_watcher is not None:
             self._drain_watcher.delivered(verdicts, end)
         if self._recorder is not None:
             tid = threading.get_native_id()
+            self._record_changes()
+            for verdict in verdicts:
+                self._recorder.answered(verdict, begin, end, tid)
+
+    def _record_changes(self) -> None:
+        if self._recorder is not None:
             while self._changes < len(self._core.changes):
                 self._recorder.changed(self._core.changes[self._changes])
                 self._changes += 1
-            for verdict in verdicts:
-                self._recorder.answered(verdict, begin, end, tid)
 
     def flush(self) -> None:
         """Write to the files what is recorded so far."""
@@ -276,3 +315,5 @@ class Engine:
     def close(self) -> None:
         """Give up what it waits with; the queue stays open."""
         self._waiting.close()
+        if self._drain_watcher is not None:
+            self._drain_watcher.close()

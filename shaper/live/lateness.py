@@ -47,10 +47,16 @@ class Holds:
         self._max_late = max(self._max_late, worst)
         return worst
 
-    def to_json(self) -> dict[str, Any]:
-        """All of it as JSON has it, for `joined`."""
-        longest = (self._max_actual, max(self._max_late, self._worst))
-        return {"step": self._step, "samples": self._samples, "longest": longest}
+    def to_json(self, most: int = MAX_SAMPLES) -> dict[str, Any]:
+        """All of it as JSON has it, for `joined`; with at most about this number of samples."""
+        longest, each = (self._max_actual, max(self._max_late, self._worst)), 1
+        while len(self._samples) > most * each:
+            each *= 2
+        return {"step": self._step * each, "samples": self._samples[::each], "longest": longest}
+
+    def latenesses(self, most: int) -> list[int]:
+        """How late (ns) the packets of the last samples were, this number of samples at most."""
+        return [actual - wanted for wanted, actual in self._samples[-most:]]
 
     @classmethod
     def joined(cls, parts: Iterable[Mapping[str, Any]]) -> Self:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from math import inf
 
 import trio
@@ -14,10 +14,11 @@ from shaper.core.verdict import Verdict
 from shaper.journal import FLUSH_INTERVAL
 from shaper.live.engine import Engine
 from shaper.live.guardian.guardian import Guardian
+from shaper.live.lateness import Holds
 from shaper.live.memory import GRADUAL_LIMIT, MemoryLimit
 from shaper.live.nfqueue.counters import QueueCounters
 from shaper.live.nfqueue.losses import Losses
-from shaper.live.nfqueue.queue import Queue
+from shaper.live.nfqueue.queue import WHOLE, Queue
 from shaper.live.notices import Notices
 from shaper.live.nursery import ungrouped
 from shaper.live.progress import Progress
@@ -25,6 +26,7 @@ from shaper.live.rules.ruleset import RULES_INTERVAL, RuleSet
 from shaper.live.settings import Settings
 from shaper.live.shared_rules import RulesControl
 from shaper.live.summary import Summary
+from shaper.policy.base import Policy
 from shaper.units import ms, s
 
 WATCH_INTERVAL = 50 * ms
@@ -220,19 +222,26 @@ class Run:
                 while self.engine.work():
                     await trio.lowlevel.checkpoint()
 
-    @property
-    def queues(self) -> str:
-        """The queue's number, in words."""
-        return f"queue {self.queue.number}"
+    def prepare(self, pipeline: Sequence[Policy]) -> None:
+        """Get ready for policies that ask for more than those at work: whole packets, or a look at sockets.
+
+        Raises:
+            ShaperError: this kernel gives no information about sockets.
+        """
+        if any("drained" in policy.signals for policy in pipeline):
+            self.engine.watch_drained()
+        if self.settings.copy_range < WHOLE and any(policy.needs == "packet" for policy in pipeline):
+            self.queue.copy_whole()
 
     def progress(self) -> Progress:
         """The state now; resets the greatest lateness."""
         counts = self.core.counts
         return Progress(counts.taken, counts.held, counts.dropped, self.bypassed, self.engine.holds.worst_lately())
 
-    def summary(self) -> Summary:
-        """Counts, losses and holds so far."""
-        core, holds, counters = self.core, self.engine.holds, self._counters.read()
+    def summary(self, *, is_over: bool = True) -> Summary:
+        """Counts, losses and, if the run is over, holds: these take long to sort."""
+        core, counters = self.core, self._counters.read()
+        holds = self.engine.holds if is_over else Holds()
         return Summary(
             taken=core.counts.taken,
             sent=core.counts.sent,

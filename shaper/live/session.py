@@ -116,7 +116,7 @@ def _open(
         )
         opened.enter_context(closing(recorder))
     injector = opened.enter_context(closing(Injector(settings.match)))
-    drain_watcher = opened.enter_context(closing(DrainWatcher())) if core.listeners("drained") else None
+    drain_watcher = DrainWatcher() if core.listeners("drained") else None
     engine = Engine(
         core,
         queue,

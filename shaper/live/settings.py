@@ -35,6 +35,8 @@ class Settings:
     """The policies as they were given, for the journal."""
     scenario: Scenario | None = None
     """Pipelines that follow `policies`, which are those of its first phase; None if nothing follows."""
+    profile: str = ""
+    """The name of the profile that the scenario is from."""
     queue: int | None = None
     """The queue's number; None takes a free one."""
     seed: int | str = 0

@@ -9,11 +9,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any, Literal, Protocol
 
 import trio
 
 from shaper.errors import UsageError
+
+
+def time_of_day() -> str:
+    """Now, as RFC 3339 writes it, with microseconds."""
+    return datetime.now(UTC).isoformat(timespec="microseconds")
 
 
 class NoSuchStage(UsageError):
@@ -120,12 +126,16 @@ class Flow:
     """Which engine takes its packets, from 0."""
 
 
+Kind = Literal["packet", "change", "warning", "failure", "state"]
+"""A packet's fate (sampled), a change by somebody, a warning, a policy's failure, or another state of the run."""
+
+
 @dataclass(frozen=True)
 class Event:
     """Something that happened."""
 
-    kind: Literal["packet", "change", "warning", "failure", "state"]
-    """A packet's fate (sampled), a change by somebody, a warning, a policy's failure, or another state of the run."""
+    kind: Kind
+    """What sort of event it is."""
     time: str
     """When, as RFC 3339 writes a time, with microseconds."""
     data: dict[str, Any]
@@ -137,12 +147,12 @@ class Event:
 class PacketCount:
     """How many packets of one kind had one fate."""
 
-    fate: Literal["sent", "dropped", "injected"]
-    """What became of them."""
+    fate: str
+    """What became of them: sent, dropped, injected."""
     policy: str
     """The stage that dropped or made them; empty for those that were sent."""
-    direction: Literal["original", "reply", "unknown"]
-    """Unknown before somebody first looked."""
+    direction: str
+    """original, reply; unknown before somebody first looked."""
     kind: str
     """The segment class; "unknown" before somebody first looked."""
     count: int

@@ -85,14 +85,20 @@ class Waiting:
         self.frequent = self._gathering.frequent
         self._timeout = TimeSpec()
         self._watched = c_ulong()
-        self._all = len(sockets)
-        polled = (PollFD * self._all)(*(PollFD(socket, select.POLLIN) for socket in sockets))
-        self._ppoll, self._arguments = ppoll(polled, self._watched, self._timeout)
         self._timer = TimerFD()
         self._epoll = select.epoll()
-        for socket in sockets:
-            self._epoll.register(socket, select.EPOLLIN)
         self._epoll.register(self._timer.fileno(), select.EPOLLIN)
+        self._sockets: list[int] = []
+        for socket in sockets:
+            self.watch(socket)
+
+    def watch(self, socket: int) -> None:
+        """From now on it is woken when this descriptor is readable, too."""
+        self._sockets.append(socket)
+        self._epoll.register(socket, select.EPOLLIN)
+        self._all = len(self._sockets)
+        polled = (PollFD * self._all)(*(PollFD(each, select.POLLIN) for each in self._sockets))
+        self._ppoll, self._arguments = ppoll(polled, self._watched, self._timeout)
 
     def fileno(self) -> int:
         """A descriptor that is readable when packets have come or the deadline of `set` is near."""

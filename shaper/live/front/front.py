@@ -10,10 +10,11 @@ remove the rules.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from math import inf
+from typing import Any
 
 import trio
 
@@ -28,6 +29,7 @@ from shaper.live.progress import Progress
 from shaper.live.rules.rules import Rules
 from shaper.live.rules.ruleset import RULES_INTERVAL
 from shaper.live.settings import Settings
+from shaper.live.state import Kind, time_of_day
 from shaper.live.summary import Summary
 from shaper.units import s
 
@@ -46,8 +48,12 @@ class Front:
 
     Attributes:
         settings: how it was started.
-        rules: what brings the packets; None with `install_rules` off.
+        began: when packets were shaped first, as RFC 3339 writes a time.
+        listeners: called when something happens, see `shaper.live.state.Event`.
+        rules: what brings the packets, once a queue is bound; None with `install_rules` off.
     """
+
+    rules: Rules | None = None
 
     def __init__(
         self,
@@ -58,14 +64,17 @@ class Front:
         warned: Callable[[str], None],
     ) -> None:
         self.settings = settings
+        self.began = ""
+        self.listeners: list[Callable[[Kind, dict[str, Any]], None]] = []
+        self._failed, self._warned = failed, warned
         self._first = first_number(settings.queue, workers)
         self._started = time.monotonic_ns()
         self._rules_lost = self._bypassed = 0
         self._matched_before = 0  # packets counted by rules that were lost
-        self._notices = Notices(failed, warned)
+        self._notices = Notices(self._report_failure, self._report_warning)
         self._stop = trio.Event()
         self._workers: list[Worker] = []
-        self.rules = self._made_rules(workers) if settings.install_rules else None
+        self._error: ShaperError | None = None  # why there are no rules
         for nth in range(workers):
             number = self._first + nth
             its_own = replace(settings, queue=number, cpu=cpus[nth] if cpus else None, duration=None)
@@ -73,17 +82,77 @@ class Front:
                 # It takes the first that is free when it binds it.
                 its_own = replace(its_own, queue=settings.queue)
             name = f"worker {nth + 1} (queue {number})" if workers > 1 else ""
-            self._workers.append(Worker(name, its_own, self._rules_of, failed, warned, self.stop, self._workers))
-
-    def _made_rules(self, queues: int) -> Rules:
-        return Rules(self.settings.match, self._first, queues)
+            self._workers.append(
+                Worker(
+                    name, its_own, self._rules_of, self._report_failure, self._report_warning, self.stop, self._workers
+                )
+            )
 
     def _rules_of(self, queue: int) -> Rules | None:
         """The rules, now that an engine has bound a queue."""
-        if queue not in range(self._first, self._first + len(self._workers)):
+        if len(self._workers) == 1:
             self._first = queue
-            self.rules = self._made_rules(1) if self.settings.install_rules else None
+        if self.rules is None and self._error is None and self.settings.install_rules:
+            try:
+                self.rules = Rules(self.settings.match, self._first, len(self._workers))
+            except ShaperError as error:
+                self._error = error
+                self.stop()
         return self.rules
+
+    def _report_failure(self, failure: Failure) -> None:
+        self._failed(failure)
+        self.tell("failure", message=str(failure))
+
+    def _report_warning(self, message: str) -> None:
+        self._warned(message)
+        self.tell("warning", message=message)
+
+    def tell(self, kind: Kind, **data: Any) -> None:
+        """Tell all listeners that something has happened."""
+        for listener in self.listeners:
+            listener(kind, data)
+
+    @property
+    def first_queue(self) -> int:
+        """The number of the first queue; with only one, and no --queue, known once it is bound."""
+        return self._first
+
+    @property
+    def queue_numbers(self) -> list[int]:
+        """The numbers of all queues."""
+        return list(range(self._first, self._first + len(self._workers)))
+
+    @property
+    def is_stopping(self) -> bool:
+        """Whether the run is to end."""
+        return self._stop.is_set()
+
+    async def ask(self, what: str, **arguments: Any) -> list[Any]:
+        """Ask all engines the same, at the same time; their answers, in order.
+
+        Raises:
+            UsageError, ShaperError: what the first one to answer so says is wrong.
+            ShaperError: one of them has ended, or doesn't answer.
+        """
+        answers: list[Any] = [None] * len(self._workers)
+
+        async def ask_one(nth: int, worker: Worker) -> None:
+            answers[nth] = await worker.ask(what, **arguments)
+
+        try:
+            with trio.fail_after(self._patience), ungrouped():
+                async with trio.open_nursery() as nursery:
+                    for nth, worker in enumerate(self._workers):
+                        nursery.start_soon(ask_one, nth, worker)
+        except trio.TooSlowError:
+            raise ShaperError("an engine gives no answer") from None
+        except BaseExceptionGroup as errors:  # several engines say the same
+            known, others = errors.split(ShaperError)
+            if known is None or others is not None:
+                raise
+            raise next(_flat(known)) from None
+        return answers
 
     @property
     def queues(self) -> str:
@@ -92,12 +161,17 @@ class Front:
 
     def stop(self) -> None:
         """End the run in order; returns at once."""
+        if not self._stop.is_set():
+            self.tell("state", state="stopping")
         self._stop.set()
 
-    async def run(self, started: Callable[[], None] = lambda: None) -> Summary:
+    async def run(
+        self, ready: Callable[[], None] = lambda: None, started: Callable[[], None] = lambda: None
+    ) -> Summary:
         """Shape until `stop` is called, for as long as the settings say, or until an engine has ended.
 
         Args:
+            ready: called once the queues are bound, before packets come.
             started: called once packets are shaped.
 
         Raises:
@@ -111,7 +185,9 @@ class Front:
                 try:
                     await self._until_ready()
                     if not self._stop.is_set():
+                        ready()
                         self._started = time.monotonic_ns()
+                        self.began = time_of_day()
                         if self.rules is not None:
                             self.rules.install()
                         started()
@@ -120,9 +196,11 @@ class Front:
                     self.stop()
                     with trio.CancelScope(shield=True):
                         await self._finish()
+        if self._error is not None:
+            raise self._error
         for worker in self._workers:
             worker.check()
-        return self._summary()
+        return self.summary_of(self._results())
 
     async def _listen(self, worker: Worker) -> None:
         await worker.listen()
@@ -234,12 +312,21 @@ class Front:
         now = Progress.of_all([worker.progress for worker in self._workers])
         return now._replace(bypassed=max(now.bypassed, self._bypassed))
 
-    def _summary(self) -> Summary:
-        """Counts, losses and holds, once all engines have ended in order."""
+    def summary_of(self, results: Sequence[Result]) -> Summary:
+        """Counts, losses and holds, as the engines reported them."""
         return merged(
-            self._results(),
+            results,
             bypassed=None if self.rules is None else self._bypassed,
             rules_lost=self._rules_lost,
             duration=time.monotonic_ns() - self._started,
             allow=self.settings.allow_bypass,
         )
+
+
+def _flat(errors: BaseExceptionGroup[ShaperError]) -> Iterator[ShaperError]:
+    """The errors in groups of groups, one after the other."""
+    for error in errors.exceptions:
+        if isinstance(error, BaseExceptionGroup):
+            yield from _flat(error)
+        else:
+            yield error

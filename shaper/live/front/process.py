@@ -23,6 +23,7 @@ from typing import Any, TextIO
 import trio
 
 from shaper.errors import ShaperError, UsageError
+from shaper.live.front.requests import Requests
 from shaper.live.front.results import result_of
 from shaper.live.guardian.guardian import TakenOver
 from shaper.live.nursery import ungrouped
@@ -99,22 +100,18 @@ async def work(settings: Settings, control: Control) -> dict[str, Any]:
     shared = SharedRules(control.rules, control.fileno())
     run: Run | None = None
 
-    async def obey() -> None:
+    async def obey(requests: Requests) -> None:
         while (words := await control.hear()) and words.get("ask") != "stop":
-            nursery.start_soon(answer, words["id"], words["ask"])
+            nursery.start_soon(answer, requests, words["id"], words["ask"], words)
         shared.detached = bool(words)
         shared.orphaned = not words
         stop.set()
 
-    async def answer(number: int, what: str) -> None:
-        assert run is not None
-        if what == "count_alive" and run.guardian is not None:
-            # Its answer shows that it hasn't taken this process for dead; else there must be no count.
-            await trio.to_thread.run_sync(run.guardian.look)
-            while run.engine.work():
-                await trio.lowlevel.checkpoint()
-        is_behind = run.engine.work()
-        control.say(id=number, value=None if is_behind else run.packets_received())
+    async def answer(requests: Requests, number: int, what: str, arguments: Words) -> None:
+        try:
+            control.say(id=number, value=await requests.answer(what, arguments))
+        except (ShaperError, OSError) as error:
+            control.say(id=number, error=_message_of(error), usage=isinstance(error, UsageError | OSError))
 
     async def pass_signals_on(*, task_status: trio.TaskStatus[None]) -> None:
         with trio.open_signal_receiver(signal.SIGTERM, signal.SIGHUP) as signals:
@@ -136,7 +133,7 @@ async def work(settings: Settings, control: Control) -> dict[str, Any]:
         run = given
         control.say(ready=True)
         nursery.start_soon(report_progress, run)
-        nursery.start_soon(obey)
+        nursery.start_soon(obey, Requests(given))
 
     with ungrouped():
         async with trio.open_nursery() as nursery:
@@ -185,12 +182,15 @@ def _outcome(settings: Settings, control: Control) -> dict[str, Any]:
     try:
         return trio.run(partial(work, settings, control))
     except (ShaperError, OSError) as error:
-        message = str(error)
-        if isinstance(error, OSError) and error.filename is not None:
-            message = f"{error.filename}: {error.strerror}"
         return {
-            "error": message,
+            "error": _message_of(error),
             "usage": isinstance(error, UsageError),
             "taken_over": isinstance(error, TakenOver),
             "details": getattr(error, "details", "") or traceback.format_exc(),
         }
+
+
+def _message_of(error: ShaperError | OSError) -> str:
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"{error.filename}: {error.strerror}"
+    return str(error)

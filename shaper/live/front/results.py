@@ -8,7 +8,7 @@ from typing import Any
 
 from shaper.core.counts import StageUse
 from shaper.core.failure import Failure, Failures
-from shaper.live.lateness import Holds
+from shaper.live.lateness import MAX_SAMPLES, Holds
 from shaper.live.summary import Summary
 
 ADDED = (
@@ -30,15 +30,15 @@ Result = Mapping[str, Any]
 """One worker's summary and holds, as JSON has them."""
 
 
-def result_of(summary: Summary, holds: Holds) -> Result:
-    """A worker's result."""
+def result_of(summary: Summary, holds: Holds, *, samples: int = MAX_SAMPLES) -> Result:
+    """A worker's result so far, with at most this number of samples of its holds."""
     return {
         "counts": {name: getattr(summary, name) for name in ADDED},
         "counters": summary.counters,
         "stages": summary.stages,
         "failures": list(summary.failures),
         "failed": summary.failures.total,
-        "holds": holds.to_json(),
+        "holds": holds.to_json(samples),
     }
 
 

@@ -110,6 +110,11 @@ class Queue:
                 raise QueueError(f"queue {self.number} can't be set up: {error}") from error
             raise QueueInUse(f"queue {self.number} is in use; choose another with --queue, or leave it out") from error
 
+    def copy_whole(self) -> None:
+        """From now on copy all bytes of each packet; those that wait already stay cut."""
+        self._datagrams = Datagrams(self._fd, room=WHOLE + METADATA_ROOM, most=BATCH)
+        os.write(self._fd, netlink.copy_mode(self.number, WHOLE))
+
     def fileno(self) -> int:
         """The descriptor of the queue's socket: readable while packets wait to be taken."""
         return self._fd
