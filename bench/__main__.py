@@ -31,6 +31,7 @@ NAMES = (
     "startup",
     "trials",
     "micro",
+    "control",
     "tracing",
 )
 ON_REQUEST = ("netem", "programs")

@@ -66,6 +66,12 @@ def lateness(figures: Figures) -> tuple[float, float]:
     return late["p50"] / max(30, 1.5 * equivalent["p50"]), late["p99"] / max(300, 1.5 * equivalent["p99"])
 
 
+def watched(figure: str) -> Callable[[Figures], tuple[float]]:
+    """Finds what a figure becomes while somebody looks, as a ratio."""
+    path = ("control", "20000 packets/s")
+    return ratio((*path, "watched", figure), (*path, "alone", figure))
+
+
 def added_in_guest(figures: Figures) -> tuple[float]:
     """Mean lateness in µs beyond the latency of packets without any delay; infinite if packets were lost."""
     row = figures["virtual"]["10 ms hold, 1000 packets/s"]
@@ -113,6 +119,9 @@ TARGETS = [
         "cost per packet, 60 k held ÷ 100 held", "≤ 1.5",
         ratio(("growth", "packets held", "60000", "cpu_us"), ("growth", "packets held", "100", "cpu_us")), at_most(1.5),
     ),
+    Target("lateness p50 at 20 k/s, watched ÷ alone", "≤ 1.2", watched("p50"), at_most(1.2)),
+    Target("lateness p99 at 20 k/s, watched ÷ alone", "≤ 1.5", watched("p99"), at_most(1.5)),
+    Target("CPU/packet of the engine, watched ÷ alone", "≤ 1.05", watched("cpu_us"), at_most(1.05)),
     Target("shaper --help, nothing imported in vain, seconds", "≤ 0.3", help_seconds, at_most(0.3)),
     Target(
         "a trial of an experiment beside its command, seconds", "≤ 0.35",
