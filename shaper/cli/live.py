@@ -5,10 +5,11 @@ from __future__ import annotations
 import signal
 import socket
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -46,9 +47,22 @@ class Access(NamedTuple):
 
 
 def run(
-    out: Console, settings: Settings, workers: int, cpus: Sequence[int], access: Access, log: LogFormat | None
+    out: Console,
+    settings: Settings,
+    workers: int,
+    cpus: Sequence[int],
+    access: Access,
+    log: LogFormat | None,
+    keep: Callable[[dict[str, Any]], None] | None,
 ) -> Summary:
     """Shape until a signal or the settings end it; returns the summary.
+
+    Args:
+        out: where it says what it does.
+        settings, workers, cpus: see `Front`.
+        access: how it can be controlled.
+        log: how a long run speaks; None: as text, or on a terminal with a line that changes.
+        keep: called each second with the summary so far, if given.
 
     Raises:
         TakenOver: a guardian had to end it.
@@ -98,6 +112,8 @@ def run(
                     say_started(out, front)
                     systemd.notify("READY=1", f"STATUS={', '.join(settings.specs)}")
                     nursery.start_soon(keep_alive)
+                    if keep is not None:
+                        nursery.start_soon(keep_summary, front, keep)
                     if out.is_terminal and log is None:
                         nursery.start_soon(show_progress, out, front)
                     else:
@@ -175,6 +191,19 @@ async def serve_when_asked(control: Control, listeners: Listeners) -> None:
         await module.serve(control, listeners)
     except Exception as error:  # whatever it is, packets go on
         warn(f"it can't be controlled any more: {type(error).__name__}: {error}")
+
+
+async def keep_summary(front: Front, keep: Callable[[dict[str, Any]], None]) -> None:
+    """Report the summary so far, each second."""
+    import trio
+
+    from shaper.errors import ShaperError
+
+    while True:
+        await trio.sleep(1)
+        with suppress(ShaperError):  # the run ends
+            looks = await front.ask("look")
+            keep({**front.summary_of([look["result"] for look in looks]).to_json(), "is_running": True})
 
 
 async def keep_alive() -> None:

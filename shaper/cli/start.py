@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -170,7 +171,7 @@ def start(
     from shaper.linux import scheduling
     from shaper.live.rules.rules import Match
     from shaper.live.settings import Settings
-    from shaper.report.output import console, document, write_json
+    from shaper.report.output import STDOUT, console, document, keep_json, write_json
     from shaper.spec.load import load_pipeline
     from shaper.trace.record.tracefs import open_marker
 
@@ -223,7 +224,15 @@ def start(
         show_plan(out, settings, workers)
         return 0
     with document(json) as target:
-        summary = run(out, settings, workers, cpus, Access(name, listen, token_file), log)
+        summary = run(
+            out,
+            settings,
+            workers,
+            cpus,
+            Access(name, listen, token_file),
+            log,
+            partial(keep_json, path=json) if json and json != STDOUT else None,
+        )
         out.print(summary.report())
         write_json(summary.to_json(), target)
     for problem in summary.problems()[len(summary.failures) :]:

@@ -120,6 +120,10 @@ class Summary:
             "wanted_hold": self.wanted.as_json(),
             "actual_hold": self.actual.as_json(),
             "lateness": self.late.as_json(),
+            "stages": {
+                name: {"held": use.held, "dropped": use.dropped, "injected": use.injected}
+                for name, use in self.stages.items()
+            },
             "counters": self.counters,
             "touched_nothing": self.touched_nothing,
             "policy_failures": self.failures.total,
@@ -134,6 +138,7 @@ class Summary:
 
         dropped = [f"{count:,} by {name}" for name, count in dropped_by(self.stages).items()]
         dropped += [f"{self.overflowed:,} of them beyond a limit"] if self.overflowed else []
+        made = [f"{use.injected:,} by {name}" for name, use in self.stages.items() if use.injected]
         table = Table(box=None, show_header=False, pad_edge=False)
         table.add_column(justify="left")
         table.add_column(justify="right")
@@ -142,7 +147,7 @@ class Summary:
             ("taken", self.taken, "packets that came from the kernel"),
             ("sent", self.sent, "went on"),
             ("dropped", self.dropped, ", ".join(dropped)),
-            ("injected", self.injected, "made by policies"),
+            ("injected", self.injected, ", ".join(made) or "made by policies"),
             ("bypassed", self.bypassed, "passed unshaped"),
             ("cut short", self.cut_short, "sent early, at --max-hold"),
             ("lost", self.lost, "dropped by the kernel"),

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from io import TextIOWrapper
 from pathlib import Path
 from stat import S_ISREG
@@ -76,7 +76,7 @@ def document(path: Path | None) -> Iterator[Path | TextIO | None]:
     if path is None or path == STDOUT:
         yield path
         return
-    with path.open("w", encoding="utf-8", errors="replace") as file:
+    with path.open("w" if path.exists() and not path.is_file() else "w+", encoding="utf-8", errors="replace") as file:
         if _is_replaceable(file):
             write_json(error("shaper is still running, or was killed before it could write this"), file)
         try:
@@ -85,6 +85,11 @@ def document(path: Path | None) -> Iterator[Path | TextIO | None]:
             if _is_replaceable(file):
                 write_json(error(str(failure)), file)
             raise
+        finally:
+            if _is_replaceable(file) and path.is_file() and not path.samefile(f"/proc/self/fd/{file.fileno()}"):
+                # Meanwhile `keep_json` has put another one in its place.
+                file.seek(0)
+                _replace(path, file.read())
 
 
 def error(text: str) -> dict[str, Any]:
@@ -114,6 +119,23 @@ def write_json(content: dict[str, Any], document: Path | TextIO | None) -> None:
         document.flush()
     else:
         document.write_text(text, encoding="utf-8", errors="replace")
+
+
+def keep_json(content: dict[str, Any], path: Path) -> None:
+    """Put this document into the file of `document` for now, all at once; without effect if it can't be replaced."""
+    import json
+
+    if path.is_file() and not path.is_symlink():
+        _replace(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+
+
+def _replace(path: Path, text: str) -> None:
+    """Put another file with this text in the place of one, as far as that is permitted."""
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    with suppress(OSError):
+        beside.write_text(text, encoding="utf-8", errors="replace")
+        beside.chmod(path.stat().st_mode & 0o777)
+        beside.replace(path)
 
 
 def _replace_what_cannot_be_written() -> None:
