@@ -62,7 +62,8 @@ def causal(
             metavar="TIME",
             parser=duration,
             show_default=False,
-            help="Begin no more trials after this time, even if the intervals are wide. [default: 2min]",
+            help="Go on for this long at most, even if the intervals are wide, and as long again with pairs. "
+            "[default: 2min]",
         ),
     ] = 120 * s,
     measure: Measure = None,

@@ -51,7 +51,7 @@ class Causal:
         delay: by how much a class is late, in ns.
         order: "free" lets packets overtake late ones, "keep" makes them wait.
         split: the data segments of a connection are classes of their own.
-        budget: the time, in ns, after which no new block begins.
+        budget: the time, in ns, after which no new block begins, and as much again for pairs.
         classes: what was found in trials in which nothing was late; see `find`.
     """
 
@@ -118,7 +118,10 @@ class Causal:
         count = len(self.classes)
         arms = [(0,) * count, (0,) * count, *(self._late(1, each) for each in range(count))]
         arms += [self._late(1, *pair) for pair in combinations(range(count), 2)]
+        begun = time.monotonic_ns()
         for block in range(MOST_BLOCKS, MOST_BLOCKS + PAIR_BLOCKS):
+            if time.monotonic_ns() - begun > self.budget:
+                return
             yield from self._block(arms, block)
 
     def _late(self, times: int, *which: int) -> Arm:

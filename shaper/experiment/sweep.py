@@ -205,7 +205,8 @@ class SweepReport:
         ]
         heads = [f"{name} ({unit})" if unit != "text" else name for name, unit in self.factors.items()]
         title = f"{self.title()}: medians of {many}{f', {unit}' if unit else ''}"
-        out.print(table([*heads, *(curve.name for curve in shown)], rows, title=title))
+        out.print(title, style="bold")
+        out.print(table([*heads, *(curve.name for curve in shown)], rows))
         fitted = [(curve, fit) for curve in shown for fit in curve.fits]
         if fitted:
             others = [name for name in self.factors if name != self.axis]
