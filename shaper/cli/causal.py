@@ -75,13 +75,14 @@ def causal(
     figure: FigureFile = None,
     json: Json = None,
 ) -> int:
-    """Find which packets a program waits for: each class is late in some trials, and not in others.
+    """Find which packets a program waits for, by making them late.
 
-    A class is a kind of packets in one direction of a service's connections, such as
-    "tcp/8000 reply data". Its effect is by how many ms the program takes longer for each ms
-    that these packets are late, with a 95 % interval. The trials are in random order, and go
-    on until the intervals are tight. If all classes together do something else than the sum,
-    pairs are tried. Each trial has a private network, so this needs no root.
+    Each class of packets is late in some trials, and not in others. A class is a kind of
+    packets in one direction of a service's connections, such as "tcp/8000 reply data". Its
+    effect is by how many ms the program takes longer for each ms that these packets are late,
+    with a 95 % interval. The trials are in random order, and go on until the intervals are
+    tight. If all classes together do something else than the sum, pairs are tried. Each trial
+    has a private network, so this needs no root.
     """
     from shaper.experiment import results as files
     from shaper.experiment.causal import Causal

@@ -102,7 +102,7 @@ def sweep(
     figure: FigureFile = None,
     json: Json = None,
 ) -> int:
-    """Run a command or a workload under many conditions, and show how its times depend on them.
+    """Run a program under many conditions; show how it depends on them.
 
     Each trial has a private network of its own, so this needs no root. The order of the
     conditions is random, once for each repetition. The report has medians, and lines
