@@ -17,8 +17,8 @@ from shaper.wire.packet import Packet
 
 BOUNDS = tuple(each for power in range(1, 8) for digit in (1, 2, 5) if (each := digit * 10**power * us) <= 10 * s)
 """The upper bounds (ns) of the buckets of holds and latenesses."""
-MAX_FLOWS = 10_000
-"""When there are more, those that hold nothing are forgotten."""
+MAX_FLOWS = 2_000
+"""When there are more, those that hold nothing are forgotten; while all of these hold something, others aren't seen."""
 
 
 def named(flow: Flow) -> str:
@@ -96,6 +96,7 @@ class Meter:
         self.latenesses = [0] * (len(BOUNDS) + 1)
         self.hold = self.lateness = 0
         self._flows: dict[object, FlowMeter] = {}
+        self._unseen = 0  # packets of flows for which there was no room
         self._samples: list[Verdict] = []
         self.room = 0  # for samples, until they are taken
 
@@ -106,8 +107,8 @@ class Meter:
             key = packet.flow_state
             flow = flows.get(key)
             if flow is None:
-                if len(flows) >= MAX_FLOWS:
-                    self._flows = flows = {key: each for key, each in flows.items() if each.held}
+                if len(flows) >= MAX_FLOWS and not self._forget():
+                    continue
                 flow = flows[key] = FlowMeter(packet)
             flow.packets += 1
             flow.bytes += packet.length
@@ -118,6 +119,14 @@ class Meter:
                     flow.repeats += 1
                 else:
                     flow.next_seq = end
+
+    def _forget(self) -> bool:
+        """Forget flows that hold nothing; whether there is room now. Most calls only count, so no packet is late."""
+        self._unseen += 1
+        if self._unseen % MAX_FLOWS == 1:
+            for key in [key for key, flow in self._flows.items() if not flow.held]:
+                del self._flows[key]
+        return len(self._flows) < MAX_FLOWS
 
     def left(self, verdicts: Sequence[Verdict], at: int) -> None:
         """These verdicts were carried out by `at` (ns)."""

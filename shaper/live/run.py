@@ -36,7 +36,7 @@ VERDICTS_PER_BEAT = 4096
 QUIET_TIME = 5 * ms
 """The queue is empty when no packet has come for this long after the rules were detached."""
 DRAIN_LIMIT = 1 * s
-"""How long the queue is drained at the end if someone else's rules still bring packets."""
+"""How long packets are taken at the end, beyond those that wait, if someone else's rules still bring some."""
 
 
 class Run:
@@ -212,15 +212,19 @@ class Run:
             self.engine.answer(verdicts[at : at + VERDICTS_PER_BEAT])
 
     async def _drain(self) -> None:
-        """Take packets until no more come."""
-        # Someone else's rules may bring packets for ever.
-        with trio.move_on_after(inf if self.rules is not None else DRAIN_LIMIT / s):
-            before = -1
-            while self.core.counts.taken != before:
-                before = self.core.counts.taken
-                await trio.sleep(QUIET_TIME / s)
-                while self.engine.work():
-                    await trio.lowlevel.checkpoint()
+        """Take packets until no more come. Someone else's rules may bring them for ever; then those that wait now."""
+        counts, counters, before = self.core.counts, self._counters.read(), -1
+        waiting = counts.taken + (counters.held if counters else 0)
+        limit = inf if self.rules is not None else trio.current_time() + DRAIN_LIMIT / s
+
+        def is_over() -> bool:
+            return counts.taken >= waiting and trio.current_time() >= limit
+
+        while counts.taken != before and not is_over():
+            before = counts.taken
+            await trio.sleep(QUIET_TIME / s)
+            while self.engine.work() and not is_over():
+                await trio.lowlevel.checkpoint()
 
     def prepare(self, pipeline: Sequence[Policy]) -> None:
         """Get ready for policies that ask for more than those at work: whole packets, or a look at sockets.
