@@ -49,7 +49,7 @@ class Log:
             line = json.dumps({"time": time_of_day(), "kind": kind, **data})
         else:
             what = data.get("message") or " ".join(map(_text, data.values()))
-            line = f"{time_of_day()} {kind}: {what}"
+            line = f"{time_of_day()} {what if kind == 'change' else f'{kind}: {what}'}"
         self._out.out(line, highlight=False)
         self._out.file.flush()
 

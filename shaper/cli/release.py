@@ -18,4 +18,4 @@ def release(name: Name = None) -> None:
     shaper = connect(name)
     held = shaper.status()["held"]
     state = shaper.release()
-    print(f"{state['name']}: released what was held, {held:,} packets just before")
+    print(f"{state['name']}: released what was held, {held:,} {'packet' if held == 1 else 'packets'} just before")

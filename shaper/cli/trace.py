@@ -46,21 +46,26 @@ EXAMPLES = (
 
 
 def journal_of(name: str) -> Path:
-    """Parse the value of --with: a journal, or the number of the queue of a running shaper that writes one."""
+    """Parse the value of --with: a journal, or a running shaper that writes one, by its name or its queue's number."""
+    from shaper.control.client import Client, running
     from shaper.journal import is_journal
     from shaper.live.nfqueue.counters import binder
 
-    if not name.isdecimal():
-        if not is_journal(Path(name)):
-            raise typer.BadParameter(f"{name} is neither a queue's number nor a journal")
+    if is_journal(Path(name)):
         return Path(name)
-    pid = binder(int(name))
+    if name in running():
+        queue = int(Client(name).status()["queues"][0])
+    elif name.isdecimal():
+        queue = int(name)
+    else:
+        raise typer.BadParameter(f"{name} is neither a running shaper, nor a queue's number, nor a journal")
+    pid = binder(queue)
     if pid is None:
-        raise typer.BadParameter(f"no shaper is bound to queue {name} in this network namespace")
+        raise typer.BadParameter(f"no shaper is bound to queue {queue} in this network namespace")
     for file in Path(f"/proc/{pid}/fd").glob("*"):
         if file.is_file() and is_journal(file):
             return file.readlink()
-    raise typer.BadParameter(f"the shaper of queue {name} writes no journal; start it with --journal FILE --pair")
+    raise typer.BadParameter(f"the shaper of queue {queue} writes no journal; start it with --journal FILE --pair")
 
 
 def trace(
@@ -79,10 +84,10 @@ def trace(
         Path | None,
         typer.Option(
             "--with",
-            metavar="QUEUE|FILE",
+            metavar="NAME|FILE",
             parser=journal_of,
-            help="Show which packets were to blame, of a shaper that runs meanwhile: the number of its queue, or its "
-            "journal. Start it with --journal FILE --pair.",
+            help="Show which packets were to blame, of a shaper that runs meanwhile: its name, the number of its "
+            "queue, or its journal. Start it with --journal FILE --pair.",
         ),
     ] = None,
     recording: RecordingDir = None,

@@ -67,7 +67,7 @@ for _ in range(10):
 """
 RUNNING = f"""
 ip link set lo up
-{sys.executable} -c '{MAIN}' start --policy delay:50ms --port 8765 --queue 7 --pair --journal "$1/journal" \
+{sys.executable} -c '{MAIN}' start --policy delay:50ms --port 8765 --queue 7 --name "$2" --pair --journal "$1/journal" \
     >"$1/said" 2>&1 &
 shaper=$!
 until grep -q installed "$1/said"; do kill -0 $shaper || exit 3; sleep 0.1; done
@@ -75,7 +75,7 @@ until grep -q installed "$1/said"; do kill -0 $shaper || exit 3; sleep 0.1; done
 server=$!
 sleep 0.5
 {sys.executable} -c '{ASK}' &
-{sys.executable} -c '{MAIN}' trace --pid $server --duration 2s --with 7 --json="$1/result"
+{sys.executable} -c '{MAIN}' trace --pid $server --duration 2s --with "$2" --json="$1/result"
 status=$?
 {sys.executable} -c '{MAIN}' trace --pid $server --with 8 2>"$1/refused"
 wait $server
@@ -87,7 +87,7 @@ exit $status
 
 @pytest.mark.alone
 def test_a_running_process_beside_a_running_shaper(tracer: None, tmp_path: Path) -> None:
-    line = ["unshare", "-n", "sh", "-c", RUNNING, "-", str(tmp_path)]
+    line = ["unshare", "-n", "sh", "-c", RUNNING, "-", str(tmp_path), f"beside-{os.getpid()}"]
     done = subprocess.run(line, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stdout + done.stderr
     document = json.loads((tmp_path / "result").read_text())
