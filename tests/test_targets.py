@@ -33,6 +33,12 @@ MEASURED: dict[str, Any] = {
     },
     "bulk": {LO: {DELAY: {"mbit": 80.0}, "C hold 20 ms": {"mbit": 100.0}}},
     "growth": {"packets held": {"60000": {"cpu_us": 7.0}, "100": {"cpu_us": 6.0}}},
+    "control": {
+        "20000 packets/s": {
+            "watched": {"p50": 11.0, "p99": 70.0, "cpu_us": 10.1},
+            "alone": {"p50": 10.0, "p99": 60.0, "cpu_us": 10.0},
+        }
+    },
     "startup": {"shaper --help": {"seconds": 0.2, "heavy_imports": 0.0}},
     "trials": {TRIAL: {"seconds": 0.05}},
 }

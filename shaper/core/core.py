@@ -128,6 +128,11 @@ class Core:
         if not instance.is_failed:
             pipeline.wake(instance, signal._replace(direction=state.direction))
 
+    @property
+    def now(self) -> int:
+        """How far its time has gone on, in ns."""
+        return self._pipeline.now
+
     def next_deadline(self) -> int | None:
         """When `due` has something to do next, in ns; None while nothing is planned."""
         planned = self._agenda.next_time()

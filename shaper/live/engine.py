@@ -15,6 +15,7 @@ from typing import Final
 
 import trio
 
+from shaper.core.change import Change
 from shaper.core.core import Core
 from shaper.core.verdict import Verdict
 from shaper.linux.timerfd import wait_until
@@ -109,6 +110,7 @@ class Engine:
         self._recorder = recorder
         self.meter: Meter | None = None
         self._changes = 0  # how many of the core's are recorded
+        self._replayed = 0  # how far (ns) a replay of what is recorded has come
         self._drain_watcher = drain_watcher
         self._one_by_one = one_by_one
         sockets = [queue.fileno()] if drain_watcher is None else [queue.fileno(), drain_watcher.fileno()]
@@ -187,8 +189,7 @@ class Engine:
             self.last_id = packets[-1].id
         core = self._core
         if self._recorder is not None:
-            for packet in packets:
-                self._recorder.arrived(packet)
+            self._record(packets, self._recorder)
         for packet in packets:
             core.receive(packet, packet.arrived)
         if self.meter is not None:
@@ -196,6 +197,16 @@ class Engine:
         if self._drain_watcher is not None:
             self._signal_drained(self._drain_watcher)
         return packets
+
+    def _record(self, packets: Sequence[Packet], recorder: PacketRecorder) -> None:
+        """Record that these packets arrived, and that some are late for the core's time, which a replay must know."""
+        taken = self._core.counts.taken
+        for number, packet in enumerate(packets):
+            recorder.arrived(packet)
+            if packet.arrived < (now := self._core.now) and self._replayed < now:
+                recorder.changed(Change(now, taken + number, "time"))
+                self._replayed = now
+            self._replayed = max(self._replayed, packet.arrived)
 
     def _signal_drained(self, drain_watcher: DrainWatcher) -> None:
         now = time.monotonic_ns()

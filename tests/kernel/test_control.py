@@ -11,8 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from shaper.cli import main
 from shaper.control.client import Client
 from shaper.errors import ShaperError
+from shaper.journal import Held, read_journal
 from tests.kernel.shaping import Receiver, Shaper, children, command_line, nothing_is_left, wait_until_held
 
 pytestmark = pytest.mark.usefixtures("network")
@@ -198,3 +200,38 @@ def test_many_changes_lose_and_reorder_nothing(
         f"second, {how}",
         f"{sent:,} of {sent:,} delivered once and in order, {changes:,} changes, 0 bypassed",
     )
+
+
+def decisions(journal: Path) -> list[tuple[int, str, int, tuple[Held, ...], str]]:
+    """What was decided on each packet, in order of arrival: when it came, its fate, its plan, its holds, and by whom."""
+    _, records = read_journal(journal)
+    first = min(record.arrived for record in records)
+    return [
+        (record.arrived - first, record.fate, record.planned - record.arrived, record.held, record.by)
+        for record in sorted(records, key=lambda record: record.id)
+    ]
+
+
+def test_a_replay_of_a_changed_run_decides_the_same(name: str, tmp_path: Path, receiver: Receiver) -> None:
+    capture, journal, again = (tmp_path / each for each in ("in.pcapng", "live.jsonl", "again.jsonl"))
+    policies = ("--policy", "delay:time=20ms,jitter=5ms", "--policy", "loss:20%")
+    files = ("--pcap-arrived", str(capture), "--journal", str(journal))
+    with Shaper(tmp_path / "shaper", *policies, *files, "--protocol", "udp", "--queue", "7", "--name", name) as shaper:
+        client = Client(name)
+        changes: list[Callable[[], object]] = [
+            lambda: client.set("delay", {"time": "50ms", "jitter": "10ms"}),
+            client.pause,
+            client.resume,
+            lambda: client.replace(["loss:30%", "delay:5ms", "spread_burst:gap=100us"]),
+            client.release,
+            lambda: client.set("loss", {"probability": "50%"}),
+        ]
+        for change in changes:
+            receiver.send_numbers(50)
+            change()
+        receiver.send_numbers(50)
+        wait_until_held(7, at_most=0)
+        shaper.stop()
+    assert main(["replay", str(capture), *policies, "--changes", str(journal), "--journal", str(again)]) == 0
+    assert decisions(journal) == decisions(again)
+    assert {fate for _, fate, *_ in decisions(again)} == {"sent", "dropped"}
