@@ -1,4 +1,4 @@
-"""Who may do what over TCP. At a Unix socket the kernel has checked the user, and all is permitted."""
+"""Who may do what. At the Unix socket the kernel has checked who connects; over TCP it is asked here."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ipaddress import ip_address
 
 from starlette.datastructures import Headers
 
-from shaper.control.http import Application, Message, Receive, Send
+from shaper.control.http import PEER, Application, Message, Receive, Send
 from shaper.control.problem import problem
 from shaper.errors import UsageError
 from shaper.linux.sock_diag import SocketDiag
@@ -85,12 +85,25 @@ def is_allowed(diag: SocketDiag, peer: tuple[str, int], here: tuple[str, int], u
     return found is not None and found.inode != 0 and found.uid in users
 
 
-def check_specs(specs: Sequence[str], known: Sequence[str]) -> None:
-    """Check that a pipeline may be loaded over TCP: a policy's file is code, and other files are other people's.
+def restriction(scope: Message) -> str:
+    """Why this request may load no files, as the start of a message; "" if it may.
+
+    A policy's file is code, and runs with shaper's power; so that power is asked for. Who called sudo(8) may control
+    the shaper, but other programs of that user must not get power over the network without a password.
+    """
+    peer = scope["extensions"].get(PEER)
+    if peer is None:
+        return "over TCP"
+    return "" if peer["uid"] == os.geteuid() else "without sudo"
+
+
+def check_specs(specs: Sequence[str], known: Sequence[str], why: str) -> None:
+    """Check that a pipeline may be loaded by a request that may load no files.
 
     Args:
         specs: the pipeline.
-        known: SPECs that shaper was started with.
+        known: SPECs that shaper was started with; they may be loaded.
+        why: see `restriction`.
 
     Raises:
         UsageError: it may not be.
@@ -102,18 +115,18 @@ def check_specs(specs: Sequence[str], known: Sequence[str]) -> None:
             continue
         if head not in builtin_names() and head not in heads:
             raise UsageError(
-                "over TCP only built-in policies can be loaded, and those named at the start, not "
+                f"{why} only built-in policies can be loaded, and those named at the start, not "
                 f"{head}{suggest(head, builtin_names())}"
             )
-        check_options(dict(split_options(options, find(head).shorthand, head)))
+        check_options(dict(split_options(options, find(head).shorthand, head)), why)
 
 
-def check_options(options: Mapping[str, str]) -> None:
-    """Check that options may be set over TCP.
+def check_options(options: Mapping[str, str], why: str) -> None:
+    """Check that options may be set by a request that may load no files; `why`: see `restriction`.
 
     Raises:
         UsageError: one names a file.
     """
     for name, value in options.items():
         if "/" in value or os.path.isfile(value):
-            raise UsageError(f"over TCP no option can name a file: {name}={value}")
+            raise UsageError(f"{why} no option can name a file: {name}={value}")

@@ -15,7 +15,7 @@ from starlette.background import BackgroundTask
 from starlette.exceptions import HTTPException
 
 from shaper.control import page
-from shaper.control.access import check_options, check_specs
+from shaper.control.access import check_options, check_specs, restriction
 from shaper.control.events import JSON_LINES, EventStream
 from shaper.control.metrics import exposition
 from shaper.control.problem import MEDIA_TYPE, Problem, problem
@@ -67,7 +67,7 @@ def create_app(front: Controlled, *, version: str, known: list[str]) -> FastAPI:
     Args:
         front: the shaper.
         version: its version.
-        known: the SPECs that it was started with; these may be loaded over TCP, too.
+        known: the SPECs that it was started with; everybody who may change the pipeline may load these.
     """
     app = Api(
         title="shaper",
@@ -94,8 +94,8 @@ def create_app(front: Controlled, *, version: str, known: list[str]) -> FastAPI:
     @app.put("/v1/pipeline")
     async def replace_pipeline(request: Request, pipeline: Pipeline) -> list[Stage]:
         """Replace the pipeline: packets taken from now on meet these policies. If one is wrong, nothing changes."""
-        if _is_tcp(request):
-            check_specs(pipeline.policies, known)
+        if why := restriction(request.scope):
+            check_specs(pipeline.policies, known, why)
         return await front.replace(pipeline.policies)
 
     @app.get("/v1/pipeline/{stage}")
@@ -116,8 +116,8 @@ def create_app(front: Controlled, *, version: str, known: list[str]) -> FastAPI:
         ],
     ) -> Stage:
         """Change options of one stage, all of them or none; packets taken from now on meet the new values."""
-        if _is_tcp(request):
-            check_options(options)
+        if why := restriction(request.scope):
+            check_options(options, why)
         return await front.change(stage, options)
 
     @app.post("/v1/pause")
@@ -178,10 +178,6 @@ def create_app(front: Controlled, *, version: str, known: list[str]) -> FastAPI:
     app.add_exception_handler(HTTPException, _refuse_unknown)
     app.add_exception_handler(Exception, _admit)
     return app
-
-
-def _is_tcp(request: Request) -> bool:
-    return request.client is not None
 
 
 async def _refuse(request: Request, error: Exception) -> Response:

@@ -6,11 +6,13 @@ a small body, but never a task of the application.
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Awaitable, Callable, MutableMapping
 from contextlib import suppress
 from email.utils import formatdate
 from functools import partial
 from http import HTTPStatus
+from struct import Struct
 from typing import Any
 from urllib.parse import unquote
 
@@ -31,6 +33,17 @@ REQUEST_TIME = 10.0
 LINGER = 2.0
 """Seconds for which the rest of a refused request is read, so that the peer gets to see why."""
 CHUNK = 16 << 10
+
+
+PEER = "shaper.peer"
+"""The extension of ASGI that holds the user id of the peer at a Unix socket."""
+_ucred = Struct("=iII")  # process, user, group: unix(7)
+
+
+def peer_user(connected: trio.socket.SocketType) -> int:
+    """The user who connected to a Unix socket."""
+    user: int = _ucred.unpack(connected.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _ucred.size))[1]
+    return user
 
 
 class Refused(Exception):
@@ -148,6 +161,7 @@ class _Connection:
             "headers": list(request.headers),
             "client": tuple(peer[:2]) if is_tcp else None,
             "server": tuple(here[:2]) if is_tcp else None,
+            "extensions": {} if is_tcp else {PEER: {"uid": peer_user(self._stream.socket)}},
         }
         bodies = [body]
         await app(scope, partial(self._receive, bodies), partial(self._send, scope["method"] == "HEAD"))

@@ -167,6 +167,49 @@ def test_the_user_who_called_sudo_may(
     assert done.stdout == 'connected\n"HTTP/1.1 200 OK"\n', done.stderr
 
 
+LOAD = """
+import sys
+from pathlib import Path
+from shaper.control.client import Client
+client = Client(Path(sys.argv[1]))
+print(client.replace(["delay:3ms"])[0]["options"]["time"])
+for act in (lambda: client.replace([sys.argv[2]]), lambda: client.set("delay", {"times": "/etc/passwd"})):
+    try:
+        act()
+    except Exception as error:
+        print(error)
+"""
+
+
+def test_the_user_who_called_sudo_gets_no_power_without_it(
+    start: Start, real_root: None, open_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SUDO_UID", str(SOMEBODY))
+    path = str(start().listeners.path)
+    command = ["/usr/bin/python3", "-c", LOAD, path, "/tmp/mine.py"]
+    done = subprocess.run(
+        command,
+        user=SOMEBODY,
+        group=SOMEBODY,
+        extra_groups=[],
+        capture_output=True,
+        text=True,
+        cwd="/",
+        env={**os.environ, "PYTHONPATH": str(readable_copy(open_folder.parent))},
+    )
+    assert done.stdout.splitlines() == [
+        "3ms",
+        "without sudo only built-in policies can be loaded, and those named at the start, not /tmp/mine.py",
+        "without sudo no option can name a file: times=/etc/passwd",
+    ], done.stderr
+
+
+def readable_copy(folder: Path) -> Path:
+    """A copy of the package in a folder that everybody can enter."""
+    shutil.copytree(Path(__file__).parents[2] / "shaper", folder / "copy" / "shaper")
+    return folder / "copy"
+
+
 KNOWN = ["./mine.py:share=10%", "delay:times=/etc/delays"]
 
 
@@ -177,7 +220,7 @@ def test_over_tcp_built_in_policies_can_be_loaded_and_those_of_the_start(
     spec: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("shaper.control.access.find", lambda head: type("Found", (), {"shorthand": "share"}))
-    check_specs([spec], KNOWN)
+    check_specs([spec], KNOWN, "over TCP")
 
 
 @pytest.mark.parametrize(
@@ -195,7 +238,7 @@ def test_over_tcp_nothing_is_read_or_run(spec: str, reason: str, monkeypatch: py
     monkeypatch.chdir(Path(__file__).parents[2])
     monkeypatch.setattr("shaper.control.access.find", lambda head: type("Found", (), {"shorthand": "share"}))
     with pytest.raises(UsageError, match=reason):
-        check_specs([spec], KNOWN)
+        check_specs([spec], KNOWN, "over TCP")
 
 
 def test_it_is_tcp_that_is_restricted(start: Start, tmp_path: Path) -> None:
