@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -18,6 +19,17 @@ from shaper.control.client import Client
 from shaper.control.listen import Listeners, open_listeners
 from shaper.control.serve import serve
 from tests.control.front import Front
+
+APART = """
+import os, sys
+from pathlib import Path
+from shaper.cli import main
+from shaper.control import listen
+listen.SYSTEM = Path(os.environ["XDG_RUNTIME_DIR"]) / "shaper"
+sys.exit(main())
+"""
+COMMAND = (sys.executable, "-c", APART)
+"""The command `shaper`, which finds the shapers of the test alone, not those of other tests."""
 
 
 class Running(NamedTuple):

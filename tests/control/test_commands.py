@@ -14,7 +14,7 @@ from shaper.cli import main
 from shaper.cli.events import line
 from shaper.cli.replace import with_path
 from shaper.cli.running import changes_of
-from tests.control.conftest import Running, Start, eventually
+from tests.control.conftest import COMMAND, Running, Start, eventually
 from tests.control.front import Front
 
 Say = Callable[..., str]
@@ -217,18 +217,11 @@ def complete(*words: str) -> list[str]:
         "COMP_CWORD": str(len(words)),
         "_SHAPER_COMPLETE": "complete_bash",
     }
-    command = [sys.executable, "-m", "shaper"]
-    said = subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
+    said = subprocess.run(COMMAND, env=environment, capture_output=True, text=True, check=True).stdout
     return said.rstrip("\n").split("\n") if said.strip() else []
 
 
-@pytest.fixture
-def seen_elsewhere(runtime: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A process that the test starts finds the test's shapers, too."""
-    monkeypatch.setenv("XDG_RUNTIME_DIR", str(runtime.parent))
-
-
-def test_bash_completes_names_stages_and_options(seen_elsewhere: None, start: Start) -> None:
+def test_bash_completes_names_stages_and_options(start: Start) -> None:
     start(Front(("delay:20ms,jitter=5ms", "loss:1%"), name="web"))
     assert complete("status", "") == ["web"]
     assert complete("set", "--name", "w") == ["web"]

@@ -2,27 +2,23 @@
 
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
-import pytest
-
-from tests.control.conftest import Start
+from tests.control.conftest import COMMAND, Start
 from tests.control.front import Front
 from tests.control.terminal import Terminal
 
 SHAPER = (sys.executable, "-m", "shaper")
 
 
-def shaper(*arguments: str) -> str:
-    return subprocess.run([*SHAPER, *arguments], check=True, capture_output=True, text=True, timeout=60).stdout
+def shaper(*arguments: str, command: Sequence[str] = SHAPER) -> str:
+    return subprocess.run([*command, *arguments], check=True, capture_output=True, text=True, timeout=60).stdout
 
 
-def test_status_set_top_with_keys_and_stop(
-    start: Start, runtime: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("XDG_RUNTIME_DIR", str(runtime.parent))
+def test_status_set_top_with_keys_and_stop(start: Start, tmp_path: Path) -> None:
     running = start(Front(("delay:20ms", "loss:1%"), name="web"))
-    assert shaper("status").startswith("web: shaping, ")
+    assert shaper("status", command=COMMAND).startswith("web: shaping, ")
     session(tmp_path, "web")
     assert not running.listeners.path.exists()
 
