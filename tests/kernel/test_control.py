@@ -203,7 +203,7 @@ def test_many_changes_lose_and_reorder_nothing(
 
 
 def decisions(journal: Path) -> list[tuple[int, str, int, tuple[Held, ...], str]]:
-    """What was decided on each packet, in order of arrival: when it came, its fate, its plan, its holds, and by whom."""
+    """The decision on each packet, in order of arrival: when it came, its fate, its plan, its holds, and by whom."""
     _, records = read_journal(journal)
     first = min(record.arrived for record in records)
     return [
