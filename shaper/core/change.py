@@ -53,8 +53,8 @@ class Change(NamedTuple):
         at: when, in ns.
         taken: how many packets were taken before it.
         what: `replace`: another pipeline. `change`: other options of one stage. `pause`: packets pass all policies.
-            `resume`: they meet the pipeline again. `release`: all held packets go on. `time`: nothing but time: the core's
-            had gone on this far when it was given the next packet, which came before that.
+            `resume`: they meet the pipeline again. `release`: all held packets go on. `time`: no change;
+            the core's time had gone on this far when it was given the next packet, which had come before that.
         specs: of the new pipeline, as the user wrote it.
         stage: the name of the stage whose options were changed.
         options: their new values, as the user wrote them.
