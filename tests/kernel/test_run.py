@@ -258,7 +258,7 @@ print("ready", flush=True)
 receiver.recv(99)
 for _ in range(20):
     time.sleep(0.1)
-    print("tick", flush=True)
+    print("ti" + "ck", flush=True)
 for _ in range(5):
     begin = time.monotonic()
     sender.send(b"")
@@ -318,7 +318,7 @@ def test_ctrl_z_stops_the_job_and_fg_keeps_it_shaped(terminal: Terminal, tmp_pat
         assert "Stopped" in terminal.until("next> ")
         time.sleep(2.5)  # the watchdog's time is 1 s
         terminal.type("fg\n")
-        terminal.until("tick")  # not its echo: it was stopped
+        terminal.until("tick")  # which is not in the program's text, that `fg` prints
     assert "still delayed" in terminal.until("next> ")
     terminal.type("echo status $?\n")
     terminal.until("status 7\r\n")
