@@ -42,6 +42,7 @@ class Trial:
         self.subject = subject
         self.namespace = Namespace(protocol if subject.command else None, veth=veth, queues=subject.queues)
         self.sent = self.received = 0
+        self.summary: dict[str, Any] = {}  # what the subject printed at its end
         self.process: subprocess.Popen[str] | None = None
 
     def __enter__(self) -> Self:
@@ -126,5 +127,6 @@ class Trial:
             summary = json.loads(out[out.index("{") :])
         except ValueError:
             raise BenchError(f"{self.subject.name} printed no summary: {err.strip()[-200:]}") from None
+        self.summary = summary
         full = (queue.queue_full, queue.buffer_full) if queue else (0, 0)
         return TrialCounts(self.sent, summary["taken"], self.received, *full, self.namespace.receiver_drops())

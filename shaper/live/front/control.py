@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from importlib.metadata import version
 from itertools import count
-from math import ceil
+from math import ceil, inf
 from typing import TYPE_CHECKING, Any
 
 import trio
@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 
 WAITING_EVENTS = 1000
 """Events that wait for a reader; when there are more, it loses some."""
+FRESH = 0.02
+"""Seconds for which one look at the engines is enough for all who ask."""
 SAMPLING_INTERVAL = 0.1
 """Seconds between two samples of the packets."""
 
@@ -56,7 +58,8 @@ class Control:
     def __init__(self, front: Front, name: str = "") -> None:
         self._front = front
         self.name = name or str(front.first_queue)
-        self._changing = trio.Lock()
+        self._changing, self._looking = trio.Lock(), trio.Lock()
+        self._looked: tuple[float, Sequence[Look]] = (-inf, ())
         self._numbers = count(1)
         self._readers: dict[trio.MemorySendChannel[Event], int] = {}  # with the packets a second that each wants
         self._is_read = trio.Event()
@@ -68,7 +71,15 @@ class Control:
 
     async def status(self) -> Status:
         """See `Controlled`."""
-        return self._status(await self._front.ask("look"))
+        return self._status(await self._looks())
+
+    async def _looks(self) -> Sequence[Look]:
+        """What the engines say of themselves, not long ago and after the last change."""
+        async with self._looking:
+            if trio.current_time() - self._looked[0] > FRESH:
+                looks = await self._front.ask("look")
+                self._looked = trio.current_time(), looks
+            return self._looked[1]
 
     def _status(self, looks: Sequence[Look]) -> Status:
         front = self._front
@@ -97,7 +108,7 @@ class Control:
 
     async def pipeline(self) -> list[Stage]:
         """See `Controlled`."""
-        return _stages(await self._front.ask("look"))
+        return _stages(await self._looks())
 
     async def replace(self, specs: Sequence[str]) -> list[Stage]:
         """See `Controlled`."""
@@ -152,6 +163,8 @@ class Control:
                 raise
             with trio.CancelScope(shield=True):
                 await self._front.ask("commit", number=number)
+            async with self._looking:
+                self._looked = (-inf, ())
         told = dict(change)
         if "specs" in told:
             told["policies"] = told.pop("specs")
@@ -166,7 +179,7 @@ class Control:
     async def meters(self) -> Meters:
         """See `Controlled`."""
         measured = await self._front.ask("meter")
-        looks = await self._front.ask("look")
+        looks = await self._looks()
         summary = self._front.summary_of([look["result"] for look in looks])
         seen: Counter[tuple[str, str, str, str]] = Counter()
         for each in measured:

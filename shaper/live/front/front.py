@@ -9,6 +9,7 @@ remove the rules.
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
@@ -33,6 +34,8 @@ from shaper.live.state import Kind, time_of_day
 from shaper.live.summary import Summary
 from shaper.units import s
 
+BEHIND_ENGINES = 5
+"""By how much its nice value is above theirs: nobody who looks is to keep a packet waiting."""
 PATIENCE = 10
 """An engine that doesn't answer for this many times the watchdog is killed; its guardian lets the packets go on."""
 
@@ -64,6 +67,7 @@ class Front:
         warned: Callable[[str], None],
     ) -> None:
         self.settings = settings
+        self._cpus = cpus
         self.began = ""
         self.listeners: list[Callable[[Kind, dict[str, Any]], None]] = []
         self._failed, self._warned = failed, warned
@@ -190,6 +194,7 @@ class Front:
                         self.began = time_of_day()
                         if self.rules is not None:
                             self.rules.install()
+                        self._make_way()
                         started()
                         await self._until_stopped()
                 finally:
@@ -201,6 +206,12 @@ class Front:
         for worker in self._workers:
             worker.check()
         return self.summary_of(self._results())
+
+    def _make_way(self) -> None:
+        """Let the engines run before this process, and leave them the CPUs that they stay on."""
+        os.nice(BEHIND_ENGINES)
+        if others := os.sched_getaffinity(0).difference(self._cpus):
+            os.sched_setaffinity(0, others)
 
     async def _listen(self, worker: Worker) -> None:
         await worker.listen()

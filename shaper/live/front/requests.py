@@ -20,8 +20,8 @@ from shaper.live.run import Run
 from shaper.policy.base import Policy
 from shaper.spec.load import expand, format_options, load_pipeline, parse_options
 
-SAMPLES = 500
-"""Holds that one look gets, at most."""
+SAMPLES = 128
+"""Holds that one look gets, at most: to write them takes time in which no packet goes on."""
 
 MAX_FLOWS, MAX_SAMPLES = 300, 200
 """Flows and sampled packets in one answer, which must fit into one message."""
