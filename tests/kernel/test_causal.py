@@ -22,7 +22,7 @@ HTTPServer(("127.0.0.1", 8000), Handler).serve_forever()
 """
 
 
-def effects(tmp_path: Path, *arguments: str, budget: str = "4s") -> dict[str, dict[str, dict[str, Any]]]:
+def effects(tmp_path: Path, *arguments: str, budget: str = "3s") -> dict[str, dict[str, dict[str, Any]]]:
     """What `shaper causal` finds within this time, and as much again: measure -> class -> effect."""
     file = tmp_path / "causal.json"
     assert main(["causal", f"--json={file}", "--budget", budget, *arguments]) == 0
@@ -67,7 +67,7 @@ def test_a_page_of_a_web_server(tmp_path: Path) -> None:
     (tmp_path / "server.py").write_text(SERVER)
     server = f"{sys.executable} {tmp_path}/server.py"
     fetch = ["curl", "-s", "-o", "/dev/null", "http://127.0.0.1:8000/"]
-    found = effects(tmp_path, "--delay", "50ms", "--server", server, "--", *fetch, budget="8s")["duration"]
+    found = effects(tmp_path, "--delay", "50ms", "--server", server, "--", *fetch, budget="7s")["duration"]
     # Both programs do more than wait, so on a busy machine the intervals are wide.
     for name in ("original syn", "reply synack", "original data", "reply data"):
         assert found[f"tcp/8000 {name}"]["value"] == pytest.approx(1, abs=0.1 + found[f"tcp/8000 {name}"]["margin"])

@@ -44,7 +44,7 @@ def test_when_it_is_killed_the_engine_ends_in_order(
         assert receiver.numbers(1000) == list(range(1000))
         wait_until(lambda: not any(map(command_line, others)))
     assert nothing_is_left(rule_set)
-    assert len(journal.read_text().splitlines()) == 1001
+    assert journal.read_text().count('"fate"') == 1000
 
 
 def test_while_it_is_stopped_shaping_goes_on(tmp_path: Path, receiver: Receiver) -> None:
@@ -148,4 +148,4 @@ def test_a_journal_may_be_a_file_that_the_shell_opened(tmp_path: Path, receiver:
     shaper.send_signal(signal.SIGINT)
     shaper.communicate(timeout=20)
     with open(reading) as journal:
-        assert len(journal.read().splitlines()) == 11
+        assert journal.read().count('"fate"') == 10
