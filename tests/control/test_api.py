@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+from http import HTTPStatus
 from http.client import HTTPConnection
 from typing import Any
 from urllib.parse import urlsplit
@@ -75,7 +76,7 @@ def test_errors_are_the_command_lines(running: Running) -> None:
 def test_an_error_is_a_problem_of_rfc_9457(over_tcp: Running) -> None:
     status, headers, answer = ask(over_tcp.url, "PATCH", "/v1/pipeline/delay", {"time": "50"})
     assert headers["content-type"] == "application/problem+json"
-    assert (status, answer["status"], answer["title"]) == (422, 422, "Unprocessable Entity")
+    assert (status, answer["status"], answer["title"]) == (422, 422, HTTPStatus(422).phrase)
     for method, path, expected in (
         ("GET", "/v1/nothing", 404),
         ("GET", "/v1/pipeline/nothing", 404),
