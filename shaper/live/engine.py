@@ -106,7 +106,6 @@ class Engine:
         self._injected = 0  # verdicts on packets that policies made, carried out so far
         # Packets that the core holds and the kernel no longer does, since a copy went in their place; by id.
         self._replaced: set[int] = set()
-        self._carrying: set[int] = set()  # packets that the kernel still holds for us in name only, by id
         self._recorder = recorder
         self.meter: Meter | None = None
         self._changes = 0  # how many of the core's are recorded
