@@ -124,7 +124,7 @@ def run(
                             out.print(f"controlled at {address}")
                         control = Control(front, opened.name)
                         nursery.start_soon(control.run)
-                        nursery.start_soon(serve_when_asked, control, opened)
+                        nursery.start_soon(serve_when_asked, control, opened, settings.specs)
 
                 summary = await front.run(ready, started)
                 nursery.cancel_scope.cancel()
@@ -174,7 +174,7 @@ def open_access(access: Access, front: Front) -> Listeners | None:
         return None
 
 
-async def serve_when_asked(control: Control, listeners: Listeners) -> None:
+async def serve_when_asked(control: Control, listeners: Listeners, known: Sequence[str]) -> None:
     """Serve the control API. What it is made of takes long to import, so that is done when somebody first connects."""
     import trio
 
@@ -188,7 +188,7 @@ async def serve_when_asked(control: Control, listeners: Listeners) -> None:
             nursery.start_soon(wait, one)
     try:
         module = await trio.to_thread.run_sync(import_module, "shaper.control.serve", abandon_on_cancel=True)
-        await module.serve(control, listeners)
+        await module.serve(control, listeners, known)
     except Exception as error:  # whatever it is, packets go on
         warn(f"it can't be controlled any more: {type(error).__name__}: {error}")
 

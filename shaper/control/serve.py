@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import aclosing, closing, suppress
 from functools import partial
+from importlib.metadata import version
 
 import trio
 
@@ -31,20 +32,21 @@ Admits = Callable[[trio.SocketStream], bool]
 
 
 async def serve(
-    front: Controlled, listeners: Listeners, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+    front: Controlled,
+    listeners: Listeners,
+    known: Sequence[str],
+    *,
+    task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Answer at all sockets until cancelled.
 
     Args:
         front: what is controlled.
         listeners: open sockets; whoever opened them closes them.
+        known: the SPECs that it was started with, see `create_app`.
         task_status: started once connections are accepted.
-
-    Raises:
-        ShaperError: the front gives no answer.
     """
-    status = await front.status()
-    app = create_app(front, version=status.version, known=status.policies)
+    app = create_app(front, version=version("nfq-shaper"), known=list(known))
     with closing(SocketDiag()) as diag:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_answer_at, listeners.unix, app, _admit_all)

@@ -93,7 +93,7 @@ def start() -> Iterator[Start]:
             token.append(trio.lowlevel.current_trio_token())
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(front.run)
-                await nursery.start(serve, front, listeners)
+                await nursery.start(serve, front, listeners, front.specs)
                 ready.set()
                 await front.stopped.wait()
                 nursery.cancel_scope.cancel()

@@ -44,9 +44,9 @@ class Front:
     def __init__(self, specs: Sequence[str] = ("delay:20ms", "loss:1%"), *, name: str = "0", rate: int = 200) -> None:
         self.name, self.rate = name, rate
         self.stopped = trio.Event()
-        self._specs = expand(specs)
-        self._core = Core(load_pipeline(self._specs))
-        self._prototypes: tuple[Policy, ...] = load_pipeline(self._specs)
+        self.specs = expand(specs)
+        self._core = Core(load_pipeline(self.specs))
+        self._prototypes: tuple[Policy, ...] = load_pipeline(self.specs)
         self._state: Literal["shaping", "paused", "stopping"] = "shaping"
         self._started = now_text()
         self._flows: dict[str, Counter[str]] = {}
@@ -113,7 +113,7 @@ class Front:
             started=self._started,
             shapes="input packets of lo, tcp, port 443",
             queues=[0],
-            policies=self._specs,
+            policies=self.specs,
             scenario="",
             phase=0,
             held=counts.held,
@@ -141,12 +141,12 @@ class Front:
                 dropped=stages[name].dropped if name in stages else 0,
                 injected=0,
             )
-            for name, spec, policy in zip(self._names(), self._specs, self._prototypes, strict=True)
+            for name, spec, policy in zip(self._names(), self.specs, self._prototypes, strict=True)
         ]
 
     def _names(self) -> list[str]:
         names: list[str] = []
-        for spec in self._specs:
+        for spec in self.specs:
             head = split_spec(spec)[0]
             number = sum(name.partition("#")[0] == head for name in names)
             names.append(f"{head}#{number + 1}" if number else head)
@@ -170,16 +170,16 @@ class Front:
             for option in options_of(type(self._prototypes[place])).values()
             if getattr(self._prototypes[place], option.name) != option.default
         }
-        head, given = split_spec(self._specs[place])[0], {**known, **options}
+        head, given = split_spec(self.specs[place])[0], {**known, **options}
         spec = head + ":" * bool(given) + ",".join(f'{name}="{value}"' for name, value in given.items())
-        self._load([*self._specs[:place], spec.replace('""', ""), *self._specs[place + 1 :]])
+        self._load([*self.specs[:place], spec.replace('""', ""), *self.specs[place + 1 :]])
         self.tell("change", {"what": "change", "stage": stage, "options": dict(options)})
         return (await self.pipeline())[place]
 
     def _load(self, specs: list[str]) -> None:
         prototypes = load_pipeline(specs)
         self._core.replace(prototypes, time.monotonic_ns())
-        self._specs, self._prototypes = specs, prototypes
+        self.specs, self._prototypes = specs, prototypes
 
     async def pause(self) -> Status:
         if self._state == "shaping":
