@@ -55,10 +55,11 @@ def measures(outcome: Outcome, patterns: tuple[re.Pattern[str], ...] = ()) -> di
         name = f"{blocking.role} {call_name(blocking)}"
         waited = (blocking.duration - blocking.before_client) / ms
         found[name] = Measure(found.get(name, Measure(0, "ms")).value + waited, "ms")
-    text = (outcome.stdout + outcome.stderr).decode(errors="replace")
     for each in patterns:
-        for match in each.finditer(text):
-            found.update({name: Measure(number(value), "") for name, value in match.groupdict().items() if value})
+        # Joined, they would begin a line of the one in the last line of the other.
+        for text in (outcome.stdout, outcome.stderr):
+            for match in each.finditer(text.decode(errors="replace")):
+                found.update({name: Measure(number(value), "") for name, value in match.groupdict().items() if value})
     counts = len(outcome.records), sum(record.length for record in outcome.records), retransmissions(outcome.records)
     return found | {name: Measure(count, "") for name, count in zip(TRAFFIC, counts, strict=True)}
 
