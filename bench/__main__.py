@@ -32,6 +32,7 @@ NAMES = (
     "trials",
     "micro",
     "control",
+    "changes",
     "tracing",
 )
 ON_REQUEST = ("netem", "programs")

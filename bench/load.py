@@ -50,6 +50,7 @@ def load(
     window: int = 0,
     watch: bool = False,
     patience: int = 2 * SECOND,
+    sleeps: bool = False,
 ) -> Load:
     """Send UDP packets over lo, and receive them.
 
@@ -62,8 +63,10 @@ def load(
         window: the most packets on their way at once; 0 for no bound.
         watch: look for packets to receive all the time, for exact latencies; otherwise every millisecond.
         patience: after this time (ns) without a receipt, packets still on their way are lost.
+        sleeps: between packets, so that others can use the CPU; each is sent a little later.
     """
     command = [program("load"), "-r", f"{rate:.0f}", "-t", str(seconds), "-l", str(length), "-f", str(flows)]
     command += ["-n", str(row), "-g", str(patience)]
     command += (["-w", str(window)] if window else []) + (["-d", "0"] if watch else [])
+    command += ["-s"] if sleeps else []
     return Load(**json.loads(namespace.run(command, timeout=seconds + 110)))

@@ -72,6 +72,12 @@ def watched(figure: str) -> Callable[[Figures], tuple[float]]:
     return ratio((*path, "watched", figure), (*path, "alone", figure))
 
 
+def harmed(figures: Figures) -> tuple[float, ...]:
+    """Packets lost, doubled, out of order or not shaped, and rules left, in each run of `changes`."""
+    harm = ("lost", "twice", "out_of_order", "bypassed", "not_taken", "rules_left")
+    return tuple(sum(run.get(name, 0) for name in harm) for run in figures["changes"].values())
+
+
 def added_in_guest(figures: Figures) -> tuple[float]:
     """Mean lateness in µs beyond the latency of packets without any delay; infinite if packets were lost."""
     row = figures["virtual"]["10 ms hold, 1000 packets/s"]
@@ -122,6 +128,7 @@ TARGETS = [
     Target("lateness p50 at 20 k/s, watched ÷ alone", "≤ 1.2", watched("p50"), at_most(1.2)),
     Target("lateness p99 at 20 k/s, watched ÷ alone", "≤ 1.5", watched("p99"), at_most(1.5)),
     Target("CPU/packet of the engine, watched ÷ alone", "≤ 1.05", watched("cpu_us"), at_most(1.05)),
+    Target("packets harmed by 20 changes/s at 50 k/s, and by the front's end", "0", harmed, lambda harm: harm == 0, 0),
     Target("shaper --help, nothing imported in vain, seconds", "≤ 0.3", help_seconds, at_most(0.3)),
     Target(
         "a trial of an experiment beside its command, seconds", "≤ 0.35",

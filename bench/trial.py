@@ -38,7 +38,7 @@ class Trial:
         BenchError: the subject can't start.
     """
 
-    def __init__(self, subject: Subject, protocol: str = "udp", *, veth: bool = False) -> None:
+    def __init__(self, subject: Subject, protocol: str | None = "udp", *, veth: bool = False) -> None:
         self.subject = subject
         self.namespace = Namespace(protocol if subject.command else None, veth=veth, queues=subject.queues)
         self.sent = self.received = 0
