@@ -84,6 +84,8 @@ class Engine:
         holds: planned and actual holds so far.
         injector: see above.
         meter: measures more, once somebody looks.
+        changed: how often the core was changed, as of the last `take_changes`.
+        replaced, specs: how often its pipeline was replaced, and the SPECs of the newest one; empty if it has none.
         last_id: the kernel's number of the packet taken last; packets that found no room are numbered too.
     """
 
@@ -108,7 +110,8 @@ class Engine:
         self._replaced: set[int] = set()
         self._recorder = recorder
         self.meter: Meter | None = None
-        self._changes = 0  # how many of the core's are recorded
+        self.changed = self.replaced = 0
+        self.specs: tuple[str, ...] = ()
         self._replayed = 0  # how far (ns) a replay of what is recorded has come
         self._drain_watcher = drain_watcher
         self._one_by_one = one_by_one
@@ -231,7 +234,7 @@ class Engine:
             change(now)
         finally:
             self.answer(self._core.due(now))
-            self._record_changes()
+            self.take_changes()
             self.work()
 
     def watch_drained(self) -> None:
@@ -307,15 +310,23 @@ class Engine:
             self._drain_watcher.delivered(verdicts, end)
         if self._recorder is not None:
             tid = threading.get_native_id()
-            self._record_changes()
+            self.take_changes()
             for verdict in verdicts:
                 self._recorder.answered(verdict, begin, end, tid)
 
-    def _record_changes(self) -> None:
-        if self._recorder is not None:
-            while self._changes < len(self._core.changes):
-                self._recorder.changed(self._core.changes[self._changes])
-                self._changes += 1
+    def take_changes(self) -> None:
+        """Count and record what has changed in the core. It keeps nothing of that, as a long run may change often."""
+        changes = self._core.changes
+        if not changes:
+            return
+        for change in changes:
+            self.changed += 1
+            if change.what == "replace":
+                self.replaced += 1
+                self.specs = change.specs or self.specs
+            if self._recorder is not None:
+                self._recorder.changed(change)
+        changes.clear()
 
     def flush(self) -> None:
         """Write to the files what is recorded so far."""

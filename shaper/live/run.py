@@ -114,6 +114,7 @@ class Run:
         while True:
             self._look_for_losses()
             self._look_at_memory()
+            self.engine.take_changes()
             self._notices.failures(self.core.failures)
             if self.core.failures and self.settings.on_error == "stop":
                 stop.set()

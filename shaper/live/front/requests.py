@@ -132,6 +132,7 @@ class Requests:
 
     def _look(self) -> dict[str, Any]:
         run, core = self._run, self._run.core
+        run.engine.take_changes()
         return {
             "result": result_of(run.summary(is_over=False), run.engine.holds, samples=SAMPLES),
             "held": core.counts.held,
@@ -144,21 +145,20 @@ class Requests:
 
     def _specs(self) -> Sequence[str]:
         """The SPECs in force."""
-        replaced = [change.specs for change in self._run.core.changes if change.what == "replace" and change.specs]
-        return replaced[-1] if replaced else self._run.settings.specs
+        return self._run.engine.specs or self._run.settings.specs
 
     def _phase(self) -> int:
         """Which phase of the scenario is in force, from 1; 0 without one, or once the pipeline was replaced by hand."""
         scenario = self._run.settings.scenario
         if scenario is None or self._is_replaced:
             return 0
-        passed = sum(1 for change in self._run.core.changes if change.what == "replace")
-        return passed % len(scenario.phases) + 1
+        return self._run.engine.replaced % len(scenario.phases) + 1
 
     def _stages(self) -> list[dict[str, Any]]:
         core = self._run.core
-        if self._options[0] != len(core.changes):
-            self._options = (len(core.changes), [format_options(policy) for policy in core.prototypes])
+        changed = self._run.engine.changed
+        if self._options[0] != changed:
+            self._options = (changed, [format_options(policy) for policy in core.prototypes])
         specs, used = expand(self._specs()), core.stages
         return [
             {
