@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -91,13 +90,11 @@ def pipeline(context: typer.Context, policies: list[str]) -> list[str]:
 
 def optional_pipeline(context: typer.Context, policies: list[str] | None) -> list[str]:
     """The callback of --policy: the policies of the profile, or of its first phase, then those of the command line."""
-    policies = policies or []
     profile = given_profile(context)
-    specs = [*(profile.pipeline if profile else ()), *policies]
-    if profile and profile.scenario:
-        phases = [phase._replace(specs=(*phase.specs, *policies)) for phase in profile.scenario.phases]
-        context.meta[SCENARIO] = replace(profile.scenario, phases=tuple(phases))
-    return specs
+    if profile is None:
+        return policies or []
+    specs, context.meta[SCENARIO] = profile.followed_by(policies or [])
+    return list(specs)
 
 
 Policies = Annotated[

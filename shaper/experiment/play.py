@@ -19,11 +19,10 @@ from shaper.experiment.trial import Outcome, Trial
 from shaper.journal import Record, read_journal
 from shaper.linux import proc
 from shaper.linux.namespace import Private
-from shaper.live.nursery import ungrouped
-from shaper.live.rules import iptables
-from shaper.live.rules.rules import Match, Rules
-from shaper.live.session import Run, Settings, shape
+from shaper.live.run import Run
 from shaper.live.summary import Summary
+from shaper.network.listening import ports
+from shaper.network.shaped import shape_while
 from shaper.policy.base import Policy
 from shaper.probe.ends import processes
 from shaper.probe.ends.account import Account
@@ -35,12 +34,8 @@ from shaper.probe.explain.blockings import blockings
 from shaper.spec.load import load_pipeline
 from shaper.units import format_duration, ms, s
 
-QUEUE = 0
-"""The number of the queue: nobody else is in this network."""
 POLLING = 5 * ms
 """Between two looks whether a server listens."""
-LISTENS = {"tcp": "0A", "udp": "07"}
-"""The states TCP_LISTEN and TCP_CLOSE, as in include/net/tcp_states.h: a UDP socket that isn't connected is closed."""
 KEPT = 1 << 16
 """The last bytes of the command's output that are kept."""
 
@@ -101,20 +96,13 @@ async def _listening(server: int, trial: Trial) -> None:
     """
     with trio.move_on_after(trial.timeout / s):
         while not proc.stat(server).has_ended:
-            if any(_has_server(name) for name in ("tcp", "tcp6", "udp", "udp6")):
+            if ports("tcp") or ports("udp"):
                 return
             await trio.sleep(POLLING / s)
         raise ShaperError(f"the server ended before anyone could reach it: {shlex.join(trial.server)}")
     raise ShaperError(
         f"the server listens to nothing after {format_duration(trial.timeout)}: {shlex.join(trial.server)}"
     )
-
-
-def _has_server(protocol: str) -> bool:
-    """Whether /proc/net has a socket of this protocol that others can reach, see proc_net_tcp.rst of the kernel."""
-    path = Path("/proc/self/net", protocol)
-    rows = path.read_text().splitlines()[1:] if path.exists() else []
-    return any(row.split()[3] == LISTENS[protocol[:3]] for row in rows)
 
 
 def _play_workload(trial: Trial, policies: tuple[Policy, ...]) -> Outcome:
@@ -146,46 +134,7 @@ def _shape(
 ) -> tuple[Summary, tuple[Record, ...]]:
     """Shape while something runs; returns what happened to the packets."""
     journal = Path(f"/proc/self/fd/{os.memfd_create('journal')}")
-    # No guardian and nobody who restores rules: this network ends with this process.
-    settings = Settings(
-        policies=policies,
-        match=Match("lo"),
-        specs=trial.policies,
-        queue=QUEUE,
-        seed=trial.seed,
-        on_error="continue",
-        journal=journal,
-        one_verdict_per_write=True,
-        install_rules=False,
-    )
-    rules = Rules(settings.match, QUEUE)
-
-    async def main() -> Summary:
-        started, stop = trio.Event(), trio.Event()
-        runs: list[Run] = []
-
-        def start(run: Run) -> None:
-            for family, text in rules.text().items():
-                iptables.restore(family, text)
-            runs.append(run)
-            started.set()
-
-        async def run_then_stop() -> None:
-            await started.wait()
-            await run(runs[0])
-            stop.set()
-
-        with ungrouped():
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(run_then_stop)
-                summary = await shape(settings, started=start, stop=stop)
-                nursery.cancel_scope.cancel()
-        # What the rules brought, and what the kernel numbered: see `Run`.
-        received = summary.taken + (summary.lost_buffer_full or 0)
-        matched = rules.look().packets - (summary.lost_queue_full or 0)
-        return replace(summary, bypassed=max(0, matched - received, runs[0].engine.last_id - received))
-
-    summary = trio.run(main)
+    summary = shape_while(run, policies=policies, specs=trial.policies, seed=trial.seed, journal=journal)
     _, records = read_journal(journal)
     return summary, tuple(records)
 

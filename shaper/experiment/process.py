@@ -12,16 +12,16 @@ import pickle
 import select
 import signal
 import sys
-import traceback
 from multiprocessing.connection import Connection
 from typing import NoReturn
 
-from shaper.errors import ShaperError, UsageError
+from shaper.errors import ShaperError
 from shaper.experiment.play import play
 from shaper.experiment.trial import Trial
 from shaper.linux import namespace, proc
 from shaper.linux.libc import prctl
 from shaper.linux.namespace import Private
+from shaper.network.order import plain
 from shaper.units import ms, s
 
 PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
@@ -41,7 +41,7 @@ def main(connection: int) -> None:
         try:
             private = namespace.enter(mtu)
         except ShaperError as error:
-            lab.send(_plain(error))
+            lab.send(plain(error))
             return
         lab.send(None)
         gc.freeze()
@@ -84,7 +84,7 @@ def _be_trial(trial: Trial, private: Private, mtu: int, answer: int) -> NoReturn
         try:
             result: object = play(trial, private, mtu)
         except Exception as error:
-            result = _plain(error)
+            result = plain(error)
         with open(answer, "wb", closefd=False) as file:
             pickle.dump(result, file)
     finally:
@@ -100,11 +100,3 @@ def _end_children() -> None:
             os.waitpid(-1, 0)
         except ChildProcessError:
             return
-
-
-def _plain(error: Exception) -> ShaperError:
-    """The error, as one that can be pickled."""
-    plain = (UsageError if isinstance(error, UsageError) else ShaperError)(str(error) or repr(error))
-    if not isinstance(error, ShaperError):
-        plain.details = "".join(traceback.format_exception(error))
-    return plain

@@ -57,8 +57,7 @@ class Private:
 
         The arguments and errors are those of `Command`.
         """
-        prepare = self._become_caller if self.mapped else None
-        return Command(command, prepare=prepare, stdout=stdout, through_strace=through_strace)
+        return Command(command, prepare=self.become_caller, stdout=stdout, through_strace=through_strace)
 
     def renew(self, mtu: int = MTU) -> None:
         """Move this process into another new network namespace, of the same user namespace; see `enter`.
@@ -69,9 +68,15 @@ class Private:
         unshare(CLONE_NEWNET)
         _set_up(mtu, self.mapped)
 
-    def _become_caller(self) -> None:
-        unshare(CLONE_NEWUSER)
-        _map(inside=(self.uid, self.gid), outside=(0, 0))
+    def become_caller(self) -> None:
+        """Give this process, which is inside, the caller's user and group, if it has others.
+
+        Raises:
+            OSError: see unshare(2).
+        """
+        if self.mapped:
+            unshare(CLONE_NEWUSER)
+            _map(inside=(self.uid, self.gid), outside=(0, 0))
 
 
 def enter(mtu: int = MTU) -> Private:

@@ -22,7 +22,7 @@ HOUSE = """
     probe.compare
     probe.explain
     probe.workloads
-    probe.ends doctor control
+    probe.ends doctor control network
     trace live.front
     trace.analysis live
     trace.record live.guardian

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import re
 import tomllib
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Any, NoReturn, get_args
@@ -46,6 +46,14 @@ class Profile:
     match: Mapping[str, Any] = field(default_factory=dict)
     seed: str | None = None
     scenario: Scenario | None = None
+
+    def followed_by(self, policies: Sequence[str]) -> tuple[tuple[str, ...], Scenario | None]:
+        """The pipeline, or that of the first phase, and the scenario; with these SPECs at the end of each pipeline."""
+        specs, scenario = (*self.pipeline, *policies), self.scenario
+        if scenario is not None:
+            phases = [phase._replace(specs=(*phase.specs, *policies)) for phase in scenario.phases]
+            scenario = replace(scenario, phases=tuple(phases))
+        return specs, scenario
 
     def expression(self, filter: str | None = None) -> str | None:
         """Its match as a tcpdump expression, without interface and hook, which a capture doesn't have.
