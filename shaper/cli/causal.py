@@ -14,18 +14,20 @@ from shaper.cli.sweep import (
     AnyCommand,
     AnyWorkload,
     AtOnce,
+    Dask,
     Measure,
     ResultFile,
     Server,
     Stays,
     TrialTimeout,
     check_subject,
+    execute_where,
 )
 from shaper.units import ms, s
 
 if TYPE_CHECKING:
+    from shaper.experiment import Executor, Results
     from shaper.experiment.causal import Causal
-    from shaper.experiment.results import Results
 
 EXAMPLES = (
     "shaper causal --workload request:rounds=3",
@@ -71,6 +73,7 @@ def causal(
     seed: Seed = "0",
     mtu: Mtu = 1500,
     at_once: AtOnce = 1,
+    dask: Dask = None,
     output: ResultFile = None,
     figure: FigureFile = None,
     json: Json = None,
@@ -92,7 +95,7 @@ def causal(
     from shaper.experiment.run import run
     from shaper.report.output import console, write_json
 
-    check_subject(command, workload, server)
+    check_subject(command, workload, server, is_here=dask is None)
     if output is not None:
         files.check(output)
     out = console(json)
@@ -109,10 +112,11 @@ def causal(
         timeout,
         tuple(map(pattern, measure or ())),
     )
-    found = begin(plan, output, mtu)
-    complete = run(plan.trials(found), found, plan.result, out, total=None, file=output, at_once=at_once, mtu=mtu)
+    executor = execute_where(dask, at_once, mtu)
+    found = begin(plan, output, executor)
+    complete = run(plan.trials(found), found, plan.result, out, file=output, executor=executor)
     if complete and any(each.interacts for each in Profile(found).measures):
-        complete = run(plan.pairs(), found, plan.result, out, total=None, file=output, at_once=at_once, mtu=mtu)
+        complete = run(plan.pairs(), found, plan.result, out, file=output, executor=executor)
     if not complete:
         out.print(f"interrupted: {len(found.of)} trials are done")
     if not found.of:
@@ -126,7 +130,7 @@ def causal(
     return 0 if complete else 130
 
 
-def begin(plan: Causal, output: Path | None, mtu: int) -> Results:
+def begin(plan: Causal, output: Path | None, executor: Executor) -> Results:
     """Find the classes, or take them and the results so far from the file.
 
     Raises:
@@ -134,7 +138,6 @@ def begin(plan: Causal, output: Path | None, mtu: int) -> Results:
     """
     from shaper.experiment import results as files
     from shaper.experiment.classes import PacketClass
-    from shaper.experiment.lab import Lab
 
     if output is not None and output.exists():
         before = files.read(output)
@@ -142,6 +145,5 @@ def begin(plan: Causal, output: Path | None, mtu: int) -> Results:
         found = files.Results(plan.about())
         found.resume(output)
         return found
-    with Lab(mtu=mtu) as lab:
-        plan.find(lab.run)
+    plan.find(executor)
     return files.Results(plan.about())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,12 +15,13 @@ from shaper.errors import UsageError
 from shaper.units import s
 
 if TYPE_CHECKING:
-    from shaper.experiment.results import Results
+    from shaper.experiment import Executor, Results
 
 EXAMPLES = (
     "shaper sweep --vary delay:time=0..200ms/9 --workload netcat",
     "shaper sweep --vary loss:probability=0,1%,5% -o loss.parquet -- ./test.sh",
     "shaper sweep --vary rate:rate=1mbit..1gbit/7log --server ./serve -- ./put",
+    "shaper sweep --dask tcp://10.0.0.1:8786 --vary delay:time=0,1s -- ./test.sh",
     "shaper sweep show loss.parquet --figure loss.svg",
 )
 
@@ -66,7 +68,16 @@ TrialTimeout = Annotated[
     ),
 ]
 AtOnce = Annotated[
-    int, typer.Option(metavar="N", min=1, help="Run N trials at the same time; this makes times less exact.")
+    int,
+    typer.Option(
+        metavar="N",
+        min=1,
+        help="Run N trials at the same time, here or on each worker; this makes times less exact.",
+    ),
+]
+Dask = Annotated[
+    str | None,
+    typer.Option(metavar="ADDRESS", help="Run the trials on the Dask cluster whose scheduler has this address."),
 ]
 ResultFile = Annotated[
     Path | None,
@@ -98,6 +109,7 @@ def sweep(
     seed: Seed = "0",
     mtu: Mtu = 1500,
     at_once: AtOnce = 1,
+    dask: Dask = None,
     output: ResultFile = None,
     figure: FigureFile = None,
     json: Json = None,
@@ -123,7 +135,7 @@ def sweep(
     if not vary and command and len(command) == 2 and command[0] == "show":
         found = files.read(Path(command[1]))
     else:
-        check_subject(command, workload, server)
+        check_subject(command, workload, server, is_here=dask is None)
         if not vary:
             raise UsageError("Missing option '--vary'; see `shaper sweep --help`")
         plan = Sweep(
@@ -139,7 +151,8 @@ def sweep(
         )
         found = begin(plan.about(), output)
         total = sum(1 for _ in plan.trials())
-        complete = run(plan.trials(), found, plan.result, out, total=total, file=output, at_once=at_once, mtu=mtu)
+        executor = execute_where(dask, at_once, mtu)
+        complete = run(plan.trials(), found, plan.result, out, total=total, file=output, executor=executor)
         if not complete:
             out.print(f"interrupted: {len(found.of)} of {total} trials are done")
     if not found.of:
@@ -153,8 +166,20 @@ def sweep(
     return 0 if complete else 130
 
 
-def check_subject(command: list[str] | None, workload: str | None, server: str | None) -> None:
+def execute_where(dask: str | None, at_once: int, mtu: int) -> Executor:
+    """What runs the trials: this machine, or the cluster of --dask."""
+    from shaper.experiment import execute, execute_on_dask
+
+    if dask is None:
+        return partial(execute, at_once=at_once, mtu=mtu)
+    return partial(execute_on_dask, address=dask, at_once=at_once, mtu=mtu)
+
+
+def check_subject(command: list[str] | None, workload: str | None, server: str | None, *, is_here: bool = True) -> None:
     """Check that there is one thing to run.
+
+    Args:
+        is_here: it runs on this machine, so its programs must be here.
 
     Raises:
         UsageError: there is none, or more than one; there is no such program or workload.
@@ -168,9 +193,9 @@ def check_subject(command: list[str] | None, workload: str | None, server: str |
         load(workload)
         if server:
             raise UsageError("a workload has its own server; --server is for a command")
-    if command:
+    if command and is_here:
         programs.check(command[0])
-    if server:
+    if server and is_here:
         programs.check(shlex.split(server)[0])
 
 

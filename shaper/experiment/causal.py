@@ -9,7 +9,7 @@ without effect has slack, in the words of critical-path analysis (Kelley and Wal
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
 from random import Random
@@ -18,6 +18,7 @@ from typing import Any
 
 from shaper.errors import ShaperError
 from shaper.experiment.classes import PacketClass, classify
+from shaper.experiment.executor import Executor
 from shaper.experiment.measures import DURATION, Measure, measures
 from shaper.experiment.profile import MOST_BLOCKS, PREDICTED, Profile, predicted_name
 from shaper.experiment.results import Level, Result, Results, result_of
@@ -68,14 +69,13 @@ class Causal:
     patterns: tuple[Pattern[str], ...] = ()
     classes: list[PacketClass] = field(default_factory=list)
 
-    def find(self, run: Callable[[Trial], Outcome]) -> None:
+    def find(self, executor: Executor) -> None:
         """Find the classes in three trials in which nothing is late; not all may be in each of them.
 
         Raises:
             ShaperError: the command fails, or sends no packets.
         """
-        for number in range(3):
-            outcome = run(self._trial((), -1 - number))
+        for _, outcome in executor(self._trial((), -1 - number) for number in range(3)):
             if outcome.failed:
                 last = outcome.stderr.decode(errors="replace").strip().rpartition("\n")[2]
                 how = "did not end in time" if outcome.timed_out else f"ended with status {outcome.status}"

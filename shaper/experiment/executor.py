@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from multiprocessing.connection import wait
 
 from shaper.experiment.lab import Lab
 from shaper.experiment.trial import Outcome, Trial
+
+Executor = Callable[[Iterator[Trial]], Iterator[tuple[Trial, Outcome]]]
+"""What runs the trials of a plan: `execute`, or `execute_on_dask` with an address. No plan knows which it is."""
 
 
 def execute(plan: Iterator[Trial], *, at_once: int = 1, mtu: int = 1500) -> Iterator[tuple[Trial, Outcome]]:

@@ -73,8 +73,15 @@ class Lab:
         return self.result()
 
     def start(self, trial: Trial) -> None:
-        """Start this trial. The next call must be of `result` or of `close`."""
-        self._connection.send(trial)
+        """Start this trial. The next call must be of `result` or of `close`.
+
+        Raises:
+            ShaperError: the lab's process has died.
+        """
+        try:
+            self._connection.send(trial)
+        except ConnectionError:
+            raise ShaperError("the lab's process died") from None
 
     def result(self) -> Outcome:
         """Wait for the end of the trial that was started; see `run`."""

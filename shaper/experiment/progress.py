@@ -11,16 +11,19 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-def shown(trials: Iterable[T], total: int | None, out: Console) -> Iterator[T]:
+def shown(trials: Iterable[T], total: int | None, out: Console | None) -> Iterator[T]:
     """The trials as they end, with a bar below them if this goes to a terminal.
 
     Args:
         total: how many there are; None if nobody knows.
     """
+    if out is None or not out.is_terminal:
+        yield from trials
+        return
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (TextColumn("trials"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("left"))
-    with Progress(*columns, console=out, transient=True, disable=not out.is_terminal) as progress:
+    with Progress(*columns, console=out, transient=True) as progress:
         task = progress.add_task("", total=total)
         for trial in trials:
             yield trial

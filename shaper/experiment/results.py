@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import platform
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -41,6 +40,7 @@ class Result(NamedTuple):
         wanted_ms, actual_ms, late_ms: the median hold as planned and as it was, and the lateness of the last packet in
             a hundred.
         flags: what makes it doubtful, each with its number.
+        host, kernel: where it ran.
     """
 
     key: str
@@ -55,6 +55,8 @@ class Result(NamedTuple):
     late_ms: float
     flags: Mapping[str, float]
     measures: Mapping[str, Measure]
+    host: str = os.uname().nodename
+    kernel: str = os.uname().release
 
 
 def result_of(
@@ -75,6 +77,8 @@ def result_of(
         summary["lateness"]["p99_ms"],
         flags(outcome),
         measures,
+        outcome.host,
+        outcome.kernel,
     )
 
 
@@ -131,7 +135,7 @@ class Results:
             for name, measure in result.measures.items():
                 yield {
                     "key": result.key, "block": result.block, "seed": result.seed, "policies": list(result.policies),
-                    "started": round(result.started * 1000), "host": platform.node(), "kernel": platform.release(),
+                    "started": round(result.started * 1000), "host": result.host, "kernel": result.kernel,
                     "status": result.status, "wanted_ms": result.wanted_ms, "actual_ms": result.actual_ms,
                     "late_ms": result.late_ms, "flags": list(result.flags.items()), "measure": name,
                     "unit": measure.unit, "value": measure.value, **result.levels,
@@ -197,6 +201,6 @@ def _results(rows: Iterable[Mapping[str, Any]], factors: Sequence[str]) -> list[
             found[key] = Result(
                 key, {name: row[name] for name in factors}, row["block"], row["seed"], tuple(row["policies"]),
                 row["started"].timestamp(), row["status"], row["wanted_ms"], row["actual_ms"], row["late_ms"],
-                dict(row["flags"]), measures[key],
+                dict(row["flags"]), measures[key], row["host"], row["kernel"],
             )  # fmt: skip
     return list(found.values())

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from shaper.experiment.executor import execute
+from shaper.experiment.executor import Executor, execute
 from shaper.experiment.progress import shown
 from shaper.experiment.results import Level, Result, Results
 from shaper.experiment.trial import Outcome, Trial
@@ -25,23 +25,23 @@ def run(
     plan: Iterator[Planned],
     results: Results,
     result: Callable[[Trial, Outcome, Mapping[str, Level], int], Result],
-    out: Console,
+    out: Console | None = None,
     *,
-    total: int | None,
+    total: int | None = None,
     file: Path | None = None,
-    at_once: int = 1,
-    mtu: int = 1500,
+    executor: Executor = execute,
 ) -> bool:
     """Run all trials of a plan that are not in the results, and add what they find; returns whether none was left out.
 
     Args:
         result: makes the result of a trial.
-        total: how many trials there are at most.
+        out: where the progress is shown, if that is a terminal.
+        total: how many trials there are at most; None if nobody knows.
         file: where the results go, in the end and in between; see `Results.write`.
-        at_once, mtu: see `execute`.
+        executor: runs the trials, here or on a cluster.
 
     Raises:
-        ShaperError: see `Lab.run`.
+        ShaperError: see the executor.
         OSError: the file can't be written.
     """
     under_way: dict[str, tuple[int, Mapping[str, Level]]] = {}
@@ -55,7 +55,7 @@ def run(
 
     written = time.monotonic()
     try:
-        for trial, outcome in shown(execute(to_do(), at_once=at_once, mtu=mtu), total, out):
+        for trial, outcome in shown(executor(to_do()), total, out):
             block, levels = under_way.pop(trial.key)
             results.of.append(result(trial, outcome, levels, block))
             if file is not None and time.monotonic() - written > WRITE_INTERVAL:

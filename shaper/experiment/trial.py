@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from shaper.journal import Record
@@ -57,6 +58,10 @@ class Outcome:
     """What happened to each packet, in the order in which they went on."""
     blockings: tuple[Blocking, ...] = ()
     """The calls of a workload's two ends, and how long each took; none for a command."""
+    host: str = field(default_factory=lambda: os.uname().nodename)
+    """The name of the machine that ran it."""
+    kernel: str = field(default_factory=lambda: os.uname().release)
+    """The release of its kernel."""
 
     @property
     def timed_out(self) -> bool:
