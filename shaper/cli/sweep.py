@@ -21,6 +21,7 @@ EXAMPLES = (
     "shaper sweep --vary delay:time=0..200ms/9 --workload netcat",
     "shaper sweep --vary loss:probability=0,1%,5% -o loss.parquet -- ./test.sh",
     "shaper sweep --vary rate:rate=1mbit..1gbit/7log --server ./serve -- ./put",
+    "shaper sweep plan.toml --repeat 20 -o results.parquet",
     "shaper sweep --dask tcp://10.0.0.1:8786 --vary delay:time=0,1s -- ./test.sh",
     "shaper sweep show loss.parquet --figure loss.svg",
 )
@@ -28,6 +29,33 @@ EXAMPLES = (
 AnyCommand = Annotated[
     list[str] | None, typer.Argument(metavar="COMMAND", help="The command and its arguments, after --.")
 ]
+PLAN = "shaper.plan"
+"""The key of the plan's options in the parser's context."""
+
+
+def take_plan(context: typer.Context, words: list[str] | None) -> list[str] | None:
+    """The callback of PLAN.toml or COMMAND: what a plan says becomes the defaults of the options.
+
+    Returns:
+        The command, without the plan's name.
+    """
+    if not words or context.resilient_parsing:
+        return words
+    from shaper.experiment import plan
+
+    if not words[0].endswith(plan.SUFFIX):
+        return words
+    found = plan.read(words[0])
+    own = found.pop("command", None)
+    if len(words) > 1:
+        found.pop("workload", None)  # the command line wins
+    if "server" in found:
+        found["server"] = shlex.join(found["server"])
+    context.default_map = found
+    context.meta[PLAN] = own
+    return words[1:] or own
+
+
 AnyWorkload = Annotated[
     str | None,
     typer.Option(
@@ -91,7 +119,17 @@ ResultFile = Annotated[
 
 
 def sweep(
-    command: AnyCommand = None,
+    context: typer.Context,
+    command: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="PLAN.toml | COMMAND",
+            is_eager=True,
+            callback=take_plan,
+            help="A file with these options, without their dashes; those given here win. The command and its "
+            "arguments, after --.",
+        ),
+    ] = None,
     vary: Annotated[
         list[str] | None,
         typer.Option(
@@ -132,6 +170,8 @@ def sweep(
 
     out = console(json)
     complete = True
+    if workload and command and command == context.meta.get(PLAN):
+        command = server = None  # those of the plan; the workload is given on the command line
     if not vary and command and len(command) == 2 and command[0] == "show":
         found = files.read(Path(command[1]))
     else:

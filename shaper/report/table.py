@@ -45,7 +45,7 @@ def spell(cell: Cell) -> str:
     """The text of a cell."""
     if cell is None:
         return "-"
-    return f"{cell:.3f}" if isinstance(cell, float) else printable(str(cell))
+    return f"{cell:z.3f}" if isinstance(cell, float) else printable(str(cell))
 
 
 def printable(text: str) -> str:

@@ -41,6 +41,17 @@ def test_numbers_that_the_command_says(tmp_path: Path, capsys: pytest.CaptureFix
     assert json.loads(capsys.readouterr().out) == found
 
 
+def test_a_plan_and_what_the_command_line_says_instead(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    plan = tmp_path / "plan.toml"
+    plan.write_text('command = "true"\nvary = "delay:time=0,1ms"\nrepeat = 2\nseed = 7\n')
+    said = []
+    for words in ([], ["--repeat", "1", "--vary", "delay:time=0,1ms,2ms"], ["--", "echo", "1"], ["--workload=netcat"]):
+        assert main(["sweep", str(plan), "--json", *words]) == 0
+        found = json.loads(capsys.readouterr().out)
+        said.append((found["command"], found["workload"], found["trials"]))
+    assert said == [(["true"], "", 4), (["true"], "", 3), (["echo", "1"], "", 4), ([], "netcat", 4)]
+
+
 def test_a_sweep_that_was_interrupted_goes_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     log, file = tmp_path / "log", str(tmp_path / "a.parquet")
     options = ["--vary", "delay:time=1ms,2ms", "--repeat", "5", "-o", file]
@@ -69,6 +80,7 @@ def test_a_sweep_that_was_interrupted_goes_on(tmp_path: Path, capsys: pytest.Cap
         (["--", "true"], "Missing option '--vary'"),
         (["--vary", "delay:time=0,1ms", "--workload", "nowhat"], "there is no workload 'nowhat'"),
         (["--vary", "delay:time=0,1ms", "--measure", "x", "--", "true"], "names no group"),
+        (["/nowhere/plan.toml"], "there is no file /nowhere/plan.toml"),
         (["show", "/nowhere/x.parquet"], "there is no such folder"),
     ],
 )

@@ -27,10 +27,9 @@ The built-in profiles are beside this file.
 from __future__ import annotations
 
 from importlib.resources import files
-from pathlib import Path
 
 from shaper.spec.load import suggest
-from shaper.spec.profiles.profile import Profile, ProfileError, read
+from shaper.spec.profiles.profile import Profile, ProfileError, ProfileReader, read
 
 __all__ = ["Profile", "ProfileError", "find", "names", "read"]
 
@@ -51,14 +50,7 @@ def find(name: str) -> Profile:
         OSError: the file can't be read.
     """
     if name.endswith(SUFFIX):
-        path = Path(name)
-        if not path.is_file():
-            raise ProfileError(f"there is no file {path}")
-        try:
-            text = path.read_text(encoding="utf-8")
-        except UnicodeDecodeError:
-            raise ProfileError(f"{name} is not in UTF-8, as TOML must be") from None
-        return read(text, name)
+        return ProfileReader.of_file(name).profile()
     if name not in names():
         raise ProfileError(
             f"there is no profile '{name}'{suggest(name, names())}; see `shaper profiles`, or give a file that ends "

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import re
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import date
 from ipaddress import ip_network
 from pathlib import Path
-from typing import Any, NoReturn, get_args
+from typing import Any, get_args
 
 from shaper.errors import UsageError
-from shaper.spec.load import expand, load, suggest
+from shaper.spec.load import expand, load
 from shaper.spec.match import Hook, Protocol, parse_ports
 from shaper.spec.scenario import Phase, Scenario
+from shaper.spec.toml import TomlReader
 from shaper.units import format_duration, ms, parse_duration
 
 CHOICES = {"hook": get_args(Hook), "protocol": get_args(Protocol)}
@@ -87,38 +87,23 @@ def read(text: str, file: str) -> Profile:
     Raises:
         ProfileError: the text is not a profile.
     """
-    try:
-        content = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        message, _, where = str(error).partition(" (at ")
-        line = re.search(r"line (\d+)", where)
-        raise ProfileError(f"{file}:{line[1] if line else len(text.splitlines())}: {message}") from None
-    except ValueError:
-        raise ProfileError(f"{file}:1: a number has too many digits") from None
-    except RecursionError:
-        raise ProfileError(f"{file}:1: arrays or tables are nested too deeply") from None
-    return ProfileReader(text, file).profile(content)
+    return ProfileReader(text, file).profile()
 
 
-class ProfileReader:
-    """Checks the content of a TOML text, and finds the line of what is wrong.
+class ProfileReader(TomlReader):
+    """Reads a profile."""
 
-    Args:
-        text: TOML.
-        file: its name.
-    """
+    kind = "a profile"
+    error = ProfileError
 
-    def __init__(self, text: str, file: str) -> None:
-        self.lines = text.splitlines()
-        self.file = file
-
-    def profile(self, content: dict[str, Any]) -> Profile:
-        """The profile with this content, as `tomllib` has read it.
+    def profile(self) -> Profile:
+        """The profile with this content.
 
         Raises:
             ProfileError: the content is not a profile's.
         """
-        self._check_keys(content, ("about", "source", "date", "pipeline", "phase", "repeat", "seed", "match"), "")
+        content = self.content
+        self._check_keys(content, ("about", "source", "date", "pipeline", "phase", "repeat", "seed", "match"))
         if "pipeline" in content and "phase" in content:
             self._fail("pipeline", "a profile has a pipeline or phases, not both")
         if "pipeline" not in content and "phase" not in content:
@@ -129,15 +114,12 @@ class ProfileReader:
         texts = {key: self._text(content, key) for key in ("about", "source", "date")}
         if texts["date"] and not DATE.fullmatch(texts["date"]):
             self._fail("date", f"'{texts['date']}' is not a date, such as 2024-05-31, 2024-05 or 2024")
-        seed = content.get("seed")
-        if seed is not None and (isinstance(seed, bool) or not isinstance(seed, int | str)):
-            self._fail("seed", "a seed is a number or a text")
         return Profile(
             name=Path(self.file).stem,
             pipeline=scenario.phases[0].specs if scenario else self._pipeline(content["pipeline"]),
             **texts,
             match=self._match(content.get("match", {})),
-            seed=None if seed is None else str(seed),
+            seed=self._seed(),
             scenario=scenario,
         )
 
@@ -149,9 +131,7 @@ class ProfileReader:
                 for one in expand([spec]):
                     load(one)
             except UsageError as error:
-                raise ProfileError(
-                    f"{self.file}:{self._line_with(spec, self._line_of(key, section, nth))}: {error}"
-                ) from None
+                self._fail(key, str(error), section, nth, value=spec)
         return tuple(specs)
 
     def _scenario(self, content: dict[str, Any]) -> Scenario:
@@ -209,49 +189,7 @@ class ProfileReader:
         return {**checked, "port": ports}
 
     def _text(self, table: dict[str, Any], key: str, section: str = "") -> str:
-        value = table.get(key, "")
-        # TOML has dates without quotes.
-        if key == "date" and hasattr(value, "isoformat"):
-            return str(value.isoformat())
-        if not isinstance(value, str):
-            self._fail(key, f"{key} is a text, in quotes", section)
-        return " ".join(value.split())
-
-    def _check_keys(self, table: dict[str, Any], known: tuple[str, ...], section: str, nth: int = 1) -> None:
-        for key in table:
-            if key not in known:
-                where = f"[{section}] has" if section else "a profile has"
-                self._fail(key, f"{where} no '{key}'{suggest(key, known)}; it has {', '.join(known)}", section, nth)
-
-    def _fail(self, key: str, message: str, section: str = "", nth: int = 1) -> NoReturn:
-        raise ProfileError(f"{self.file}:{self._line_of(key, section, nth)}: {message}")
-
-    def _line_of(self, key: str, section: str = "", nth: int = 1) -> int:
-        """The line of a key, or the line in which the table of this name begins; 1 if there is none.
-
-        Args:
-            key: "" for the table itself.
-            section: the table that has the key, "" for the whole file.
-            nth: which of the tables of this name.
-        """
-        inside, seen = "", 0
-        for number, line in enumerate(self.lines, 1):
-            header = re.match(r"\s*\[+\s*(\w+)", line)
-            if header:
-                inside = header[1]
-                seen += inside == section
-            is_here = inside == section and (not section or seen == nth)
-            if header and (inside == key or (is_here and not key)):
-                return number
-            if is_here and key and re.match(rf"\s*[\"']?{re.escape(key)}\b", line):
-                return number
-        return 1
-
-    def _line_with(self, spec: str, begin: int) -> int:
-        """The line that has this SPEC, of those from `begin` on."""
-        # As in single quotes, or with the escapes of double quotes.
-        spellings = (spec, json.dumps(spec)[1:-1])
-        for number, line in enumerate(self.lines[begin - 1 :], begin):
-            if any(spelling in line for spelling in spellings):
-                return number
-        return begin
+        value = table.get(key)
+        if key == "date" and isinstance(value, date):  # TOML has dates without quotes
+            return value.isoformat()
+        return super()._text(table, key, section)
