@@ -1,12 +1,10 @@
 """Labs: real commands in private networks, and nothing of a trial in the next one."""
 
-import os
 import subprocess
 import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from multiprocessing.connection import wait
 from pathlib import Path
 
@@ -14,7 +12,6 @@ import pytest
 
 from shaper.errors import ShaperError, UsageError
 from shaper.experiment import Lab, Outcome, Trial
-from shaper.linux import proc
 from shaper.units import ms, s
 
 pytestmark = pytest.mark.usefixtures("namespaces")
@@ -202,34 +199,5 @@ def test_an_ordinary_user(ordinary: Callable[..., subprocess.CompletedProcess[st
     assert (done.stdout.split("\n"), done.stderr) == (["4711 2 0"] * 3 + [""], "")
 
 
-def test_trials_leave_nothing_behind(
-    tmp_path: Path, count: Callable[[int], int], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Of 100 trials, and of 1,000 with --full, none leaves a process, a network, a file or a descriptor."""
-    monkeypatch.setenv("TMPDIR", str(tmp_path))
-    token = f"1{os.getpid()}"  # such a sleep nobody else sleeps
-    line = f"sleep {token} & (setsid sleep {token} &); ping -U -c1 127.0.0.1"
-    with Lab() as lab:
-        [pid] = [child for child in proc.children(os.getpid()) if is_lab(child)]
-        files = len(os.listdir(f"/proc/{pid}/fd"))
-        for number in range(max(100, count(1000))):
-            assert lab.run(sh(line, "delay:1ms", seed=str(number))).status == 0
-        assert proc.children(pid) == []
-        assert len(os.listdir(f"/proc/{pid}/fd")) == files
-    assert not is_running(pid)
-    assert not [line for line in command_lines() if f"sleep\0{token}".encode() in line]
-    assert list(tmp_path.iterdir()) == []
-
-
-def is_lab(pid: int) -> bool:
-    return b"shaper.experiment" in Path(f"/proc/{pid}/cmdline").read_bytes()
-
-
 def is_running(pid: int) -> bool:
     return Path(f"/proc/{pid}").exists()
-
-
-def command_lines() -> Iterator[bytes]:
-    for process in Path("/proc").glob("[0-9]*"):
-        with suppress(OSError):  # it has ended meanwhile
-            yield (process / "cmdline").read_bytes()
