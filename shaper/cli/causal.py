@@ -22,6 +22,7 @@ from shaper.cli.sweep import (
     TrialTimeout,
     check_subject,
     execute_where,
+    shown_file,
 )
 from shaper.units import ms, s
 
@@ -34,6 +35,7 @@ EXAMPLES = (
     "shaper causal --server 'python3 -m http.server' -- curl -s 127.0.0.1:8000",
     "shaper causal --split --delay 5ms --figure effects.svg -- ./test.sh",
     "shaper causal --order keep --workload netcat -o netcat.parquet",
+    "shaper causal show netcat.parquet --figure effects.svg",
 )
 
 
@@ -85,7 +87,8 @@ def causal(
     effect is by how many ms the program takes longer for each ms that these packets are late,
     with a 95 % interval. The trials are in random order, and go on until the intervals are
     tight. If all classes together do something else than the sum, pairs are tried. Each trial
-    has a private network, so this needs no root.
+    has a private network, so this needs no root. `shaper causal show FILE` shows the report
+    of a file again.
     """
     from shaper.experiment import results as files
     from shaper.experiment.causal import Causal
@@ -95,30 +98,35 @@ def causal(
     from shaper.experiment.run import run
     from shaper.report.output import console, write_json
 
-    check_subject(command, workload, server, is_here=dask is None)
-    if output is not None:
-        files.check(output)
     out = console(json)
-    plan = Causal(
-        tuple(command or ()),
-        workload or "",
-        tuple(shlex.split(server or "")),
-        tuple(policy or ()),
-        delay,
-        order,
-        split,
-        budget,
-        seed,
-        timeout,
-        tuple(map(pattern, measure or ())),
-    )
-    executor = execute_where(dask, at_once, mtu)
-    found = begin(plan, output, executor)
-    complete = run(plan.trials(found), found, plan.result, out, file=output, executor=executor)
-    if complete and any(each.interacts for each in Profile(found).measures):
-        complete = run(plan.pairs(), found, plan.result, out, file=output, executor=executor)
-    if not complete:
-        out.print(f"interrupted: {len(found.of)} trials are done")
+    complete = True
+    shown = shown_file(command)
+    if shown is not None:
+        found = files.read(shown, "causal")
+    else:
+        check_subject(command, workload, server, is_here=dask is None)
+        if output is not None:
+            files.check(output)
+        plan = Causal(
+            tuple(command or ()),
+            workload or "",
+            tuple(shlex.split(server or "")),
+            tuple(policy or ()),
+            delay,
+            order,
+            split,
+            budget,
+            seed,
+            timeout,
+            tuple(map(pattern, measure or ())),
+        )
+        executor = execute_where(dask, at_once, mtu)
+        found = begin(plan, output, executor)
+        complete = run(plan.trials(found), found, plan.result, out, file=output, executor=executor)
+        if complete and any(each.interacts for each in Profile(found).measures):
+            complete = run(plan.pairs(), found, plan.result, out, file=output, executor=executor)
+        if not complete:
+            out.print(f"interrupted: {len(found.of)} trials are done")
     if not found.of:
         return 1
     profile = Profile(found)

@@ -172,8 +172,9 @@ def sweep(
     complete = True
     if workload and command and command == context.meta.get(PLAN):
         command = server = None  # those of the plan; the workload is given on the command line
-    if not vary and command and len(command) == 2 and command[0] == "show":
-        found = files.read(Path(command[1]))
+    shown = shown_file(command)
+    if shown is not None:
+        found = files.read(shown, "sweep")
     else:
         check_subject(command, workload, server, is_here=dask is None)
         if not vary:
@@ -204,6 +205,13 @@ def sweep(
         out.print(f"figure: {figure}", markup=False)
     write_json(report.as_json(), json)
     return 0 if complete else 130
+
+
+def shown_file(command: list[str] | None) -> Path | None:
+    """The file of `show FILE`; None if the command is another one."""
+    if command and len(command) == 2 and command[0] == "show":
+        return Path(command[1])
+    return None
 
 
 def execute_where(dask: str | None, at_once: int, mtu: int) -> Executor:

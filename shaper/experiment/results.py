@@ -161,23 +161,32 @@ def check(path: Path) -> None:
     Raises:
         UsageError: they can't; the message says what to do.
     """
-    if path.suffix != ".parquet":
-        raise UsageError(f"{path}: results are written as .parquet")
-    if find_spec("pyarrow") is None:
-        raise UsageError("files of results need pyarrow: pip install 'nfq-shaper[experiment]'")
+    _check_kind(path)
     if not os.access(path.absolute().parent, os.W_OK):
         raise UsageError(f"{path}: there is no such folder, or nothing can be written there")
 
 
-def read(path: Path) -> Results:
+def _check_kind(path: Path) -> None:
+    if path.suffix != ".parquet":
+        raise UsageError(f"{path}: results are written as .parquet")
+    if find_spec("pyarrow") is None:
+        raise UsageError("files of results need pyarrow: pip install 'nfq-shaper[experiment]'")
+
+
+def read(path: Path, plan: str | None = None) -> Results:
     """Read a file of results.
+
+    Args:
+        plan: "sweep" or "causal", if they have to be of this plan.
 
     Raises:
         ShaperError: it is none, or of another version.
-        UsageError: pyarrow is missing.
+        UsageError: there is no such file, it has the results of another plan, or pyarrow is missing.
         OSError: it can't be read.
     """
-    check(path)
+    _check_kind(path)
+    if not path.is_file():
+        raise UsageError(f"there is no file {path}")
     import pyarrow
     import pyarrow.parquet
 
@@ -186,6 +195,8 @@ def read(path: Path) -> Results:
         about = json.loads((table.schema.metadata or {})[METADATA])
         if (version := about.pop("v")) != VERSION:
             raise ShaperError(f"{path}: version {version} of the results; this shaper reads {VERSION}")
+        if plan not in (None, about["plan"]):
+            raise UsageError(f"{path} is of `shaper {about['plan']}`; see `shaper {about['plan']} show {path}`")
         return Results(about, _results(table.to_pylist(), list(about["factors"])))
     except (pyarrow.ArrowInvalid, KeyError, ValueError, TypeError) as error:
         raise ShaperError(f"{path}: not the results of shaper's experiments ({error})") from None

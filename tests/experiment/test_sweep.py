@@ -1,11 +1,13 @@
 """Plans of sweeps, their files and their reports; nothing is run."""
 
 import json
+import re
 from collections import Counter
 from io import StringIO
 from pathlib import Path
 
 import pytest
+from pyarrow.parquet import read_schema
 from rich.console import Console
 
 from shaper.errors import ShaperError, UsageError
@@ -71,6 +73,13 @@ def test_a_file_holds_all(tmp_path: Path) -> None:
     assert again.about == found.about
     assert again.of == found.of
     assert [path.name for path in tmp_path.iterdir()] == ["a.parquet"]
+
+
+def test_the_document_has_the_columns_of_the_file(tmp_path: Path) -> None:
+    done(sweep("delay:time=0..20ms/5")).write(tmp_path / "a.parquet")
+    columns = {field.name: re.sub(r" \('\w+'\)", "", str(field.type)) for field in read_schema(tmp_path / "a.parquet")}
+    text = (Path(__file__).parents[2] / "docs" / "experiments.md").read_text()
+    assert columns == {**dict(re.findall(r"^\| `(\w+)` \| `(.*?)` \|", text, re.MULTILINE)), "delay:time": "double"}
 
 
 def test_a_file_is_taken_up_again_only_by_its_own_sweep(tmp_path: Path) -> None:

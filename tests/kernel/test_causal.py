@@ -24,9 +24,11 @@ HTTPServer(("127.0.0.1", 8000), Handler).serve_forever()
 
 def effects(tmp_path: Path, *arguments: str, budget: str = "3s") -> dict[str, dict[str, dict[str, Any]]]:
     """What `shaper causal` finds within this time, and as much again: measure -> class -> effect."""
-    file = tmp_path / "causal.json"
-    assert main(["causal", f"--json={file}", "--budget", budget, *arguments]) == 0
+    file, again, results = tmp_path / "causal.json", tmp_path / "again.json", tmp_path / "causal.parquet"
+    assert main(["causal", f"--json={file}", "-o", str(results), "--budget", budget, *arguments]) == 0
     document = json.loads(file.read_text())
+    assert main(["causal", "show", str(results), f"--json={again}"]) == 0
+    assert json.loads(again.read_text()) == document
     schema("causal").validate(document)
     return {found["name"]: {each["class"]: each for each in found["effects"]} for found in document["measures"]}
 

@@ -39,6 +39,8 @@ def test_numbers_that_the_command_says(tmp_path: Path, capsys: pytest.CaptureFix
     assert total["points"][1]["median"] - total["points"][0]["median"] == pytest.approx(0.08, abs=0.03)
     assert main(["sweep", "show", file, "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == found
+    assert main(["causal", "show", file]) == 2
+    assert f"{file} is of `shaper sweep`; see `shaper sweep show {file}`" in capsys.readouterr().err
 
 
 def test_a_plan_and_what_the_command_line_says_instead(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -81,7 +83,7 @@ def test_a_sweep_that_was_interrupted_goes_on(tmp_path: Path, capsys: pytest.Cap
         (["--vary", "delay:time=0,1ms", "--workload", "nowhat"], "there is no workload 'nowhat'"),
         (["--vary", "delay:time=0,1ms", "--measure", "x", "--", "true"], "names no group"),
         (["/nowhere/plan.toml"], "there is no file /nowhere/plan.toml"),
-        (["show", "/nowhere/x.parquet"], "there is no such folder"),
+        (["show", "/nowhere/x.parquet"], "there is no file /nowhere/x.parquet"),
     ],
 )
 def test_what_is_refused(arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
