@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Annotated
 
 import typer
@@ -67,18 +70,23 @@ def compare(
     condition has a private network namespace, so this needs no root. Calls that wait
     under some condition, but not under netem, are marked: a constant delay hides them.
     """
-    from shaper.probe.compare import command as commands
-    from shaper.probe.compare.comparison import Comparison, show
-    from shaper.probe.compare.conditions import DEFAULT, imitate, parse
-    from shaper.probe.compare.rows import THRESHOLD
-    from shaper.probe.compare.workload import measure_workload
-    from shaper.probe.ends.plan import ProbePlan
+    from shaper.experiment import execute
+    from shaper.experiment.compare import traced
+    from shaper.experiment.compare.comparison import Comparison, show
+    from shaper.experiment.compare.conditions import DEFAULT, imitate, parse
+    from shaper.experiment.compare.figure import panels
+    from shaper.experiment.compare.plan import Compare
+    from shaper.experiment.compare.rows import THRESHOLD
+    from shaper.experiment.results import Results
+    from shaper.experiment.run import run
+    from shaper.linux import programs
     from shaper.probe.ends.workload import load
-    from shaper.probe.panel import panels
     from shaper.report.figure.write import write
     from shaper.report.output import console, write_json
 
     load(workload)
+    if command:
+        programs.check(command[0])
     if figure is not None and command:
         raise UsageError("a figure shows the calls and packets of a workload, not of a command")
     conditions = [parse(text) for text in condition or (("none",) if profile else DEFAULT)]
@@ -87,18 +95,23 @@ def compare(
     if len(set(names)) < len(names):
         raise UsageError(f"two conditions have the same name: {', '.join(names)}")
     out = console(json)
-    columns = []
-    for each in conditions:
-        if command:
-            columns.append(commands.measure_command(each, command, repeat, seed=seed, mtu=mtu, timeout=timeout))
-        else:
-            columns.append(measure_workload(each, ProbePlan(workload, timeout=timeout), repeat, seed=seed, mtu=mtu))
+    total = repeat * len(conditions)
+    with TemporaryDirectory(prefix="shaper-compare-") as traces:
+        subject = ("", tuple(command)) if command else (workload, ())
+        plan = Compare(conditions, *subject, repeat, seed, timeout, Path(traces))
+        found = Results(plan.about())
+        complete = run(plan.trials(), found, plan.result, out, total=total, executor=partial(execute, mtu=mtu))
+    if not complete:
+        out.print(f"interrupted: {len(found.of)} of {total} trials are done")
+    if not found.of:
+        return 1
     what = " ".join(command) if command else workload
-    least = threshold if threshold is not None else commands.THRESHOLD if command else THRESHOLD
-    comparison = Comparison(what, columns, least)
+    least = threshold if threshold is not None else traced.THRESHOLD if command else THRESHOLD
+    comparison = Comparison(what, plan.columns(), least)
     show(comparison, out)
+    found.show_doubts(out)
     if figure is not None:
         write(panels(comparison), figure, title=f"{workload}: what a constant delay hides")
         out.print(f"figure: {figure}", markup=False)
     write_json(comparison.as_json(), json)
-    return 0
+    return 0 if complete else 130

@@ -12,11 +12,11 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
-from random import Random
 from re import Pattern
 from typing import Any
 
 from shaper.errors import ShaperError
+from shaper.experiment import blocks
 from shaper.experiment.classes import PacketClass, classify
 from shaper.experiment.executor import Executor
 from shaper.experiment.measures import DURATION, Measure, measures
@@ -128,9 +128,7 @@ class Causal:
         return tuple(times * self.delay if each in which else 0 for each in range(len(self.classes)))
 
     def _block(self, arms: Sequence[Arm], block: int) -> Iterator[tuple[Trial, int, dict[str, Level]]]:
-        order = list(enumerate(arms))
-        Random(f"{self.seed} {block}").shuffle(order)
-        for place, arm in order:
+        for place, arm in blocks.block(enumerate(arms), self.seed, block):
             levels: dict[str, Level] = {str(each): late / ms for each, late in zip(self.classes, arm, strict=True)}
             # Only the two trials without anything late are equal but for this number.
             yield self._trial(arm, 2 * block + (place == 1)), block, levels

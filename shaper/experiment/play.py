@@ -7,6 +7,7 @@ import shlex
 import signal
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryFile
@@ -15,6 +16,7 @@ from typing import IO
 import trio
 
 from shaper.errors import ShaperError
+from shaper.experiment import netem
 from shaper.experiment.trial import Outcome, Trial
 from shaper.journal import Record, read_journal
 from shaper.linux import proc
@@ -28,10 +30,11 @@ from shaper.probe.ends import processes
 from shaper.probe.ends.account import Account
 from shaper.probe.ends.plan import ProbePlan
 from shaper.probe.ends.realtime import set_realtime
-from shaper.probe.ends.run import EPILOGUE, ProbeRun
+from shaper.probe.ends.run import ProbeRun, play_to_end
 from shaper.probe.ends.workload import load
 from shaper.probe.explain.blockings import blockings
 from shaper.spec.load import load_pipeline
+from shaper.trace.record.recorder import TraceRecorder
 from shaper.units import format_duration, ms, s
 
 POLLING = 5 * ms
@@ -54,13 +57,16 @@ def play(trial: Trial, private: Private, mtu: int) -> Outcome:
     """
     set_realtime()
     private.renew(mtu)
+    stand_in = netem.set_up(trial.netem) if trial.netem else None
+    if stand_in is not None:
+        trial = replace(trial, policies=(*trial.policies, stand_in.policy), shaped=True)
     policies = load_pipeline(trial.policies)
     with TemporaryFile() as stdout, TemporaryFile() as stderr:
         # The command inherits these, so that what it writes takes no time of this process.
         os.dup2(stdout.fileno(), 1)
         os.dup2(stderr.fileno(), 2)
         outcome = _play_workload(trial, policies) if trial.workload else _play_command(trial, policies, private)
-        return replace(outcome, stdout=_last(stdout), stderr=_last(stderr))
+        return replace(outcome, stdout=_last(stdout), stderr=_last(stderr), stand_in=stand_in)
 
 
 def _play_command(trial: Trial, policies: tuple[Policy, ...], private: Private) -> Outcome:
@@ -84,7 +90,8 @@ def _play_command(trial: Trial, policies: tuple[Policy, ...], private: Private) 
         if status is None:
             os.kill(command.pid, signal.SIGKILL)
 
-    summary, records = _shape(trial, policies, run)
+    with TraceRecorder(Path(trial.trace), [command.pid]) if trial.trace else nullcontext():
+        summary, records = _shape(trial, policies, run)
     return Outcome(status, duration, b"", b"", summary.to_json(), records)
 
 
@@ -109,15 +116,9 @@ def _play_workload(trial: Trial, policies: tuple[Policy, ...]) -> Outcome:
     load(trial.workload)
     ends = processes.fork(ProbePlan(trial.workload, timeout=trial.timeout))
     accounts: list[Account] = []
-    duration = 0
 
     async def run(run: Run) -> None:
-        nonlocal duration
-        accounts.extend(await processes.play(ends))
-        # The last ACKs belong to the run; the end of shaping would cut their holds short.
-        with trio.move_on_after(EPILOGUE / s):
-            while run.core.counts.held:
-                await trio.sleep(EPILOGUE / s / 100)
+        accounts.extend(await play_to_end(ends, run.core))
 
     summary, records = _shape(trial, policies, run)
     played = ProbeRun(tuple(accounts), records)
@@ -125,7 +126,14 @@ def _play_workload(trial: Trial, policies: tuple[Policy, ...]) -> Outcome:
     why = [f"{account.role}: {account.why}\n" for account in accounts if account.why]
     os.write(2, "".join(why).encode())
     return Outcome(
-        int(bool(why)), last - played.began, b"", b"", summary.to_json(), records, tuple(blockings(played, threshold=0))
+        int(bool(why)),
+        last - played.began,
+        b"",
+        b"",
+        summary.to_json(),
+        records,
+        tuple(blockings(played, threshold=0)),
+        played=played,
     )
 
 
@@ -134,7 +142,15 @@ def _shape(
 ) -> tuple[Summary, tuple[Record, ...]]:
     """Shape while something runs; returns what happened to the packets."""
     journal = Path(f"/proc/self/fd/{os.memfd_create('journal')}")
-    summary = shape_while(run, policies=policies, specs=trial.policies, seed=trial.seed, journal=journal)
+    summary = shape_while(
+        run,
+        policies=policies,
+        specs=trial.policies,
+        seed=trial.seed,
+        journal=journal,
+        scenario=trial.scenario,
+        shaped=trial.shaped,
+    )
     _, records = read_journal(journal)
     return summary, tuple(records)
 

@@ -12,6 +12,7 @@ import pickle
 import select
 import signal
 import sys
+from contextlib import closing, suppress
 from multiprocessing.connection import Connection
 from typing import NoReturn
 
@@ -22,6 +23,8 @@ from shaper.linux import namespace, proc
 from shaper.linux.libc import prctl
 from shaper.linux.namespace import Private
 from shaper.network.order import plain
+from shaper.trace.read.events import TraceError
+from shaper.trace.record.tracefs import Tracefs
 from shaper.units import ms, s
 
 PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
@@ -72,6 +75,8 @@ def _run(trial: Trial, private: Private, mtu: int, lab: Connection) -> bytes:
         os.kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)
         _end_children()
+        if trial.trace:
+            _end_recording()
         return os.pread(answer, os.fstat(answer).st_size, 0)
     finally:
         os.close(process)
@@ -100,3 +105,9 @@ def _end_children() -> None:
             os.waitpid(-1, 0)
         except ChildProcessError:
             return
+
+
+def _end_recording() -> None:
+    """Remove what a recorder has left under tracefs, if it was killed."""
+    with suppress(TraceError), closing(Tracefs()) as tracefs:
+        tracefs.remove_leftovers()

@@ -243,8 +243,7 @@ def show(profile: Profile, out: Console) -> None:
     quiet = [found.name for found in profile.measures if found not in profile.shown]
     if quiet:
         out.print(f"\nNo packets matter for: {', '.join(quiet)}")
-    for name, count in profile.results.doubtful().items():
-        out.print(f"{count} of {len(profile.results.of)} trials: {name}")
+    profile.results.show_doubts(out)
 
 
 def _show_measure(found: Measured, out: Console) -> None:

@@ -20,6 +20,7 @@ from shaper.experiment.trial import Outcome, Trial
 
 if TYPE_CHECKING:
     import pyarrow
+    from rich.console import Console
 
 VERSION = 1
 METADATA = b"shaper.experiment"
@@ -102,6 +103,11 @@ class Results:
         """How many trials have each flag."""
         names = sorted({flag for result in self.of for flag in result.flags})
         return {name: sum(name in result.flags for result in self.of) for name in names}
+
+    def show_doubts(self, out: Console) -> None:
+        """Print how many trials have each flag."""
+        for name, count in self.doubtful().items():
+            out.print(f"{count} of {len(self.of)} trials: {name}")
 
     def write(self, path: Path) -> None:
         """Write them into a Parquet file. What was there before stays until the new one is whole.

@@ -6,10 +6,9 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
-from random import Random
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from shaper.experiment import statistics
+from shaper.experiment import blocks, statistics
 from shaper.experiment.factors import Factor
 from shaper.experiment.measures import DURATION, TRAFFIC, measures
 from shaper.experiment.results import Level, Result, Results, result_of
@@ -30,8 +29,7 @@ WAITED = 1.0
 class Sweep:
     """The plan of a sweep.
 
-    Each block has every condition once, in an order of its own, so that what changes slowly on the machine, such as its
-    temperature or another load, falls on all conditions alike.
+    Each block has every condition once; see `blocks`.
 
     Attributes:
         command, server, workload: what is run; see `Trial`.
@@ -68,9 +66,7 @@ class Sweep:
         """All trials in their order, each with its block and the levels of the factors."""
         conditions = list(product(*(zip(factor.values, factor.levels, strict=True) for factor in self.factors)))
         for block in range(self.repeat):
-            order = list(conditions)
-            Random(f"{self.seed} {block}").shuffle(order)
-            for condition in order:
+            for condition in blocks.block(conditions, self.seed, block):
                 levels = {factor.name: level for factor, (_, level) in zip(self.factors, condition, strict=True)}
                 yield self._trial(block, [value for value, _ in condition]), block, levels
 
@@ -221,8 +217,7 @@ class SweepReport:
             out.print()
             per = f"{unit} per {self.factors[self.axis or '']}".strip()
             out.print(table(columns, lines, title=f"Lines over {self.axis}: {per}"))
-        for name, count in self.results.doubtful().items():
-            out.print(f"{count} of {len(self.results.of)} trials: {name}")
+        self.results.show_doubts(out)
 
     def as_json(self) -> dict[str, Any]:
         """The document of `shaper sweep --json`."""

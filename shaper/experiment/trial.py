@@ -9,8 +9,11 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from shaper.experiment.netem import StandIn
 from shaper.journal import Record
+from shaper.probe.ends.run import ProbeRun
 from shaper.report.blocking import Blocking
+from shaper.spec.scenario import Scenario
 from shaper.units import s
 
 
@@ -32,6 +35,14 @@ class Trial:
     """The name and options of a workload of the probe, which is played instead of a command."""
     server: tuple[str, ...] = ()
     """A command that is started before; the other one follows when something listens, and only that one is timed."""
+    scenario: Scenario | None = None
+    """Phases that follow the policies, which are those of the first one."""
+    netem: str = ""
+    """Arguments of the kernel's netem. A policy stands in for it where there is none."""
+    shaped: bool = True
+    """Without, packets pass by shaper, and there is no journal."""
+    trace: str = ""
+    """An empty folder in which the kernel's tracer records the command, which needs root; none if it doesn't."""
 
     @property
     def key(self) -> str:
@@ -62,6 +73,10 @@ class Outcome:
     """The name of the machine that ran it."""
     kernel: str = field(default_factory=lambda: os.uname().release)
     """The release of its kernel."""
+    played: ProbeRun | None = None
+    """The workload's two ends, call by call; None for a command."""
+    stand_in: StandIn | None = None
+    """What stood in for netem."""
 
     @property
     def timed_out(self) -> bool:

@@ -28,6 +28,7 @@ def shape_while(
     seed: str,
     journal: Path,
     scenario: Scenario | None = None,
+    shaped: bool = True,
 ) -> Summary:
     """Shape lo of this process's network while something runs; returns what came of it.
 
@@ -36,6 +37,7 @@ def shape_while(
         policies, specs: the pipeline, and as the user wrote it.
         seed, scenario: see `Settings`.
         journal: gets what happens to each packet.
+        shaped: without it, no packet meets the policies.
 
     Raises:
         ShaperError: see `session.shape`.
@@ -59,7 +61,7 @@ def shape_while(
         runs: list[Run] = []
 
         def start(run: Run) -> None:
-            for family, text in rules.text().items():
+            for family, text in rules.text().items() if shaped else ():
                 iptables.restore(family, text)
             runs.append(run)
             started.set()
@@ -74,6 +76,8 @@ def shape_while(
                 nursery.start_soon(run_then_stop)
                 summary = await shape(settings, started=start, stop=stop)
                 nursery.cancel_scope.cancel()
+        if not shaped:
+            return summary
         # What the rules brought, and what the kernel numbered: see `Run`.
         received = summary.taken + (summary.lost_buffer_full or 0)
         matched = rules.look().packets - (summary.lost_queue_full or 0)

@@ -16,10 +16,9 @@ HOUSE = """
     __main__
     cli
     cli.templates
-    top experiment.hunt
+    top experiment.hunt experiment.compare
     experiment
     probe
-    probe.compare
     probe.explain
     probe.workloads
     probe.ends doctor control network

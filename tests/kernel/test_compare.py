@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -115,6 +116,15 @@ def test_any_command_of_an_ordinary_user(ordinary: Callable[..., subprocess.Comp
     assert content["times_from"].startswith("strace, which slows the command down (tracing needs root")
 
 
+FAILS = """
+from shaper import Policy
+
+class Fails(Policy):
+    def on_packet(self, packet, now):
+        raise ValueError("no")
+"""
+
+
 def check_talk(content: dict[str, Any]) -> None:
     (connect,) = (row for row in content["rows"] if row["syscall"] == "connect")
     assert connect["cells"]["none"]["median_ms"] < 50
@@ -125,6 +135,19 @@ def test_a_command_that_never_ends_is_ended() -> None:
     command = ["--condition", "slow=delay:20ms", "--repeat", "1", "--timeout", "1s", "--", "sleep", "1000"]
     content, _ = compare(*command)
     assert content["rows"] == []
+
+
+def test_doubtful_trials_are_counted() -> None:
+    _, printed = compare("--condition", "none", "--condition", "slow=delay:1ms", "--repeat", "1", "--", "false")
+    assert "2 of 2 trials: failed" in printed
+
+
+def test_a_policy_that_fails_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "fails.py").write_text(FAILS)
+    given = ["--condition", f"x={tmp_path}/fails.py", "--repeat", "1"]
+    done = subprocess.run([*SHAPER, "compare", *given], capture_output=True, text=True)
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+    assert "fails failed at " in done.stderr
 
 
 @pytest.mark.parametrize(

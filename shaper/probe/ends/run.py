@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from shaper.core.core import MAX_HOLD
+from shaper.core.core import MAX_HOLD, Core
 from shaper.core.failure import Failure, PoliciesFailed
 from shaper.journal import Record, read_journal
 from shaper.probe.ends.account import Account, Call
@@ -96,6 +96,19 @@ def _trace(play_once: Callable[[Sequence[EndProcess]], Awaitable[ProbeRun]], end
         return replace(run, trace=report(read_trace(Path(directory)), run.records, pids=pids))
 
 
+async def play_to_end(ends: Sequence[EndProcess], core: Core) -> list[Account]:
+    """Let both ends play, until no packet of theirs is held: the end of shaping would cut the last holds short.
+
+    Args:
+        core: what holds the packets.
+    """
+    accounts = await play(ends)
+    with trio.move_on_after(EPILOGUE / s):
+        while core.counts.held:
+            await trio.sleep(EPILOGUE / s / 100)
+    return accounts
+
+
 async def _run(
     ends: Sequence[EndProcess], policies: Sequence[str], scenario: Scenario | None, seed: str, max_hold: int
 ) -> ProbeRun:
@@ -128,11 +141,7 @@ async def _run(
 
         async def play_then_stop() -> None:
             await ready.wait()
-            accounts.extend(await play(ends))
-            # The last ACKs belong to the run; `close` would cut their holds short.
-            with trio.move_on_after(EPILOGUE / s):
-                while under_way[0].core.counts.held:
-                    await trio.sleep(EPILOGUE / s / 100)
+            accounts.extend(await play_to_end(ends, under_way[0].core))
             over.set()
 
         with ungrouped():

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
-from shaper.probe.compare.rows import Column, Row, rows
+from shaper.experiment.compare.rows import Column, Row, rows
 from shaper.probe.explain.milestones import Milestones, middle, milestones
 from shaper.probe.explain.milestones import as_json as milestones_as_json
 from shaper.units import ms

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from statistics import median
 from typing import NamedTuple
 
-from shaper.probe.compare.conditions import Condition
+from shaper.experiment.compare.conditions import Condition
 from shaper.probe.ends.run import ProbeRun
 from shaper.units import ms
 

@@ -8,12 +8,10 @@ netem:"delay 100ms"     the kernel's own netem, with these arguments of tc-netem
 from __future__ import annotations
 
 import re
-import subprocess
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from shaper.core.core import MAX_HOLD
-from shaper.errors import UsageError
 from shaper.spec.load import load_pipeline, split_at_bars
 from shaper.spec.netem import options_in
 from shaper.spec.profiles import find
@@ -21,7 +19,6 @@ from shaper.spec.scenario import Scenario
 
 NAMED = re.compile(r"([\w+. -]+?)\s*=\s*(.*)", re.DOTALL)
 NETEM = re.compile(r"netem:\"?([^\"|]*)\"?")
-DELAY = re.compile(r"delay (\d+(?:\.\d+)?(?:us|ms|s))")
 
 
 @dataclass(frozen=True)
@@ -87,29 +84,3 @@ DEFAULT = (
     "held ACK=delay:time=100ms | hold_acks:time=100ms,handshake=yes",
     "SYN-ACK=delay:time=100ms,only=synack",
 )
-
-
-def prepare(condition: Condition) -> Condition:
-    """Set netem up on lo of this network namespace, if it is asked for; where there is none, a policy stands in for it.
-
-    Raises:
-        UsageError: tc doesn't understand the arguments; or there is no netem and no stand-in for these.
-    """
-    if not condition.netem:
-        return condition
-    try:
-        command = ["tc", "qdisc", "add", "dev", "lo", "root", "netem", *condition.netem.split()]
-        done = subprocess.run(command, capture_output=True, encoding="utf-8", errors="replace", check=False)
-    except FileNotFoundError:
-        missing = "no tc here"
-    else:
-        if done.returncode == 0:
-            return condition
-        if "unknown" not in done.stderr:
-            raise UsageError(f"netem {condition.netem}: {done.stderr.strip().splitlines()[0]}")
-        missing = "this kernel has no netem"
-    delay = DELAY.fullmatch(condition.netem)
-    if delay is None:
-        raise UsageError(f"{missing}, and only `delay TIME` has a stand-in, not '{condition.netem}'")
-    stand_in = f"delay:time={delay[1]}"
-    return replace(condition, policies=(stand_in,), note=f"{missing}; {stand_in} stands in")

@@ -7,9 +7,12 @@ from pathlib import Path
 import pytest
 
 from shaper.errors import UsageError
-from shaper.probe.compare.comparison import Comparison, findings, show
-from shaper.probe.compare.conditions import Condition, parse, prepare
-from shaper.probe.compare.rows import MANY, Column, Wait, rows
+from shaper.experiment import netem
+from shaper.experiment.compare.comparison import Comparison, findings, show
+from shaper.experiment.compare.conditions import Condition, parse
+from shaper.experiment.compare.plan import Compare
+from shaper.experiment.compare.rows import MANY, Column, Wait, rows
+from shaper.experiment.netem import StandIn
 from shaper.report.output import WIDTH
 from shaper.units import ms
 
@@ -84,6 +87,19 @@ def test_it_fits_a_terminal() -> None:
     assert max(len(line.rstrip()) for line in output.getvalue().splitlines()) <= WIDTH
 
 
+def test_the_trials_of_each_block() -> None:
+    conditions = [NONE.condition, NETEM.condition, SPREAD.condition]
+    trials = list(Compare(conditions, "netcat", repeat=4).trials())
+    names = [condition.name for condition in conditions]
+    for number in range(4):
+        assert sorted(str(levels["condition"]) for _, block, levels in trials if block == number) == sorted(names)
+    by_name = {levels["condition"]: trial for trial, _, levels in trials}
+    assert [by_name[name].shaped for name in names] == [False, False, True]
+    assert by_name["netem"].netem == "delay 100ms"
+    assert by_name["spread"].policies == ("spread_burst",)
+    assert len({trial.key for trial, _, _ in trials}) == 12
+
+
 @pytest.mark.parametrize(
     ("text", "condition"),
     [
@@ -121,31 +137,30 @@ def tc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]
 
 def test_a_kernel_with_netem_is_asked_for_it(tc: Callable[[str], None], tmp_path: Path) -> None:
     tc(f'echo "$@" > {tmp_path}/given')
-    condition = prepare(NETEM.condition)
+    assert netem.set_up("delay 100ms") is None
     assert (tmp_path / "given").read_text() == "qdisc add dev lo root netem delay 100ms\n"
-    assert (condition.policies, condition.note) == ((), "")
 
 
 def test_without_netem_the_delay_policy_stands_in(tc: Callable[[str], None]) -> None:
     tc("echo 'Error: Specified qdisc kind is unknown.' >&2; exit 2")
-    condition = prepare(NETEM.condition)
-    assert condition.policies == ("delay:time=100ms",)
-    assert str(condition) == "netem delay 100ms (this kernel has no netem; delay:time=100ms stands in)"
+    assert netem.set_up("delay 100ms") == ("delay:time=100ms", "this kernel has no netem")
     with pytest.raises(UsageError, match="no netem, and only `delay TIME` has a stand-in, not 'loss 5%'"):
-        prepare(Condition("netem", netem="loss 5%"))
+        netem.set_up("loss 5%")
 
 
 def test_without_tc_it_stands_in_too(tc: Callable[[str], None]) -> None:
-    assert prepare(NETEM.condition).note == "no tc here; delay:time=100ms stands in"
+    assert str(netem.set_up("delay 100ms")) == "no tc here; delay:time=100ms stands in"
 
 
 def test_what_tc_refuses_is_the_users_mistake(tc: Callable[[str], None]) -> None:
     tc("echo 'What is \"dlay\"?' >&2; exit 1")
     with pytest.raises(UsageError, match=r'netem dlay 3ms: What is "dlay"\?'):
-        prepare(Condition("netem", netem="dlay 3ms"))
+        netem.set_up("dlay 3ms")
 
 
 def test_a_condition_says_what_it_does() -> None:
     assert str(NETEM.condition) == "netem delay 100ms"
     assert str(NONE.condition) == "not shaped"
+    stands_in = Condition("netem", ("delay:1ms",), "delay 1ms", str(StandIn("delay:1ms", "no tc here")))
+    assert str(stands_in) == "netem delay 1ms (no tc here; delay:1ms stands in)"
     assert str(parse("x=delay:1ms | spread_burst")) == "delay:1ms | spread_burst"
