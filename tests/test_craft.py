@@ -12,7 +12,7 @@ from shaper import Packet, may_report, reset_receiver, reset_sender, s, tcp_opti
 from shaper.spec.load import load
 from shaper.timeline.packet_spec import Ends, PacketSpec, bytes_of
 from shaper.wire.header import ACK, FIN, PSH, RST, SYN
-from tests.test_policies import play
+from tests.any_options import play
 
 V4 = Ends("192.0.2.1", 40000, "192.0.2.9", 80)
 V6 = Ends("2001:db8::1", 40000, "2001:db8::9", 80)

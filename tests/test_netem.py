@@ -16,7 +16,7 @@ from shaper import Packet, ms, s
 from shaper.core.verdict import Verdict
 from shaper.spec.load import load
 from shaper.timeline.packet_spec import Ends, PacketSpec, bytes_of
-from tests.test_policies import play
+from tests.any_options import play
 
 N = 100_000
 RAW = bytes_of(PacketSpec("udp", 100), Ends("192.0.2.1", 40000, "192.0.2.9", 80), 1)

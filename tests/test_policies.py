@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -11,76 +10,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shaper import Duration, Packet, Policy, ms, s
+from shaper import Duration, Packet, ms
 from shaper.core.connections import FlowState
-from shaper.core.core import Core
 from shaper.core.verdict import Verdict
-from shaper.policy.options import Option, options_of
-from shaper.spec.load import builtin_names, find, load
+from shaper.spec.load import builtin_names, load
 from shaper.timeline.packet_spec import Ends, PacketSpec, bytes_of
 from shaper.wire.craft import too_big
 from shaper.wire.header import ACK, SYN
+from tests.any_options import ABOUT_ORDER, DISORDERLY, check_each_has_a_verdict, check_order, play, specs
 from tests.traffic import anew, openings, traffic
-
-STORIES = Path(__file__).parent / "timelines"
-VALUES: dict[str, tuple[str, ...]] = {
-    "duration": ("0", "1us", "3ms", "20ms", "1s"),
-    "share": ("0%", "1%", "50%", "100%"),
-    "count": ("0", "1", "2", "7"),
-    "time": ("0", "3ms", "1s", "1min"),
-    "text": ("shaper", "X"),
-    "number": ("0", "1", "-20"),
-    "file of delays": (str(STORIES / "delays.steps"),),
-    "trace file": (str(STORIES / "two.trace"),),
-    "numbers or FILE": ("none", "1+3-5"),
-    "fates or FILE": (
-        "none",
-        "#1 original data 1: drop; #1 reply data 1: hold 3ms; #1 original data 2: twice; #1 original udp 1: behind 2",
-        str(STORIES / "two.fates"),
-    ),
-    "rate": ("10kbit", "1mbit", "1gbit"),
-    "size": ("1", "60b", "1kb", "1mb"),
-    "segment classes": ("all", "data+fin", "pure-ack+handshake-ack", "syn"),
-    "packets or bytes": ("none", "1", "5", "1kb"),
-    "uniform|normal|pareto|paretonormal|FILE.dist": ("uniform", "normal", "pareto", "paretonormal"),
-}
-
-
-def values_of(option: Option) -> st.SearchStrategy[str]:
-    """Ways in which this option may be given."""
-    if option.kind in VALUES:
-        return st.sampled_from(VALUES[option.kind])
-    choices = option.kind.split("|")
-    assert option.format(option.default) in choices, (
-        f"say in this test what an option of kind '{option.kind}' may be given as"
-    )
-    return st.sampled_from(choices)
-
-
-def specs(name: str, *, without: Collection[str] = ()) -> st.SearchStrategy[str]:
-    """The policy with any options."""
-    options = {key: option for key, option in options_of(find(name)).items() if key not in without}
-    chosen = st.fixed_dictionaries({}, optional={key: values_of(option) for key, option in options.items()})
-    return chosen.map(lambda given: f"{name}:" + ",".join(f"{key}={value}" for key, value in given.items()))
-
-
-LONGEST = 24 * 3600 * s
-"""The longest hold (ns): longer than any that the values above can add up to."""
-
-
-def play(policy: Policy, packets: list[Packet], seed: int = 0) -> tuple[Core, list[Verdict]]:
-    """All packets through a core, until nothing is held."""
-    core = Core([policy], seed=seed, max_hold=LONGEST)
-    verdicts: list[Verdict] = []
-    for packet in packets:
-        core.receive(packet, packet.arrived)
-        verdicts += core.due(packet.arrived)
-    last = packets[-1].arrived if packets else 0
-    while (deadline := core.next_deadline()) is not None and deadline < last + LONGEST:
-        verdicts += core.due(deadline)
-    # A packet that the policy forgot would be held until now.
-    assert (core.counts.held, core.counts.cut_short) == (0, 0)
-    return core, verdicts + core.close()
 
 
 def fates(verdicts: list[Verdict]) -> list[tuple[int, str, int]]:
@@ -91,14 +29,9 @@ def fates(verdicts: list[Verdict]) -> list[tuple[int, str, int]]:
 @given(data=st.data())
 @settings(max_examples=25, deadline=None)
 def test_no_packet_is_forgotten(name: str, data: st.DataObject) -> None:
-    """No exception, one verdict for each packet, and none before the packet came."""
-    spec = data.draw(specs(name))
-    packets = data.draw(traffic())
-    core, verdicts = play(load(spec), anew(packets))
-    assert [str(failure) for failure in core.failures] == []
-    taken = sorted(verdict.packet.root.id for verdict in verdicts if verdict.fate != "injected")
-    assert taken == [packet.id for packet in packets]
-    assert all(verdict.planned >= verdict.packet.root.arrived for verdict in verdicts)
+    policy, packets = load(data.draw(specs(name))), data.draw(traffic())
+    core, verdicts = play(policy, anew(packets))
+    check_each_has_a_verdict(core, packets, verdicts)
 
 
 @pytest.mark.parametrize("name", builtin_names())
@@ -131,24 +64,12 @@ def test_classes_that_are_not_asked_for_pass_at_once(name: str, packets: list[Pa
             assert not verdict.rewritten
 
 
-DISORDERLY = ("fates", "reorder", "slow_close")
-"""Policies that don't promise to keep the order of a flow's packets."""
-
-
 @pytest.mark.parametrize("name", [name for name in builtin_names() if name not in DISORDERLY])
 @given(data=st.data())
 @settings(max_examples=25, deadline=None)
 def test_order_is_kept(name: str, data: st.DataObject) -> None:
-    spec = data.draw(specs(name, without={"order", "reorder", "only"}))
-    packets = data.draw(traffic())
-    _, verdicts = play(load(spec), anew(packets))
-    flows: dict[Any, list[int]] = {}
-    for verdict in verdicts:
-        if verdict.fate == "sent":
-            # A SYN with another sequence number opens another connection with the same ports.
-            flows.setdefault(verdict.packet.flow_state, []).append(verdict.packet.root.id)
-    for sent in flows.values():
-        assert sent == sorted(sent)
+    policy, packets = load(data.draw(specs(name, without=ABOUT_ORDER))), data.draw(traffic())
+    check_order(play(policy, anew(packets))[1])
 
 
 @given(

@@ -2,86 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from typing import Any
-
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shaper import Packet, Policy, ms
+from shaper import Packet, ms
 from shaper.core.change import ChangeError
 from shaper.core.core import Core
-from shaper.core.verdict import Verdict
-from shaper.policy.options import options_of
-from shaper.spec.load import builtin_names, find, load, parse_options
+from shaper.spec.load import builtin_names, load, parse_options
 from shaper.timeline.packet_spec import PacketSpec, bytes_of
 from shaper.units import s
+from tests.any_options import (
+    ABOUT_ORDER,
+    DISORDERLY,
+    changes,
+    check_each_has_a_verdict,
+    check_order,
+    play,
+    specs,
+)
 from tests.cores import ENDS, Said, run, udp
-from tests.test_policies import DISORDERLY, LONGEST, specs, values_of
 from tests.traffic import anew, traffic
-
-REFUSED = ("scope can't be changed", "whether the real reader is watched")
-
-
-def changes(name: str, without: Collection[str]) -> st.SearchStrategy[list[tuple[int, dict[str, str]]]]:
-    """After how many packets which options are changed."""
-    options = {key: option for key, option in options_of(find(name)).items() if key not in without}
-    one = st.fixed_dictionaries({}, optional={key: values_of(option) for key, option in options.items()})
-    return st.lists(st.tuples(st.integers(0, 40), one), max_size=4)
-
-
-def play(policy: Policy, packets: list[Packet], acts: list[tuple[int, dict[str, str]]]) -> tuple[Core, list[Verdict]]:
-    """All packets and changes through a core, until nothing is held."""
-    core = Core([policy], max_hold=LONGEST)
-    verdicts: list[Verdict] = []
-    for number, packet in enumerate(packets):
-        for after, options in acts:
-            if after == number:
-                change(core, options, packet.arrived)
-        core.receive(packet, packet.arrived)
-        verdicts += core.due(packet.arrived)
-    last = packets[-1].arrived if packets else 0
-    while (deadline := core.next_deadline()) is not None and deadline < last + LONGEST:
-        verdicts += core.due(deadline)
-    assert (core.counts.held, core.counts.cut_short) == (0, 0)
-    return core, verdicts + core.close()
-
-
-def change(core: Core, options: dict[str, str], now: int) -> None:
-    """Change these options of the first stage, unless it has refused for a known reason."""
-    try:
-        core.change(core.names[0], parse_options(core.prototypes[0], options), now, options)
-    except ChangeError as error:
-        if not any(reason in str(error) for reason in REFUSED):
-            raise
 
 
 @pytest.mark.parametrize("name", builtin_names())
 @given(data=st.data())
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 def test_no_packet_is_forgotten(name: str, data: st.DataObject) -> None:
-    packets = data.draw(traffic())
-    core, verdicts = play(load(data.draw(specs(name))), anew(packets), data.draw(changes(name, ())))
-    assert [str(failure) for failure in core.failures] == []
-    taken = sorted(verdict.packet.root.id for verdict in verdicts if verdict.fate != "injected")
-    assert taken == [packet.id for packet in packets]
+    policy, packets = load(data.draw(specs(name))), data.draw(traffic())
+    core, verdicts = play(policy, anew(packets), data.draw(changes(name)))
+    check_each_has_a_verdict(core, packets, verdicts)
 
 
 @pytest.mark.parametrize("name", [name for name in builtin_names() if name not in DISORDERLY])
 @given(data=st.data())
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 def test_order_is_kept(name: str, data: st.DataObject) -> None:
-    without = {"order", "reorder", "only"}
-    packets = data.draw(traffic())
-    policy = load(data.draw(specs(name, without=without)))
-    _, verdicts = play(policy, anew(packets), data.draw(changes(name, without)))
-    flows: dict[Any, list[int]] = {}
-    for verdict in verdicts:
-        if verdict.fate == "sent":
-            flows.setdefault(verdict.packet.flow_state, []).append(verdict.packet.root.id)
-    for sent in flows.values():
-        assert sent == sorted(sent)
+    policy, packets = load(data.draw(specs(name, without=ABOUT_ORDER))), data.draw(traffic())
+    check_order(play(policy, anew(packets), data.draw(changes(name, without=ABOUT_ORDER)))[1])
 
 
 def story(spec: str, *steps: tuple[int, int | dict[str, str]]) -> Said:

@@ -10,7 +10,7 @@ from shaper import Packet, tcp_options
 from shaper.spec.load import load
 from shaper.timeline.packet_spec import Ends, PacketSpec, bytes_of
 from shaper.wire.header import ACK, CWR, ECE, FIN, PSH, RST, SYN, URG, WRAP
-from tests.test_policies import play
+from tests.any_options import play
 
 MSS, SCALE, SACK_PERMITTED, TIMESTAMPS, MD5, COOKIE = 2, 3, 4, 8, 19, 34
 OPTIONS = {

@@ -14,7 +14,7 @@ from shaper.timeline.dialogue import Dialogue
 from shaper.timeline.packet_spec import Ends, PacketSpec, bytes_of, ends_of, spec_of
 from shaper.timeline.story import offset
 from shaper.wire.header import ACK, RST
-from tests.test_policies import play
+from tests.any_options import play
 from tests.traffic import anew, traffic
 
 

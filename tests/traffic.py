@@ -56,17 +56,18 @@ def _segment(random: Random, number: int) -> PacketSpec:
 
 CATALOGUES = [_catalogue(Random(f"made-up traffic {nth}"), client) for nth, client in enumerate(CLIENTS)]
 raws = st.sampled_from([raw for catalogue in CATALOGUES for raw in catalogue])
-gaps = st.sampled_from((0, 0, 1, 1 * ms, 7 * ms, 50 * ms))
+GAPS = (0, 0, 1, 1 * ms, 7 * ms, 50 * ms)
+ARRIVALS = [[(raw, gap) for raw in catalogue for gap in GAPS] for catalogue in CATALOGUES]
 
 
 @st.composite
 def traffic(draw: st.DrawFn, *, size: int = SIZE) -> list[Packet]:
     """Packets in order of arrival, between one or two pairs of ends, so that most flows have several."""
-    chosen = draw(st.lists(st.sampled_from(CATALOGUES), min_size=1, max_size=2))
-    packet = st.tuples(st.sampled_from([raw for catalogue in chosen for raw in catalogue]), gaps)
+    chosen = draw(st.lists(st.sampled_from(ARRIVALS), min_size=1, max_size=2))
+    arrival = st.sampled_from([arrival for arrivals in chosen for arrival in arrivals])
     count = draw(st.integers(0, size))
     now, packets = 0, []
-    for number, (raw, gap) in enumerate(draw(st.lists(packet, min_size=count, max_size=count)), 1):
+    for number, (raw, gap) in enumerate(draw(st.lists(arrival, min_size=count, max_size=count)), 1):
         now += gap
         packets.append(Packet(raw, id=number, arrived=now))
     return packets
