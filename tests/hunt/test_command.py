@@ -27,7 +27,8 @@ def folder(namespaces: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_it_finds_a_fault_and_says_how_to_see_it_again(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["hunt", "--json=hunt.json", "--", *program("books_twice")]) == 1
+    hunt = ["hunt", "--json=hunt.json", "--", *program("books_twice")]
+    assert main(hunt) == 1
     said = capsys.readouterr().out
     document = json.loads(Path("hunt.json").read_text())
     schema("hunt").validate(document)
@@ -38,31 +39,31 @@ def test_it_finds_a_fault_and_says_how_to_see_it_again(folder: Path, capsys: pyt
     assert "here they part" in said
     # From Python 3.14 on, a thread has a name of its own.
     assert obstacle() is not None or re.search(r"The calls that waited last:\n\n    .+: \w+ [\d.]+ ms, for ", said)
-    # The command line that it prints fails in the same way, and so does the test.
-    again = subprocess.run(
-        [sys.executable, "-m", *shlex.split(found["command"])], capture_output=True, text=True, timeout=60
-    )
+    (kept,) = Path(".shaper/hunt").iterdir()
+    assert kept.read_text().splitlines()[2:] == [FAULTS["books_twice"]]
+    check_command(found["command"])
+    check_test(said)
+    # What was found is tried first the next time: three undisturbed, the known failure twice, ten confirmations.
+    assert main(hunt) == 1
+    assert json.loads(Path("hunt.json").read_text())["trials"] == 15
+
+
+def check_command(line: str) -> None:
+    """The command line that a hunt prints fails in the same way."""
+    command = [sys.executable, "-m", *shlex.split(line)]
+    again = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert (again.returncode, "booked 2 times" in again.stderr) == (1, True)
+
+
+def check_test(said: str) -> None:
+    """So does the test that it prints."""
     test = re.search(r"As a test:\n\n(.*?)\n\nKept", said, re.DOTALL)
     assert test is not None
     Path("test_again.py").write_text(re.sub("^    ", "", test[1], flags=re.MULTILINE))
-    tested = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_again.py"],
-        capture_output=True, text=True, timeout=60,
-    )  # fmt: skip
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_again.py"]
+    tested = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert "booked 2 times" in tested.stdout
     assert "1 failed" in tested.stdout
-
-
-def test_what_was_found_is_tried_first_the_next_time(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    command = ["--", *program("books_twice")]
-    assert main(["hunt", *command]) == 1
-    capsys.readouterr()
-    assert main(["hunt", "--json", *command]) == 1
-    # Three undisturbed, the known failure twice, ten confirmations.
-    assert json.loads(capsys.readouterr().out)["trials"] == 15
-    (kept,) = Path(".shaper/hunt").iterdir()
-    assert kept.read_text().splitlines()[2:] == [FAULTS["books_twice"]]
 
 
 def test_no_failure(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -168,11 +168,14 @@ def test_what_can_not_be_run_is_one_line_and_the_lab_goes_on(lab: Lab) -> None:
     assert lab.run(sh("true")).status == 0
 
 
-def test_a_policy_that_hangs(lab: Lab, tmp_path: Path) -> None:
+def test_a_policy_that_hangs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "hangs.py").write_text(HANGS)
-    with pytest.raises(ShaperError, match="the process of a trial died"):
-        lab.run(sh("ping -c1 127.0.0.1", f"{tmp_path}/hangs.py", timeout=100 * ms))
-    assert lab.run(sh("true")).status == 0
+    impatient = f"import shaper.experiment.process as process; process.PATIENCE = {s}; from shaper"
+    monkeypatch.setattr("shaper.experiment.lab.RUN", RUN.replace("from shaper", impatient, 1))
+    with Lab() as lab:
+        with pytest.raises(ShaperError, match="the process of a trial died"):
+            lab.run(sh("ping -c1 127.0.0.1", f"{tmp_path}/hangs.py", timeout=100 * ms))
+        assert lab.run(sh("true")).status == 0
 
 
 def test_a_lab_that_ends_ends_its_trial(tmp_path: Path) -> None:

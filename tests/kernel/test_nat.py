@@ -5,7 +5,8 @@ from __future__ import annotations
 import socket
 import subprocess
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import NamedTuple
 
@@ -157,9 +158,10 @@ def hosts(shell: Shell) -> Iterator[tuple[Host, Host]]:
         yield client, server
 
 
-@pytest.fixture(params=[4, 6], ids=["IPv4", "IPv6"])
-def net(request: pytest.FixtureRequest, hosts: tuple[Host, Host], case: str) -> Net:
-    return Net(CASES[case], request.param, *hosts)
+@pytest.fixture
+def nets(hosts: tuple[Host, Host], case: str) -> tuple[Net, Net]:
+    """With IPv4, and with IPv6."""
+    return Net(CASES[case], 4, *hosts), Net(CASES[case], 6, *hosts)
 
 
 def options(case: str) -> list[str]:
@@ -193,24 +195,28 @@ def talk(net: Net, connections: int) -> None:
         answering.join()
 
 
-def exchange(net: Net, stop: Callable[[], object], copied: tuple[bool, bool]) -> None:
+def exchange(nets: Iterable[Net], stop: Callable[[], object], copied: tuple[bool, bool]) -> None:
     """Datagrams, there and back: both ends see one peer, and each datagram as often as it was sent."""
     asked, answered = (1 + of for of in copied)
-    with net.server(socket.SOCK_DGRAM) as server, net.client(socket.SOCK_DGRAM) as client:
-        peers = set()
-        for number in range(DATAGRAMS):
-            client.send(bytes((number,)))
-            for _ in range(asked):
-                data, peer = server.recvfrom(100)
-                peers.add(peer)
-                assert data == bytes((number,))
-                server.sendto(data, peer)
-        assert len(peers) == 1
-        # A connected socket gets only what comes from its peer.
-        answers = [client.recv(100) for _ in range(DATAGRAMS * asked * answered)]
-        assert sorted(answers) == [bytes((n,)) for n in range(DATAGRAMS) for _ in range(asked * answered)]
+    with ExitStack() as opened:
+        ends = []
+        for net in nets:
+            server, client = (opened.enter_context(end(socket.SOCK_DGRAM)) for end in (net.server, net.client))
+            ends += [server, client]
+            peers = set()
+            for number in range(DATAGRAMS):
+                client.send(bytes((number,)))
+                for _ in range(asked):
+                    data, peer = server.recvfrom(100)
+                    peers.add(peer)
+                    assert data == bytes((number,))
+                    server.sendto(data, peer)
+            assert len(peers) == 1
+            # A connected socket gets only what comes from its peer.
+            answers = [client.recv(100) for _ in range(DATAGRAMS * asked * answered)]
+            assert sorted(answers) == [bytes((n,)) for n in range(DATAGRAMS) for _ in range(asked * answered)]
         stop()
-        for end in (server, client):
+        for end in ends:
             end.setblocking(False)
             with pytest.raises(BlockingIOError):
                 end.recv(100)
@@ -218,12 +224,13 @@ def exchange(net: Net, stop: Callable[[], object], copied: tuple[bool, bool]) ->
 
 @pytest.mark.parametrize("case", CASES)
 @pytest.mark.parametrize("policy", ["duplicate:100%", "own"])
-def test_copies_belong_to_their_connection(tmp_path: Path, net: Net, case: str, policy: str) -> None:
+def test_copies_belong_to_their_connection(tmp_path: Path, nets: tuple[Net, Net], case: str, policy: str) -> None:
     (tmp_path / "own.py").write_text(COPY_FIRST)
     spec = str(tmp_path / "own.py") if policy == "own" else policy
     with Shaper(tmp_path, "--policy", spec, "--port", str(PORT), "--port", "80", *options(case)) as shaper:
-        talk(net, CONNECTIONS)
-        exchange(net, shaper.stop, CASES[case].copied)
+        for net in nets:
+            talk(net, CONNECTIONS)
+        exchange(nets, shaper.stop, CASES[case].copied)
         summary = shaper.result()
     assert shaper.status == 0, shaper.errors
     assert summary["injected"] == summary["taken"]
@@ -231,14 +238,15 @@ def test_copies_belong_to_their_connection(tmp_path: Path, net: Net, case: str, 
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_pieces_belong_to_their_connection(tmp_path: Path, net: Net, case: str) -> None:
+def test_pieces_belong_to_their_connection(tmp_path: Path, nets: tuple[Net, Net], case: str) -> None:
     with Shaper(tmp_path, "--policy", "slicer:300", "--protocol", "tcp", *options(case)) as shaper:
-        talk(net, CONNECTIONS)
+        for net in nets:
+            talk(net, CONNECTIONS)
         summary = shaper.stop()
     assert shaper.status == 0, shaper.errors
-    assert summary["injected"] >= CONNECTIONS * (len(MESSAGE) // 300)
-    # Without the pieces that are injected, each connection sends several segments again.
-    assert net.retransmitted() < CONNECTIONS
+    assert summary["injected"] >= len(nets) * CONNECTIONS * (len(MESSAGE) // 300)
+    # Without the pieces that are injected, each connection sends several segments again. The count is of both families.
+    assert nets[0].retransmitted() < CONNECTIONS
 
 
 PINGS = {
@@ -256,22 +264,21 @@ PINGS = {
 
 
 @pytest.mark.parametrize("name", PINGS)
-@pytest.mark.parametrize("version", [4, 6])
-def test_copies_of_pings_are_answered(
-    tmp_path: Path, hosts: tuple[Host, Host], shell: Shell, name: str, version: int
-) -> None:
+def test_copies_of_pings_are_answered(tmp_path: Path, hosts: tuple[Host, Host], shell: Shell, name: str) -> None:
     rules, target = PINGS[name]
-    names = {**(V4 if version == 4 else V6), "icmp": "icmp" if version == 4 else "icmpv6"}
-    for rule in rules:
-        shell(f"{'iptables' if version == 4 else 'ip6tables'} -t nat -A {rule.format(**names)}")
+    families = (("iptables", {**V4, "icmp": "icmp"}), ("ip6tables", {**V6, "icmp": "icmpv6"}))
+    for command, names in families:
+        for rule in rules:
+            shell(f"{command} -t nat -A {rule.format(**names)}")
     options = ("--protocol", "icmp", "--hook", "forward", "--interface", "client")
     with Shaper(tmp_path, "--policy", "duplicate:100%", *options) as shaper:
         with hosts[0].inside():
             # It ends with the first answer to the last request.
-            output = shell(f"ping -c 3 -i 0.5 {target.format(**names)}")
+            outputs = [shell(f"ping -c 3 -i 0.2 {target.format(**names)}") for _, names in families]
         summary = shaper.stop()
     assert shaper.status == 0, shaper.errors
     # Two requests for each, and two answers to each of these.
-    for number in (1, 2):
-        assert output.count(f"seq={number} ") == 4, output
+    for output in outputs:
+        for number in (1, 2):
+            assert output.count(f"seq={number} ") == 4, output
     assert summary["injected"] == summary["taken"]
