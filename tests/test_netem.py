@@ -18,7 +18,7 @@ from shaper.spec.load import load
 from shaper.timeline.packet_spec import Ends, PacketSpec, bytes_of
 from tests.any_options import play
 
-N = 100_000
+N = 40_000
 RAW = bytes_of(PacketSpec("udp", 100), Ends("192.0.2.1", 40000, "192.0.2.9", 80), 1)
 
 
@@ -107,9 +107,9 @@ def test_duplication(percent: int) -> None:
 
 
 def test_corruption_flips_one_bit_anywhere_behind_the_ip_header() -> None:
-    verdicts = through("corrupt:10%")
+    verdicts = through("corrupt:50%")
     changed = [verdict.packet.raw for verdict in verdicts if verdict.rewritten]
-    assert is_near(len(changed) / N, 0.1)
+    assert is_near(len(changed) / N, 0.5)
     places = []
     for raw in changed:
         difference = int.from_bytes(raw) ^ int.from_bytes(RAW)
