@@ -12,6 +12,7 @@ import pytest
 
 from shaper.errors import ShaperError, UsageError
 from shaper.experiment import Lab, Outcome, Trial
+from shaper.experiment.lab import RUN
 from shaper.units import ms, s
 
 pytestmark = pytest.mark.usefixtures("namespaces")
