@@ -50,20 +50,31 @@ class Network:
         seed: decides all chance: the same seed, the same losses.
         profile: the name or file of a profile, whose policies come first.
         mtu: of lo, in bytes.
+        pcap: a file for a capture of all packets, as of `shaper run --pcap`.
+
+    Attributes:
+        is_inside: this process is inside already, so what it starts is, too.
 
     Raises:
         UsageError: a policy or profile can't be used.
     """
 
     def __init__(
-        self, *policies: str, seed: int | str | None = None, profile: str | None = None, mtu: int = 1500
+        self,
+        *policies: str,
+        seed: int | str | None = None,
+        profile: str | None = None,
+        mtu: int = 1500,
+        pcap: Path | None = None,
     ) -> None:
         specs, scenario = policies, None
         if profile is not None:
             found = find(profile)
             specs, scenario = found.followed_by(policies)
             seed = found.seed if seed is None else seed
-        self._order = Order(specs, scenario, str(0 if seed is None else seed), mtu)
+        capture = None if pcap is None else str(pcap.absolute())
+        self._order = Order(specs, scenario, str(0 if seed is None else seed), mtu, capture)
+        self.is_inside = False
         self._link: Link | None = None
         self._started: list[tuple[str, subprocess.Popen[Any]]] = []  # with the names of the programs
         self._last: tuple[Summary, Packets] | None = None
@@ -160,7 +171,8 @@ class Network:
             OSError: there is no such program, or it can't be run.
             ShaperError: the network is not open.
         """
-        process = subprocess.Popen(list(command), preexec_fn=self.entrance.enter, **options)
+        enter = None if self.is_inside else self.entrance.enter
+        process = subprocess.Popen(list(command), preexec_fn=enter, **options)
         self._started.append((command[0], process))
         return process
 
@@ -210,10 +222,10 @@ class Network:
             Exception: what the function raises.
             ShaperError: its process died, or the network is not open.
         """
-        entrance = self.entrance
+        enter = (lambda: None) if self.is_inside else self.entrance.enter
         context = get_context("fork")
         ours, theirs = context.Pipe(duplex=False)
-        process = context.Process(target=_call, args=(entrance, theirs, function, args, kwargs))
+        process = context.Process(target=_call, args=(enter, theirs, function, args, kwargs))
         process.start()
         theirs.close()
         with ours:
@@ -333,11 +345,15 @@ class Network:
 
 
 def _call(
-    entrance: Entrance, answer: Connection, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    enter: Callable[[], None],
+    answer: Connection,
+    function: Callable[..., Any],
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
 ) -> None:
     """The process of a call."""
     try:
-        entrance.enter()
+        enter()
         result = True, function(*args, **kwargs)
     except Exception as error:
         result = False, error

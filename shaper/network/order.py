@@ -21,6 +21,7 @@ class Order:
         scenario: the pipelines that follow one another, if there are several.
         seed: decides all chance.
         mtu: of lo, in bytes.
+        pcap: the path of a capture of all packets.
         folder: against which the names of policy files count.
         path: Python's sys.path, for policies from modules.
     """
@@ -29,6 +30,7 @@ class Order:
     scenario: Scenario | None = None
     seed: str = "0"
     mtu: int = 1500
+    pcap: str | None = None
     folder: str = "."
     path: tuple[str, ...] = ()
 

@@ -11,7 +11,8 @@ from shaper.units import ms
 from shaper.wire.naming import PacketName
 from shaper.wire.segment import CLASSES
 
-Fate = str
+SHOWN = ms // 20
+"""Holds of this length (ns) are shown."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ class PacketSeen:
         return self.name.direction if self.name else ""
 
     @property
-    def fate(self) -> Fate:
+    def fate(self) -> str:
         """ "sent", "dropped" or "injected"."""
         return self.record.fate
 
@@ -54,7 +55,8 @@ class PacketSeen:
         return self.name is not None and self.name.again > 0
 
     def __str__(self) -> str:
-        what = [f"held {held.ns / ms:.1f} ms by {held.policy}" for held in self.record.held if held.ns]
+        holds = [held for held in self.record.held if held.ns >= SHOWN]
+        what = [f"held {held.ns / ms:.1f} ms by {held.policy}" for held in holds]
         if self.fate != "sent":
             what.append(f"{self.fate} by {self.record.by}")
         name = str(self.name) if self.name else f"{self.record.flow} {self.kind}"

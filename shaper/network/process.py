@@ -14,10 +14,12 @@ from typing import Any, NoReturn
 
 import trio
 
+from shaper.capture.write import INTERFACES
 from shaper.errors import ShaperError
 from shaper.linux import namespace
 from shaper.live.front.requests import Requests
 from shaper.live.run import Run
+from shaper.live.settings import Capture
 from shaper.network.host import MADE, MOST
 from shaper.network.listening import ports
 from shaper.network.order import Order, Request, plain
@@ -63,6 +65,7 @@ def _be_network(order: Order, end: int, journal: int) -> NoReturn:
                 seed=order.seed,
                 journal=Path(f"/proc/self/fd/{journal}"),
                 scenario=order.scenario,
+                captures=(Capture(Path(order.pcap), INTERFACES),) if order.pcap else (),
             )
         except Exception as error:
             result = plain(error)

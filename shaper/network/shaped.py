@@ -12,6 +12,7 @@ from shaper.live.nursery import ungrouped
 from shaper.live.rules import iptables
 from shaper.live.rules.rules import Match, Rules
 from shaper.live.session import Run, Settings, shape
+from shaper.live.settings import Capture
 from shaper.live.summary import Summary
 from shaper.policy.base import Policy
 from shaper.spec.scenario import Scenario
@@ -29,13 +30,14 @@ def shape_while(
     journal: Path,
     scenario: Scenario | None = None,
     shaped: bool = True,
+    captures: tuple[Capture, ...] = (),
 ) -> Summary:
     """Shape lo of this process's network while something runs; returns what came of it.
 
     Args:
         run: called once packets are shaped.
         policies, specs: the pipeline, and as the user wrote it.
-        seed, scenario: see `Settings`.
+        seed, scenario, captures: see `Settings`.
         journal: gets what happens to each packet.
         shaped: without it, no packet meets the policies.
 
@@ -51,6 +53,7 @@ def shape_while(
         seed=seed,
         on_error="continue",
         journal=journal,
+        captures=captures,
         one_verdict_per_write=True,
         install_rules=False,
     )

@@ -21,7 +21,8 @@ HOUSE = """
     probe
     probe.explain
     probe.workloads
-    probe.ends doctor control network
+    probe.ends doctor control testing
+    network
     trace live.front
     trace.analysis live
     trace.record live.guardian

@@ -1,0 +1,153 @@
+"""The plugin's hooks, options, marker and fixtures. pytest loads this file always, so it imports nothing large."""
+
+from __future__ import annotations
+
+import secrets
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import pytest
+
+if TYPE_CHECKING:
+    from shaper.network import Network
+    from shaper.testing.shaped import Shaped
+
+MARKER = (
+    "shaper(*policies, profile=None, seed=None, fired=True): run the test in a private network of its own, whose lo is "
+    "shaped by these policies. The test fails if one of them touched no packet, unless fired=False."
+)
+EACH = (
+    "shaper_each(*conditions, profile=None): run the test once for each condition: a policy, a tuple of policies, or "
+    "'none'; and for each profile named."
+)
+CONDITION = "shaper_condition"
+
+
+class Condition(NamedTuple):
+    """What `shaper_each` adds to a test."""
+
+    policies: tuple[str, ...] = ()
+    profile: str | None = None
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the options."""
+    group = parser.getgroup("shaper", "shaper: tests in a shaped private network")
+    group.addoption(
+        "--shaper", metavar="SPEC", action="append", default=[], help="shape the network of all tests by this policy"
+    )
+    group.addoption("--shaper-profile", metavar="NAME", help="shape the network of all tests by this profile")
+    group.addoption(
+        "--shaper-seed", metavar="SEED", help="what decides all chance (by default another one each time, and printed)"
+    )
+    group.addoption("--shaper-keep", metavar="DIR", type=Path, help="keep capture and journal of failed tests in DIR")
+    group.addoption(
+        "--shaper-strict", action="store_true", help="tests fail, instead of being skipped, where nothing can be shaped"
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Register the markers, and choose the seed."""
+    config.addinivalue_line("markers", MARKER)
+    config.addinivalue_line("markers", EACH)
+    if config.option.shaper_seed is None:
+        # The workers of xdist get their options from the one that the user started.
+        config.option.shaper_seed = str(secrets.randbelow(1_000_000))
+
+
+def pytest_report_header(config: pytest.Config) -> str | None:
+    """Say how all tests are shaped."""
+    options = config.option
+    if options.shaper or options.shaper_profile:
+        what = ", ".join([*([options.shaper_profile] if options.shaper_profile else []), *options.shaper])
+        return f"shaper: {what}; seed {options.shaper_seed}"
+    return None
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """A test with `shaper_each` is run once for each condition."""
+    marks = list(metafunc.definition.iter_markers("shaper_each"))
+    if not marks:
+        return
+    conditions: list[Condition] = []
+    ids: list[str] = []
+    for mark in reversed(marks):
+        for condition in mark.args:
+            policies = (condition,) if isinstance(condition, str) else tuple(condition)
+            conditions.append(Condition(() if policies == ("none",) else policies))
+            ids.append(",".join(policies))
+        profiles = mark.kwargs.get("profile") or ()
+        for profile in (profiles,) if isinstance(profiles, str) else profiles:
+            conditions.append(Condition(profile=profile))
+            ids.append(profile)
+    metafunc.fixturenames.append(CONDITION)
+    metafunc.parametrize(CONDITION, conditions, ids=ids, indirect=True)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Elsewhere than on Linux there are no private networks."""
+    if sys.platform != "linux" and not config.option.shaper_strict:
+        for item in items:
+            if isinstance(item, pytest.Function) and _is_shaped(item):
+                item.add_marker(pytest.mark.skip(reason="shaper: private networks need Linux"))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
+    """Run a test that is to be shaped in a process of its own, inside the network."""
+    if not isinstance(item, pytest.Function) or not _is_shaped(item) or sys.platform != "linux":
+        return None
+    from shaper.testing.protocol import protocol
+
+    protocol(item, nextitem)
+    return True
+
+
+def _is_shaped(item: pytest.Function) -> bool:
+    options = item.config.option
+    if options.shaper or options.shaper_profile or options.setuponly or options.setupshow:
+        return not (options.setuponly or options.setupshow)
+    if item.get_closest_marker("shaper") is not None or item.get_closest_marker("shaper_each") is not None:
+        return True
+    return any(has_fixture(item, name) for name in ("shaper", "shaper_network"))
+
+
+def has_fixture(item: pytest.Function, name: str) -> bool:
+    """Whether the test uses this fixture of the plugin, and no other one of the same name."""
+    found = item._fixtureinfo.name2fixturedefs.get(name)
+    return found is not None and found[-1].func.__module__ == __name__
+
+
+@pytest.fixture
+def shaper_condition(request: pytest.FixtureRequest) -> object:
+    """The condition of `shaper_each` under which the test runs."""
+    return getattr(request, "param", None)
+
+
+@pytest.fixture
+def shaper() -> Shaped:
+    """The network that the test runs in: its packets so far, changes, expectations."""
+    from shaper.testing.shaped import current
+
+    if current.shaped is None:
+        pytest.fail("the fixture `shaper` is for tests; a fixture that uses it must have the scope of a function")
+    return current.shaped
+
+
+@pytest.fixture(scope="session")
+def shaper_network(request: pytest.FixtureRequest) -> Iterator[Network]:
+    """A private network that stays: for servers that several tests use. A test that uses it runs inside."""
+    from shaper.errors import ShaperError
+    from shaper.network import Network
+
+    network = Network()
+    try:
+        network.open()
+    except ShaperError as error:
+        (pytest.fail if request.config.option.shaper_strict else pytest.skip)(f"shaper: {error}")
+    try:
+        yield network
+    finally:
+        network.close()

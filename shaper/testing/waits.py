@@ -1,0 +1,126 @@
+"""Which calls on sockets wait, found by looking at all threads inside again and again: it needs no tracer, and no root.
+
+/proc/PID/task/TID/syscall has the call in which a thread sleeps, see proc_pid_syscall(5); while the thread's run time
+stays the same, it is the same call.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from dataclasses import dataclass
+
+from shaper.linux import proc
+from shaper.trace.read.syscalls import BY_NUMBER, FIRST_IS_FD
+
+INTERVAL = 0.01
+"""Seconds between two looks."""
+CALLS = """
+    accept accept4 connect epoll_pwait epoll_pwait2 epoll_wait poll ppoll pselect6 read readv recvfrom recvmmsg recvmsg
+    select sendfile sendmmsg sendmsg sendto splice write writev
+"""
+ON_SOCKETS = frozenset(CALLS.split())
+"""Calls that may wait for the network."""
+LOOKS_PER_SEARCH = 10
+"""Processes that are new are looked for this rarely: it takes longer."""
+SHORTEST = 2 * INTERVAL
+"""Seconds that a call must wait to be kept."""
+MOST = 1000
+"""Waits that are kept, the newest."""
+
+
+@dataclass(frozen=True)
+class Wait:
+    """A call that waited.
+
+    Attributes:
+        task: the name of the thread.
+        pid, tid: its process and thread.
+        call: the system call.
+        since, until: seconds of CLOCK_MONOTONIC.
+        is_over: it has ended.
+    """
+
+    task: str
+    pid: int
+    tid: int
+    call: str
+    since: float
+    until: float
+    is_over: bool
+
+    @property
+    def seconds(self) -> float:
+        """How long it waited, or has waited so far."""
+        return self.until - self.since
+
+    def __str__(self) -> str:
+        return f"{self.task}: {self.call} {self.seconds * 1000:.0f} ms{'' if self.is_over else ', and still waits'}"
+
+
+class Watch:
+    """Looks at the threads of processes.
+
+    Args:
+        processes: finds those inside.
+    """
+
+    def __init__(self, processes: Callable[[], Iterable[int]]) -> None:
+        self._processes = processes
+        self._pids: list[int] = []
+        self._looks = 0
+        self._waiting: dict[tuple[int, int], tuple[str, float, float]] = {}  # what it does, since when, last seen
+        self._over: list[Wait] = []
+
+    def look(self) -> None:
+        """Look at all threads once."""
+        if self._looks % LOOKS_PER_SEARCH == 0:
+            self._pids = list(self._processes())
+        self._looks += 1
+        now = time.monotonic()
+        seen: dict[tuple[int, int], tuple[str, float, float]] = {}
+        for pid in self._pids:
+            with suppress(OSError):  # it has ended
+                for name in os.listdir(f"/proc/{pid}/task"):
+                    doing = _doing(pid, name)
+                    if doing is not None:
+                        key = pid, int(name)
+                        before = self._waiting.get(key)
+                        since = before[1] if before is not None and before[0] == doing else now
+                        seen[key] = doing, since, now
+        for key, (doing, since, last) in self._waiting.items():
+            if (key not in seen or seen[key][0] != doing) and last - since >= SHORTEST:
+                self._over.append(_wait(key, doing, since, last, is_over=True))
+        del self._over[:-MOST]
+        self._waiting = seen
+
+    def waits(self) -> list[Wait]:
+        """The calls that waited, the one that ended first first; at the end those that still wait."""
+        still = [_wait(key, *seen, is_over=False) for key, seen in self._waiting.items()]
+        return [*self._over, *(wait for wait in still if wait.seconds >= SHORTEST)]
+
+
+def _wait(key: tuple[int, int], doing: str, since: float, until: float, *, is_over: bool) -> Wait:
+    call, task, _ = doing.split("\0")
+    return Wait(task, *key, call, since, until, is_over)
+
+
+def _doing(pid: int, tid: str) -> str | None:
+    """What tells the call in which a thread sleeps from the one before and after; None if it is not about sockets."""
+    folder = f"/proc/{pid}/task/{tid}"
+    with open(f"{folder}/syscall", encoding="ascii") as file:
+        words = file.read().split()
+    if words[0] in ("running", "-1"):
+        return None
+    call = BY_NUMBER.get(int(words[0]), "")
+    if call not in ON_SOCKETS:
+        return None
+    if call in FIRST_IS_FD and not call.startswith("epoll"):
+        with suppress(OSError):
+            if not os.readlink(f"/proc/{pid}/fd/{int(words[1], 16)}").startswith("socket:"):
+                return None
+    with open(f"{folder}/schedstat", encoding="ascii") as file:
+        ran = file.read().split()[0]
+    return f"{call}\0{proc.comm(pid, int(tid))}\0{ran}"
