@@ -72,10 +72,15 @@ def watched(figure: str) -> Callable[[Figures], tuple[float]]:
     return ratio((*path, "watched", figure), (*path, "alone", figure))
 
 
+HARM = {
+    "stopped in order": ("lost", "twice", "out_of_order", "bypassed", "not_taken"),
+    "front killed": ("lost", "twice", "out_of_order", "rules_left"),
+}
+
+
 def harmed(figures: Figures) -> tuple[float, ...]:
     """Packets lost, doubled, out of order or not shaped, and rules left, in each run of `changes`."""
-    harm = ("lost", "twice", "out_of_order", "bypassed", "not_taken", "rules_left")
-    return tuple(sum(run.get(name, 0) for name in harm) for run in figures["changes"].values())
+    return tuple(at(figures, "changes", end, name) for end, names in HARM.items() for name in names)
 
 
 def added_in_guest(figures: Figures) -> tuple[float]:

@@ -6,9 +6,11 @@ import secrets
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import pytest
+
+from shaper.testing.condition import CONDITION, Condition
 
 if TYPE_CHECKING:
     from shaper.network import Network
@@ -22,14 +24,6 @@ EACH = (
     "shaper_each(*conditions, profile=None): run the test once for each condition: a policy, a tuple of policies, or "
     "'none'; and for each profile named."
 )
-CONDITION = "shaper_condition"
-
-
-class Condition(NamedTuple):
-    """What `shaper_each` adds to a test."""
-
-    policies: tuple[str, ...] = ()
-    profile: str | None = None
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -86,12 +80,12 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     metafunc.parametrize(CONDITION, conditions, ids=ids, indirect=True)
 
 
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Elsewhere than on Linux there are no private networks."""
-    if sys.platform != "linux" and not config.option.shaper_strict:
-        for item in items:
-            if isinstance(item, pytest.Function) and _is_shaped(item):
-                item.add_marker(pytest.mark.skip(reason="shaper: private networks need Linux"))
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip tests that are to be shaped where there are no private networks."""
+    if sys.platform != "linux" and isinstance(item, pytest.Function) and _is_shaped(item):
+        refuse = pytest.fail if item.config.option.shaper_strict else pytest.skip
+        refuse("shaper: private networks need Linux")
 
 
 @pytest.hookimpl(tryfirst=True)
