@@ -93,7 +93,7 @@ def causal(
     from shaper.experiment import results as files
     from shaper.experiment.causal import Causal
     from shaper.experiment.figure import draw_profile
-    from shaper.experiment.measures import pattern
+    from shaper.experiment.measures import sources
     from shaper.experiment.profile import Profile, as_json, show
     from shaper.experiment.run import run
     from shaper.report.output import console, write_json
@@ -118,7 +118,7 @@ def causal(
             budget,
             seed,
             timeout,
-            tuple(map(pattern, measure or ())),
+            *sources(measure or ()),
         )
         executor = execute_where(dask, at_once, mtu)
         found = begin(plan, output, executor)

@@ -84,9 +84,9 @@ Stays = Annotated[
 Measure = Annotated[
     list[str] | None,
     typer.Option(
-        metavar="REGEX",
+        metavar="REGEX|FILE.json",
         help=r"Also take numbers from the command's output: one for each named group, such as (?P<rps>[\d.]+). "
-        "May be repeated.",
+        "Or take all numbers in a JSON file that the command writes. May be repeated.",
     ),
 ]
 TrialTimeout = Annotated[
@@ -163,7 +163,7 @@ def sweep(
     from shaper.experiment import results as files
     from shaper.experiment.factors import parse
     from shaper.experiment.figure import draw
-    from shaper.experiment.measures import pattern
+    from shaper.experiment.measures import sources
     from shaper.experiment.run import run
     from shaper.experiment.sweep import Sweep, SweepReport
     from shaper.report.output import console, write_json
@@ -188,7 +188,7 @@ def sweep(
             repeat,
             seed,
             timeout,
-            tuple(map(pattern, measure or ())),
+            *sources(measure or ()),
         )
         found = begin(plan.about(), output)
         total = sum(1 for _ in plan.trials())

@@ -48,7 +48,7 @@ class Causal:
     budget is spent.
 
     Attributes:
-        command, server, workload, policies, seed, timeout, patterns: see `Sweep`.
+        command, server, workload, policies, seed, timeout, patterns, files: see `Sweep`.
         delay: by how much a class is late, in ns.
         order: "free" lets packets overtake late ones, "keep" makes them wait.
         split: the data segments of a connection are classes of their own.
@@ -67,6 +67,7 @@ class Causal:
     seed: str = "0"
     timeout: int = 30 * s
     patterns: tuple[Pattern[str], ...] = ()
+    files: tuple[str, ...] = ()
     classes: list[PacketClass] = field(default_factory=list)
 
     def find(self, executor: Executor) -> None:
@@ -136,7 +137,8 @@ class Causal:
     def _trial(self, arm: Arm, number: int) -> Trial:
         late = [each.spec(time, self.order) for each, time in zip(self.classes, arm, strict=False) if time]
         policies = (*self.policies, *late)
-        return Trial(self.command, policies, f"{self.seed}.{number}", number, self.timeout, self.workload, self.server)
+        seed = f"{self.seed}.{number}"
+        return Trial(self.command, policies, seed, number, self.timeout, self.workload, self.server, files=self.files)
 
     def result(self, trial: Trial, outcome: Outcome, levels: Mapping[str, Level], block: int) -> Result:
         """The result of a trial that has just ended."""

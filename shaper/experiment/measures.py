@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Mapping
-from typing import NamedTuple
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 from shaper.errors import UsageError
 from shaper.experiment.trial import Outcome
@@ -14,6 +15,8 @@ from shaper.units import ms
 
 DURATION = "duration"
 """The measure that every trial has: how long the command took, or a workload's client."""
+JSON = ".json"
+"""What the name of a file ends in that the command writes its numbers to."""
 TRAFFIC = ("packets", "bytes", "retransmissions")
 """What is counted in the journal."""
 
@@ -44,11 +47,24 @@ def pattern(text: str) -> re.Pattern[str]:
     return found
 
 
+def sources(texts: Sequence[str]) -> tuple[tuple[re.Pattern[str], ...], tuple[str, ...]]:
+    """The values of --measure: the expressions, and the files that the command writes, which end in .json.
+
+    Raises:
+        UsageError: see `pattern`.
+    """
+    files = tuple(text for text in texts if text.endswith(JSON))
+    return tuple(pattern(text) for text in texts if not text.endswith(JSON)), files
+
+
 def measures(outcome: Outcome, patterns: tuple[re.Pattern[str], ...] = ()) -> dict[str, Measure]:
     """All measures of an outcome, by name.
 
     Those are its duration; how long the calls of a workload waited, as "server accept"; what the patterns find in the
-    output, in its last match; packets, bytes, and retransmissions of TCP.
+    output, in its last match; the numbers in the files, as "latency.p50"; packets, bytes, and retransmissions of TCP.
+
+    Raises:
+        UsageError: what a pattern finds is no number, or a file is not JSON.
     """
     found = {DURATION: Measure(outcome.duration / ms, "ms")}
     for blocking in outcome.blockings:
@@ -60,8 +76,22 @@ def measures(outcome: Outcome, patterns: tuple[re.Pattern[str], ...] = ()) -> di
         for text in (outcome.stdout, outcome.stderr):
             for match in each.finditer(text.decode(errors="replace")):
                 found.update({name: Measure(number(value), "") for name, value in match.groupdict().items() if value})
+    for file, content in outcome.files.items():
+        try:
+            found.update({name: Measure(value, "") for name, value in _numbers(json.loads(content), "")})
+        except (ValueError, RecursionError) as error:
+            raise UsageError(f"--measure: the command wrote {file}, which is not JSON: {error}") from None
     counts = len(outcome.records), sum(record.length for record in outcome.records), retransmissions(outcome.records)
     return found | {name: Measure(count, "") for name, count in zip(TRAFFIC, counts, strict=True)}
+
+
+def _numbers(content: Any, name: str) -> Iterator[tuple[str, float]]:
+    """All numbers in a document, each with its way from the top: "latency.p50", "runs.0"."""
+    if isinstance(content, dict | list):
+        for key, value in content.items() if isinstance(content, dict) else enumerate(content):
+            yield from _numbers(value, f"{name}.{key}" if name else str(key))
+    elif isinstance(content, int | float) and not isinstance(content, bool):
+        yield name, float(content)
 
 
 def number(text: str) -> float:

@@ -17,7 +17,7 @@ from typing import Any
 
 from shaper.errors import UsageError
 from shaper.experiment.factors import WORKLOAD, parse
-from shaper.experiment.measures import pattern
+from shaper.experiment.measures import sources
 from shaper.probe.ends import workload
 from shaper.spec.load import expand, load
 from shaper.spec.toml import TomlReader
@@ -62,7 +62,7 @@ class PlanReader(TomlReader):
         if "timeout" in found:
             self._check("timeout", [found["timeout"]], parse_duration)
         self._check("policy", found.get("policy", ()), lambda spec: [load(one) for one in expand([spec])])
-        self._check("measure", found.get("measure", ()), pattern)
+        self._check("measure", found.get("measure", ()), lambda text: sources([text]))
         # What varies an option of a workload that is named on the command line can't be checked here.
         known = [text for text in found.get("vary", ()) if "workload" in found or not text.startswith(f"{WORKLOAD}:")]
         self._check("vary", known, lambda text: parse(text, found.get("workload", "")))

@@ -39,6 +39,8 @@ from shaper.units import format_duration, ms, s
 
 POLLING = 5 * ms
 """Between two looks whether a server listens."""
+READ = 1 << 20
+"""The first bytes of a file that the command wrote that are read."""
 KEPT = 1 << 16
 """The last bytes of the command's output that are kept."""
 
@@ -61,12 +63,14 @@ def play(trial: Trial, private: Private, mtu: int) -> Outcome:
     if stand_in is not None:
         trial = replace(trial, policies=(*trial.policies, stand_in.policy), shaped=True)
     policies = load_pipeline(trial.policies)
+    before = {name: _version(name) for name in trial.files}
     with TemporaryFile() as stdout, TemporaryFile() as stderr:
         # The command inherits these, so that what it writes takes no time of this process.
         os.dup2(stdout.fileno(), 1)
         os.dup2(stderr.fileno(), 2)
         outcome = _play_workload(trial, policies) if trial.workload else _play_command(trial, policies, private)
-        return replace(outcome, stdout=_last(stdout), stderr=_last(stderr), stand_in=stand_in)
+        files = {name: _first(name) for name in trial.files if _version(name) not in (None, before[name])}
+        return replace(outcome, stdout=_last(stdout), stderr=_last(stderr), stand_in=stand_in, files=files)
 
 
 def _play_command(trial: Trial, policies: tuple[Policy, ...], private: Private) -> Outcome:
@@ -153,6 +157,20 @@ def _shape(
     )
     _, records = read_journal(journal)
     return summary, tuple(records)
+
+
+def _version(name: str) -> tuple[int, int] | None:
+    """Differs between a file that an earlier trial wrote and one of this trial; None if there is none."""
+    try:
+        about = os.stat(name)
+    except OSError:
+        return None
+    return about.st_ino, about.st_mtime_ns
+
+
+def _first(name: str) -> bytes:
+    with open(name, "rb") as file:
+        return file.read(READ)
 
 
 def _last(file: IO[bytes]) -> bytes:

@@ -39,6 +39,7 @@ class Sweep:
         seed: decides the order, and with the number of the block the chance in each trial.
         timeout: of a trial, in ns.
         patterns: see `measures`.
+        files: that the command writes, with numbers in JSON.
     """
 
     factors: tuple[Factor, ...]
@@ -50,6 +51,7 @@ class Sweep:
     seed: str = "0"
     timeout: int = 30 * s
     patterns: tuple[re.Pattern[str], ...] = ()
+    files: tuple[str, ...] = ()
 
     def about(self) -> dict[str, Any]:
         """What the results say of it. Two sweeps with the same answer may share a file."""
@@ -78,7 +80,7 @@ class Sweep:
             else:
                 policies.append(factor.spec(value))
         seed = f"{self.seed}.{block}"
-        return Trial(self.command, tuple(policies), seed, block, self.timeout, workload, self.server)
+        return Trial(self.command, tuple(policies), seed, block, self.timeout, workload, self.server, files=self.files)
 
     def result(self, trial: Trial, outcome: Outcome, levels: Mapping[str, Level], block: int) -> Result:
         """The result of a trial that has just ended."""

@@ -43,6 +43,8 @@ class Trial:
     """Without, packets pass by shaper, and there is no journal."""
     trace: str = ""
     """An empty folder in which the kernel's tracer records the command, which needs root; none if it doesn't."""
+    files: tuple[str, ...] = ()
+    """Files that the command writes, for the outcome."""
 
     @property
     def key(self) -> str:
@@ -69,6 +71,8 @@ class Outcome:
     """What happened to each packet, in the order in which they went on."""
     blockings: tuple[Blocking, ...] = ()
     """The calls of a workload's two ends, and how long each took; none for a command."""
+    files: Mapping[str, bytes] = field(default_factory=dict)
+    """Of the files named in the trial those that were written in it, each with its first MB."""
     host: str = field(default_factory=lambda: os.uname().nodename)
     """The name of the machine that ran it."""
     kernel: str = field(default_factory=lambda: os.uname().release)

@@ -95,6 +95,14 @@ def test_only_the_end_of_its_output_is_kept(lab: Lab) -> None:
     assert outcome.stdout.endswith(b"y\nend\n")
 
 
+def test_files_that_the_command_wrote(lab: Lab, tmp_path: Path) -> None:
+    file, other = str(tmp_path / "numbers.json"), str(tmp_path / "other")
+    trial = Trial(("sh", "-c", f"echo 1 > {file}"), files=(file, other))
+    assert lab.run(trial).files == {file: b"1\n"}
+    assert lab.run(trial).files == {file: b"1\n"}
+    assert lab.run(Trial(("true",), files=(file, other))).files == {}
+
+
 def test_each_trial_has_a_network_of_its_own(lab: Lab) -> None:
     """The port of a connection that waits in TIME_WAIT can't be bound again for a minute; without SO_REUSEADDR."""
     for _ in range(3):

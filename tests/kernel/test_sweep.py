@@ -43,6 +43,18 @@ def test_numbers_that_the_command_says(tmp_path: Path, capsys: pytest.CaptureFix
     assert f"{file} is of `shaper sweep`; see `shaper sweep show {file}`" in capsys.readouterr().err
 
 
+def test_numbers_in_a_file_that_the_command_writes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "numbers.json"
+    options = ["--vary", "delay:time=0,1ms", "--repeat", "2", "--measure", str(file), "--json"]
+    write = ["sh", "-c", f"""echo '{{"latency": {{"p50": 12.5}}, "runs": [3, true, "x"]}}' > {file}"""]
+    assert main(["sweep", *options, "--", *write]) == 0
+    found = {each["name"]: each["points"][0]["median"] for each in json.loads(capsys.readouterr().out)["measures"]}
+    assert (found["latency.p50"], found["runs.0"]) == (12.5, 3)
+    assert not {"runs.1", "runs.2"} & found.keys()
+    assert main(["sweep", *options, "--", "sh", "-c", f"echo nonsense > {file}"]) == 2
+    assert f"--measure: the command wrote {file}, which is not JSON" in capsys.readouterr().err
+
+
 def test_a_plan_and_what_the_command_line_says_instead(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     plan = tmp_path / "plan.toml"
     plan.write_text('command = "true"\nvary = "delay:time=0,1ms"\nrepeat = 2\nseed = 7\n')
