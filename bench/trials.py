@@ -2,12 +2,13 @@
 
 import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
+from distributed import LocalCluster
 from rich.table import Table
 
 from bench.plan import Figures, Plan
-from shaper.experiment import Lab, Trial
+from shaper.experiment import Lab, Trial, execute_on_dask
 
 TRIALS = 20
 """How many trials of each kind a round has."""
@@ -17,11 +18,14 @@ KINDS: dict[str, tuple[str, Sequence[str]]] = {
     "ping of 10 packets, delay:1ms": ("ping -q -U -c 10 -i 0.002 127.0.0.1", ("delay:1ms",)),
     "a server that is left behind": ("python3 -m http.server 8000 & sleep 0.1", ()),
 }
+ON_DASK = "true, on a worker of a Dask cluster here"
 
 
 def measure(plan: Plan) -> Figures:
     """Command and policies -> seconds of a trial that its command doesn't take, and of the start of a lab."""
     started, found = [], dict[str, list[float]]()
+    with LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=":0") as cluster:
+        found[ON_DASK] = list(on_dask(cluster.scheduler_address, plan.rounds * TRIALS))
     for _ in range(plan.rounds):
         begin = time.monotonic()
         with Lab() as lab:
@@ -33,6 +37,17 @@ def measure(plan: Plan) -> Figures:
     return {"a lab's start": {"seconds": statistics.median(started), "most": max(started)}, **figures}
 
 
+def on_dask(address: str, count: int) -> Iterator[float]:
+    """The seconds of each trial on a worker beside its command's; without the first one, which starts the lab."""
+    trials = (Trial(("true",), number=number) for number in range(count + 1))
+    before = time.monotonic_ns()
+    for trial, outcome in execute_on_dask(trials, address):
+        now = time.monotonic_ns()
+        if trial.number:
+            yield (now - before - outcome.duration) / 1e9
+        before = now
+
+
 def overhead(lab: Lab, trial: Trial) -> float:
     """The seconds of a trial beside its command's."""
     begin = time.monotonic_ns()
@@ -41,7 +56,7 @@ def overhead(lab: Lab, trial: Trial) -> float:
 
 
 def expected(plan: Plan) -> float:
-    return plan.rounds * TRIALS * len(KINDS) * 0.12 + 2
+    return plan.rounds * TRIALS * (len(KINDS) + 1) * 0.12 + 5
 
 
 def tables(figures: Figures) -> list[Table]:
