@@ -6,7 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import CancelledError
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from importlib import metadata
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, NamedTuple
@@ -62,11 +62,8 @@ def execute_on_dask(
             while (free := workers.free()) is not None:
                 if (trial := again.pop() if again else next(plan, None)) is None:
                     break
-                # A name for each try: what a worker that was believed lost still sends belongs to none.
-                key = f"trial-{trial.key}-{uuid4().hex}"
-                future = client.submit(worker.play, workers.plan, mtu, trial, key=key, workers=[free])
-                running[key] = Running(trial, free, future)
-                workers.load[free] += 1
+                future = workers.start(trial, free)
+                running[future.key] = Running(trial, free, future)
                 future.add_done_callback(lambda future: ended.put(future.key))
             if not running and workers.slots:
                 return
@@ -90,11 +87,22 @@ def execute_on_dask(
                 continue
             workers.load[running[key].worker] -= 1
             yield running.pop(key).trial, outcome
-    except (OSError, CancelledError) as error:
-        raise ShaperError(f"the connection to the scheduler at {address} was lost") from error
     finally:
         workers.close([each.future for each in running.values()])
         client.close()
+
+
+@contextmanager
+def connected() -> Iterator[None]:
+    """What is done here needs the scheduler.
+
+    Raises:
+        ShaperError: it is lost.
+    """
+    try:
+        yield
+    except (OSError, CancelledError) as error:
+        raise ShaperError("the connection to the scheduler was lost") from error
 
 
 class Running(NamedTuple):
@@ -104,6 +112,7 @@ class Running(NamedTuple):
     worker: str
     future: Future
 
+    @connected()
     def outcome(self) -> Outcome | None:
         """What has come of it, now that it has ended; None if the worker seems to be lost, with the outcome.
 
@@ -141,6 +150,7 @@ class Workers:
         self._unfit: dict[str, str] = {}
         self._looked = self._last_seen = time.monotonic()
 
+    @connected()
     def check_all(self, scheduler: str) -> None:
         """Check all workers that there are; wait for one to join if there is none.
 
@@ -160,6 +170,18 @@ class Workers:
         able = [address for address, slots in self.slots.items() if self.load[address] < slots]
         return min(able, key=self.load.__getitem__, default=None)
 
+    @connected()
+    def start(self, trial: Trial, address: str) -> Future:
+        """Run a trial on this worker.
+
+        Raises:
+            ShaperError: the connection to the scheduler was lost.
+        """
+        self.load[address] += 1
+        # A name for each try: what a worker that was believed lost still sends belongs to none.
+        key = f"trial-{trial.key}-{uuid4().hex}"
+        return self._client.submit(worker.play, self.plan, self._mtu, trial, key=key, workers=[address])
+
     def look_now(self) -> None:
         """Make it time to look."""
         self._looked -= LOOK
@@ -168,6 +190,7 @@ class Workers:
         """Seconds until it is time to look again."""
         return max(0.0, self._looked + LOOK - time.monotonic())
 
+    @connected()
     def look(self) -> list[str]:
         """Take in the workers that have joined, and give back those that are lost, if it is time to look.
 

@@ -196,6 +196,15 @@ def test_a_plan_is_asked_for_the_next_trial_only_when_a_worker_is_free(cluster: 
     assert asked == 7
 
 
+def test_what_a_plan_raises_comes_out(cluster: Cluster) -> None:
+    def plan() -> Iterator[Trial]:
+        yield Trial(("true",))
+        raise FileNotFoundError("the plan's own")
+
+    with pytest.raises(FileNotFoundError, match="the plan's own"):
+        list(execute_on_dask(plan(), cluster.address))
+
+
 def test_the_sweep_of_the_document(cluster: Cluster, tmp_path: Path) -> None:
     """The same file runs here in tests/house/test_docs.py."""
     [script] = [block.text for block in blocks(ROOT / "docs" / "experiments.md") if block.mark == "sweep.py"]
@@ -244,6 +253,19 @@ def test_a_trial_that_ends_its_workers_is_not_run_for_ever(cluster: Cluster) -> 
     trials = iter([Trial(("sh", "-c", KILLS_ITS_WORKER))])
     with pytest.raises(ShaperError, match=f"{WORKERS} workers were lost while they ran sh -c"):
         list(execute_on_dask(trials, cluster.address))
+
+
+def test_a_cluster_without_workers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("shaper.experiment.cluster.CONNECT", 2)
+    cluster = Cluster(tmp_path)
+    try:
+        assert main(["sweep", "--vary", "delay:time=0,1ms", "--dask", cluster.address, "--", "true"]) == 1
+    finally:
+        cluster.close()
+    said = capsys.readouterr().err
+    assert said == f"shaper: the cluster has no workers; start one: dask worker {cluster.address}\n"
 
 
 @pytest.mark.parametrize(
