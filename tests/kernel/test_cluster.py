@@ -205,6 +205,26 @@ def test_what_a_plan_raises_comes_out(cluster: Cluster) -> None:
         list(execute_on_dask(plan(), cluster.address))
 
 
+def test_a_causal_profile(cluster: Cluster, tmp_path: Path) -> None:
+    file = tmp_path / "causal.json"
+    options = ["--workload", "request:rounds=1", "--budget", "1s", "--dask", cluster.address, f"--json={file}"]
+    assert main(["causal", *options]) == 0
+    found = json.loads(file.read_text())
+    assert {"tcp/8765 original syn", "tcp/8765 reply data"} <= set(found["classes"])
+    assert found["trials"] > len(found["classes"])
+
+
+def test_dask_is_loaded_only_when_it_is_used() -> None:
+    script = "import sys, shaper.experiment; assert not {'dask', 'distributed'} & sys.modules.keys()"
+    subprocess.run([sys.executable, "-c", script], check=True)
+
+
+def test_without_dask(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    assert main(["sweep", "--vary", "delay:time=0,1ms", "--dask", "tcp://127.0.0.1:9", "--", "true"]) == 2
+    assert capsys.readouterr().err == "shaper: a cluster needs Dask: pip install 'nfq-shaper[cluster]'\n"
+
+
 def test_the_sweep_of_the_document(cluster: Cluster, tmp_path: Path) -> None:
     """The same file runs here in tests/house/test_docs.py."""
     [script] = [block.text for block in blocks(ROOT / "docs" / "experiments.md") if block.mark == "sweep.py"]
