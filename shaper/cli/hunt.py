@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from shaper.cli.options import Json, Seed, duration, policy_names
+from shaper.cli.sweep import shown_file
 from shaper.errors import ShaperError, UsageError
 from shaper.units import format_duration, ms, parse_duration, s
 
@@ -24,6 +25,7 @@ EXAMPLES = (
     "shaper hunt -- ./client-and-server.sh",
     "shaper hunt --budget 10min --fails-if 'booked twice' -- pytest -x tests/net",
     "shaper hunt --budget 200 --seed 7 --timeout 2s -- ./client-and-server.sh",
+    "shaper hunt show shaper.jsonl",
 )
 BUDGET = "5min"
 LATE = 300 * ms
@@ -94,19 +96,25 @@ def hunt(
     twice, or swapped with the next; then pairs of them; then any at random. When it fails,
     shaper finds the fewest such fates that suffice, repeats them, and prints how to do that
     again. Ctrl-C ends the search. The exit status is 1 if it has failed, else 0.
+    `shaper hunt show JOURNAL` lists the packets of a journal by the names that fates have.
     """
     from shaper.experiment import Lab, Trial
     from shaper.experiment.hunt.database import Database
     from shaper.experiment.hunt.plan import Hunt
-    from shaper.experiment.hunt.report import arguments, document, last_waits, lines, said
+    from shaper.experiment.hunt.report import arguments, document, last_waits, lines, packets, said
     from shaper.experiment.hunt.run import hunt as search
+    from shaper.journal import read_journal
     from shaper.policy.fate import format_fates
     from shaper.report.output import console, write_json
 
+    out = console(json)
+    if (shown := shown_file(command)) is not None:
+        for line in packets(read_journal(shown, grows=True)[1]):
+            out.print(line, soft_wrap=True, highlight=False, markup=False)
+        return 0
     trial = Trial(tuple(command), tuple(policy or ()), seed, timeout=max(timeout or 0, PATIENCE))
     kept = Database(database)
     plan = Hunt(seed=seed, known=kept.known(command), late=late)
-    out = console(json)
     with out.status("") if out.is_terminal else _Silence() as status:
 
         def trying(attempt: Attempt, trials: int) -> None:

@@ -6,7 +6,7 @@ import ast
 import shlex
 
 from shaper.experiment.hunt.plan import Found
-from shaper.experiment.hunt.report import as_test, command, document, last_waits, lines, rows, side_by_side
+from shaper.experiment.hunt.report import as_test, command, document, last_waits, lines, packets, rows, side_by_side
 from shaper.experiment.hunt.run import End, Hunted
 from shaper.experiment.trial import Outcome, Trial
 from shaper.policy.fate import parse_fates
@@ -56,11 +56,11 @@ The last it said:
     booked 2 times
 
 passing run (ms)                       │ failing run (ms)
-    0.0 → #1 udp 1, 10 B               │     0.0 → #1 udp 1, 10 B
+    0.0 #1 original udp 1, 10 B        │     0.0 #1 original udp 1, 10 B
 ────────────────────────────────────── ┼ ─────────────────────── here they part
-    0.5 ← #1 udp 1, 10 B               │     0.5 ← #1 udp 1, 10 B, dropped
-                                       │   200.6 → #1 udp 2, 10 B
-                                       │   201.0 ← #1 udp 2, 10 B, held 40 ms
+    0.5 #1 reply udp 1, 10 B           │     0.5 #1 reply udp 1, 10 B, dropped
+                                       │   200.6 #1 original udp 2, 10 B
+                                       │   201.0 #1 reply udp 2, held 40 ms
 
 To see it again:
 
@@ -160,7 +160,7 @@ def test_long_runs_are_shown_around_their_parting() -> None:
     shown = list(side_by_side(rows(long), rows(other)))
     assert shown[1].split(" │ ")[0].strip() == "7 packets before"
     assert shown[5].endswith("here they part")
-    assert shown[6].endswith("10.0 → #1 udp 11, 10 B, dropped")
+    assert shown[6].endswith("10.0 #1 original udp 11, dropped")
     assert shown[-1].split(" │ ")[1].strip() == "8 more"
     assert len(shown) == 1 + 4 + 1 + 12 + 1
     assert max(map(len, shown)) <= 80
@@ -169,10 +169,19 @@ def test_long_runs_are_shown_around_their_parting() -> None:
 def test_without_a_fate_runs_part_where_a_packet_is_another() -> None:
     shown = list(side_by_side(rows(EXCHANGE), rows([*EXCHANGE, record(3, 9)])))
     assert shown[3].endswith("here they part")
-    assert shown[4].split(" │ ")[1].strip() == "9.0 → #1 udp 2, 10 B"
+    assert shown[4].split(" │ ")[1].strip() == "9.0 #1 original udp 2, 10 B"
 
 
 def test_copies_are_shown_behind_their_packet() -> None:
     twice = [record(0, 0, fate="injected"), *EXCHANGE]
     assert [row.fate for row in rows(twice)] == ["", "a copy", ""]
     assert any("a copy, 10 B" in line for line in side_by_side(rows(EXCHANGE), rows(twice)))
+
+
+def test_fates_have_the_names_of_a_journal() -> None:
+    twice = [*EXCHANGE, record(0, 9, fate="injected")]
+    assert list(packets(twice)) == [
+        "    0.0 udp/53 #1 original udp 1, 10 B",
+        "    0.5 udp/53 #1 reply udp 1, 10 B",
+        "    9.0 a copy, 10 B",
+    ]

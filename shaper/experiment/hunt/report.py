@@ -50,7 +50,7 @@ class Row(NamedTuple):
 
 
 def lines(hunted: Hunted, kept: str | None = None, waits: Sequence[str] = ()) -> Iterator[str]:
-    """The report; lines of at most 80 columns, but for commands.
+    """The report; lines of at most 80 columns, but for commands and long names.
 
     Args:
         hunted: what came of the hunt.
@@ -171,6 +171,11 @@ def rows(records: Sequence[Record]) -> list[Row]:
     ]
 
 
+def packets(records: Sequence[Record]) -> Iterator[str]:
+    """A line for each packet of a journal, with the name by which a fate knows it."""
+    return (_text(row, single=False) for row in rows(records))
+
+
 def _size(record: Record, traffic: Traffic) -> int | None:
     return traffic.size(record) if record.kind in ("data", "udp") else None
 
@@ -222,21 +227,25 @@ def _parting(passing: Sequence[Row], failing: Sequence[Row]) -> tuple[int, int]:
 def _some(run: Sequence[Row], part: int, *, before: bool, single: bool) -> list[str]:
     """The lines of one run's last packets before they part, or of the first ones after that."""
     first, last = (max(0, part - BEFORE), part) if before else (part, part + AFTER)
-    texts = [_text(row, single=single) for row in run[first:last]]
+    texts = [_text(row, single=single, width=COLUMN) for row in run[first:last]]
     if before:
         return [f"         {first} packets before", *texts] if first else texts
     return [*texts, f"         {len(run) - last} more"] if last < len(run) else texts
 
 
-def _text(row: Row, *, single: bool) -> str:
-    """`  200.6 → #1 data 2 again, 48 B, dropped`; the service is left out if there is only one."""
+def _text(row: Row, *, single: bool, width: int = 80) -> str:
+    """`  200.6 #1 reply data 2, 48 B, dropped`; the service is left out if there is only one.
+
+    Args:
+        width: if the line would be longer, it has no size.
+    """
     size = "" if row.size is None else f", {row.size} B"
     fate = f", {row.fate}" if row.fate else ""
     if row.name is None:
-        return f"{row.at:7.1f}   {row.fate}{size}"
-    arrow = "→" if row.name.direction == "original" else "←"
-    words = str(row.name).replace(f" {row.name.direction}", "", 1)
-    return f"{row.at:7.1f} {arrow} {words.removeprefix(row.name.service).strip() if single else words}{size}{fate}"
+        return f"{row.at:7.1f} {row.fate}{size}"
+    name = row.name._replace(service="") if single else row.name
+    text = f"{row.at:7.1f} {name}{size}{fate}"
+    return text if len(text) <= width else f"{row.at:7.1f} {name}{fate}"
 
 
 def _pad(text: str) -> str:
