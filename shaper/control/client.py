@@ -12,7 +12,7 @@ import json
 import os
 import socket
 from collections.abc import Generator, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from http.client import HTTPConnection, HTTPException, HTTPResponse
 from pathlib import Path
 from struct import Struct
@@ -42,6 +42,28 @@ class _UnixConnection(HTTPConnection):
         self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, _timeval.pack(int(TIMEOUT), 0))
         self.sock.connect(os.fspath(self._path))
         self.sock.settimeout(self.timeout)
+
+
+class EventStream:
+    """What happens, event by event."""
+
+    def __init__(self, connection: HTTPConnection, response: HTTPResponse) -> None:
+        self._connection, self._response = connection, response
+
+    def read(self) -> dict[str, Any] | None:
+        """The next event; waits for it. None when shaper has ended, or the stream was closed."""
+        try:
+            event: dict[str, Any] | None = json.loads(self._response.readline() or "null")
+        except (OSError, HTTPException, ValueError):
+            return None
+        return event
+
+    def close(self) -> None:
+        """End it; also a `read` that waits in another thread."""
+        if self._connection.sock is not None:
+            with suppress(OSError):
+                self._connection.sock.shutdown(socket.SHUT_RDWR)
+        self._connection.close()
 
 
 class Client:
@@ -122,14 +144,19 @@ class Client:
             kinds: only these: packet, change, warning, failure, state.
             packets_per_second: show this many packets at most.
         """
+        with closing(self.open_events(kinds=kinds, packets_per_second=packets_per_second)) as stream:
+            while (event := stream.read()) is not None:
+                yield event
+
+    def open_events(self, *, kinds: Sequence[str] = (), packets_per_second: int = 100) -> EventStream:
+        """The stream that `events` reads, for those who want to end it from another thread."""
         query = urlencode({"kind": list(kinds), "packets_per_second": packets_per_second}, doseq=True)
-        with closing(self._connection(timeout=None)) as connection:
-            response = self._ask(connection, "GET", f"/v1/events?{query}")
-            try:
-                for line in response:
-                    yield json.loads(line)
-            except (OSError, HTTPException, ValueError):
-                return  # it has ended
+        connection = self._connection(timeout=None)
+        try:
+            return EventStream(connection, self._ask(connection, "GET", f"/v1/events?{query}"))
+        except BaseException:
+            connection.close()
+            raise
 
     def metrics(self) -> str:
         """What Prometheus would be given."""
