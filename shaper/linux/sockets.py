@@ -10,7 +10,7 @@ from typing import Literal, NamedTuple
 Table = Literal["tcp", "tcp6", "udp", "udp6"]
 
 # net/tcp_states.h
-ESTABLISHED = 1
+ESTABLISHED, CLOSED, LISTENING = 1, 7, 10
 
 
 class SocketEntry(NamedTuple):

@@ -1,22 +1,21 @@
-"""Which ports of this process's network somebody can be reached at, see proc_net_tcp.rst of the kernel."""
+"""At which ports of this process's network a server can be reached."""
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Literal
+from contextlib import suppress
+from typing import Literal, get_args
+
+from shaper.linux.sockets import CLOSED, LISTENING, Table, sockets
 
 Protocol = Literal["tcp", "udp"]
-LISTENS = {"tcp": "0A", "udp": "07"}
-"""The states TCP_LISTEN and TCP_CLOSE, as in include/net/tcp_states.h: a UDP socket that isn't connected is closed."""
 
 
 def ports(protocol: Protocol) -> set[int]:
     """The ports at which a TCP socket listens, or to which a UDP socket is bound, by IPv4 or IPv6."""
+    state = LISTENING if protocol == "tcp" else CLOSED  # as is a UDP socket that is not connected
     found: set[int] = set()
-    for path in (Path("/proc/self/net", protocol + family) for family in ("", "6")):
-        rows = path.read_text().splitlines()[1:] if path.exists() else []
-        for row in rows:
-            _, local, _, state, *_ = row.split()
-            if state == LISTENS[protocol]:
-                found.add(int(local.rpartition(":")[2], 16))
+    for table in get_args(Table):
+        if table.startswith(protocol):
+            with suppress(OSError):  # there is no IPv6 here
+                found.update(entry.local_port for entry in sockets(table) if entry.state == state)
     return found

@@ -22,6 +22,8 @@ import trio
 from shaper.core.failure import Failure
 from shaper.errors import ShaperError
 from shaper.live.front.results import Result, merged, packets_received
+from shaper.live.front.unmatched import PATIENCE as PATIENCE_UNMATCHED
+from shaper.live.front.unmatched import nothing_matched, passed
 from shaper.live.front.worker import Worker
 from shaper.live.nfqueue.numbers import first_number, numbered
 from shaper.live.notices import Notices
@@ -75,6 +77,8 @@ class Front:
         self._started = time.monotonic_ns()
         self._rules_lost = self._bypassed = 0
         self._matched_before = 0  # packets counted by rules that were lost
+        self._unmatched_after: float = PATIENCE_UNMATCHED * s
+        self._passed_before: dict[str, int] = {}
         self._notices = Notices(self._report_failure, self._report_warning)
         self._stop = trio.Event()
         self._workers: list[Worker] = []
@@ -193,6 +197,7 @@ class Front:
                         self._started = time.monotonic_ns()
                         self.began = time_of_day()
                         if self.rules is not None:
+                            self._passed_before = passed()
                             self.rules.install()
                         self._make_way()
                         started()
@@ -245,6 +250,7 @@ class Front:
             matched, whole = await trio.to_thread.run_sync(self.rules.look)
             if self._stop.is_set():
                 return  # perhaps an engine has detached them
+            await self._see_unmatched(self._matched_before + matched)
             if whole:
                 await self._see_bypassed(matched)
                 continue
@@ -253,6 +259,15 @@ class Front:
                 self.stop()
                 return
             self._notices.rules_lost(self._rules_lost)
+
+    async def _see_unmatched(self, matched: int) -> None:
+        """Say so, once, when no packet has matched for some time."""
+        if matched:
+            self._unmatched_after = inf
+        elif time.monotonic_ns() - self._started > self._unmatched_after:
+            self._unmatched_after = inf
+            match, before = self.settings.match, self._passed_before
+            self._report_warning(await trio.to_thread.run_sync(nothing_matched, match, before))
 
     async def _see_bypassed(self, matched: int) -> None:
         """Count what the rules matched beyond the packets received, unless the engines have other things to do."""
