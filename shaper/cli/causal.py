@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -20,9 +19,9 @@ from shaper.cli.sweep import (
     Server,
     Stays,
     TrialTimeout,
-    check_subject,
     execute_where,
     shown_file,
+    subject_of,
 )
 from shaper.units import ms, s
 
@@ -93,7 +92,6 @@ def causal(
     from shaper.experiment import results as files
     from shaper.experiment.causal import Causal
     from shaper.experiment.figure import draw_profile
-    from shaper.experiment.measures import sources
     from shaper.experiment.profile import Profile, as_json, show
     from shaper.experiment.run import run
     from shaper.report.output import console, write_json
@@ -104,22 +102,10 @@ def causal(
     if shown is not None:
         found = files.read(shown, "causal")
     else:
-        check_subject(command, workload, server, is_here=dask is None)
+        subject = subject_of(command, workload, server, policy, seed, timeout, measure, is_here=dask is None)
         if output is not None:
             files.check(output)
-        plan = Causal(
-            tuple(command or ()),
-            workload or "",
-            tuple(shlex.split(server or "")),
-            tuple(policy or ()),
-            delay,
-            order,
-            split,
-            budget,
-            seed,
-            timeout,
-            *sources(measure or ()),
-        )
+        plan = Causal(delay, order, split, budget, **subject)
         executor = execute_where(dask, at_once, mtu)
         found = begin(plan, output, executor)
         complete = run(plan.trials(found), found, plan.result, out, file=output, executor=executor)

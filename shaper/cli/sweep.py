@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -163,7 +163,6 @@ def sweep(
     from shaper.experiment import results as files
     from shaper.experiment.factors import parse
     from shaper.experiment.figure import draw
-    from shaper.experiment.measures import sources
     from shaper.experiment.run import run
     from shaper.experiment.sweep import Sweep, SweepReport
     from shaper.report.output import console, write_json
@@ -176,20 +175,10 @@ def sweep(
     if shown is not None:
         found = files.read(shown, "sweep")
     else:
-        check_subject(command, workload, server, is_here=dask is None)
+        subject = subject_of(command, workload, server, policy, seed, timeout, measure, is_here=dask is None)
         if not vary:
             raise UsageError("Missing option '--vary'; see `shaper sweep --help`")
-        plan = Sweep(
-            tuple(parse(text, workload or "") for text in vary),
-            tuple(command or ()),
-            workload or "",
-            tuple(shlex.split(server or "")),
-            tuple(policy or ()),
-            repeat,
-            seed,
-            timeout,
-            *sources(measure or ()),
-        )
+        plan = Sweep(tuple(parse(text, workload or "") for text in vary), repeat, **subject)
         found = begin(plan.about(), output)
         total = sum(1 for _ in plan.trials())
         executor = execute_where(dask, at_once, mtu)
@@ -223,15 +212,27 @@ def execute_where(dask: str | None, at_once: int, mtu: int) -> Executor:
     return partial(execute_on_dask, address=dask, at_once=at_once, mtu=mtu)
 
 
-def check_subject(command: list[str] | None, workload: str | None, server: str | None, *, is_here: bool = True) -> None:
-    """Check that there is one thing to run.
+def subject_of(
+    command: list[str] | None,
+    workload: str | None,
+    server: str | None,
+    policy: list[str] | None,
+    seed: str,
+    timeout: int,
+    measure: list[str] | None,
+    *,
+    is_here: bool,
+) -> dict[str, Any]:
+    """What these options say of a plan: the attributes of `Subject`.
 
     Args:
         is_here: it runs on this machine, so its programs must be here.
 
     Raises:
-        UsageError: there is none, or more than one; there is no such program or workload.
+        UsageError: there is nothing to run, or more than one thing; there is no such program or workload; a --measure
+            that can't be used.
     """
+    from shaper.experiment.measures import sources
     from shaper.linux import programs
     from shaper.probe.ends.workload import load
 
@@ -245,6 +246,17 @@ def check_subject(command: list[str] | None, workload: str | None, server: str |
         programs.check(command[0])
     if server and is_here:
         programs.check(shlex.split(server)[0])
+    patterns, files = sources(measure or ())
+    return {
+        "command": tuple(command or ()),
+        "workload": workload or "",
+        "server": tuple(shlex.split(server or "")),
+        "policies": tuple(policy or ()),
+        "seed": seed,
+        "timeout": timeout,
+        "patterns": patterns,
+        "files": files,
+    }
 
 
 def begin(about: dict[str, object], output: Path | None) -> Results:

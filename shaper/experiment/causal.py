@@ -12,16 +12,16 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
-from re import Pattern
 from typing import Any
 
 from shaper.errors import ShaperError
 from shaper.experiment import blocks
 from shaper.experiment.classes import PacketClass, classify
 from shaper.experiment.executor import Executor
-from shaper.experiment.measures import DURATION, Measure, measures
+from shaper.experiment.measures import DURATION, Measure
 from shaper.experiment.profile import MOST_BLOCKS, PREDICTED, Profile, predicted_name
-from shaper.experiment.results import Level, Result, Results, result_of
+from shaper.experiment.results import Level, Result, Results
+from shaper.experiment.subject import Subject
 from shaper.experiment.trial import Outcome, Trial
 from shaper.report.blocking import call_name
 from shaper.spec.load import expand
@@ -40,7 +40,7 @@ Arm = tuple[int, ...]
 
 
 @dataclass
-class Causal:
+class Causal(Subject):
     """The plan of a causal profile.
 
     A block has two trials in which nothing is late, two for each class, late by `delay` and by twice that, and one with
@@ -48,7 +48,6 @@ class Causal:
     budget is spent.
 
     Attributes:
-        command, server, workload, policies, seed, timeout, patterns, files: see `Sweep`.
         delay: by how much a class is late, in ns.
         order: "free" lets packets overtake late ones, "keep" makes them wait.
         split: the data segments of a connection are classes of their own.
@@ -56,18 +55,10 @@ class Causal:
         classes: what was found in trials in which nothing was late; see `find`.
     """
 
-    command: tuple[str, ...] = ()
-    workload: str = ""
-    server: tuple[str, ...] = ()
-    policies: tuple[str, ...] = ()
     delay: int = 10 * ms
     order: str = "free"
     split: bool = False
     budget: int = 120 * s
-    seed: str = "0"
-    timeout: int = 30 * s
-    patterns: tuple[Pattern[str], ...] = ()
-    files: tuple[str, ...] = ()
     classes: list[PacketClass] = field(default_factory=list)
 
     def find(self, executor: Executor) -> None:
@@ -88,13 +79,10 @@ class Causal:
             raise ShaperError("no packets came; shaper sees those on lo of a private network")
 
     def about(self) -> dict[str, Any]:
-        """What the results say of it. Two profiles with the same answer may share a file."""
+        """See `Subject.about`."""
         return {
             "plan": "causal",
-            "command": list(self.command),
-            "workload": self.workload,
-            "server": list(self.server),
-            "policies": list(self.policies),
+            **super().about(),
             "delay_ms": self.delay / ms,
             "order": self.order,
             "classes": [list(each) for each in self.classes],
@@ -136,16 +124,14 @@ class Causal:
 
     def _trial(self, arm: Arm, number: int) -> Trial:
         late = [each.spec(time, self.order) for each, time in zip(self.classes, arm, strict=False) if time]
-        policies = (*self.policies, *late)
-        seed = f"{self.seed}.{number}"
-        return Trial(self.command, policies, seed, number, self.timeout, self.workload, self.server, files=self.files)
+        return self.trial(late, number)
 
     def result(self, trial: Trial, outcome: Outcome, levels: Mapping[str, Level], block: int) -> Result:
         """The result of a trial that has just ended."""
-        found = measures(outcome, self.patterns)
+        found = super().result(trial, outcome, levels, block)
         if levels and all(levels.values()):
-            found |= self._predictions(outcome)
-        return result_of(trial, outcome, levels, block, found)
+            return found._replace(measures={**found.measures, **self._predictions(outcome)})
+        return found
 
     def _predictions(self, outcome: Outcome) -> dict[str, Measure]:
         """What the holds that a workload's calls waited for, one after the other, say that each class should do."""

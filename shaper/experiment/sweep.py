@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
@@ -10,12 +9,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from shaper.experiment import blocks, statistics
 from shaper.experiment.factors import Factor
-from shaper.experiment.measures import DURATION, TRAFFIC, measures
-from shaper.experiment.results import Level, Result, Results, result_of
+from shaper.experiment.measures import DURATION, TRAFFIC
+from shaper.experiment.results import Level, Results
 from shaper.experiment.statistics import Knee, Line
-from shaper.experiment.trial import Outcome, Trial
+from shaper.experiment.subject import Subject
+from shaper.experiment.trial import Trial
 from shaper.report.table import Cell, table
-from shaper.units import s
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -25,44 +24,24 @@ WAITED = 1.0
 """A call whose waits are all shorter than this (ms) is not shown."""
 
 
-@dataclass(frozen=True)
-class Sweep:
+@dataclass
+class Sweep(Subject):
     """The plan of a sweep.
 
     Each block has every condition once; see `blocks`.
 
     Attributes:
-        command, server, workload: what is run; see `Trial`.
         factors: what varies.
-        policies: the SPECs that stay, which come before those that vary.
         repeat: how many blocks.
-        seed: decides the order, and with the number of the block the chance in each trial.
-        timeout: of a trial, in ns.
-        patterns: see `measures`.
-        files: that the command writes, with numbers in JSON.
     """
 
     factors: tuple[Factor, ...]
-    command: tuple[str, ...] = ()
-    workload: str = ""
-    server: tuple[str, ...] = ()
-    policies: tuple[str, ...] = ()
     repeat: int = 5
-    seed: str = "0"
-    timeout: int = 30 * s
-    patterns: tuple[re.Pattern[str], ...] = ()
-    files: tuple[str, ...] = ()
 
     def about(self) -> dict[str, Any]:
-        """What the results say of it. Two sweeps with the same answer may share a file."""
-        return {
-            "plan": "sweep",
-            "command": list(self.command),
-            "workload": self.workload,
-            "server": list(self.server),
-            "policies": list(self.policies),
-            "factors": {factor.name: factor.unit for factor in self.factors},
-        }
+        """See `Subject.about`."""
+        factors = {factor.name: factor.unit for factor in self.factors}
+        return {"plan": "sweep", **super().about(), "factors": factors}
 
     def trials(self) -> Iterator[tuple[Trial, int, dict[str, Level]]]:
         """All trials in their order, each with its block and the levels of the factors."""
@@ -73,18 +52,14 @@ class Sweep:
                 yield self._trial(block, [value for value, _ in condition]), block, levels
 
     def _trial(self, block: int, values: Sequence[str]) -> Trial:
-        policies, workload = list(self.policies), self.workload
+        policies: list[str] = []
+        workload = self.workload
         for factor, value in zip(self.factors, values, strict=True):
             if factor.of_workload:
                 workload += ("," if ":" in workload else ":") + factor.spec(value)
             else:
                 policies.append(factor.spec(value))
-        seed = f"{self.seed}.{block}"
-        return Trial(self.command, tuple(policies), seed, block, self.timeout, workload, self.server, files=self.files)
-
-    def result(self, trial: Trial, outcome: Outcome, levels: Mapping[str, Level], block: int) -> Result:
-        """The result of a trial that has just ended."""
-        return result_of(trial, outcome, levels, block, measures(outcome, self.patterns))
+        return self.trial(policies, block, workload)
 
 
 class Point(NamedTuple):

@@ -23,7 +23,8 @@ from tests.schema import schema
 
 def sweep(*vary: str, workload: str = "", repeat: int = 3) -> Sweep:
     command = () if workload else ("true",)
-    return Sweep(tuple(parse(text, workload) for text in vary), command, workload, repeat=repeat, policies=("count",))
+    factors = tuple(parse(text, workload) for text in vary)
+    return Sweep(factors, repeat, command=command, workload=workload, policies=("count",))
 
 
 def done(plan: Sweep) -> Results:
