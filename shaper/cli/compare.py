@@ -97,8 +97,15 @@ def compare(
     out = console(json)
     total = repeat * len(conditions)
     with TemporaryDirectory(prefix="shaper-compare-") as traces:
-        subject = ("", tuple(command)) if command else (workload, ())
-        plan = Compare(conditions, *subject, repeat, seed, timeout, Path(traces))
+        plan = Compare(
+            conditions,
+            repeat,
+            Path(traces),
+            command=tuple(command or ()),
+            workload="" if command else workload,
+            seed=seed,
+            timeout=timeout,
+        )
         found = Results(plan.about())
         complete = run(plan.trials(), found, plan.result, out, total=total, executor=partial(execute, mtu=mtu))
     if not complete:

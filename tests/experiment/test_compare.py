@@ -89,7 +89,7 @@ def test_it_fits_a_terminal() -> None:
 
 def test_the_trials_of_each_block() -> None:
     conditions = [NONE.condition, NETEM.condition, SPREAD.condition]
-    trials = list(Compare(conditions, "netcat", repeat=4).trials())
+    trials = list(Compare(conditions, 4, workload="netcat").trials())
     names = [condition.name for condition in conditions]
     for number in range(4):
         assert sorted(str(levels["condition"]) for _, block, levels in trials if block == number) == sorted(names)

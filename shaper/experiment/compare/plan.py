@@ -12,41 +12,34 @@ from shaper.experiment import blocks
 from shaper.experiment.compare.conditions import Condition
 from shaper.experiment.compare.rows import Column, Wait
 from shaper.experiment.compare.traced import read_waits
-from shaper.experiment.measures import measures
-from shaper.experiment.results import Level, Result, result_of
+from shaper.experiment.results import Level, Result
+from shaper.experiment.subject import Subject
 from shaper.experiment.trial import Outcome, Trial
 from shaper.trace.tracing import Tracing
-from shaper.units import s
 
 CONDITION = "condition"
 """The only factor."""
 
 
 @dataclass
-class Compare:
+class Compare(Subject):
     """Runs a workload, or a command whose calls are traced, under several conditions.
 
     Attributes:
         conditions: those that are compared.
-        workload, command, timeout: what is run; see `Trial`.
         repeat: how many blocks.
-        seed: decides the order of each block, and the chance in all trials.
         traces: a folder for the traces of a command.
     """
 
     conditions: Sequence[Condition]
-    workload: str = ""
-    command: tuple[str, ...] = ()
     repeat: int = 3
-    seed: str = "0"
-    timeout: int = 10 * s
     traces: Path = Path()
     _tracings: dict[str, Tracing] = field(default_factory=dict)
     _outcomes: dict[str, list[tuple[Outcome, Sequence[Wait]]]] = field(default_factory=dict)
 
     def about(self) -> dict[str, Any]:
-        """What the results say of it."""
-        return {"plan": "compare", "factors": {CONDITION: "text"}}
+        """See `Subject.about`."""
+        return {"plan": "compare", **super().about(), "factors": {CONDITION: "text"}}
 
     def trials(self) -> Iterator[tuple[Trial, int, dict[str, Level]]]:
         """All trials, each with its block and the name of its condition.
@@ -60,20 +53,15 @@ class Compare:
                 yield self._trial(condition, block), block, {CONDITION: condition.name}
 
     def _trial(self, condition: Condition, block: int) -> Trial:
-        trial = Trial(
-            self.command,
-            condition.policies,
-            self.seed,
-            block,
-            self.timeout,
-            self.workload,
+        trial = replace(
+            self.trial(condition.policies, block),
             scenario=condition.scenario,
             netem=condition.netem,
             shaped=bool(condition.policies),
         )
         if not self.command:
             return trial
-        where = self.traces / f"{block} {condition.name}".replace("/", "|")
+        where = self.traces / str(len(self._tracings))
         where.mkdir()
         tracing = Tracing(self.command, where)
         trial = replace(trial, command=tuple(tracing.command), trace="" if tracing.why_strace else str(where))
@@ -96,7 +84,7 @@ class Compare:
                 for each in outcome.blockings
             ]
         self._outcomes.setdefault(str(levels[CONDITION]), []).append((outcome, waits))
-        return result_of(trial, outcome, levels, block, measures(outcome))
+        return super().result(trial, outcome, levels, block)
 
     def columns(self) -> list[Column]:
         """What the trials so far have shown: a column for each condition that had one."""
