@@ -51,7 +51,8 @@ class Causal(Subject):
         delay: by how much a class is late, in ns.
         order: "free" lets packets overtake late ones, "keep" makes them wait.
         split: the data segments of a connection are classes of their own.
-        budget: the time, in ns, after which no new block begins, and as much again for pairs.
+        budget: the time, in ns, after which no new block begins, but for the second, without which there are no
+            intervals; and as much again for pairs.
         classes: what was found in trials in which nothing was late; see `find`.
     """
 
@@ -96,7 +97,7 @@ class Causal(Subject):
         arms += [self._late(twice, each) for each in range(count) for twice in (1, 2)]
         begun = time.monotonic_ns()
         for block in range(MOST_BLOCKS):
-            if block and time.monotonic_ns() - begun > self.budget:
+            if block > 1 and time.monotonic_ns() - begun > self.budget:
                 return
             if block >= LEAST_BLOCKS and self._is_tight(results):
                 return

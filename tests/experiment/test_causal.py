@@ -167,3 +167,8 @@ def test_classes() -> None:
     assert [str(many[number]) for number in (1, 4, 5, 7)] == [
         "tcp/80 original data 1", "tcp/80 original data 4", "tcp/80 original data 5 …", "tcp/80 original data 5 …",
     ]  # fmt: skip
+
+
+def test_there_are_two_blocks_even_if_the_budget_is_spent() -> None:
+    plan = Causal(command=("a",), classes=list(CLASSES), budget=0)
+    assert {block for _, block, _ in plan.trials(Results(plan.about()))} == {0, 1}
