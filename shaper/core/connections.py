@@ -224,6 +224,10 @@ class Connections:
             return there.next >= 0 > max(there.isn, there.synack_isn)
         return not there.is_opening
 
+    def recount(self) -> None:
+        """Connections that begin from now on are counted from 1 again."""
+        self._counts.clear()
+
     def _count(self, counted: tuple[str, str, str, int]) -> int:
         """The number of this connection among those between these addresses to this service."""
         nth = self._counts[counted] = self._counts.pop(counted, 0) + 1

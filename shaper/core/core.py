@@ -230,6 +230,10 @@ class Core:
         self._pipeline.release()
         self._note("release")
 
+    def recount(self) -> None:
+        """Connections that begin from now on are counted from 1 again, so chance is theirs as in a new network."""
+        self._connections.recount()
+
     def _reach(self, now: int) -> None:
         """Do all that is planned up to `now` (ns). What then isn't noted as a change must not move the time."""
         self._begin_phases(now)

@@ -19,7 +19,7 @@ from shaper.errors import ShaperError, UsageError
 from shaper.linux import capabilities, proc
 from shaper.linux.capabilities import CAP_SYS_ADMIN, can
 from shaper.linux.command import Command
-from shaper.linux.libc import CLONE_NEWNET, CLONE_NEWUSER, unshare
+from shaper.linux.libc import CLONE_NEWNET, CLONE_NEWUSER, capset, unshare
 
 MTU = 1500
 SMALLEST_MTU = 68  # RFC 791; IPv6 needs 1280, RFC 8200
@@ -69,7 +69,7 @@ class Private:
         _set_up(mtu, self.mapped)
 
     def become_caller(self) -> None:
-        """Give this process, which is inside, the caller's user and group, if it has others.
+        """Give this process, which is inside, the caller's user and group, if it has others, and no capabilities.
 
         Raises:
             OSError: see unshare(2).
@@ -77,6 +77,8 @@ class Private:
         if self.mapped:
             unshare(CLONE_NEWUSER)
             _map(inside=(self.uid, self.gid), outside=(0, 0))
+            if self.uid != 0:
+                capset(0)  # as after execve(2); with them, even files that it may not read by their mode could be read
 
 
 def enter(mtu: int = MTU) -> Private:

@@ -13,6 +13,7 @@ import struct
 import subprocess
 import sys
 import threading
+from contextlib import suppress
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,17 @@ from typing import Any
 from shaper.errors import ShaperError
 from shaper.network.order import Order, Request, packed
 
-RUN = "import sys; sys.path.append(sys.argv[1]); from shaper.network.process import main; main(int(sys.argv[2]))"
+RUN = """
+import sys
+sys.path.append(sys.argv[1])
+try:
+    from shaper.network.process import main
+except ImportError as error:
+    import socket
+    socket.socket(fileno=int(sys.argv[2])).send(str(error).encode())
+    sys.exit(1)
+main(int(sys.argv[2]))
+"""
 """shaper isn't searched for in the working directory, where anybody may have put a file."""
 ROOT = Path(__file__).parents[2]
 DIED = "the network's process has died"
@@ -48,6 +59,7 @@ class Host:
                 start_new_session=True,
             )
         self._lock = threading.Lock()
+        self._missing = ""
 
     def make(self, order: Order) -> Link:
         """Make a network.
@@ -64,9 +76,21 @@ class Host:
             except OSError as error:
                 os.close(journal)
                 ours.close()
+                self._check_imports()
                 why = f"what makes networks has ended: {error.strerror}" if len(packed(order)) < MOST else "too long"
                 raise ShaperError(f"the network can't be made: {why}") from None
-        return Link(ours, journal)
+        try:
+            return Link(ours, journal)
+        except ShaperError:
+            self._check_imports()
+            raise
+
+    def _check_imports(self) -> None:
+        """Raise if the process has ended because something that it imports is missing."""
+        with suppress(OSError):
+            self._missing = self._missing or self._socket.recv(MOST, socket.MSG_DONTWAIT).decode()
+        if self._missing:
+            raise ShaperError(f"packets can't be shaped here: {self._missing}; `shaper doctor` says what to do")
 
     def close(self) -> None:
         """End the process; networks that are left end by themselves."""
@@ -148,7 +172,9 @@ def host() -> Host:
         return _hosts[0]
 
 
-def _end() -> None:
+def leave() -> None:
+    """End this process's host. Networks that are there stay; the next one is made by a new host, inside of whatever
+    network this process then is in."""
     while _hosts:
         _hosts.pop().close()
 
@@ -158,5 +184,5 @@ def _forget() -> None:
         _hosts.pop().forget()
 
 
-atexit.register(_end)
+atexit.register(leave)
 os.register_at_fork(after_in_child=_forget)

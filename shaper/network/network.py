@@ -152,7 +152,7 @@ class Network:
                 # Those of ours that have ended are zombies until somebody waits for them.
                 for _, process in self._started:
                     process.poll()
-                if not (inside := set(entrance.processes())):
+                if not (inside := set(entrance.processes()) - {os.getpid()}):
                     return
                 for pid in inside - told:
                     with contextlib.suppress(ProcessLookupError):
@@ -286,6 +286,22 @@ class Network:
         """
         self.link.ask("alter", what="replace", specs=policies)
 
+    def begin_anew(self, policies: Sequence[str] | None = None) -> None:
+        """Begin as if it were new: what is held goes on, and the seed decides the same again as at first.
+
+        Args:
+            policies: the pipeline from now on, as SPECs; None for the one that the network was made with. Pipelines
+                that follow one another, as in some profiles, go on as they are.
+
+        Raises:
+            UsageError: a policy can't be used.
+            ShaperError: the network is not open.
+        """
+        self.release()
+        if policies is not None or self._order.scenario is None:
+            self.replace(*(self.policies if policies is None else policies))
+        self.link.ask("recount")
+
     def pause(self) -> None:
         """Let packets pass unshaped from now on.
 
@@ -322,14 +338,25 @@ class Network:
         Raises:
             ShaperError: the network was never open.
         """
-        if self._last is not None:
-            return self._last[1]
-        self.link.ask("flush")
-        return self._read()
+        return self.packets_since(0)
 
-    def _read(self) -> Packets:
+    def packets_since(self, when: int) -> Packets:
+        """Those that came since then, with names as if no others had come before.
+
+        Args:
+            when: in ns of CLOCK_MONOTONIC.
+
+        Raises:
+            ShaperError: the network was never open.
+        """
+        if self._last is not None:
+            return self._last[1].since(when)
+        self.link.ask("flush")
+        return self._read(when)
+
+    def _read(self, when: int = 0) -> Packets:
         _, records = read_journal(Path(f"/proc/self/fd/{self.link.journal}"))
-        return Packets.of_records(list(records))
+        return Packets.of_records([record for record in records if record.arrived >= when])
 
     @property
     def summary(self) -> Summary:

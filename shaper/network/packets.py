@@ -77,6 +77,12 @@ class Packets(Sequence[PacketSeen]):
         seen = [PacketSeen(record, name, (record.arrived - first) / ms) for record, name in pairs]
         return cls(sorted(seen, key=lambda packet: packet.record.arrived))
 
+    def since(self, when: int) -> Packets:
+        """Those that came since then (ns of CLOCK_MONOTONIC), with names and times as if no others had come before."""
+        if not self._packets or self._packets[0].record.arrived >= when:
+            return self
+        return self.of_records([packet.record for packet in self._packets if packet.record.arrived >= when])
+
     @overload
     def __getitem__(self, at: int) -> PacketSeen: ...
     @overload

@@ -114,6 +114,8 @@ async def _answer_to(request: Request, run: Run, requests: Requests) -> Any:
             return ports(request.arguments["protocol"])
         case "held":
             return run.core.counts.held
+        case "recount":
+            return run.core.recount()
         case "alter":
             await requests.answer("prepare", {"number": 0, "change": request.arguments})
             return await requests.answer("commit", {"number": 0})

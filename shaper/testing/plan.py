@@ -60,4 +60,6 @@ def plan_of(item: pytest.Function) -> Plan:
         shared = None  # another fixture of the same name
     if shared is not None and profile is not None:
         raise UsageError("tests in `shaper_network` take policies, not a profile")
+    if shared is not None and seed != options.shaper_seed:
+        raise UsageError("tests in `shaper_network` take no seed of their own; use --shaper-seed")
     return Plan(policies, profile, seed, must_fire and shared is None, shared)

@@ -6,7 +6,7 @@ import secrets
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 import pytest
 
@@ -24,15 +24,20 @@ EACH = (
     "shaper_each(*conditions, profile=None): run the test once for each condition: a policy, a tuple of policies, or "
     "'none'; and for each profile named."
 )
+REFUSED = "private networks need Linux"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add the options."""
     group = parser.getgroup("shaper", "shaper: tests in a shaped private network")
     group.addoption(
-        "--shaper", metavar="SPEC", action="append", default=[], help="shape the network of all tests by this policy"
+        "--shaper",
+        metavar="SPEC",
+        action="append",
+        default=[],
+        help="run pytest in a private network shaped by this policy; it shapes marked tests too",
     )
-    group.addoption("--shaper-profile", metavar="NAME", help="shape the network of all tests by this profile")
+    group.addoption("--shaper-profile", metavar="NAME", help="the same, with a profile such as lte")
     group.addoption(
         "--shaper-seed", metavar="SEED", help="what decides all chance (by default another one each time, and printed)"
     )
@@ -42,19 +47,46 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_cmdline_main(config: pytest.Config) -> None:
+    """Choose the seed; go inside, if all tests are to be shaped."""
+    options = config.option
+    options.shaper_refused = None if sys.platform == "linux" else REFUSED
+    if options.shaper_seed is None:
+        options.shaper_seed = str(secrets.randbelow(1_000_000))
+    if hasattr(config, "workerinput"):  # of pytest-xdist: it was started inside
+        options.shaper_seed, options.shaper_refused = config.workerinput["shaper"]
+    if options.collectonly or not _shapes_all(config):
+        return
+    if not options.shaper_refused:
+        from shaper.testing.suite import begin
+
+        begin(config)
+    if options.shaper_refused and options.shaper_strict:
+        raise pytest.UsageError(f"shaper: {options.shaper_refused}")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """Tell a worker of pytest-xdist what was found out."""
+    options = node.config.option
+    node.workerinput["shaper"] = options.shaper_seed, options.shaper_refused
+
+
 def pytest_configure(config: pytest.Config) -> None:
-    """Register the markers, and choose the seed."""
+    """Register the markers."""
     config.addinivalue_line("markers", MARKER)
     config.addinivalue_line("markers", EACH)
-    if config.option.shaper_seed is None:
-        # The workers of xdist get their options from the one that the user started.
-        config.option.shaper_seed = str(secrets.randbelow(1_000_000))
+
+
+def _shapes_all(config: pytest.Config) -> bool:
+    return bool(config.option.shaper or config.option.shaper_profile)
 
 
 def pytest_report_header(config: pytest.Config) -> str | None:
     """Say how all tests are shaped."""
     options = config.option
-    if options.shaper or options.shaper_profile:
+    if _shapes_all(config):
         what = ", ".join([*([options.shaper_profile] if options.shaper_profile else []), *options.shaper])
         return f"shaper: {what}; seed {options.shaper_seed}"
     return None
@@ -82,16 +114,19 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Skip tests that are to be shaped where there are no private networks."""
-    if sys.platform != "linux" and isinstance(item, pytest.Function) and _is_shaped(item):
-        refuse = pytest.fail if item.config.option.shaper_strict else pytest.skip
-        refuse("shaper: private networks need Linux")
+    """Skip tests that should be shaped where nothing can be."""
+    refused = item.config.option.shaper_refused
+    if refused is None or not (_shapes_all(item.config) or has_own_network(item)):
+        return
+    if item.config.option.shaper_strict:
+        pytest.fail(f"shaper: {refused}", pytrace=False)
+    pytest.skip(f"shaper: {refused}")
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
-    """Run a test that is to be shaped in a process of its own, inside the network."""
-    if not isinstance(item, pytest.Function) or not _is_shaped(item) or sys.platform != "linux":
+    """Run a test that has its own conditions in a process of its own, inside its network."""
+    if sys.platform != "linux" or not has_own_network(item):
         return None
     from shaper.testing.protocol import protocol
 
@@ -99,10 +134,10 @@ def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> 
     return True
 
 
-def _is_shaped(item: pytest.Function) -> bool:
-    options = item.config.option
-    if options.shaper or options.shaper_profile or options.setuponly or options.setupshow:
-        return not (options.setuponly or options.setupshow)
+def has_own_network(item: pytest.Item) -> TypeGuard[pytest.Function]:
+    """Whether the test runs in a network of its own, or in that of `shaper_network`; not only in that of --shaper."""
+    if not isinstance(item, pytest.Function) or item.config.option.setuponly:
+        return False
     if item.get_closest_marker("shaper") is not None or item.get_closest_marker("shaper_each") is not None:
         return True
     return any(has_fixture(item, name) for name in ("shaper", "shaper_network"))
@@ -136,7 +171,7 @@ def shaper_network(request: pytest.FixtureRequest) -> Iterator[Network]:
     from shaper.errors import ShaperError
     from shaper.network import Network
 
-    network = Network()
+    network = Network(seed=request.config.option.shaper_seed)
     try:
         network.open()
     except ShaperError as error:

@@ -6,11 +6,13 @@ own process, outside. What belongs to the test alone, its own fixtures included,
 
 from __future__ import annotations
 
+import math
 import os
 import pickle
 import select
 import signal
 import sys
+import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -32,6 +34,8 @@ from shaper.testing.shaped import Shaped, current
 from shaper.testing.waits import INTERVAL, Wait, Watch
 
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
+PATIENCE = 1.0
+"""Seconds that a test's process has to end what it has begun."""
 Interrupts = (KeyboardInterrupt, pytest.exit.Exception)
 """What ends the whole run, not only the test."""
 
@@ -75,6 +79,8 @@ def _reports(item: pytest.Function, nextitem: pytest.Item | None) -> Iterator[py
             except ShaperError as error:
                 yield _phase(item, "setup", partial(_refuse, item, error))
     finally:
+        if item.session.shouldfail or item.session.shouldstop:
+            nextitem = None  # it was the last test
         torn_down = _phase(item, "teardown", lambda: item.session._setupstate.teardown_exact(nextitem))
         item.funcargs = {}
     if not torn_down.passed or not set_up.passed:
@@ -140,20 +146,19 @@ def _network(item: pytest.Function, plan: Plan) -> Iterator[Network]:
             network.close()
         return
     try:
-        plan.shared.replace(*plan.policies)
+        plan.shared.begin_anew(plan.policies)
         yield plan.shared
     finally:
-        plan.shared.release()
-        plan.shared.replace()
+        plan.shared.begin_anew(())
 
 
 def _run(item: pytest.Function, network: Network, plan: Plan) -> Iterator[pytest.TestReport]:
-    before = len(network.packets) if plan.shared is not None else 0
+    since = time.monotonic_ns()
     watch = Watch(network.entrance.processes)
-    came = _fork(item, network, plan, before, watch)
+    came = _fork(item, network, plan, since, watch)
     if plan.shared is None:
         network.close()
-    packets = network.packets[before:]
+    packets = network.packets_since(since)
     hook = item.config.hook
     for warned in came.warned:
         warnings.showwarning(*warned)  # pytest collects them
@@ -166,7 +171,9 @@ def _run(item: pytest.Function, network: Network, plan: Plan) -> Iterator[pytest
         _check_problems(reports, network)
     failed = [each for each in reports if each.failed]
     for each in failed:
-        each.sections.append(("shaper", report.text(item, network, plan, packets, watch.waits())))
+        policies = network.policies if plan.shared is None else plan.policies
+        again = report.again(item, plan.seed)
+        each.sections.append(("shaper", report.text(policies, network.seed, packets, watch.waits(), again)))
     if item.config.option.shaper_keep is not None:
         report.keep(item.config.option.shaper_keep, item.nodeid, packets, has_failed=bool(failed))
     yield from reports
@@ -195,64 +202,89 @@ def _fail(reports: list[pytest.TestReport], why: str) -> None:
             each.outcome, each.longrepr = "failed", why
 
 
-def _fork(item: pytest.Function, network: Network, plan: Plan, before: int, watch: Watch) -> Came:
+def _fork(item: pytest.Function, network: Network, plan: Plan, since: int, watch: Watch) -> Came:
     """Run the test in a process of its own; returns what came of it."""
     ours, theirs = Pipe()
     sys.stdout.flush()
     sys.stderr.flush()
+    timer, _ = signal.getitimer(signal.ITIMER_REAL)  # of pytest-timeout; fork(2) doesn't pass it on
     with warnings.catch_warnings():
         # Of several threads, only this one goes on in the other process; it takes no lock of theirs.
         warnings.simplefilter("ignore", DeprecationWarning)
         pid = os.fork()
     if pid == 0:
         ours.close()
-        _be_test(item, network, plan, before, theirs)
+        signal.setitimer(signal.ITIMER_REAL, timer)
+        _be_test(item, network, plan, since, theirs)
     theirs.close()
+    watch.follow(pid)
+    if timer:
+        signal.setitimer(signal.ITIMER_REAL, timer + PATIENCE)
     process = os.pidfd_open(pid)
+    came, why = None, ""
     try:
         with ours:
-            came = _listen(ours, process, watch)
-    except BaseException:
-        os.kill(pid, signal.SIGKILL)
-        raise
+            try:
+                came = _listen(ours, process, watch)
+            except KeyboardInterrupt:  # of all processes of a terminal, so the test's ends what it has begun
+                _listen(ours, process, watch, PATIENCE)
+                raise
+    except pytest.fail.Exception as failed:  # the alarm of pytest-timeout, which the test's process did not heed
+        why = f"shaper: {failed.msg}; the test's process did not end"
     finally:
+        with suppress(ProcessLookupError):
+            if came is None:
+                os.kill(pid, signal.SIGKILL)
         _, status = os.waitpid(pid, 0)
         os.close(process)
-    return came if came is not None else Came([_died(item, os.waitstatus_to_exitcode(status))], [])
+    return came if came is not None else Came([_died(item, why or _end(os.waitstatus_to_exitcode(status)))], [])
 
 
-def _listen(test: Connection, process: int, watch: Watch) -> Came | None:
-    """Wait for what the test's process says, and look at what waits meanwhile; None if it died without a word."""
+def _listen(test: Connection, process: int, watch: Watch, patience: float = math.inf) -> Came | None:
+    """Wait for what the test's process says, and look at what waits meanwhile; None if it died without a word.
+
+    Args:
+        test: the connection with that process.
+        process: a descriptor of it.
+        watch: what looks.
+        patience: seconds after which it counts as dead.
+    """
     poll = select.poll()
     poll.register(test, select.POLLIN)
     poll.register(process, select.POLLIN)
-    while True:
+    give_up = time.monotonic() + patience
+    while time.monotonic() < give_up:
         ready = {descriptor for descriptor, _ in poll.poll(INTERVAL * 1000)}
         if test.fileno() in ready:
             try:
                 said = test.recv()
             except (EOFError, ConnectionError):
-                return None
+                break
             if isinstance(said, Came):
                 return said
             watch.look()
             test.send(watch.waits())
         elif process in ready:
-            return None
+            break
         else:
             watch.look()
+    return None
 
 
-def _died(item: pytest.Function, status: int) -> dict[str, Any]:
+def _end(status: int) -> str:
     how = f"by signal {-status} ({signal.strsignal(-status)})" if status < 0 else f"with status {status}"
-    died = _phase(item, "call", lambda: pytest.fail(f"shaper: the test's process ended {how}", pytrace=False))
+    return f"shaper: the test's process ended {how}"
+
+
+def _died(item: pytest.Function, why: str) -> dict[str, Any]:
+    died = _phase(item, "call", lambda: pytest.fail(why, pytrace=False))
     data: dict[str, Any] = item.config.hook.pytest_report_to_serializable(config=item.config, report=died)
     return data
 
 
-def _be_test(item: pytest.Function, network: Network, plan: Plan, before: int, to: Connection) -> NoReturn:
+def _be_test(item: pytest.Function, network: Network, plan: Plan, since: int, to: Connection) -> NoReturn:
     """The test's process, from its fork to its exit."""
-    came = Came([], [])
+    status = 1
     try:
         prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
         network.entrance.enter()
@@ -263,29 +295,61 @@ def _be_test(item: pytest.Function, network: Network, plan: Plan, before: int, t
             found: list[Wait] = to.recv()
             return found
 
-        current.shaped = Shaped(network, plan.policies, before, waits)
-        finalizers = {node: len(known) for node, (known, _) in item.session._setupstate.stack.items()}
-        inside: Any = item.parent  # what is above stays; the type of `runtestprotocol` says Item
-        try:
-            with warnings.catch_warnings(record=True) as warned:
-                reports = runtestprotocol(item, log=False, nextitem=inside)
-                _end_new(item, finalizers)
-            came.warned = list(map(_plain, warned))
-        except Interrupts as interrupt:
-            came.interrupt = interrupt
-            reports = []
-        hook = item.config.hook
-        came.reports = [hook.pytest_report_to_serializable(config=item.config, report=each) for each in reports]
-        came.coverage = _coverage()
-        sys.stdout.flush()
-        sys.stderr.flush()
-        to.send(came)
+        current.shaped = Shaped(network, plan.policies, since, waits)
+        to.send(_came(item))
+        status = 0
     except BaseException as error:
         with suppress(Exception):
             os.write(2, f"shaper: {type(error).__name__}: {error}\n".encode())
-        os._exit(1)
     finally:
-        os._exit(0)
+        os._exit(status)
+
+
+def _came(item: pytest.Function) -> Came:
+    """Run the test, in its process; returns what comes of it."""
+    hook, state = item.config.hook, item.session._setupstate
+    came = Came([], [])
+    subtests = _Subtests(item)
+    finalizers = {node: len(known) for node, (known, _) in state.stack.items()}
+    inside: Any = item.parent  # what is above stays; the type of `runtestprotocol` says Item
+    reports: list[pytest.TestReport] = []
+    with warnings.catch_warnings(record=True) as warned:
+        try:
+            reports = runtestprotocol(item, log=False, nextitem=inside)
+        except Interrupts as interrupt:
+            came.interrupt = interrupt
+            with suppress(Exception):
+                state.teardown_exact(inside)
+        _end_new(item, finalizers)
+    came.warned = list(map(_plain, warned))
+    for each in reports:
+        # pytest itself thus lets tests fail whose subtests have failed.
+        hook.pytest_report_teststatus(report=each, config=item.config)
+    reports[1:1] = subtests.reports
+    came.reports = [hook.pytest_report_to_serializable(config=item.config, report=each) for each in reports]
+    came.coverage = _coverage()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    return came
+
+
+class _Subtests:
+    """A plugin that collects the reports of subtests, which else would be printed in the test's process.
+
+    The session still gets them too, since with -x it ends a test at the first one that fails.
+    """
+
+    def __init__(self, item: pytest.Function) -> None:
+        self.reports: list[pytest.TestReport] = []
+        hook = item.config.hook.pytest_runtest_logreport
+        for known in hook.get_hookimpls():
+            if known.plugin is not item.session:
+                hook._remove_plugin(known.plugin)
+        item.config.pluginmanager.register(self)
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Collect a report."""
+        self.reports.append(report)
 
 
 def _end_new(item: pytest.Function, finalizers: dict[Any, int]) -> None:

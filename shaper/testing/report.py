@@ -4,33 +4,38 @@ from __future__ import annotations
 
 import re
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
-from shaper.network import Network, Packets
-from shaper.testing.plan import Plan
+from shaper.network import Packets
 from shaper.testing.waits import Wait
 
 MOST_PACKETS, MOST_WAITS = 20, 5
 """The most packets and waits that are shown: the last ones."""
 
 
-def text(item: pytest.Function, network: Network, plan: Plan, packets: Packets, waits: list[Wait]) -> str:
-    """The section of the report: how the network was shaped, what waited, the last packets, how to see it again."""
-    lines = [f"policies: {', '.join(network.policies if plan.shared is None else plan.policies) or 'none'}"]
-    lines.append(f"seed: {network.seed}")
+def text(policies: Sequence[str], seed: str, packets: Packets, waits: list[Wait], again: str) -> str:
+    """The section of the report: how the network was shaped, what waited, the last packets.
+
+    Args:
+        policies, seed: how it was shaped.
+        packets, waits: of the test.
+        again: the command to see it again.
+    """
+    lines = [f"policies: {', '.join(policies) or 'none'}", f"seed: {seed}"]
     if waits:
         lines += ["", "the calls that waited last:"]
         lines += [f"    {wait}" for wait in waits[-MOST_WAITS:]]
     left_out = len(packets) - MOST_PACKETS
     lines += ["", f"the last {MOST_PACKETS} of {len(packets)} packets:" if left_out > 0 else f"{len(packets)} packets:"]
     lines += [f"    {packet}" for packet in packets[-MOST_PACKETS:]]
-    lines += ["", "to see it again:", f"    {again(item, plan)}"]
+    lines += ["", "to see it again:", f"    {again}"]
     return "\n".join(lines)
 
 
-def again(item: pytest.Function, plan: Plan) -> str:
+def again(item: pytest.Item, seed: str) -> str:
     """The command that runs the test again in the same way."""
     options = item.config.option
     words = ["pytest", item.nodeid]
@@ -38,7 +43,7 @@ def again(item: pytest.Function, plan: Plan) -> str:
     words += ["--shaper-profile", options.shaper_profile] if options.shaper_profile else []
     mark = item.get_closest_marker("shaper")
     if mark is None or "seed" not in mark.kwargs:
-        words += ["--shaper-seed", plan.seed]
+        words += ["--shaper-seed", seed]
     return shlex.join(words)
 
 

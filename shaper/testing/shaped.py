@@ -18,14 +18,14 @@ class Shaped:
     Args:
         network: the network.
         policies: SPECs of the test, in order.
-        before: how many packets there were before the test.
+        since: when the test began, in ns of CLOCK_MONOTONIC.
         waits: asks for the calls that have waited so far.
     """
 
     def __init__(
-        self, network: Network, policies: tuple[str, ...], before: int, waits: Callable[[], list[Wait]]
+        self, network: Network, policies: tuple[str, ...], since: int, waits: Callable[[], list[Wait]]
     ) -> None:
-        self._network, self._before, self._waits = network, before, waits
+        self._network, self._since, self._waits = network, since, waits
         self.policies = policies
 
     @property
@@ -36,7 +36,7 @@ class Shaped:
     @property
     def packets(self) -> Packets:
         """The packets of this test that went on or were dropped so far."""
-        return self._network.packets[self._before :]
+        return self._network.packets_since(self._since)
 
     @property
     def held(self) -> int:

@@ -69,17 +69,24 @@ class Watch:
 
     def __init__(self, processes: Callable[[], Iterable[int]]) -> None:
         self._processes = processes
+        self._main: list[int] = []
         self._pids: list[int] = []
         self._looks = 0
+        self._last = time.monotonic()
         self._waiting: dict[tuple[int, int], tuple[str, float, float]] = {}  # what it does, since when, last seen
         self._over: list[Wait] = []
+
+    def follow(self, pid: int) -> None:
+        """Look at this process from the first look on: it may not be inside yet."""
+        self._main = self._pids = [pid]
 
     def look(self) -> None:
         """Look at all threads once."""
         if self._looks % LOOKS_PER_SEARCH == 0:
-            self._pids = list(self._processes())
+            self._pids = [*self._main, *(pid for pid in self._processes() if pid not in self._main)]
         self._looks += 1
-        now = time.monotonic()
+        before, now = self._last, time.monotonic()
+        self._last = now
         seen: dict[tuple[int, int], tuple[str, float, float]] = {}
         for pid in self._pids:
             with suppress(OSError):  # it has ended
@@ -87,12 +94,14 @@ class Watch:
                     doing = _doing(pid, name)
                     if doing is not None:
                         key = pid, int(name)
-                        before = self._waiting.get(key)
-                        since = before[1] if before is not None and before[0] == doing else now
+                        known = self._waiting.get(key)
+                        # It began some time between two looks, and ends so.
+                        since = known[1] if known is not None and known[0] == doing else (before + now) / 2
                         seen[key] = doing, since, now
         for key, (doing, since, last) in self._waiting.items():
-            if (key not in seen or seen[key][0] != doing) and last - since >= SHORTEST:
-                self._over.append(_wait(key, doing, since, last, is_over=True))
+            until = (last + now) / 2
+            if (key not in seen or seen[key][0] != doing) and until - since >= SHORTEST:
+                self._over.append(_wait(key, doing, since, until, is_over=True))
         del self._over[:-MOST]
         self._waiting = seen
 
