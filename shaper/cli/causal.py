@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -26,6 +27,8 @@ from shaper.cli.sweep import (
 from shaper.units import ms, s
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from shaper.experiment import Executor, Results
     from shaper.experiment.causal import Causal
 
@@ -65,8 +68,8 @@ def causal(
             metavar="TIME",
             parser=duration,
             show_default=False,
-            help="Go on for this long at most, even if the intervals are wide, and as long again with pairs. "
-            "[default: 2min]",
+            help="Go on for this long at most, even if the intervals are wide; as long again with pairs, and with "
+            "more delays for packets that are not linear. [default: 2min]",
         ),
     ] = 120 * s,
     measure: Measure = None,
@@ -85,9 +88,10 @@ def causal(
     packets in one direction of a service's connections, such as "tcp/8000 reply data". Its
     effect is by how many ms the program takes longer for each ms that these packets are late,
     with a 95 % interval. The trials are in random order, and go on until the intervals are
-    tight. If all classes together do something else than the sum, pairs are tried. Each trial
-    has a private network, so this needs no root. `shaper causal show FILE` shows the report
-    of a file again.
+    tight. If all classes together do something else than the sum, pairs are tried; a class that
+    is not linear is tried with more delays. Each trial has a private network, so this needs no
+    root; only root may trace the command, which predicts the effects. `shaper causal show FILE`
+    shows the report of a file again.
     """
     from shaper.experiment import results as files
     from shaper.experiment.causal import Causal
@@ -97,7 +101,7 @@ def causal(
     from shaper.report.output import console, write_json
 
     out = console(json)
-    complete = True
+    complete, unpredicted = True, ""
     shown = shown_file(command)
     if shown is not None:
         found = files.read(shown, "causal")
@@ -108,20 +112,47 @@ def causal(
         plan = Causal(delay, order, split, budget, **subject)
         executor = execute_where(dask, at_once, mtu)
         found = begin(plan, output, executor)
-        complete = run(plan.trials(found), found, plan.result, out, file=output, executor=executor)
-        if complete and any(each.interacts for each in Profile(found).measures):
-            complete = run(plan.pairs(), found, plan.result, out, file=output, executor=executor)
+        unpredicted = "commands on a cluster are not traced" if command and dask else predict(plan, found, out, mtu)
+        trials = chain(plan.trials(found), plan.curves(found), plan.pairs(found))
+        complete = run(trials, found, plan.result, out, file=output, executor=executor)
         if not complete:
             out.print(f"interrupted: {len(found.of)} trials are done")
     if not found.of:
         return 1
-    profile = Profile(found)
+    profile = Profile(found, unpredicted)
     show(profile, out)
     if figure is not None:
         draw_profile(profile, figure)
         out.print(f"figure: {figure}", markup=False)
     write_json(as_json(profile), json)
     return 0 if complete else 130
+
+
+def predict(plan: Causal, found: Results, out: Console, mtu: int) -> str:
+    """Run the trials that predict the effects, on this machine; returns why there is no prediction, or ""."""
+    from functools import partial
+    from tempfile import TemporaryDirectory
+
+    from shaper.errors import ShaperError
+    from shaper.experiment import execute
+    from shaper.experiment.causal import PREDICTIONS
+    from shaper.experiment.profile import PREDICTION_BLOCK
+    from shaper.experiment.run import run
+    from shaper.trace.record.tracefs import obstacle
+
+    if plan.command and (why := obstacle()) is not None:
+        return why
+    before = sum(result.block == PREDICTION_BLOCK for result in found.of)
+    if before < len(plan.classes):
+        total, executor = PREDICTIONS * len(plan.classes), partial(execute, mtu=mtu)
+        try:
+            with TemporaryDirectory(prefix="shaper-") as traces:
+                if not run(plan.predictions(Path(traces)), found, plan.result, out, total=total, executor=executor):
+                    raise KeyboardInterrupt
+        except ShaperError as error:
+            return str(error)
+    is_there = any(result.measures for result in found.of if result.block == PREDICTION_BLOCK)
+    return "" if is_there else "the command fails if all packets are late"
 
 
 def begin(plan: Causal, output: Path | None, executor: Executor) -> Results:

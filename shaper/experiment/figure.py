@@ -6,7 +6,8 @@ from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from shaper.experiment.profile import Measured, Profile
+from shaper.experiment.effects import Measured
+from shaper.experiment.profile import Profile
 from shaper.experiment.sweep import Curve, Fit, SweepReport
 from shaper.report.figure.model import Theme
 from shaper.report.figure.write import as_text, save
@@ -109,17 +110,23 @@ def _profile(profile: Profile, title: str, theme: Theme) -> Figure:
     from matplotlib.figure import Figure
 
     shown = profile.shown
+    curved = [found for found in shown if not all(effect.is_simple for effect in found.effects)]
     rows = len(shown[0].effects) + 1
     with mpl.rc_context({"font.size": 8, "font.family": "DejaVu Sans", "text.parse_math": False}):
-        size = WIDTH, 0.6 + len(shown) * (0.7 + 0.22 * rows)
-        figure = Figure(figsize=size, facecolor=theme.paper, layout="constrained")
+        heights = [*[0.7 + 0.22 * rows] * len(shown), *[HEIGHT * 0.8] * len(curved)]
+        figure = Figure(figsize=(WIDTH, 0.6 + sum(heights)), facecolor=theme.paper, layout="constrained")
+        grid = figure.add_gridspec(len(heights), 1, height_ratios=heights)
         figure.suptitle(title, color=theme.ink, weight="bold", fontsize=11, x=0.02, ha="left")
         first: Axes | None = None
         for place, found in enumerate(shown):
-            axes = figure.add_subplot(len(shown), 1, place + 1, sharex=first)
+            axes = figure.add_subplot(grid[place], sharex=first)
             first = first or axes
             style(axes, theme)
             _effects(axes, found, theme)
+        for place, found in enumerate(curved, len(shown)):
+            axes = figure.add_subplot(grid[place])
+            style(axes, theme)
+            _curves(axes, found, theme)
     return figure
 
 
@@ -128,14 +135,36 @@ def _effects(axes: Axes, found: Measured, theme: Theme) -> None:
     for place, (name, slope) in enumerate(rows):
         margin = slope.margin if slope.margin < inf else 0.0
         colour = COLOURS[0] if place < len(found.effects) else theme.muted
-        axes.errorbar([slope.value], [-place], xerr=[margin], color=colour, marker="o", markersize=4, capsize=3)
+        if place < len(found.effects) and not found.effects[place].is_simple:
+            below = axes.get_yaxis_transform()
+            axes.text(1, -place, "not linear: below", transform=below, ha="right", va="center", color=theme.muted)
+        else:
+            axes.errorbar([slope.value], [-place], xerr=[margin], color=colour, marker="o", markersize=4, capsize=3)
         axes.text(
             0, -place, f"{name}  ", transform=axes.get_yaxis_transform(), ha="right", va="center", color=theme.ink
         )
     for place, effect in enumerate(found.effects):
-        if effect.predicted is not None:
+        if effect.predicted is not None and effect.is_simple:
             axes.plot([effect.predicted], [-place], marker="|", markersize=9, color=COLOURS[1], zorder=4)
     axes.axvline(0, color=theme.muted, linewidth=0.8)
     axes.set_yticks([])
+    axes.set_ylim(0.4 - len(rows), 0.6)
     axes.set_title(found.name, loc="left", color=theme.ink, fontsize=8, weight="bold")
     axes.set_xlabel(f"{found.unit} per ms that the packets are late", color=theme.ink)
+
+
+def _curves(axes: Axes, found: Measured, theme: Theme) -> None:
+    """What packets that are not linear cost, by how late they are."""
+    curved = [effect for effect in found.effects if not effect.is_simple]
+    for effect, colour in zip(curved, COLOURS * (1 + len(curved) // len(COLOURS)), strict=False):
+        costs = [(0.0, 0.0, 0.0), *((late, cost.value, cost.margin) for late, cost in effect.curve)]
+        axes.errorbar(
+            [late for late, _, _ in costs],
+            [cost for _, cost, _ in costs],
+            yerr=[margin if margin < inf else 0.0 for _, _, margin in costs],
+            color=colour, marker="o", markersize=3.5, capsize=2, linewidth=1, elinewidth=1, label=effect.factor,
+        )  # fmt: skip
+    axes.set_title(f"{found.name}: not linear", loc="left", color=theme.ink, fontsize=8, weight="bold")
+    axes.set_xlabel("ms that the packets are late", color=theme.ink)
+    axes.set_ylabel(f"{found.unit} longer".strip(), color=theme.ink)
+    axes.legend(frameon=False, labelcolor=theme.ink, loc="upper left")

@@ -56,6 +56,7 @@ def play(trial: Trial, private: Private, mtu: int) -> Outcome:
 
     Raises:
         ShaperError: see `Lab.run`.
+        TraceError: it can't be traced here.
     """
     set_realtime()
     private.renew(mtu)
@@ -94,9 +95,10 @@ def _play_command(trial: Trial, policies: tuple[Policy, ...], private: Private) 
         if status is None:
             os.kill(command.pid, signal.SIGKILL)
 
-    with TraceRecorder(Path(trial.trace), [command.pid]) if trial.trace else nullcontext():
+    pids = [each.pid for each in (command, server) if each is not None]
+    with TraceRecorder(Path(trial.trace), pids) if trial.trace else nullcontext():
         summary, records = _shape(trial, policies, run)
-    return Outcome(status, duration, b"", b"", summary.to_json(), records)
+    return Outcome(status, duration, b"", b"", summary.to_json(), records, pid=command.pid)
 
 
 async def _listening(server: int, trial: Trial) -> None:

@@ -42,7 +42,8 @@ class Trial:
     shaped: bool = True
     """Without, packets pass by shaper, and there is no journal."""
     trace: str = ""
-    """An empty folder in which the kernel's tracer records the command, which needs root; none if it doesn't."""
+    """An empty folder in which the kernel's tracer records the command and its server, which needs root; none if it
+    doesn't."""
     files: tuple[str, ...] = ()
     """Files that the command writes, for the outcome."""
 
@@ -79,6 +80,8 @@ class Outcome:
     """The release of its kernel."""
     played: ProbeRun | None = None
     """The workload's two ends, call by call; None for a command."""
+    pid: int = 0
+    """The command's process, as its trace names it; 0 for a workload."""
     stand_in: StandIn | None = None
     """What stood in for netem."""
 

@@ -2,16 +2,26 @@
 
 import json
 import sys
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from shaper.cli import main
+from shaper.experiment.causal import Causal
+from shaper.experiment.classes import PacketClass
+from shaper.experiment.profile import Profile
+from shaper.experiment.results import Results
+from shaper.experiment.run import run
+from shaper.linux.capabilities import CAP_SYS_ADMIN, can
+from shaper.trace.record.tracefs import obstacle
+from shaper.units import ms, s
 from tests.schema import schema
 
 pytestmark = [pytest.mark.usefixtures("namespaces"), pytest.mark.alone]
 
+CAP_SYS_NICE = 23  # linux/capability.h
 SERVER = """
 from http.server import HTTPServer, SimpleHTTPRequestHandler
 
@@ -69,12 +79,65 @@ def test_a_page_of_a_web_server(tmp_path: Path) -> None:
     (tmp_path / "server.py").write_text(SERVER)
     server = f"{sys.executable} {tmp_path}/server.py"
     fetch = ["curl", "-s", "-o", "/dev/null", "http://127.0.0.1:8000/"]
-    found = effects(tmp_path, "--delay", "50ms", "--server", server, "--", *fetch, budget="7s")["duration"]
+    found = effects(tmp_path, "--delay", "50ms", "--server", server, "--", *fetch, budget="12s")["duration"]
     # Both programs do more than wait, so on a busy machine the intervals are wide.
     for name in ("original syn", "reply synack", "original data", "reply data"):
         assert found[f"tcp/8000 {name}"]["value"] == pytest.approx(1, abs=0.1 + found[f"tcp/8000 {name}"]["margin"])
     for name in ("original handshake-ack", "original pure-ack", "original fin"):
         assert found[f"tcp/8000 {name}"]["value"] == pytest.approx(0, abs=0.1 + found[f"tcp/8000 {name}"]["margin"])
+    if obstacle() is None:
+        predicted = {name.partition(" ")[2]: each["predicted"] for name, each in found.items()}
+        waited = ("original syn", "reply synack", "original data", "reply data")
+        assert predicted == pytest.approx({name: float(name in waited) for name in predicted}, abs=0.1)
+
+
+@pytest.mark.skipif(can(CAP_SYS_ADMIN), reason="root may trace")
+def test_who_may_not_trace_gets_no_prediction(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    found = effects(tmp_path, "--", "ping", "-q", "-U", "-c", "1", "127.0.0.1", budget="1s")["duration"]
+    assert {each["predicted"] for each in found.values()} == {None}
+    assert "\nNo prediction: " in capsys.readouterr().out
+
+
+NAGLE = """
+import socket, threading, time
+
+def serve(listener):
+    connection, _ = listener.accept()
+    while connection.recv(100):
+        connection.send(b"head")
+        connection.send(b"body")
+
+listener = socket.create_server(("127.0.0.1", 9000))
+threading.Thread(target=serve, args=(listener,), daemon=True).start()
+begin = time.monotonic()
+client = socket.create_connection(("127.0.0.1", 9000))
+for due in (begin, begin + 0.075):
+    time.sleep(max(0, due - time.monotonic()))
+    client.send(b"get")
+    answer = b""
+    while len(answer) < 8:
+        answer += client.recv(100)
+"""
+"""The server's second write waits for the ACK of its first one (Nagle). The client's kernel sends that at once, unless
+the client has sent data within 40 ms after it received some: then it delays ACKs by 40 ms (tcp_event_data_sent)."""
+
+
+def test_an_idle_pair_of_nagle_and_delayed_acks(tmp_path: Path) -> None:
+    """A SYN may be late at no cost, for the client waits anyway; but by more than 35 ms it costs 40 ms."""
+    (tmp_path / "nagle.py").write_text(NAGLE)
+    # Run before all others if that is allowed: the 40 ms must be seen in spite of other load on the machine.
+    first = ("chrt", "-f", "1") if can(CAP_SYS_NICE) else ()
+    command = (*first, sys.executable, "-I", "-S", str(tmp_path / "nagle.py"))
+    syn = PacketClass("tcp/9000", "original", "syn")
+    plan = Causal(command=command, delay=20 * ms, budget=15 * s, classes=[syn])
+    found = Results(plan.about())
+    assert run(chain(plan.trials(found), plan.curves(found)), found, plan.result)
+    [effect] = Profile(found).shown[0].effects
+    assert not effect.is_simple
+    assert effect.step is not None
+    start, end, height = effect.step
+    assert 15 <= start < end == 40
+    assert height == pytest.approx(40, abs=12)
 
 
 def test_a_command_that_fails_is_no_experiment(capsys: pytest.CaptureFixture[str]) -> None:
