@@ -28,7 +28,9 @@ try:
     from shaper.network.process import main
 except ImportError as error:
     import socket
-    socket.socket(fileno=int(sys.argv[2])).send(str(error).encode())
+    orders = socket.socket(fileno=int(sys.argv[2]))
+    orders.send(str(error).encode())
+    orders.recv(1)
     sys.exit(1)
 main(int(sys.argv[2]))
 """
