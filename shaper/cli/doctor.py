@@ -21,6 +21,7 @@ def doctor(json: Json = None) -> int:
     status is 1 if something is missing that `shaper start` needs.
     """
     from rich.table import Table
+    from rich.text import Text
 
     from shaper.doctor.requirements import requirements
     from shaper.report.output import console, write_json
@@ -28,7 +29,7 @@ def doctor(json: Json = None) -> int:
     found = list(requirements())
     table = Table("requirement", "for", "status", "found", box=None, pad_edge=False)
     for each in found:
-        table.add_row(each.name, each.needed_by, f"[{STYLES[each.status]}]{each.status}", each.found)
+        table.add_row(each.name, each.needed_by, Text(each.status, STYLES[each.status]), each.found)
     out = console(json, is_listing=True)
     out.print(table)
     lacking = [each for each in found if each.mend]

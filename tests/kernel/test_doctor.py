@@ -46,6 +46,13 @@ def test_lines_fit_a_terminal(capsys: Capture) -> None:
     assert max(map(len, table.splitlines())) <= 80
 
 
+def test_the_status_is_a_word(capsys: Capture) -> None:
+    main(["doctor"])
+    assert {line[18:].split()[1] for line in capsys.readouterr().out.splitlines() if line.startswith("iptables ")} == {
+        "ok"
+    }
+
+
 def test_an_ordinary_user(ordinary: Callable[..., subprocess.CompletedProcess[str]]) -> None:
     done = ordinary(sys.executable, "-m", "shaper", "doctor", "--json")
     assert done.returncode == 1, done.stderr

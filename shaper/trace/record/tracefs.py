@@ -19,6 +19,8 @@ from shaper.linux.libc import FSCONFIG_CMD_CREATE, FSMOUNT_CLOEXEC, FSOPEN_CLOEX
 from shaper.trace.read.events import TraceError
 
 PREFIX = "shaper-"
+PROC_PID_INIT_INO = 0xEFFF_FFFC  # include/linux/proc_ns.h
+"""The inode of the first PID namespace."""
 
 
 class Tracefs:
@@ -33,6 +35,11 @@ class Tracefs:
 
     def __init__(self) -> None:
         self._mount = -1
+        if os.stat("/proc/self/ns/pid").st_ino != PROC_PID_INIT_INO:
+            raise TraceError(
+                "in a PID namespace, such as a container's, tasks have other numbers than the kernel's tracer gives "
+                "them; start the container with --pid=host"
+            )
         mounted = _mounted()
         if mounted is None:
             self._mount = _mount()
