@@ -265,6 +265,8 @@ def test_the_command_line_comes_after_it_and_wins(capture: str, capsys: pytest.C
         ("port = [7, 9]", 0),
         ('source = "127.0.0.0/8"', 2),
         ('destination = "10.0.0.1"', 0),
+        ('host = "127.0.0.1"', 2),
+        ('host = "10.0.0.0/8"', 0),
         ('interface = "eth0"\nhook = "output"', 2),
     ],
 )

@@ -31,7 +31,7 @@ def profiles(
     """List the profiles of networks to imitate, such as 3g, or show one.
 
     A profile is a file.toml with a pipeline. Optional are about, source, date, seed, and a
-    table [match] with interface, hook, protocol, port, source, destination and filter.
+    table [match] with interface, hook, protocol, port, source, destination, host and filter.
     """
     from shaper.report.output import console, write_json
     from shaper.report.table import table

@@ -30,6 +30,9 @@ Ports = Annotated[
 ]
 Source = Annotated[str | None, typer.Option(metavar="ADDRESS", help="Shape only packets from this host or network.")]
 Destination = Annotated[str | None, typer.Option(metavar="ADDRESS", help="Shape only packets to this host or network.")]
+Host = Annotated[
+    str | None, typer.Option(metavar="ADDRESS", help="Shape only packets from or to this host or network.")
+]
 Filter = Annotated[
     str | None,
     typer.Option("--filter", metavar="EXPRESSION", help="Shape only packets that match this tcpdump expression."),

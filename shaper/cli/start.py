@@ -18,6 +18,7 @@ from shaper.cli.shaping import (
     CaptureFile,
     Destination,
     Filter,
+    Host,
     JournalFile,
     Netns,
     OnError,
@@ -57,6 +58,7 @@ def start(
     port: Ports = None,
     source: Source = None,
     destination: Destination = None,
+    host: Host = None,
     expression: Filter = None,
     netns: Netns = None,
     queue: Annotated[
@@ -177,12 +179,12 @@ def start(
 
     if netns is not None:
         namespaces.join(netns)
-    match = Match(interface, hook, protocol, ports_of(port), source, destination, expression)
+    match = Match(interface, hook, protocol, ports_of(port), source, destination, expression, host)
     match.check()
     if match.takes_all and not yes and not no_rules:
         raise UsageError(
-            f"this would shape all traffic of {interface}; narrow it with --port, --protocol, --source, "
-            "--destination or --filter, or add --yes"
+            f"this would shape all traffic of {interface}; narrow it with --port, --protocol, --host, "
+            "--source, --destination or --filter, or add --yes"
         )
     if no_rules and queue is None:
         raise UsageError("--no-rules needs --queue N, the queue of your own rules")

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from netfilterqueue import NetfilterQueue, Packet
 
+from shaper.errors import UsageError
 from shaper.live.rules import chain, iptables
 from shaper.live.rules.iptables import RulesError
 from shaper.live.rules.owner import Owner
@@ -27,6 +28,7 @@ MATCHES = [
     Match(hook="forward", interface="veth0", source="10.0.0.0/8"),
     Match(ports=(53,), destination="::1", filter="udp and greater 100"),
     Match(hook="forward", interface="veth0", ports=(53,), filter="greater 100"),
+    Match(ports=(53,), host="192.0.2.0/24"),
 ]
 
 
@@ -131,6 +133,20 @@ def test_each_packet_is_counted_once() -> None:
 
 
 @pytest.mark.usefixtures("backend")
+@pytest.mark.parametrize(("host", "other"), [("127.0.0.2", "127.0.0.3"), ("127.0.0.0/30", "127.0.0.4")])
+def test_a_host_may_be_at_either_end(host: str, other: str) -> None:
+    rules = Rules(Match(protocol="udp", host=host), 7)
+    rules.install()
+    there = host.partition("/")[0].replace("127.0.0.0", "127.0.0.1")
+    for source, destination in ((there, other), (other, there), (there, there), (other, other)):
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+            sender.bind((source, 0))
+            for _ in range(10):
+                sender.sendto(b"x", (destination, 9000))
+    assert rules.look().packets == 30
+
+
+@pytest.mark.usefixtures("backend")
 @pytest.mark.parametrize("address", ["127.0.0.1", "::1"])
 def test_a_filter_leaves_other_traffic_alone(address: str) -> None:
     rules = Rules(Match(filter="udp dst port 8765 or (icmp and net 192.0.2.0/24)"), 7)
@@ -143,7 +159,10 @@ def test_a_filter_leaves_other_traffic_alone(address: str) -> None:
 def test_an_address_decides_the_family() -> None:
     assert list(Rules(Match(source="10.0.0.0/8"), 7).text()) == ["ipv4"]
     assert list(Rules(Match(destination="::1"), 7).text()) == ["ipv6"]
+    assert list(Rules(Match(host="::/0"), 7).text()) == ["ipv6"]
     assert list(Rules(Match(), 7).text()) == ["ipv4", "ipv6"]
+    with pytest.raises(UsageError, match=r"10.0.0.1 and ::1 are addresses of different families"):
+        Rules(Match(source="10.0.0.1", host="::1"), 7)
 
 
 def test_icmp_is_icmpv6_too() -> None:

@@ -260,6 +260,7 @@ def described(match: Match) -> str:
         f"port{'s' * (len(match.ports) > 1)} {ports}" if ports else "",
         f"from {match.source}" if match.source else "",
         f"to {match.destination}" if match.destination else "",
+        f"from or to {match.host}" if match.host else "",
         f"filter {match.filter}" if match.filter else "",
     )
     return ", ".join(filter(None, parts))

@@ -48,11 +48,14 @@ class Match:
     """An address or a network, which decides the family."""
     filter: str | None = None
     """An expression as tcpdump takes it, see pcap-filter(7)."""
+    host: str | None = None
+    """An address or a network at either end, which decides the family."""
 
     @property
     def takes_all(self) -> bool:
         """All traffic of a real interface, so that a mistake could cut off a remote user: ask first."""
-        narrowed = self.protocol != "all" or self.ports or self.source or self.destination or self.filter
+        addresses = self.source or self.destination or self.host
+        narrowed = self.protocol != "all" or self.ports or addresses or self.filter
         return self.interface != "lo" and not narrowed
 
     @property
@@ -77,7 +80,8 @@ class Match:
             if not 0 < port < 65536:
                 raise UsageError(f"{port} is not a port; ports are 1 to 65535")
         if not _families(self):
-            raise UsageError(f"{self.source} and {self.destination} are addresses of different families")
+            given = [each for each in (self.source, self.destination, self.host) if each]
+            raise UsageError(f"{' and '.join(given)} are addresses of different families")
 
 
 class Rules(RuleSet):
@@ -121,9 +125,9 @@ class Rules(RuleSet):
 
 
 def _families(match: Match) -> set[Family]:
-    """The families that both addresses allow."""
+    """The families that all addresses allow."""
     families: set[Family] = {"ipv4", "ipv6"}
-    for address in (match.source, match.destination):
+    for address in (match.source, match.destination, match.host):
         if address is None:
             continue
         try:
@@ -152,12 +156,13 @@ def _protocols(match: Match, family: Family) -> Iterator[str]:
         for flag, address in (("-s", match.source), ("-d", match.destination))
         if address
     )
+    protocols = [""]
     if match.protocol != "all":
-        yield f"{ends} -p {'ipv6-icmp' if (match.protocol, family) == ('icmp', 'ipv6') else match.protocol}"
+        protocols = [f" -p {'ipv6-icmp' if (match.protocol, family) == ('icmp', 'ipv6') else match.protocol}"]
     elif match.ports:
-        yield from (f"{ends} -p {protocol}" for protocol in ("tcp", "udp"))
-    else:
-        yield ends
+        protocols = [" -p tcp", " -p udp"]
+    hosts = [f" {flag} {ip_network(match.host, strict=False)}" for flag in ("-s", "-d")] if match.host else [""]
+    yield from (f"{ends}{host}{protocol}" for host in hosts for protocol in protocols)
 
 
 def _later_fragments(match: Match, family: Family) -> Iterator[str]:

@@ -33,7 +33,7 @@ class Profile:
         about: what the network is like, in a line.
         source: where its numbers come from.
         date: when the source was published, or if it has no date, read: YYYY, YYYY-MM or YYYY-MM-DD.
-        match: those of interface, hook, protocol, port (a list), source, destination and filter that it has.
+        match: those of interface, hook, protocol, port (a list), source, destination, host and filter that it has.
         seed: decides all chance; None if the file has none.
         scenario: pipelines that follow each other, the first of which is `pipeline`; None if nothing changes.
     """
@@ -66,9 +66,9 @@ class Profile:
             parts.append("icmp or icmp6" if self.match["protocol"] == "icmp" else self.match["protocol"])
         if "port" in self.match:
             parts.append(" or ".join(f"port {port}" for port in self.match["port"]))
-        for key, word in (("source", "src"), ("destination", "dst")):
+        for key, word in (("source", "src net"), ("destination", "dst net"), ("host", "net")):
             if key in self.match:
-                parts.append(f"{word} net {ip_network(self.match[key], strict=False)}")
+                parts.append(f"{word} {ip_network(self.match[key], strict=False)}")
         parts += [part for part in (filter or self.match.get("filter"),) if part]
         return " and ".join(f"({part})" for part in parts) or None
 
@@ -165,13 +165,13 @@ class ProfileReader(TomlReader):
     def _match(self, match: object) -> dict[str, Any]:
         if not isinstance(match, dict):
             self._fail("match", "match is a table: [match]")
-        known = ("interface", "hook", "protocol", "port", "source", "destination", "filter")
+        known = ("interface", "hook", "protocol", "port", "source", "destination", "host", "filter")
         self._check_keys(match, known, "match")
         checked = {key: self._text(match, key, "match") for key in match if key != "port"}
         for key, choices in CHOICES.items():
             if key in checked and checked[key] not in choices:
                 self._fail(key, f"'{checked[key]}' is none of {', '.join(choices)}", "match")
-        for key in ("source", "destination"):
+        for key in ("source", "destination", "host"):
             if key in checked:
                 try:
                     ip_network(checked[key], strict=False)
