@@ -102,9 +102,10 @@ def _program(name: str, needed_by: str, package: str) -> Requirement:
 
 
 def _user_namespaces() -> Requirement:
-    mend = namespace.remedy()
-    fault = "switched off" if mend else trial.in_child(trial.user_namespace)["namespace"]
-    return _of("user namespaces", "run", not fault, fault or "allowed", mend or remedy(CAP_SYS_ADMIN))
+    # A setting alone decides nothing: a profile of AppArmor may allow what it forbids to others.
+    fault, mend = trial.in_child(trial.user_namespace)["namespace"], namespace.remedy()
+    found = "allowed" if not fault else "switched off" if mend else fault
+    return _of("user namespaces", "run", not fault, found, mend or remedy(CAP_SYS_ADMIN))
 
 
 def _socket_buffer(root: bool) -> Requirement:

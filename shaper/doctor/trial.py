@@ -7,6 +7,7 @@ import os
 import socket
 import subprocess
 from collections.abc import Callable
+from pathlib import Path
 
 from shaper.errors import ShaperError
 from shaper.linux import namespace
@@ -53,8 +54,14 @@ def kernel() -> Outcomes:
 
 
 def user_namespace() -> Outcomes:
-    """Whether a user namespace can be made."""
-    return {"namespace": _outcome(lambda: unshare(CLONE_NEWUSER))}
+    """Whether a user namespace can be made and used: AppArmor may allow the one and forbid the other."""
+
+    def make() -> None:
+        user = os.geteuid()
+        unshare(CLONE_NEWUSER)
+        Path("/proc/self/uid_map").write_text(f"0 {user} 1")
+
+    return {"namespace": _outcome(make)}
 
 
 def _outcome(attempt: Callable[[], object]) -> str:

@@ -8,7 +8,7 @@ import pytest
 
 from shaper.errors import UsageError
 from shaper.network import Network
-from shaper.testing.condition import CONDITION, Condition
+from shaper.testing.marks import CONDITION, Condition
 
 KEYWORDS = {"profile", "seed", "fired"}
 

@@ -6,25 +6,15 @@ import secrets
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeGuard
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from shaper.testing.condition import CONDITION, Condition
+from shaper.testing.marks import CONDITION, EACH, MARKER, REFUSED, Condition, has_own_network
 
 if TYPE_CHECKING:
     from shaper.network import Network
     from shaper.testing.shaped import Shaped
-
-MARKER = (
-    "shaper(*policies, profile=None, seed=None, fired=True): run the test in a private network of its own, whose lo is "
-    "shaped by these policies. The test fails if one of them touched no packet, unless fired=False."
-)
-EACH = (
-    "shaper_each(*conditions, profile=None): run the test once for each condition: a policy, a tuple of policies, or "
-    "'none'; and for each profile named."
-)
-REFUSED = "private networks need Linux"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -132,21 +122,6 @@ def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> 
 
     protocol(item, nextitem)
     return True
-
-
-def has_own_network(item: pytest.Item) -> TypeGuard[pytest.Function]:
-    """Whether the test runs in a network of its own, or in that of `shaper_network`; not only in that of --shaper."""
-    if not isinstance(item, pytest.Function) or item.config.option.setuponly:
-        return False
-    if item.get_closest_marker("shaper") is not None or item.get_closest_marker("shaper_each") is not None:
-        return True
-    return any(has_fixture(item, name) for name in ("shaper", "shaper_network"))
-
-
-def has_fixture(item: pytest.Function, name: str) -> bool:
-    """Whether the test uses this fixture of the plugin, and no other one of the same name."""
-    found = item._fixtureinfo.name2fixturedefs.get(name)
-    return found is not None and found[-1].func.__module__ == __name__
 
 
 @pytest.fixture

@@ -23,7 +23,7 @@ from shaper.linux import proc
 from shaper.network import Network, Packets
 from shaper.network.host import leave
 from shaper.testing import report
-from shaper.testing.plugin import has_own_network
+from shaper.testing.marks import has_own_network
 from shaper.testing.waits import INTERVAL, Wait, Watch
 
 

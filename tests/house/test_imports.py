@@ -14,6 +14,7 @@ ROOT = Path(__file__).parents[2]
 # a file beside folders is in the room of the folder around it.
 HOUSE = """
     __main__
+    strategies
     cli
     cli.templates
     top experiment.hunt experiment.compare

@@ -13,7 +13,7 @@ __all__ = ["network", "ordinary"]
 
 Suite = Callable[..., pytest.RunResult]
 SERVER = """
-import os, signal, socket, subprocess, sys, threading, time, unittest, warnings
+import contextlib, os, signal, socket, subprocess, sys, threading, time, unittest, warnings
 import pytest
 
 @pytest.fixture
