@@ -55,19 +55,19 @@ from shaper.strategies import fates
 
 def book():
     # A client that asks again, and a server that books for each request.
-    booked = 0
+    booked, is_over = 0, threading.Event()
     with (
         socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server,
         socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client,
     ):
         server.bind(("127.0.0.1", 7008))
-        server.settimeout(0.3)
+        server.settimeout(0.02)
         client.settimeout(0.1)
 
         def serve():
             nonlocal booked
-            with contextlib.suppress(TimeoutError):
-                while True:
+            while not is_over.is_set():
+                with contextlib.suppress(TimeoutError):
                     _, peer = server.recvfrom(512)
                     booked += 1
                     server.sendto(b"booked", peer)
@@ -79,6 +79,7 @@ def book():
             with contextlib.suppress(TimeoutError):
                 client.recv(512)
                 break
+        is_over.set()
         serving.join()
     return booked
 
