@@ -82,13 +82,13 @@ class Observer:
         theirs.close()
 
     def waits(self, since: float) -> list[Wait]:
-        """The calls that have waited, or still wait, and began after this time, in seconds of CLOCK_MONOTONIC."""
+        """The calls that have waited after this time, in seconds of CLOCK_MONOTONIC, or still wait."""
         try:
             self._connection.send(None)
             found: list[Wait] = self._connection.recv()
         except (EOFError, OSError):
             return []  # somebody has killed it
-        return [wait for wait in found if wait.since >= since]
+        return [wait for wait in found if wait.until > since]
 
 
 def _observe(asked: Connection, watch: Watch) -> NoReturn:

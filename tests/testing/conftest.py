@@ -42,12 +42,12 @@ def suite(pytester: pytest.Pytester, namespaces: None, log: Path, monkeypatch: p
     """Writes a suite, if there is a text, and runs it; returns its outcomes."""
     monkeypatch.setenv("LOG", str(log))
     monkeypatch.delenv("CI", raising=False)
+    # Those of the development environment take a second to load.
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
 
     def run(text: str, *options: str) -> pytest.RunResult:
         if text:
             pytester.makepyfile(test_it=SERVER + text)
-        return pytester.runpytest_subprocess(
-            "-p", "no:cacheprovider", "-W", "ignore::pytest.PytestDeprecationWarning", *options
-        )
+        return pytester.runpytest_subprocess("-p", "shaper", "-p", "no:cacheprovider", *options)
 
     return run

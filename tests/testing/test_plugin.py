@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from shaper.cli import main
 from tests.testing.conftest import SERVER, Suite
 
 
@@ -298,7 +299,7 @@ def test_it(n):
 """
     suite(text, "-x").assert_outcomes(failed=1, passed=1)
     assert log.read_text().splitlines() == ["test 0", "test 1", "end of session"]
-    done = suite("", "-n2", "--maxfail=1")
+    done = suite("", "-p", "xdist", "-n2", "--maxfail=1")
     assert done.parseoutcomes()["failed"] == 1
 
 
@@ -335,7 +336,7 @@ def test_nothing_else():
 """
 
 
-@pytest.mark.parametrize("options", [[], ["-n2"]], ids=["alone", "xdist"])
+@pytest.mark.parametrize("options", [[], ["-p", "xdist", "-n2"]], ids=["alone", "xdist"])
 def test_a_whole_suite_runs_inside(options: list[str], suite: Suite) -> None:
     done = suite(WHOLE, "--shaper", "delay:20ms", "--shaper-seed", "abc", *options)
     done.assert_outcomes(passed=5, failed=1)
@@ -364,9 +365,10 @@ def test_an_ordinary_user(ordinary: Callable[..., subprocess.CompletedProcess[st
 import os, pathlib, pytest, sys, tempfile
 os.chdir(tempfile.mkdtemp())
 pathlib.Path("test_it.py").write_text(sys.argv.pop(1))
-sys.exit(pytest.main(["-p", "no:cacheprovider", "--shaper", "delay:20ms", *sys.argv[1:]]))
+os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
+sys.exit(pytest.main(["-p", "shaper", "-p", "no:cacheprovider", "--shaper", "delay:20ms", *sys.argv[1:]]))
 """
-    for options in ([], ["-n2"]):
+    for options in ([], ["-p", "xdist", "-n2"]):
         done = ordinary(sys.executable, "-c", code, SERVER + WHOLE, *options)
         assert "1 failed, 5 passed" in done.stdout, done.stdout + done.stderr
 
@@ -421,6 +423,7 @@ def test_hangs_and_does_not_end():
     signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGALRM])
     time.sleep(60)
 """,
+        *("-p", "asyncio", "-p", "trio", "-p", "timeout", "-p", "pytest_cov"),
         "--cov=measured",
         "--cov-report=term-missing",
     )
@@ -459,7 +462,7 @@ def test_it(own, server):
 """
     )
     process = subprocess.Popen(
-        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider"],
+        [sys.executable, "-m", "pytest", "-p", "shaper"],
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
     )  # fmt: skip
     give_up = time.monotonic() + 30
@@ -506,7 +509,19 @@ def test_without_user_namespaces(suite: Suite, pytester: pytest.Pytester) -> Non
     pytester.makepyfile(SERVER + TWO)
     off = 'echo 0 > /proc/sys/user/max_user_namespaces; exec setpriv --bounding-set=-sys_admin "$@"'
     done = pytester.run(
-        "unshare", "--user", "--map-root-user", "sh", "-c", off, "sh", sys.executable, "-m", "pytest", "-rs"
+        "unshare",
+        "--user",
+        "--map-root-user",
+        "sh",
+        "-c",
+        off,
+        "sh",
+        sys.executable,
+        "-m",
+        "pytest",
+        "-p",
+        "shaper",
+        "-rs",
     )
     done.assert_outcomes(passed=1, skipped=2)
     done.stdout.fnmatch_lines(
@@ -532,3 +547,14 @@ def test_a_marked_test_costs_little(
     each = done.duration / number
     figure("a test marked `shaper` that does nothing", f"{each * 1000:.0f} ms, of {number}")
     assert each < 0.3
+
+
+def test_new_writes_tests_that_pass(
+    suite: Suite, pytester: pytest.Pytester, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["new", "--test", "test_network.py"]) == 0
+    assert capsys.readouterr().out == "wrote test_network.py\ntry it: pytest test_network.py\n"
+    suite("").assert_outcomes(passed=5)
+    assert main(["new", "--test", "test_network.py"]) == 2
+    assert main(["new", "--test", "network.py"]) == 2
+    assert "choose a name such as test_network.py" in capsys.readouterr().err
