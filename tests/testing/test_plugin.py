@@ -273,7 +273,12 @@ def test_failures_say_what_the_network_did(suite: Suite, pytester: pytest.Pytest
             "SUBFAILED* test_it.py::test_subtests*",
         ]
     )
-    # The command that it prints has the same packets lost again.
+    # The commands that it prints have the same packets lost again.
+    again = suite("", *shlex.split(lost.rstrip().splitlines()[-1])[1:])
+    again.assert_outcomes(failed=1)
+    assert "reply synack 1, 60 bytes, dropped by drop_first" in section(
+        again.stdout.str(), "test_login_survives_a_lost_synack"
+    )
     command = section(text, "test_lossy").rstrip().splitlines()[-1].strip()
     assert command.startswith("pytest test_it.py::test_lossy --shaper-seed ")
     first = log.read_text()
