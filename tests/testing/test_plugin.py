@@ -109,7 +109,7 @@ def test_capfd(capfd):
     assert capfd.readouterr().out == "program\\n"
     assert "NEW" not in os.environ
 
-@getattr(pytest.mark, 'xfail')
+@getattr(pytest.mark, "xfail")
 @pytest.mark.shaper("delay:1ms")
 def test_xfail():
     assert 0
