@@ -14,6 +14,7 @@ from shaper.live.summary import Summary
 from shaper.network.listening import Protocol
 from shaper.network.network import Network
 from shaper.network.packets import Packets
+from shaper.network.waits import Wait
 
 R = TypeVar("R")
 
@@ -97,6 +98,10 @@ class AsyncNetwork:
     async def packets(self) -> Packets:
         """The packets so far; see `Network.packets`."""
         return await _wait_for(lambda: self._network.packets)
+
+    async def blockings(self) -> list[Wait]:
+        """The calls that waited so far; see `Network.blockings`."""
+        return await _wait_for(lambda: self._network.blockings)
 
     async def summary(self) -> Summary:
         """The counts so far; see `Network.summary`."""

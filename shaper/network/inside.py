@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import suppress
 
 from shaper.linux.libc import CLONE_NEWNET, CLONE_NEWUSER, setns
 from shaper.linux.namespace import Private
+from shaper.network.observer import processes
 
 
 class Entrance:
@@ -34,11 +34,10 @@ class Entrance:
         setns(network, CLONE_NEWNET)
         self._caller.become_caller()
 
-    def processes(self) -> Iterator[int]:
-        """The processes that are inside, but for the one that shapes."""
-        wanted = os.fstat(self._namespaces[-1]).st_ino
-        for name in os.listdir("/proc"):
-            if name.isdecimal() and int(name) != self._keeper:
-                with suppress(OSError):  # another user's, or it has just ended
-                    if os.stat(f"/proc/{name}/ns/net").st_ino == wanted:
-                        yield int(name)
+    def processes(self, known: set[int] | None = None) -> Iterator[int]:
+        """The processes that are inside, but for the one that shapes.
+
+        Args:
+            known: see `shaper.network.observer.processes`.
+        """
+        return processes(os.fstat(self._namespaces[-1]).st_ino, self._keeper, set() if known is None else known)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -23,6 +24,7 @@ from shaper.network.inside import Entrance
 from shaper.network.listening import Protocol
 from shaper.network.order import Order
 from shaper.network.packets import Packets
+from shaper.network.waits import Wait
 from shaper.spec.profiles import find
 
 P = ParamSpec("P")
@@ -51,6 +53,8 @@ class Network:
         profile: the name or file of a profile, whose policies come first.
         mtu: of lo, in bytes.
         pcap: a file for a capture of all packets, as of `shaper run --pcap`.
+        journal: a file for what happens to each packet, as of `shaper run --journal`; written when it is closed.
+        watch: look which calls wait inside, for `blockings`.
 
     Attributes:
         is_inside: this process is inside already, so what it starts is, too.
@@ -66,6 +70,8 @@ class Network:
         profile: str | None = None,
         mtu: int = 1500,
         pcap: Path | None = None,
+        journal: Path | None = None,
+        watch: bool = True,
     ) -> None:
         specs, scenario = policies, None
         if profile is not None:
@@ -73,11 +79,12 @@ class Network:
             specs, scenario = found.followed_by(policies)
             seed = found.seed if seed is None else seed
         capture = None if pcap is None else str(pcap.absolute())
-        self._order = Order(specs, scenario, str(0 if seed is None else seed), mtu, capture)
+        self._order = Order(specs, scenario, str(0 if seed is None else seed), mtu, capture, watch)
         self.is_inside = False
+        self._journal = journal
         self._link: Link | None = None
         self._started: list[tuple[str, subprocess.Popen[Any]]] = []  # with the names of the programs
-        self._last: tuple[Summary, Packets] | None = None
+        self._last: tuple[Summary, Packets, list[Wait]] | None = None
 
     @property
     def policies(self) -> tuple[str, ...]:
@@ -116,9 +123,12 @@ class Network:
         if self._link is None:
             return
         try:
+            waits = self.blockings
             self._end_processes(self._link)
             summary = self._link.ask("stop")
-            self._last = summary, self._read()
+            self._last = summary, self._read(), waits
+            if self._journal is not None:
+                shutil.copyfile(f"/proc/self/fd/{self._link.journal}", self._journal)
         finally:
             self._link.close()
             self._link = None
@@ -357,6 +367,19 @@ class Network:
     def _read(self, when: int = 0) -> Packets:
         _, records = read_journal(Path(f"/proc/self/fd/{self.link.journal}"))
         return Packets.of_records([record for record in records if record.arrived >= when])
+
+    @property
+    def blockings(self) -> list[Wait]:
+        """The calls on sockets that have waited inside so far, or still wait, exact to 10 ms; none without `watch`.
+
+        They are found by looking at all threads a hundred times a second, so calls that waited less than 20 ms are not
+        among them. `shaper run --trace` shows all calls, and what woke them.
+
+        Raises:
+            ShaperError: the network was never open.
+        """
+        found: list[Wait] = self._last[2] if self._last is not None else self.link.ask("waits")
+        return found
 
     @property
     def summary(self) -> Summary:

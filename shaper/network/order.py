@@ -22,6 +22,7 @@ class Order:
         seed: decides all chance.
         mtu: of lo, in bytes.
         pcap: the path of a capture of all packets.
+        watch: look which calls wait inside.
         folder: against which the names of policy files count.
         path: Python's sys.path, for policies from modules.
     """
@@ -31,6 +32,7 @@ class Order:
     seed: str = "0"
     mtu: int = 1500
     pcap: str | None = None
+    watch: bool = False
     folder: str = "."
     path: tuple[str, ...] = ()
 

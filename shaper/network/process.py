@@ -22,8 +22,10 @@ from shaper.live.run import Run
 from shaper.live.settings import Capture
 from shaper.network.host import MADE, MOST
 from shaper.network.listening import ports
+from shaper.network.observer import Observer
 from shaper.network.order import Order, Request, plain
 from shaper.network.shaped import shape_while
+from shaper.network.waits import Wait
 from shaper.spec.load import load_pipeline
 
 
@@ -51,15 +53,18 @@ def _be_network(order: Order, end: int, journal: int) -> NoReturn:
         try:
             sys.path[:] = order.path
             os.chdir(order.folder)
+            observer = Observer(end, journal) if order.watch else None
             policies = load_pipeline(order.policies)
             private = namespace.enter(order.mtu)
+            if observer is not None:
+                observer.begin()
             kinds = ("user", "net") if private.mapped else ("net",)
             opened = [os.open(f"/proc/self/ns/{kind}", os.O_RDONLY) for kind in kinds]
             socket.send_fds(user, [MADE.pack(os.getpid())], opened)
             is_made = True
             connection = Connection(user.detach())
             result: object = shape_while(
-                lambda run: _answer(run, connection),
+                lambda run: _answer(run, connection, observer),
                 policies=policies,
                 specs=order.policies,
                 seed=order.seed,
@@ -80,7 +85,7 @@ def _be_network(order: Order, end: int, journal: int) -> NoReturn:
             os._exit(0)
 
 
-async def _answer(run: Run, connection: Connection) -> None:
+async def _answer(run: Run, connection: Connection, observer: Observer | None) -> None:
     """Answer what is asked, until the end is asked for, or whoever asks has died."""
     requests = Requests(run)
     connection.send(None)  # packets are shaped
@@ -93,7 +98,7 @@ async def _answer(run: Run, connection: Connection) -> None:
         if request.what == "stop":
             return
         try:
-            answer: object = await _answer_to(request, run, requests)
+            answer: object = await _answer_to(request, run, requests, observer)
         except (ShaperError, OSError) as error:
             answer = plain(error)
         try:
@@ -102,7 +107,7 @@ async def _answer(run: Run, connection: Connection) -> None:
             return
 
 
-async def _answer_to(request: Request, run: Run, requests: Requests) -> Any:
+async def _answer_to(request: Request, run: Run, requests: Requests, observer: Observer | None) -> Any:
     match request.what:
         case "flush":
             run.engine.work()
@@ -112,6 +117,8 @@ async def _answer_to(request: Request, run: Run, requests: Requests) -> Any:
             return run.summary(is_over=False)
         case "ports":
             return ports(request.arguments["protocol"])
+        case "waits":
+            return [] if observer is None else await _waits(observer)
         case "held":
             return run.core.counts.held
         case "recount":
@@ -120,3 +127,12 @@ async def _answer_to(request: Request, run: Run, requests: Requests) -> Any:
             await requests.answer("prepare", {"number": 0, "change": request.arguments})
             return await requests.answer("commit", {"number": 0})
     raise ShaperError(f"a network does not know what '{request.what}' is")
+
+
+async def _waits(observer: Observer) -> list[Wait]:
+    try:
+        observer.ask()
+        await trio.lowlevel.wait_readable(observer.connection.fileno())
+        return observer.answer()
+    except (EOFError, OSError):
+        return []  # somebody has killed it

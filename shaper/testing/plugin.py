@@ -146,7 +146,7 @@ def shaper_network(request: pytest.FixtureRequest) -> Iterator[Network]:
     from shaper.errors import ShaperError
     from shaper.network import Network
 
-    network = Network(seed=request.config.option.shaper_seed)
+    network = Network(seed=request.config.option.shaper_seed, watch=False)
     try:
         network.open()
     except ShaperError as error:

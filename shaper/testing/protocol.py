@@ -28,10 +28,10 @@ from _pytest.runner import runtestprotocol
 from shaper.errors import ShaperError, UsageError
 from shaper.linux.libc import prctl
 from shaper.network import Network
+from shaper.network.waits import INTERVAL, Wait, Watch
 from shaper.testing import report
 from shaper.testing.plan import Plan, plan_of
 from shaper.testing.shaped import Shaped, current
-from shaper.testing.waits import INTERVAL, Wait, Watch
 
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 PATIENCE = 1.0
@@ -137,8 +137,10 @@ def _network(item: pytest.Function, plan: Plan) -> Iterator[Network]:
     """The network that the test runs in: its own, or the one that stays."""
     if plan.shared is None:
         keep = item.config.option.shaper_keep
-        capture = report.place(keep, item.nodeid, ".pcapng") if keep else None
-        network = Network(*plan.policies, profile=plan.profile, seed=plan.seed, pcap=capture)
+        capture, journal = (report.place(keep, item.nodeid, suffix) if keep else None for suffix in report.FILES)
+        network = Network(
+            *plan.policies, profile=plan.profile, seed=plan.seed, pcap=capture, journal=journal, watch=False
+        )
         try:
             network.open()
             yield network

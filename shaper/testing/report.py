@@ -10,8 +10,10 @@ from pathlib import Path
 import pytest
 
 from shaper.network import Packets
-from shaper.testing.waits import Wait
+from shaper.network.waits import Wait
 
+FILES = (".pcapng", ".jsonl")
+"""The endings of a test's capture and journal."""
 MOST_PACKETS, MOST_WAITS = 20, 5
 """The most packets and waits that are shown: the last ones."""
 
@@ -54,8 +56,9 @@ def place(folder: Path, nodeid: str, suffix: str) -> Path:
 
 
 def keep(folder: Path, nodeid: str, packets: Packets, *, has_failed: bool) -> None:
-    """Keep the packets of a failed test as text beside its capture, and nothing of one that passed."""
+    """Keep the packets of a failed test as text beside its capture and journal, and nothing of one that passed."""
     if has_failed:
         place(folder, nodeid, ".txt").write_text(f"{packets}\n")
     else:
-        place(folder, nodeid, ".pcapng").unlink(missing_ok=True)
+        for suffix in FILES:
+            place(folder, nodeid, suffix).unlink(missing_ok=True)

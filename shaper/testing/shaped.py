@@ -8,7 +8,7 @@ from typing import Any
 
 from shaper.core.counts import StageUse
 from shaper.network import Network, Packets
-from shaper.testing.waits import Wait
+from shaper.network.waits import Wait
 from shaper.wire.segment import CLASSES
 
 

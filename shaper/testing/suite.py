@@ -6,15 +6,9 @@ pytest-xdist. Tests run as they always do. Those with conditions of their own st
 
 from __future__ import annotations
 
-import os
-import select
-import signal
 import threading
 import time
-from collections.abc import Callable, Generator, Iterable
-from multiprocessing import Pipe
-from multiprocessing.connection import Connection
-from typing import NoReturn
+from collections.abc import Generator
 
 import pytest
 
@@ -22,9 +16,9 @@ from shaper.errors import ShaperError, UsageError
 from shaper.linux import proc
 from shaper.network import Network, Packets
 from shaper.network.host import leave
+from shaper.network.waits import Wait
 from shaper.testing import report
 from shaper.testing.marks import has_own_network
-from shaper.testing.waits import INTERVAL, Wait, Watch
 
 
 def begin(config: pytest.Config) -> None:
@@ -51,68 +45,22 @@ def begin(config: pytest.Config) -> None:
     except ShaperError as error:
         options.shaper_refused = str(error)
         return
-    observer = Observer(network.entrance.processes)
     network.entrance.enter()
     network.is_inside = True
     leave()
     config.add_cleanup(network.close)
-    config.pluginmanager.register(Suite(network, observer), "shaper-suite")
-
-
-class Observer:
-    """A process that stays outside and looks at what waits inside.
-
-    It is no child of this process, whose tests may count their children.
-
-    Args:
-        processes: finds those inside.
-    """
-
-    def __init__(self, processes: Callable[[], Iterable[int]]) -> None:
-        self._connection, theirs = Pipe()
-        pid = os.fork()
-        if pid == 0:
-            try:
-                if os.fork() == 0:
-                    self._connection.close()
-                    _observe(theirs, Watch(processes))
-            finally:
-                os._exit(0)
-        os.waitpid(pid, 0)
-        theirs.close()
-
-    def waits(self, since: float) -> list[Wait]:
-        """The calls that have waited after this time, in seconds of CLOCK_MONOTONIC, or still wait."""
-        try:
-            self._connection.send(None)
-            found: list[Wait] = self._connection.recv()
-        except (EOFError, OSError):
-            return []  # somebody has killed it
-        return [wait for wait in found if wait.until > since]
-
-
-def _observe(asked: Connection, watch: Watch) -> NoReturn:
-    """The process of an observer, until whoever asks has ended."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C is for pytest, whose end is that of this process
-    poll = select.poll()
-    poll.register(asked, select.POLLIN)
-    while True:
-        is_asked = poll.poll(INTERVAL * 1000)
-        watch.look()
-        if is_asked:
-            asked.recv()
-            asked.send(watch.waits())
+    config.pluginmanager.register(Suite(network), "shaper-suite")
 
 
 class Suite:
     """The plugin that reports what the network did to a test.
 
     Args:
-        network, observer: None in a worker of pytest-xdist: several share one network, and its packets are anybody's.
+        network: None in a worker of pytest-xdist: several share one network, and its packets are anybody's.
     """
 
-    def __init__(self, network: Network | None = None, observer: Observer | None = None) -> None:
-        self._network, self._observer = network, observer
+    def __init__(self, network: Network | None = None) -> None:
+        self._network = network
         self._since = 0
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
@@ -138,9 +86,9 @@ class Suite:
         options = item.config.option
         packets, waits = Packets([]), list[Wait]()
         policies = (options.shaper_profile, *options.shaper) if options.shaper_profile else options.shaper
-        if self._network is not None and self._observer is not None:
+        if self._network is not None:
             packets = self._network.packets_since(self._since)
-            waits = self._observer.waits(self._since / 1e9)
+            waits = [wait for wait in self._network.blockings if wait.since >= self._since / 1e9]
             if options.shaper_keep is not None:
                 report.keep(options.shaper_keep, item.nodeid, packets, has_failed=True)
         text = report.text(policies, options.shaper_seed, packets, waits, report.again(item, options.shaper_seed))

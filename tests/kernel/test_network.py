@@ -53,6 +53,7 @@ def test_a_server_and_a_client_inside(private: Network) -> None:
     assert time.monotonic() - begin > 0.06  # SYN, SYN-ACK, data
     assert [packet.held_ms >= 20 for packet in private.packets.of("syn", "synack", "data")] == [True] * 3
     assert str(private.packets.of("data")[0].name) == "tcp/7000 #1 reply data 1"
+    assert {"connect", "accept4"} <= {wait.call for wait in private.blockings}
     private.close()
     assert server.returncode == -signal.SIGTERM
     assert private.summary.taken == len(private.packets) >= 4
@@ -207,10 +208,11 @@ from shaper.network import Network
 with Network("delay:1ms") as network:
     print(network.run(["id", "-u"], check=True).stdout.strip(), network.call(os.geteuid))
     network.run(["ping", "-U", "-q", "-c", "1", "127.0.0.1"], check=True)
-    print(len(network.packets))
+    network.run(["ping", "-U", "-q", "-c", "2", "-i", "0.2", "127.0.0.1"], check=True)
+    print(len(network.packets), {wait.call for wait in network.blockings} >= {"poll"})
 """
     done = ordinary(sys.executable, "-c", code)
-    assert (done.stdout.split(), done.stderr) == (["4711", "4711", "2"], "")
+    assert (done.stdout.split(), done.stderr) == (["4711", "4711", "6", "True"], "")
 
 
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])

@@ -64,13 +64,14 @@ class Watch:
     """Looks at the threads of processes.
 
     Args:
-        processes: finds those inside.
+        processes: finds those inside; takes the numbers of those that need no look, and adds all that it has seen.
     """
 
-    def __init__(self, processes: Callable[[], Iterable[int]]) -> None:
+    def __init__(self, processes: Callable[[set[int]], Iterable[int]]) -> None:
         self._processes = processes
         self._main: list[int] = []
         self._pids: list[int] = []
+        self._known: set[int] = set()
         self._looks = 0
         self._last = time.monotonic()
         self._waiting: dict[tuple[int, int], tuple[str, float, float]] = {}  # what it does, since when, last seen
@@ -83,7 +84,9 @@ class Watch:
     def look(self) -> None:
         """Look at all threads once."""
         if self._looks % LOOKS_PER_SEARCH == 0:
-            self._pids = [*self._main, *(pid for pid in self._processes() if pid not in self._main)]
+            self._known = set(self._main)
+            self._pids = list(self._main)
+        self._pids += self._processes(self._known)
         self._looks += 1
         before, now = self._last, time.monotonic()
         self._last = now
