@@ -73,7 +73,7 @@ def test_the_commands_of_a_document_work(document: Path, namespaces: None, tmp_p
             done = subprocess.run(
                 ["unshare", "-n", "sh", "-ec", f"ip link set lo up\n{command}"],
                 cwd=folder,
-                env={**os.environ, "PATH": path, "COLUMNS": "80"},
+                env={**os.environ, "PATH": path, "COLUMNS": "80", "PYTEST_ADDOPTS": ""},
                 capture_output=True,
                 text=True,
                 timeout=60,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -40,27 +40,22 @@ def exchange(server: socket.socket, client: socket.socket) -> list[socket.socket
     return [client, accepted]
 
 
-@pytest.mark.parametrize(
-    ("options", "expected"),
-    [
-        (["--port", "443"], "sockets that use port 443: 1 on veth0; try --interface veth0\n"),
-        (["--port", "443,80", "--interface", "veth0", "--hook", "output"], None),
-    ],
-)
-def test_it_says_where_the_traffic_is(
-    options: list[str], expected: str | None, host: Host, tmp_path: Path, rule_set: Callable[[], list[str]]
-) -> None:
+def test_it_says_where_the_traffic_is(host: Host, tmp_path: Path) -> None:
+    elsewhere = ("--queue", "7", "--port", "443")
+    there = ("--queue", "8", "--port", "443,80", "--interface", "veth0", "--hook", "output")
     with (
         socket.create_server(("10.1.0.1", 443)) as server,
         host.socket(socket.AF_INET, socket.SOCK_STREAM) as client,
-        Shaper(tmp_path, "--policy", "delay:1ms", *options) as shaper,
+        Shaper(tmp_path / "there", "--policy", "delay:1ms", *there) as one,
+        Shaper(tmp_path / "elsewhere", "--policy", "delay:1ms", *elsewhere) as other,
     ):
-        for end in exchange(server, client):
-            end.setblocking(False)
-        if expected is None:
-            time.sleep(7)
-            assert shaper.errors == ""
-            return
-        assert said(shaper) == START + expected
-        assert shaper.stop()["taken"] == 0
-        assert shaper.errors == START + expected
+        ends = exchange(server, client)
+        expected = f"{START}sockets that use port 443: 1 on veth0; try --interface veth0\n"
+        assert said(other) == expected
+        assert other.stop()["taken"] == 0
+        assert other.errors == expected
+        # The first one began earlier.
+        assert one.stop()["taken"] > 0
+        assert one.errors == ""
+        for end in ends:
+            end.close()
