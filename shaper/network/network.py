@@ -10,8 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
-from multiprocessing import get_context
-from multiprocessing.connection import Connection
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, ParamSpec, Self, TypeVar
@@ -19,6 +18,7 @@ from typing import Any, ParamSpec, Self, TypeVar
 from shaper.errors import ShaperError
 from shaper.journal import read_journal
 from shaper.live.summary import Summary
+from shaper.network.call import call_inside
 from shaper.network.host import Link, host
 from shaper.network.inside import Entrance
 from shaper.network.listening import Protocol
@@ -233,26 +233,7 @@ class Network:
             ShaperError: its process died, or the network is not open.
         """
         enter = (lambda: None) if self.is_inside else self.entrance.enter
-        context = get_context("fork")
-        ours, theirs = context.Pipe(duplex=False)
-        process = context.Process(target=_call, args=(enter, theirs, function, args, kwargs))
-        process.start()
-        theirs.close()
-        with ours:
-            try:
-                is_fine, value = ours.recv()
-            except EOFError:
-                process.join()
-                raise ShaperError(f"the process of the call died, with status {process.exitcode}") from None
-            except BaseException:
-                process.kill()
-                raise
-            finally:
-                process.join()
-        if not is_fine:
-            raise value
-        result: R = value
-        return result
+        return call_inside(enter, partial(function, *args, **kwargs))
 
     def wait_for_port(self, port: int, *, protocol: Protocol = "tcp", timeout: float = 10) -> None:
         """Wait until a server can be reached at this port; no packet is sent for that.
@@ -392,22 +373,3 @@ class Network:
             return self._last[0]
         found: Summary = self.link.ask("summary")
         return found
-
-
-def _call(
-    enter: Callable[[], None],
-    answer: Connection,
-    function: Callable[..., Any],
-    args: tuple[Any, ...],
-    kwargs: dict[str, Any],
-) -> None:
-    """The process of a call."""
-    try:
-        enter()
-        result = True, function(*args, **kwargs)
-    except Exception as error:
-        result = False, error
-    try:
-        answer.send(result)
-    except Exception as error:  # what it is can't be pickled
-        answer.send((False, ShaperError(f"the result of the call can't be passed on: {error}")))
