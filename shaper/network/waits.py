@@ -40,6 +40,7 @@ class Wait:
         pid, tid: its process and thread.
         call: the system call.
         since, until: seconds of CLOCK_MONOTONIC.
+        seen: when it was seen first, in the same seconds: it began between the look before and this one.
         is_over: it has ended.
     """
 
@@ -49,6 +50,7 @@ class Wait:
     call: str
     since: float
     until: float
+    seen: float
     is_over: bool
 
     @property
@@ -74,7 +76,8 @@ class Watch:
         self._known: set[int] = set()
         self._looks = 0
         self._last = time.monotonic()
-        self._waiting: dict[tuple[int, int], tuple[str, float, float]] = {}  # what it does, since when, last seen
+        # What each thread does, since when, seen first, seen last.
+        self._waiting: dict[tuple[int, int], tuple[str, float, float, float]] = {}
         self._over: list[Wait] = []
 
     def follow(self, pid: int) -> None:
@@ -90,7 +93,7 @@ class Watch:
         self._looks += 1
         before, now = self._last, time.monotonic()
         self._last = now
-        seen: dict[tuple[int, int], tuple[str, float, float]] = {}
+        seen: dict[tuple[int, int], tuple[str, float, float, float]] = {}
         for pid in self._pids:
             with suppress(OSError):  # it has ended
                 for name in os.listdir(f"/proc/{pid}/task"):
@@ -98,13 +101,14 @@ class Watch:
                     if doing is not None:
                         key = pid, int(name)
                         known = self._waiting.get(key)
-                        # It began some time between two looks, and ends so.
-                        since = known[1] if known is not None and known[0] == doing else (before + now) / 2
-                        seen[key] = doing, since, now
-        for key, (doing, since, last) in self._waiting.items():
+                        if known is not None and known[0] == doing:
+                            seen[key] = *known[:3], now
+                        else:  # it began some time between two looks, and ends so
+                            seen[key] = doing, (before + now) / 2, now, now
+        for key, (doing, since, first, last) in self._waiting.items():
             until = (last + now) / 2
             if (key not in seen or seen[key][0] != doing) and until - since >= SHORTEST:
-                self._over.append(_wait(key, doing, since, until, is_over=True))
+                self._over.append(_wait(key, doing, since, first, until, is_over=True))
         del self._over[:-MOST]
         self._waiting = seen
 
@@ -114,9 +118,9 @@ class Watch:
         return [*self._over, *(wait for wait in still if wait.seconds >= SHORTEST)]
 
 
-def _wait(key: tuple[int, int], doing: str, since: float, until: float, *, is_over: bool) -> Wait:
+def _wait(key: tuple[int, int], doing: str, since: float, seen: float, until: float, *, is_over: bool) -> Wait:
     call, task, _ = doing.split("\0")
-    return Wait(task, *key, call, since, until, is_over)
+    return Wait(task, *key, call, since, until, seen, is_over)
 
 
 def _doing(pid: int, tid: str) -> str | None:

@@ -88,7 +88,7 @@ class Suite:
         policies = (options.shaper_profile, *options.shaper) if options.shaper_profile else options.shaper
         if self._network is not None:
             packets = self._network.packets_since(self._since)
-            waits = [wait for wait in self._network.blockings if wait.since >= self._since / 1e9]
+            waits = [wait for wait in self._network.blockings if wait.seen >= self._since / 1e9]
             if options.shaper_keep is not None:
                 report.keep(options.shaper_keep, item.nodeid, packets, has_failed=True)
         text = report.text(policies, options.shaper_seed, packets, waits, report.again(item, options.shaper_seed))
