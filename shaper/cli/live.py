@@ -140,6 +140,7 @@ def run(
         raise
     finally:
         systemd.notify("STOPPING=1")
+        speaks.close()
         for opened in listeners:
             opened.close()
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
+from queue import Full, Queue
+from threading import Thread
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
@@ -15,10 +18,14 @@ LogFormat = Literal["text", "json"]
 """Lines for people, or JSON lines."""
 INTERVAL = 60
 """Seconds between two lines with the counts."""
+WAITING = 1000
+"""Lines that wait to be written, at most."""
+PATIENCE = 1.0
+"""Seconds for the last lines to be written."""
 
 
 class Log:
-    """Writes the lines of one run.
+    """Writes the lines of one run, in a thread of its own: whoever reads them, or stops, keeps nobody waiting.
 
     Args:
         out: where they go.
@@ -28,6 +35,16 @@ class Log:
 
     def __init__(self, out: Console, form: LogFormat, front: Front) -> None:
         self._out, self._form, self._front = out, form, front
+        self._lines: Queue[str | None] = Queue(WAITING)
+        self._lost = 0
+        self._writing = Thread(target=self._write_all, name="log", daemon=True)
+        self._writing.start()
+
+    def close(self) -> None:
+        """Wait until all is written, but not long if nobody reads it."""
+        with suppress(Full):
+            self._lines.put(None, timeout=PATIENCE)
+            self._writing.join(PATIENCE)
 
     def counts(self) -> None:
         """Write a line with the counts so far."""
@@ -42,16 +59,29 @@ class Log:
         if self._form == "json" or (kind in ("change", "state") and data.get("state") != "stopping"):
             self._write(kind, data)
 
-    def _write(self, kind: str, data: dict[str, Any]) -> None:
+    def _line(self, kind: str, data: dict[str, Any]) -> str:
         from shaper.live.state import time_of_day
 
         if self._form == "json":
-            line = json.dumps({"time": time_of_day(), "kind": kind, **data})
-        else:
-            what = data.get("message") or " ".join(map(_text, data.values()))
-            line = f"{time_of_day()} {what if kind == 'change' else f'{kind}: {what}'}"
-        self._out.out(line, highlight=False)
-        self._out.file.flush()
+            return json.dumps({"time": time_of_day(), "kind": kind, **data})
+        what = data.get("message") or " ".join(map(_text, data.values()))
+        return f"{time_of_day()} {what if kind == 'change' else f'{kind}: {what}'}"
+
+    def _write(self, kind: str, data: dict[str, Any]) -> None:
+        try:
+            if self._lost:
+                lost = f"{self._lost} lines were left out, as nobody read them"
+                self._lines.put_nowait(self._line("warning", {"message": lost}))
+                self._lost = 0
+            self._lines.put_nowait(self._line(kind, data))
+        except Full:
+            self._lost += 1
+
+    def _write_all(self) -> None:
+        while (line := self._lines.get()) is not None:
+            with suppress(OSError):  # whoever read it has gone
+                self._out.out(line, highlight=False)
+                self._out.file.flush()
 
 
 def described(front: Front) -> str:

@@ -1,6 +1,8 @@
 """A run of `shaper start` that is looked at and changed while packets flow."""
 
+import fcntl
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -12,10 +14,10 @@ from pathlib import Path
 import pytest
 
 from shaper.cli import main
-from shaper.control.client import Client
+from shaper.control.client import Client, running
 from shaper.errors import ShaperError
 from shaper.journal import Held, read_journal
-from tests.kernel.shaping import Receiver, Shaper, children, command_line, nothing_is_left, wait_until_held
+from tests.kernel.shaping import START, Receiver, Shaper, children, command_line, nothing_is_left, wait_until_held
 
 pytestmark = pytest.mark.usefixtures("network")
 
@@ -235,3 +237,25 @@ def test_a_replay_of_a_changed_run_decides_the_same(name: str, tmp_path: Path, r
     assert main(["replay", str(capture), *policies, "--changes", str(journal), "--journal", str(again)]) == 0
     assert decisions(journal) == decisions(again)
     assert {fate for _, fate, *_ in decisions(again)} == {"sent", "dropped"}
+
+
+def test_a_log_that_nobody_reads_keeps_nobody_waiting(name: str, tmp_path: Path) -> None:
+    """As with `shaper start | less`: the pipe is full long before the changes end."""
+    command = [*START, "--policy", "delay:1ms", "--protocol", "udp", "--queue", "7", "--name", name]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, cwd=tmp_path) as process:
+        try:
+            assert process.stdout is not None
+            fcntl.fcntl(process.stdout, fcntl.F_SETPIPE_SZ, 4096)
+            while name not in running():
+                assert process.poll() is None
+                time.sleep(0.01)
+            client = Client(name)
+            for number in range(200):
+                client.set("delay", {"time": f"{number}us"})
+            assert client.status()["state"] == "shaping"
+        finally:
+            process.send_signal(signal.SIGINT)
+            out, _ = process.communicate(timeout=30)
+    # All is written once somebody reads.
+    assert out.count(b" change delay time=") == 200
+    assert process.returncode == 0
