@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import atexit
 import os
+import pickle
 import socket
 import struct
 import subprocess
@@ -19,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from shaper.errors import ShaperError
-from shaper.network.order import Order, Request, packed
+from shaper.network.order import Order, Request
 
 RUN = """
 import sys
@@ -44,11 +45,7 @@ MOST = 1 << 16
 
 
 class Host:
-    """The process that forks those of networks.
-
-    Raises:
-        ShaperError: user namespaces are switched off here; the message names the setting.
-    """
+    """The process that forks those of networks."""
 
     def __init__(self) -> None:
         self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -72,14 +69,15 @@ class Host:
         """
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         journal = os.memfd_create("journal")
+        words = pickle.dumps(order)
         with theirs, self._lock:
             try:
-                socket.send_fds(self._socket, [packed(order)], [theirs.fileno(), journal])
+                socket.send_fds(self._socket, [words], [theirs.fileno(), journal])
             except OSError as error:
                 os.close(journal)
                 ours.close()
                 self._check_imports()
-                why = f"what makes networks has ended: {error.strerror}" if len(packed(order)) < MOST else "too long"
+                why = f"what makes networks has ended: {error.strerror}" if len(words) < MOST else "too long"
                 raise ShaperError(f"the network can't be made: {why}") from None
         try:
             return Link(ours, journal)
@@ -175,8 +173,10 @@ def host() -> Host:
 
 
 def leave() -> None:
-    """End this process's host. Networks that are there stay; the next one is made by a new host, inside of whatever
-    network this process then is in."""
+    """End this process's host; networks that are there stay.
+
+    The next one is made by a new host, inside of whatever network this process then is in.
+    """
     while _hosts:
         _hosts.pop().close()
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -51,8 +50,3 @@ def plain(error: Exception) -> ShaperError:
     if not isinstance(error, ShaperError):
         found.details = "".join(traceback.format_exception(error))
     return found
-
-
-def packed(content: object) -> bytes:
-    """As bytes that another process of shaper understands."""
-    return pickle.dumps(content)

@@ -24,7 +24,7 @@ CALLS = """
 ON_SOCKETS = frozenset(CALLS.split())
 """Calls that may wait for the network."""
 LOOKS_PER_SEARCH = 10
-"""Processes that are new are looked for this rarely: it takes longer."""
+"""All processes are asked this rarely whether they are inside; those with new numbers each time."""
 SHORTEST = 2 * INTERVAL
 """Seconds that a call must wait to be kept."""
 MOST = 1000

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -51,3 +52,10 @@ def suite(pytester: pytest.Pytester, namespaces: None, log: Path, monkeypatch: p
         return pytester.runpytest_subprocess("-p", "shaper", "-p", "no:cacheprovider", *options)
 
     return run
+
+
+def section(text: str, test: str) -> str:
+    """What the report of this test says of its network."""
+    found = re.search(rf"^_+ [\w. ]*{test} _+$.*?^-+ shaper -+\n(.*?)(?=^[_=]+ )", text, re.MULTILINE | re.DOTALL)
+    assert found is not None, text
+    return found[1]

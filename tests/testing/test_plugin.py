@@ -18,7 +18,7 @@ import pytest
 
 from shaper.cli import main
 from shaper.linux import proc
-from tests.testing.conftest import SERVER, Suite
+from tests.testing.conftest import SERVER, Suite, section
 
 
 def test_tests_run_as_they_always_do(suite: Suite, log: Path) -> None:
@@ -245,13 +245,6 @@ def test_passes():
 """
 
 
-def section(text: str, test: str) -> str:
-    """What the report of this test says of its network."""
-    found = re.search(rf"^_+ [\w. ]*{test} _+$.*?^-+ shaper -+\n(.*?)(?=^[_=]+ )", text, re.MULTILINE | re.DOTALL)
-    assert found is not None, text
-    return found[1]
-
-
 def test_failures_say_what_the_network_did(suite: Suite, pytester: pytest.Pytester, log: Path) -> None:
     done = suite(FAILING, "--shaper-keep", "kept")
     text = done.stdout.str()
@@ -309,76 +302,6 @@ def test_it(n):
     assert log.read_text().splitlines() == ["test 0", "test 1", "end of session"]
     done = suite("", "-p", "xdist", "-n2", "--maxfail=1")
     assert done.parseoutcomes()["failed"] == 1
-
-
-WHOLE = """
-@pytest.fixture(scope="session")
-def served():
-    made = socket.create_server(("127.0.0.1", 0))
-    def serve():
-        while True:
-            made.accept()[0].close()
-    threading.Thread(target=serve, daemon=True).start()
-    return made.getsockname()[1]
-
-@pytest.mark.parametrize("n", range(3))
-def test_whole(served, n):
-    begin = time.monotonic()
-    connect(served)
-    assert time.monotonic() - begin > 0.04
-    assert n != 2
-
-@pytest.mark.shaper("loss:0%", fired=False)
-def test_own(server, shaper):
-    connect()
-    assert shaper.policies == ("delay:20ms", "loss:0%")
-    assert shaper.packets[0].held_ms >= 20
-
-def test_readable(tmp_path):
-    (tmp_path / "secret").touch(mode=0)
-    assert os.access(tmp_path / "secret", os.R_OK) == (os.getuid() == 0)
-
-def test_nothing_else():
-    with pytest.raises(ConnectionRefusedError):
-        connect(22)
-"""
-
-
-@pytest.mark.parametrize("options", [[], ["-p", "xdist", "-n2"]], ids=["alone", "xdist"])
-def test_a_whole_suite_runs_inside(options: list[str], suite: Suite) -> None:
-    done = suite(WHOLE, "--shaper", "delay:20ms", "--shaper-seed", "abc", *options)
-    done.assert_outcomes(passed=5, failed=1)
-    found = section(done.stdout.str(), r"test_whole.2.")
-    assert found.startswith("policies: delay:20ms\nseed: abc\n")
-    assert "pytest 'test_it.py::test_whole[2]' --shaper delay:20ms --shaper-seed abc" in found
-    if options:
-        assert "without pytest-xdist, it shows the packets" in found
-    else:
-        assert re.search(r"0\.0 ms  tcp/\d+ #1 original syn 1, 60 bytes, held \d\d\.\d ms by delay", found)
-        assert re.search(r"python[\d.]*: connect", found)
-    done.stdout.fnmatch_lines(["shaper: delay:20ms; seed abc", "*= shaper =*", "* packets, 0 of them dropped"])
-
-
-def test_what_a_whole_suite_reports_at_its_end(suite: Suite) -> None:
-    assert suite("def test_it(): pass", "--shaper-profile", "lte", "--shaper", "loss:1%").ret == 0
-    done = suite("", "--shaper", "dely:1ms")
-    assert done.ret == pytest.ExitCode.USAGE_ERROR
-    done.stderr.fnmatch_lines(["ERROR: shaper: there is no policy 'dely'*"])
-    done = suite("", "--shaper", "loss:1%")
-    done.stdout.fnmatch_lines(["loss touched nothing: no packet came"])
-
-
-def test_an_ordinary_user(ordinary: Callable[..., subprocess.CompletedProcess[str]]) -> None:
-    code = """
-import os, pathlib, pytest, sys, tempfile
-os.chdir(tempfile.mkdtemp())
-pathlib.Path("test_it.py").write_text(sys.argv.pop(1))
-os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
-sys.exit(pytest.main(["-p", "shaper", "-p", "no:cacheprovider", "--shaper", "delay:20ms", *sys.argv[1:]]))
-"""
-    for options in ([], ["-p", "xdist", "-n2"]):
-        done = ordinary(sys.executable, "-c", code, SERVER + WHOLE, *options)
-        assert "1 failed, 5 passed" in done.stdout, done.stdout + done.stderr
 
 
 def test_plugins_work_as_always(suite: Suite, pytester: pytest.Pytester) -> None:
@@ -485,56 +408,6 @@ def test_it(own, server):
     for pid in running.split()[:2]:
         with suppress(OSError):  # nobody may have waited for it yet
             assert proc.stat(int(pid)).has_ended
-
-
-TWO = """
-@pytest.mark.shaper("delay:1ms", fired=False)
-def test_shaped(): pass
-def test_with_fixture(shaper_network): pass
-def test_other(): pass
-"""
-
-
-def test_where_nothing_can_be_shaped(suite: Suite, pytester: pytest.Pytester) -> None:
-    pytester.makeconftest(
-        "from shaper.network import host\n"
-        "host.RUN = 'import sys; sys.modules[\"netfilterqueue\"] = None\\n' + host.RUN\n"
-    )
-    done = suite(TWO, "-rs")
-    done.assert_outcomes(passed=1, skipped=2)
-    done.stdout.fnmatch_lines(
-        ["SKIPPED * shaper: packets can't be shaped here: *netfilterqueue*; `shaper doctor` says*"]
-    )
-    assert "Traceback" not in done.stdout.str() + done.stderr.str()
-    suite("", "--shaper-strict").assert_outcomes(passed=1, errors=2)
-    suite("", "--shaper", "delay:1ms").assert_outcomes(skipped=3)
-    done = suite("", "--shaper", "delay:1ms", "--shaper-strict")
-    assert done.ret == pytest.ExitCode.USAGE_ERROR
-    done.stderr.fnmatch_lines(["ERROR: shaper: packets can't be shaped here: *"])
-
-
-def test_without_user_namespaces(suite: Suite, pytester: pytest.Pytester) -> None:
-    pytester.makepyfile(SERVER + TWO)
-    off = 'echo 0 > /proc/sys/user/max_user_namespaces; exec setpriv --bounding-set=-sys_admin "$@"'
-    done = pytester.run(
-        "unshare",
-        "--user",
-        "--map-root-user",
-        "sh",
-        "-c",
-        off,
-        "sh",
-        sys.executable,
-        "-m",
-        "pytest",
-        "-p",
-        "shaper",
-        "-rs",
-    )
-    done.assert_outcomes(passed=1, skipped=2)
-    done.stdout.fnmatch_lines(
-        ["SKIPPED * shaper: user namespaces are switched off here; switch them on with `sudo sysctl*"]
-    )
 
 
 def test_other_suites_load_nothing_of_it(suite: Suite) -> None:

@@ -22,8 +22,7 @@ import trio
 from shaper.core.failure import Failure
 from shaper.errors import ShaperError
 from shaper.live.front.results import Result, merged, packets_received
-from shaper.live.front.unmatched import PATIENCE as PATIENCE_UNMATCHED
-from shaper.live.front.unmatched import nothing_matched, passed
+from shaper.live.front.unmatched import UNMATCHED_AFTER, nothing_matched, passed
 from shaper.live.front.worker import Worker
 from shaper.live.nfqueue.numbers import first_number, numbered
 from shaper.live.notices import Notices
@@ -77,7 +76,7 @@ class Front:
         self._started = time.monotonic_ns()
         self._rules_lost = self._bypassed = 0
         self._matched_before = 0  # packets counted by rules that were lost
-        self._unmatched_after: float = PATIENCE_UNMATCHED * s
+        self._unmatched_after: float = UNMATCHED_AFTER * s
         self._passed_before: dict[str, int] = {}
         self._notices = Notices(self._report_failure, self._report_warning)
         self._stop = trio.Event()

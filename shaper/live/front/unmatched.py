@@ -16,7 +16,7 @@ from shaper.linux.sockets import LISTENING, SocketEntry, Table, sockets
 from shaper.live.rules.rules import Match
 
 SIOCGIFADDR = 0x8915  # linux/sockios.h
-PATIENCE = 5
+UNMATCHED_AFTER = 5
 """Seconds without a packet that matches, until that is said."""
 Address = IPv4Address | IPv6Address
 
