@@ -34,6 +34,8 @@ from shaper.wire.packet import Packet
 
 LONGEST_TURN: Final = 2 * ms
 """The longest time (ns) before other tasks of this process get a turn."""
+LONGEST_TURN_ALONE: Final = 25 * ms
+"""The same, if all that they wait for, but for a time, wakes the engine."""
 SMALL_BATCH: Final = 64
 """When fewer packets than this go on at once, it is cheaper to let the next ones join them."""
 ARRIVAL_TOLERANCE: Final = 100 * us
@@ -79,6 +81,7 @@ class Engine:
         one_by_one: write each verdict in a system call of its own, so that what it causes in the kernel can be told
             apart.
         timing: how much CPU time punctuality is worth.
+        others: all descriptors that other tasks of this process wait for; None if nobody knows them.
 
     Attributes:
         holds: planned and actual holds so far.
@@ -99,6 +102,7 @@ class Engine:
         drain_watcher: DrainWatcher | None = None,
         one_by_one: bool,
         timing: Timing = "balanced",
+        others: Sequence[int] | None = None,
     ) -> None:
         self.holds = Holds()
         self._core = core
@@ -116,8 +120,10 @@ class Engine:
         self._drain_watcher = drain_watcher
         self._one_by_one = one_by_one
         sockets = [queue.fileno()] if drain_watcher is None else [queue.fileno(), drain_watcher.fileno()]
-        self._waiting = Waiting(sockets, timing)
+        self._waiting = Waiting(sockets, timing, others or ())
+        self._longest_turn = LONGEST_TURN if others is None else LONGEST_TURN_ALONE
         self._last_sent = 0  # when packets went on last, in ns
+        self._woken: trio.Event | None = None  # somebody waits for it
 
     async def run(self) -> None:
         """Shape until cancelled.
@@ -127,41 +133,63 @@ class Engine:
         """
         with few_pauses(), exact_timers():
             while True:
-                if self.work():
+                is_lively = self._turn()
+                # `work` sets it too, so that this task wakes in time for what others have taken.
+                self._waiting.set(self._core.next_deadline())
+                if is_lively:
                     await trio.lowlevel.checkpoint()
-                else:
-                    await trio.lowlevel.wait_readable(self._waiting.fileno())
+                    continue
+                await trio.lowlevel.wait_readable(self._waiting.fileno())
+                if self._woken is not None:
+                    self._woken.set()
+                    self._woken = None
+
+    async def woken(self) -> None:
+        """Wait until the engine does, for a packet or a deadline, after a pause that was longer than a turn."""
+        if self._woken is None:
+            self._woken = trio.Event()
+        await self._woken.wait()
 
     def work(self) -> bool:
-        """Work for one turn; returns whether there is more to do at once. If not, nothing waits in the queue."""
-        is_more = self._turn()
-        # Other tasks call this too, and `run` must wake in time for what they took.
+        """Take packets, a batch at most, and give the verdicts that are due; returns whether more packets may wait."""
+        taken, _ = self._pass()
         self._waiting.set(self._core.next_deadline())
-        return is_more
+        return taken == BATCH
+
+    def _pass(self) -> tuple[int, int]:
+        """Take a batch, and give the verdicts that are due; returns how many of each."""
+        seen = time.monotonic_ns()
+        packets = self._receive()
+        taken = len(packets)
+        # While more packets wait, or may have come since, the core's time must not pass their arrival.
+        now = packets[-1].arrived if taken == BATCH else min(time.monotonic_ns(), seen + ARRIVAL_TOLERANCE)
+        verdicts = self._core.due(now)
+        self.answer(verdicts)
+        return taken, len(verdicts)
 
     def _turn(self) -> bool:
+        """Work until other tasks should have a turn; returns whether any packets came."""
         core, clock, waiting = self._core, time.monotonic_ns, self._waiting
         begin = clock()
+        is_lively = False
         while True:
-            seen = clock()
-            packets = self._receive()
-            # While more packets wait, or may have come since, the core's time must not pass their arrival.
-            is_full = len(packets) == BATCH
-            verdicts = core.due(packets[-1].arrived if is_full else min(clock(), seen + ARRIVAL_TOLERANCE))
-            self.answer(verdicts)
+            taken, answered = self._pass()
+            is_lively |= taken > 0
             now = clock()
             deadline = core.next_deadline()
-            is_due = is_full or (deadline is not None and deadline - now < IDLE_GAP)
-            if now - begin >= (LONGEST_TURN if is_due else LONGEST_TURN // 2):
+            is_due = taken == BATCH or (deadline is not None and deadline - now < IDLE_GAP)
+            if now - begin >= (self._longest_turn if is_due else self._longest_turn // 2):
                 return True
-            if is_full:
+            if taken == BATCH:
                 continue
-            if self._is_busy(len(verdicts), now):
+            if self._is_busy(answered, now):
                 waiting.gather(deadline, now)
             elif deadline is None or deadline - now > waiting.lead:
-                woken = waiting.sleep(deadline, begin + LONGEST_TURN, all_held=not verdicts)
+                woken = waiting.sleep(deadline, begin + self._longest_turn, all_held=not answered)
                 if woken is None:
-                    return False
+                    return is_lively
+                if woken == "others":
+                    return True
                 if woken == "deadline" and deadline is not None:
                     waiting.adapt(deadline - DECIDE_AHEAD - clock())
                     self._meet(deadline)
@@ -246,6 +274,11 @@ class Engine:
         if self._drain_watcher is None:
             self._drain_watcher = DrainWatcher()
             self._waiting.watch(self._drain_watcher.fileno())
+
+    @property
+    def records(self) -> bool:
+        """Whether it records packets."""
+        return self._recorder is not None
 
     @property
     def held(self) -> int:

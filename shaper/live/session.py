@@ -125,6 +125,7 @@ def _open(
         drain_watcher=drain_watcher,
         one_by_one=settings.one_verdict_per_write,
         timing=settings.timing,
+        others=None if shared is None else [shared.front],
     )
     opened.enter_context(closing(engine))
     rules: RuleSet | None = None

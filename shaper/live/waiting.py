@@ -22,8 +22,8 @@ from shaper.linux.timerfd import SECOND, TimerFD
 from shaper.live.choices import Timing
 from shaper.units import us
 
-Reason = Literal["packets", "deadline"]
-"""What ended a sleep."""
+Reason = Literal["packets", "deadline", "others"]
+"""What ended a sleep; `others`: another task of this process has something to do."""
 
 
 class Gathering(NamedTuple):
@@ -71,13 +71,14 @@ class Waiting:
     Args:
         sockets: descriptors; it is woken when one of them is readable.
         timing: see `Timing`.
+        others: descriptors that other tasks of this process wait for, which end a sleep, too.
 
     Attributes:
         lead: how long before a deadline a sleeper is woken, in ns.
         frequent: see `Gathering`; 0 if packets are never to gather.
     """
 
-    def __init__(self, sockets: Sequence[int], timing: Timing) -> None:
+    def __init__(self, sockets: Sequence[int], timing: Timing, others: Sequence[int] = ()) -> None:
         self.lead = 0 if timing == "thrifty" else LONGEST_LEAD
         self._round = 0 if timing == "thrifty" else TRIO_MARGIN
         self._adapts = timing == "balanced"
@@ -88,6 +89,7 @@ class Waiting:
         self._timer = TimerFD()
         self._epoll = select.epoll()
         self._epoll.register(self._timer.fileno(), select.EPOLLIN)
+        self._others = list(others)
         self._sockets: list[int] = []
         for socket in sockets:
             self.watch(socket)
@@ -96,8 +98,10 @@ class Waiting:
         """From now on it is woken when this descriptor is readable, too."""
         self._sockets.append(socket)
         self._epoll.register(socket, select.EPOLLIN)
-        self._all = len(self._sockets)
-        polled = (PollFD * self._all)(*(PollFD(each, select.POLLIN) for each in self._sockets))
+        watched = self._others + self._sockets
+        self._all = len(watched)
+        polled = (PollFD * self._all)(*(PollFD(each, select.POLLIN) for each in watched))
+        self._of_others = [polled[nth] for nth in range(len(self._others))]
         self._ppoll, self._arguments = ppoll(polled, self._watched, self._timeout)
 
     def fileno(self) -> int:
@@ -109,7 +113,7 @@ class Waiting:
         self._timer.set(None if deadline is None else deadline - self._round)
 
     def sleep(self, deadline: int | None, until: int, *, all_held: bool) -> Reason | None:
-        """Wait for packets or until shortly before the deadline; returns which came, None if neither did by `until`.
+        """Wait for packets or until shortly before the deadline; returns what came, None if nothing did by `until`.
 
         Args:
             deadline: in ns.
@@ -123,9 +127,11 @@ class Waiting:
         elif deadline is not None:
             wakes = min(until, deadline - self._round)
         is_undisturbed = reason == "deadline" and all_held and self.frequent > 0 and wakes - now < UNDISTURBED
-        if self._sleep(wakes - now, for_packets=not is_undisturbed):
-            return "packets"
-        return reason
+        ready = self._sleep(wakes - now, for_packets=not is_undisturbed)
+        if not ready:
+            return reason
+        # A signal, too, is for others.
+        return "others" if ready < 0 or any(each.revents for each in self._of_others) else "packets"
 
     def gather(self, deadline: int | None, now: int) -> None:
         """Sleep for a moment while packets gather; `deadline` and `now` are in ns."""
@@ -133,10 +139,11 @@ class Waiting:
         duration = longest if deadline is None else min(max(deadline - now, missed), longest)
         self._sleep(duration, for_packets=False)
 
-    def _sleep(self, duration: int, *, for_packets: bool) -> bool:
+    def _sleep(self, duration: int, *, for_packets: bool) -> int:
+        """Returns how many descriptors are ready; negative if a signal came."""
         self._watched.value = self._all if for_packets else 0
         self._timeout.tv_sec, self._timeout.tv_nsec = divmod(max(duration, 0), SECOND)
-        return self._ppoll(*self._arguments) > 0
+        return self._ppoll(*self._arguments)
 
     def adapt(self, early: int) -> None:
         """Adapt the lead: after the last sleep before a deadline, this much time (ns) was left to spare."""

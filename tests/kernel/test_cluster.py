@@ -52,7 +52,7 @@ class Cluster:
         about = folder / "scheduler.json"
         limit = ["--idle-timeout", "5m", "--scheduler-file", str(about)]
         self.scheduler = self._start([], "scheduler", *limit, "--port", "0", "--no-dashboard")
-        wait_until(about.exists)
+        wait_until(lambda: about.exists() and about.stat().st_size > 0)
         self.address = json.loads(about.read_text())["address"]
         self.workers: list[subprocess.Popen[bytes]] = []
 

@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any
 
 from shaper.errors import ShaperError
-from shaper.linux import proc
 from shaper.live.guardian.process import BEAT, GOODBYE, STOPS, GuardianOrder
 from shaper.live.rules.iptables import Family, RulesError
 from shaper.live.rules.owner import Owner
@@ -180,8 +179,8 @@ class Guardian:
                 process.wait()
 
     def _is_stopped(self) -> bool:
-        with suppress(OSError):
-            return proc.stat(self.pid).state == "T"
+        with suppress(ChildProcessError):  # it has ended
+            return os.waitid(os.P_PID, self.pid, os.WSTOPPED | os.WNOHANG | os.WNOWAIT) is not None
         return False
 
     def _follow(self) -> None:
