@@ -39,7 +39,7 @@ def entry(local: str, remote: str = "") -> SocketEntry:
     ],
 )
 def test_ports(used: list[SocketEntry], said: str) -> None:
-    assert where_ports((443,), used, ADDRESSES, "lo") == said
+    assert where_ports((443,), used, ADDRESSES, ["lo"]) == said
 
 
 @pytest.mark.parametrize(
@@ -49,9 +49,21 @@ def test_ports(used: list[SocketEntry], said: str) -> None:
         ({"lo": 1010, "eth0": 9}, "1,000 packets passed lo, but none of those that are to be shaped"),
         (
             {"lo": 10, "eth0": 6, "eth1": 3},
-            "none passed lo; 3 passed eth1, 1 passed eth0; try --interface eth1",
+            "none passed lo; 3 packets passed eth1, 1 eth0; try --interface eth1",
         ),
     ],
 )
 def test_interfaces(now: dict[str, int], said: str) -> None:
-    assert where_interfaces("lo", {"lo": 10, "eth0": 5}, now) == said
+    assert where_interfaces(["lo"], {"lo": 10, "eth0": 5}, now) == said
+
+
+def test_several_interfaces() -> None:
+    used = [entry("10.1.0.1", "10.1.0.9"), entry("fd01::1", "fd01::9")]
+    said = "sockets that use port 443: 1 on eth0, 1 on eth1, and nothing passes"
+    assert (
+        where_ports((443,), used, ADDRESSES, ["eth0", "eth1"]) == where_ports((443,), used, ADDRESSES, ["any"]) == said
+    )
+    passed = "2 packets passed lo, 1 eth0, but none of those that are to be shaped"
+    assert where_interfaces(["any"], {}, {"lo": 2, "eth0": 1}) == passed
+    none = "none passed eth1 or eth2; 2 packets passed lo, 1 eth0; try --interface lo"
+    assert where_interfaces(["eth1", "eth2"], {}, {"lo": 2, "eth0": 1}) == none

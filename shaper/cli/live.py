@@ -237,8 +237,7 @@ def warn(message: str) -> None:
 
 def say_started(out: Console, front: Front) -> None:
     """Print what was set up."""
-    match = front.settings.match
-    what = f"{match.hook} packets of {match.interface}" if front.rules is not None else "what your rules bring"
+    what = front.settings.match.where if front.rules is not None else "what your rules bring"
     out.out(f"shaping {what}, {front.queues}: {', '.join(front.settings.specs)}", highlight=False)
     if front.rules is not None:
         out.print(f"installed {' and '.join(front.rules.text())} rules; Ctrl-C stops and removes them")

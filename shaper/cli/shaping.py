@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
@@ -19,6 +20,23 @@ from shaper.units import format_duration, ms, parse_range, s
 if TYPE_CHECKING:
     from shaper.live.settings import Capture, Settings
 
+Interfaces = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--interface",
+        metavar="NAME[,NAME…]",
+        help="Shape packets on these interfaces, whichever way they go; `any` stands for all. [default: lo]",
+    ),
+]
+Hooks = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--hook",
+        metavar="HOOK[,HOOK…]",
+        help="Shape only packets that come in (input), go out (output), or are forwarded (forward). "
+        "[default: all of these, on lo input]",
+    ),
+]
 Protocol = Annotated[match.Protocol, typer.Option(help="Shape only packets of this protocol; icmp includes ICMPv6.")]
 Ports = Annotated[
     list[str] | None,
@@ -69,6 +87,7 @@ SentFile = Annotated[
     typer.Option("--pcap-sent", metavar="FILE", help="Write a pcapng capture of the packets as they went on."),
 ]
 WATCHDOG = 1 * s
+T = TypeVar("T")
 
 
 def captures(both: Path | None, arrived: Path | None, sent: Path | None) -> tuple[Capture, ...]:
@@ -106,16 +125,39 @@ def check_workers(settings: Settings, workers: int) -> None:
             )
 
 
+def interfaces_of(given: list[str] | None) -> tuple[str, ...]:
+    """The interfaces of all --interface together; lo if there is none.
+
+    Raises:
+        UsageError: not interfaces.
+    """
+    return tuple(_listed("--interface", given, match.parse_interfaces)) or ("lo",)
+
+
+def hooks_of(given: list[str] | None) -> tuple[match.Hook, ...]:
+    """The hooks of all --hook together; all hooks if there is none.
+
+    Raises:
+        UsageError: not hooks.
+    """
+    return tuple(_listed("--hook", given, match.parse_hooks)) or match.HOOKS
+
+
 def ports_of(given: list[str] | None) -> tuple[int, ...]:
     """The ports of all --port together.
 
     Raises:
         UsageError: not ports.
     """
+    return tuple(_listed("--port", given, match.parse_ports))
+
+
+def _listed(option: str, given: list[str] | None, parse: Callable[[str], list[T]]) -> list[T]:
+    """The items of an option that is a list and may be repeated, each once."""
     try:
-        return tuple(dict.fromkeys(port for text in given or () for port in match.parse_ports(text)))
+        return list(dict.fromkeys(item for text in given or () for item in parse(text)))
     except ValueError as error:
-        raise UsageError(f"--port: {error}") from None
+        raise UsageError(f"{option}: {error}") from None
 
 
 def patience(text: str | int) -> int:

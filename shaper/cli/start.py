@@ -18,7 +18,9 @@ from shaper.cli.shaping import (
     CaptureFile,
     Destination,
     Filter,
+    Hooks,
     Host,
+    Interfaces,
     JournalFile,
     Netns,
     OnError,
@@ -30,12 +32,13 @@ from shaper.cli.shaping import (
     captures,
     check_workers,
     cpu_list,
+    hooks_of,
+    interfaces_of,
     ports_of,
 )
 from shaper.core.core import MAX_HOLD
 from shaper.errors import UsageError
 from shaper.live import choices
-from shaper.spec.match import Hook
 
 EXAMPLES = (
     "sudo shaper start --policy spread_burst:gap=20ms --port 8765",
@@ -49,11 +52,8 @@ def start(
     context: typer.Context,
     policy: Policies,
     profile: ProfileName = None,
-    interface: Annotated[str, typer.Option(metavar="NAME", help="Shape packets on this interface.")] = "lo",
-    hook: Annotated[
-        Hook,
-        typer.Option(help="Shape packets that come in, go out (bulk TCP is slow then), or are forwarded."),
-    ] = "input",
+    interface: Interfaces = None,
+    hook: Hooks = None,
     protocol: Protocol = "all",
     port: Ports = None,
     source: Source = None,
@@ -179,11 +179,12 @@ def start(
 
     if netns is not None:
         namespaces.join(netns)
-    match = Match(interface, hook, protocol, ports_of(port), source, destination, expression, host)
+    interfaces, hooks = interfaces_of(interface), hooks_of(hook)
+    match = Match(interfaces, hooks, protocol, ports_of(port), source, destination, expression, host)
     match.check()
     if match.takes_all and not yes and not no_rules:
         raise UsageError(
-            f"this would shape all traffic of {interface}; narrow it with --port, --protocol, --host, "
+            f"this would shape all {match.where}; narrow it with --port, --protocol, --host, "
             "--source, --destination or --filter, or add --yes"
         )
     if no_rules and queue is None:

@@ -14,12 +14,14 @@ import socket
 import struct
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, suppress
+from pathlib import Path
 from random import randrange
 from typing import Final
 
 from shaper.live.conntrack import Conntrack
 from shaper.live.rules.rules import INJECT_MARK, Match
+from shaper.spec.match import Hook
 from shaper.units import s
 from shaper.wire.checksum import completed
 from shaper.wire.fragment import fragments
@@ -51,12 +53,13 @@ class Injector:
 
     def __init__(self, match: Match) -> None:
         self.failed = 0
-        self._hook = match.hook
+        # The hook that all packets come from; None if there are several, so that addresses decide.
+        self._hook = match.passed_hooks[0] if len(match.passed_hooks) == 1 else None
         indices = {name: index for index, name in socket.if_nameindex()}
         # Where the rules are not ours there may be no such interface; 0 stands for any.
-        self._interface = indices.get(match.interface, 0)
+        self._interface = indices.get(match.interfaces[0], 0) if len(match.interfaces) == 1 else 0
         self._loopback = indices["lo"]
-        self._is_looped = match.interface == "lo"
+        self._is_looped = match.interfaces == ("lo",)
         self._conntrack = Conntrack()
         self._ours: dict[bytes, bool] = {}
         self._since = 0
@@ -77,7 +80,7 @@ class Injector:
         v4.setsockopt(socket.IPPROTO_IP, IP_RECVERR, 1)
         v6.setsockopt(socket.IPPROTO_IPV6, IPV6_RECVERR, 1)
         # Broadcasts that came in must not go out again: without this they are refused, and sent to lo.
-        v4.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, self._hook != "input")
+        v4.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, self._hook in ("output", "forward"))
         if self._hook != "forward":
             v4.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_IF, struct.pack("=8xi", self._interface))
             v6.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_IF, self._interface)
@@ -88,21 +91,38 @@ class Injector:
         if version not in self._sockets:
             self.failed += 1
             return
-        raw = self._conntrack.first_form(completed(packet.raw))
-        source, destination = (raw[12:16], raw[16:20]) if version == 4 else (raw[8:24], raw[24:40])
+        whole = completed(packet.raw)
+        raw = self._conntrack.first_form(whole)
+        source, destination = _ends(raw)
+        hook = self._hook or self._hook_of(*_ends(whole))
         try:
-            if self._is_looped or self._hook == "forward":
+            if self._is_looped or hook == "forward":
                 self._deliver(raw, version, destination)
-            elif self._hook == "output":
+            elif hook == "output":
                 # What a policy sends back to the sender of a packet is for this machine.
-                way = [] if self._is_ours(destination) else _way(version, self._interface, source)
-                self._deliver(raw, version, destination, way)
+                way = [] if self._is_ours(destination) else self._way_out(source)
+                with self._broadcasting() if self._hook is None else nullcontext():
+                    self._deliver(raw, version, destination, way)
             elif _is_multicast(destination):
                 self._deliver(_without_hops(raw), version, destination)
             else:
                 self._deliver_here(raw, version, destination)
         except OSError:
             self.failed += 1
+
+    def _hook_of(self, source: bytes, destination: bytes) -> Hook:
+        """Where a packet with these addresses was taken, where that may have been several hooks.
+
+        One that was forwarded counts as one that came in: its way is the same, as long as it has one.
+        """
+        return "output" if self._is_ours(source) and not self._is_ours(destination) else "input"
+
+    def _way_out(self, source: bytes) -> Ancillary:
+        """What makes the kernel send a packet through the interface, or, of several, through that of its source."""
+        if len(source) == 4:
+            return _way(4, self._interface, source)
+        index = self._interface or _indices().get(source, 0)
+        return _way(6, index) if index else []
 
     def _deliver_here(self, raw: bytes, version: int, destination: bytes) -> None:
         """Send what came in from outside to this machine itself."""
@@ -133,8 +153,10 @@ class Injector:
         """
         sender = self._sockets[version]
         host = socket.inet_ntop(sender.family, destination)
-        # The interface is only used for addresses that need one, such as link-local ones.
-        address = (host, 0) if version == 4 else (host, 0, 0, self._interface)
+        address: tuple[str, int] | tuple[str, int, int, int] = (host, 0)
+        if version == 6:
+            # The interface is only used for addresses that need one, such as link-local ones.
+            address = (host, 0, 0, self._interface or _scope(raw[8:24], destination))
         try:
             sender.sendmsg([raw], way or [], 0, address)
         except OSError as error:
@@ -191,7 +213,34 @@ def _mtu(sender: socket.socket) -> int:
     return mtu
 
 
+def _ends(raw: bytes) -> tuple[bytes, bytes]:
+    """The source and the destination."""
+    return (raw[12:16], raw[16:20]) if raw[0] >> 4 == 4 else (raw[8:24], raw[24:40])
+
+
+def _is_link_local(address: bytes) -> bool:
+    return len(address) == 16 and address[0] == 0xFE and address[1] & 0xC0 == 0x80
+
+
+def _scope(source: bytes, destination: bytes) -> int:
+    """The index of the interface that a packet between link-local addresses, or to many, passes; 0 if it has none."""
+    if not _is_link_local(destination) and not _is_multicast(destination):
+        return 0
+    indices = _indices()
+    return indices.get(destination) or indices.get(source, 0)
+
+
+def _indices() -> dict[bytes, int]:
+    """The IPv6 addresses of this machine, each with the index of its interface."""
+    with suppress(OSError):  # there is no IPv6 here
+        rows = [line.split() for line in Path("/proc/self/net/if_inet6").read_text().splitlines()]
+        return {bytes.fromhex(row[0]): int(row[1], 16) for row in rows}
+    return {}
+
+
 def _is_ours(address: bytes) -> bool:
+    if _is_link_local(address):
+        return address in _indices()
     family = socket.AF_INET if len(address) == 4 else socket.AF_INET6
     host = socket.inet_ntop(family, address)
     with socket.socket(family, socket.SOCK_DGRAM) as tried:

@@ -46,7 +46,7 @@ def shape_while(
     """
     settings = Settings(
         policies=policies,
-        match=Match("lo"),
+        match=Match(),
         specs=specs,
         scenario=scenario,
         queue=QUEUE,

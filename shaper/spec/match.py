@@ -2,14 +2,49 @@
 
 from __future__ import annotations
 
+import re
 import socket
-from typing import Literal
+from typing import Literal, get_args
 
 Hook = Literal["input", "output", "forward"]
 """Packets that come into this machine, leave it, or are forwarded by it."""
+HOOKS: tuple[Hook, ...] = get_args(Hook)
+
+ANY = "any"
+"""Stands for all interfaces."""
+# iptables takes a "+" at the end for the beginning of any name; see dev_valid_name() in net/core/dev.c for the rest.
+INTERFACE = re.compile(r"[^\s/:+\"'\\]{1,15}")
 
 Protocol = Literal["tcp", "udp", "icmp", "all"]
 """icmp includes ICMPv6."""
+
+
+def parse_interfaces(text: str) -> list[str]:
+    """The names in "eth0,eth1", or in "any".
+
+    Raises:
+        ValueError: not a name that an interface may have.
+    """
+    names = [part.strip() for part in text.split(",")]
+    for name in names:
+        if not INTERFACE.fullmatch(name):
+            raise ValueError(f"'{name}' is not the name of an interface, such as eth0")
+    return names
+
+
+def parse_hooks(text: str) -> list[Hook]:
+    """The hooks in "input,output".
+
+    Raises:
+        ValueError: not hooks.
+    """
+    found: list[Hook] = []
+    for part in text.split(","):
+        hook = next((hook for hook in HOOKS if hook == part.strip()), None)
+        if hook is None:
+            raise ValueError(f"'{part.strip()}' is none of {', '.join(HOOKS)}")
+        found.append(hook)
+    return found
 
 
 def parse_ports(text: str) -> list[int]:

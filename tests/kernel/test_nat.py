@@ -75,9 +75,9 @@ CASES = {
         ("PREROUTING -i client -p {protocol} --dport 80 -j REDIRECT --to-ports 8080",),
         ("input", "client"), "client", "router", "{router}", SERVICE, (True, False),
     ),
-    "redirect of what goes elsewhere": Case(
+    "both ways, redirect of what goes elsewhere": Case(
         ("PREROUTING -i client -p {protocol} --dport 80 -j REDIRECT --to-ports 8080",),
-        ("input", "client"), "client", "router", "{nobody}", SERVICE, (True, False),
+        ("input,output,forward", "client"), "client", "router", "{nobody}", SERVICE,
     ),
     "source translated on input": Case(
         ("INPUT -i client -p {protocol} --dport 8080 -j SNAT --to-source {source}:40000-40999",),
@@ -86,8 +86,8 @@ CASES = {
     "output, source translated": Case(
         (MASQUERADE,), ("output", "server"), "router", "server", "{server}", PORT, (True, False),
     ),
-    "input of answers, source translated": Case(
-        (MASQUERADE,), ("input", "server"), "router", "server", "{server}", PORT, (False, True),
+    "both ways, source translated": Case(
+        (MASQUERADE,), ("input,output,forward", "server"), "router", "server", "{server}", PORT,
     ),
     "forward, DNAT": Case((DNAT,), ("forward", "client"), "client", "server", "{router}", SERVICE),
     "forward, MASQUERADE": Case((MASQUERADE,), ("forward", "server"), "client", "server", "{server}", PORT),

@@ -24,10 +24,10 @@ RuleSet = Callable[[], list[str]]
 MATCHES = [
     Match(),
     Match(protocol="icmp"),
-    Match(hook="output", protocol="tcp", ports=(22, 8765)),
-    Match(hook="forward", interface="veth0", source="10.0.0.0/8"),
+    Match(hooks=("output",), protocol="tcp", ports=(22, 8765)),
+    Match(hooks=("forward",), interfaces=("veth0",), source="10.0.0.0/8"),
     Match(ports=(53,), destination="::1", filter="udp and greater 100"),
-    Match(hook="forward", interface="veth0", ports=(53,), filter="greater 100"),
+    Match(hooks=("forward",), interfaces=("veth0",), ports=(53,), filter="greater 100"),
     Match(ports=(53,), host="192.0.2.0/24"),
 ]
 
@@ -201,7 +201,7 @@ def neighbour(shell: Shell) -> Iterator[str]:
 
 @pytest.mark.usefixtures("backend")
 def test_neighbour_discovery_is_never_queued(neighbour: str, shell: Shell) -> None:
-    rules = Rules(Match(interface="veth0", protocol="icmp", source=neighbour), 7)
+    rules = Rules(Match(interfaces=("veth0",), protocol="icmp", source=neighbour), 7)
     rules.install()
 
     def advertised() -> bool:

@@ -255,7 +255,7 @@ def described(match: Match) -> str:
     """Which packets match, in words: "input packets of lo, tcp, port 443"."""
     ports = ", ".join(map(str, match.ports))
     parts = (
-        f"{match.hook} packets of {match.interface}",
+        match.where,
         match.protocol if match.protocol != "all" else "",
         f"port{'s' * (len(match.ports) > 1)} {ports}" if ports else "",
         f"from {match.source}" if match.source else "",

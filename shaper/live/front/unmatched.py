@@ -6,7 +6,7 @@ import fcntl
 import socket
 import struct
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
@@ -14,6 +14,7 @@ from typing import get_args
 
 from shaper.linux.sockets import LISTENING, SocketEntry, Table, sockets
 from shaper.live.rules.rules import Match
+from shaper.spec.match import ANY
 
 SIOCGIFADDR = 0x8915  # linux/sockios.h
 UNMATCHED_AFTER = 5
@@ -29,9 +30,9 @@ def nothing_matched(match: Match, before: Mapping[str, int]) -> str:
         before: how many packets had passed each interface when shaping began, see `passed`.
     """
     if match.ports:
-        where = where_ports(match.ports, list(_all_sockets(match.ports)), dict(_addresses()), match.interface)
+        where = where_ports(match.ports, list(_all_sockets(match.ports)), dict(_addresses()), match.interfaces)
     else:
-        where = where_interfaces(match.interface, before, passed())
+        where = where_interfaces(match.interfaces, before, passed())
     return f"no packet has matched so far; {where}"
 
 
@@ -45,19 +46,19 @@ def passed() -> dict[str, int]:
     return found
 
 
-def where_interfaces(interface: str, before: Mapping[str, int], now: Mapping[str, int]) -> str:
+def where_interfaces(interfaces: Collection[str], before: Mapping[str, int], now: Mapping[str, int]) -> str:
     """Where packets have passed, by the counts of all interfaces before and now."""
     more = {name: count - before.get(name, 0) for name, count in now.items() if count > before.get(name, 0)}
-    if interface in more:
-        return f"{more[interface]:,} packets passed {interface}, but none of those that are to be shaped"
     if not more:
         return "no interface has a packet more than when it began"
-    others = ", ".join(f"{count:,} passed {name}" for name, count in sorted(more.items(), key=lambda it: -it[1]))
-    return f"none passed {interface}; {others}; try --interface {max(more, key=more.__getitem__)}"
+    shaped = {name: count for name, count in more.items() if name in interfaces or ANY in interfaces}
+    if shaped:
+        return f"{_passed(shaped)}, but none of those that are to be shaped"
+    return f"none passed {' or '.join(interfaces)}; {_passed(more)}; try --interface {_most(more)}"
 
 
 def where_ports(
-    ports: tuple[int, ...], used: list[SocketEntry], addresses: Mapping[Address, str], interface: str
+    ports: tuple[int, ...], used: list[SocketEntry], addresses: Mapping[Address, str], interfaces: Collection[str]
 ) -> str:
     """Where these ports are used, by the sockets that use them and the interfaces of all addresses."""
     named = f"port{'s' * (len(ports) > 1)} {', '.join(map(str, ports))}"
@@ -67,15 +68,28 @@ def where_ports(
         if entry.remote_port:
             connected[_interface(entry, addresses)] += 1
         listens |= entry.state == LISTENING
-    elsewhere = {name: count for name, count in connected.items() if name and name != interface}
+    here = {name: count for name, count in connected.items() if name in interfaces or (name and ANY in interfaces)}
+    elsewhere = {name: count for name, count in connected.items() if name and name not in here}
     if elsewhere:
-        counts = ", ".join(f"{count:,} on {name}" for name, count in sorted(elsewhere.items(), key=lambda it: -it[1]))
-        return f"sockets that use {named}: {counts}; try --interface {max(elsewhere, key=elsewhere.__getitem__)}"
-    if connected[interface]:
-        return f"sockets that use {named}: {connected[interface]:,} on {interface}, and nothing passes"
+        return f"sockets that use {named}: {_used(elsewhere)}; try --interface {_most(elsewhere)}"
+    if here:
+        return f"sockets that use {named}: {_used(here)}, and nothing passes"
     if listens:
         return f"a server listens at {named}, but nobody is connected"
     return f"no socket here uses {named}"
+
+
+def _used(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{count:,} on {name}" for name, count in sorted(counts.items(), key=lambda it: -it[1]))
+
+
+def _passed(counts: Mapping[str, int]) -> str:
+    (most, count), *others = sorted(counts.items(), key=lambda it: -it[1])
+    return ", ".join([f"{count:,} packets passed {most}", *(f"{count:,} {name}" for name, count in others)])
+
+
+def _most(counts: Mapping[str, int]) -> str:
+    return max(counts, key=counts.__getitem__)
 
 
 def _interface(entry: SocketEntry, addresses: Mapping[Address, str]) -> str:

@@ -1,7 +1,7 @@
 """The rules that bring packets to the queue: which packets, and the text for iptables.
 
-A rule set is a chain of our own in the mangle table, and a rule that jumps to it from the hook. What the rules look
-like is in the files of iptables/.
+A rule set is a chain of our own in the mangle table, and rules that jump to it from the hooks. What the rules look
+like is in iptables/shaper.rules.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from shaper.live.rules.bpf import behind_fragment_header, bytecode
 from shaper.live.rules.iptables import Family
 from shaper.live.rules.owner import Owner
 from shaper.live.rules.ruleset import RuleSet
-from shaper.spec.match import Hook, Protocol
+from shaper.spec.match import ANY, HOOKS, Hook, Protocol
 
 # A packet that a policy made carries this bit, so that it is not queued again.
 INJECT_MARK = 0x1000_0000
@@ -34,9 +34,9 @@ LATER: dict[Family, str] = {"ipv4": " -f", "ipv6": " -m frag"}
 class Match:
     """Which packets are shaped."""
 
-    interface: str = "lo"
-    """The one that they pass."""
-    hook: Hook = "input"
+    interfaces: tuple[str, ...] = ("lo",)
+    """Those that they pass; `any` stands for all."""
+    hooks: tuple[Hook, ...] = HOOKS
     """On their way into this machine, out of it, or through it."""
     protocol: Protocol = "all"
     """`icmp` includes ICMPv6."""
@@ -56,7 +56,43 @@ class Match:
         """All traffic of a real interface, so that a mistake could cut off a remote user: ask first."""
         addresses = self.source or self.destination or self.host
         narrowed = self.protocol != "all" or self.ports or addresses or self.filter
-        return self.interface != "lo" and not narrowed
+        return self.interfaces != ("lo",) and not narrowed
+
+    @property
+    def jumps(self) -> list[tuple[Hook, str]]:
+        """Where packets are taken: hooks, each with the chain and the interface in iptables' terms.
+
+        No packet is taken twice: on lo each one would pass OUTPUT and INPUT, so one of them is enough; and one that has
+        been queued skips the rest of the table, so a second line of FORWARD doesn't get it.
+        """
+        found: list[tuple[Hook, str]] = []
+        for name in (ANY,) if ANY in self.interfaces else dict.fromkeys(self.interfaces):
+            if name == ANY:
+                ways: dict[Hook, list[str]] = {"input": ["INPUT"], "output": ["OUTPUT"], "forward": ["FORWARD"]}
+                if "input" in self.hooks:
+                    ways["output"] = ["OUTPUT ! -o lo"]
+            elif name == "lo":
+                ways = {"input": ["INPUT -i lo"]} if "input" in self.hooks else {"output": ["OUTPUT -o lo"]}
+            else:
+                ways = {
+                    "input": [f"INPUT -i {name}"],
+                    "output": [f"OUTPUT -o {name}"],
+                    "forward": [f"FORWARD -i {name}", f"FORWARD -o {name}"],
+                }
+            found += [(hook, way) for hook in dict.fromkeys(self.hooks) for way in ways.get(hook, ())]
+        return found
+
+    @property
+    def passed_hooks(self) -> tuple[Hook, ...]:
+        """Those of the hooks that packets of the interfaces pass, each once."""
+        return tuple(dict.fromkeys(hook for hook, _ in self.jumps))
+
+    @property
+    def where(self) -> str:
+        """The interfaces and hooks in words, such as "packets of eth0", or "input packets of lo"."""
+        named = "all interfaces" if ANY in self.interfaces else ", ".join(self.interfaces)
+        narrowed = "" if len(self.passed_hooks) == len(HOOKS) else f"{' and '.join(self.passed_hooks)} "
+        return f"{narrowed}packets of {named}"
 
     @property
     def needs_ports(self) -> bool:
@@ -70,9 +106,11 @@ class Match:
             UsageError: none ever could; there is no such interface or port.
         """
         names = [name for _, name in socket.if_nameindex()]
-        if self.interface not in names:
-            raise UsageError(f"there is no interface '{self.interface}'; there are {', '.join(names)}")
-        if self.hook == "forward" and self.interface == "lo":
+        # Some may come later; if none is there, that is rather a wrong name.
+        if not {ANY, *names}.intersection(self.interfaces):
+            missing = " or ".join(f"'{name}'" for name in self.interfaces)
+            raise UsageError(f"there is no interface {missing}; there are {', '.join(names)}")
+        if not self.jumps:
             raise UsageError("packets on lo are never forwarded; name another --interface")
         if self.ports and self.protocol == "icmp":
             raise UsageError("ICMP has no ports; leave out --port or --protocol icmp")
@@ -103,7 +141,7 @@ class Rules(RuleSet):
     def __init__(self, match: Match, queue: int, queues: int = 1) -> None:
         match.check()
         super().__init__(Owner.here(queue), {})
-        template = files("shaper.iptables").joinpath(f"{match.hook}.rules").read_text()
+        template = files("shaper.iptables").joinpath("shaper.rules").read_text()
         filter = bytecode(match.filter) if match.filter else ""
         for family in iptables.families():
             if family not in _families(match):
@@ -113,13 +151,13 @@ class Rules(RuleSet):
                 "injected": f"{INJECT_MARK:#x}/{INJECT_MARK:#x}",
                 "owner": str(self.owner),
                 "queues": f"--queue-num {queue}" if queues == 1 else f"--queue-balance {queue}:{queue + queues - 1}",
-                "interface": match.interface,
             }
             repeated = {
                 "exception": list(_exceptions(match, family)),
                 "match": list(_matches(match, family, filter)),
                 "first": [FIRST] if family == "ipv6" and match.needs_ports else [],
                 "later": list(_later_fragments(match, family)),
+                "hook": [f" {way}" for _, way in match.jumps],
             }
             self._text[family] = _fill(template, values, repeated)
 
@@ -171,7 +209,7 @@ def _later_fragments(match: Match, family: Family) -> Iterator[str]:
     Those that don't are passed on at once by the core, which knows the first ones.
     """
     # The kernel reassembles IPv4 before the hook INPUT.
-    if match.needs_ports and (family, match.hook) != ("ipv4", "input"):
+    if match.needs_ports and (family, match.passed_hooks) != ("ipv4", ("input",)):
         yield from (part + LATER[family] for part in _protocols(match, family))
 
 

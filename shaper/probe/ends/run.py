@@ -123,7 +123,7 @@ async def _run(
         journal = Path(directory, "journal.jsonl")
         settings = Settings(
             policies=load_pipeline(policies, max_hold),
-            match=Match("lo"),
+            match=Match(),
             specs=tuple(policies),
             scenario=scenario,
             seed=seed,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date
 from ipaddress import ip_network
@@ -12,12 +12,18 @@ from typing import Any, get_args
 
 from shaper.errors import UsageError
 from shaper.spec.load import expand, load
-from shaper.spec.match import Hook, Protocol, parse_ports
+from shaper.spec.match import Protocol, parse_hooks, parse_interfaces, parse_ports
 from shaper.spec.scenario import Phase, Scenario
 from shaper.spec.toml import TomlReader
 from shaper.units import format_duration, ms, parse_duration
 
-CHOICES = {"hook": get_args(Hook), "protocol": get_args(Protocol)}
+PROTOCOLS = get_args(Protocol)
+LISTS: dict[str, Callable[[str], Sequence[int | str]]] = {
+    "interface": parse_interfaces,
+    "hook": parse_hooks,
+    "port": parse_ports,
+}
+"""The keys of a match that may be a list, each with what reads one item."""
 SHORTEST = 1 * ms
 """The shortest phase, in ns."""
 DATE = re.compile(r"\d{4}(-\d\d){0,2}")
@@ -33,7 +39,8 @@ class Profile:
         about: what the network is like, in a line.
         source: where its numbers come from.
         date: when the source was published, or if it has no date, read: YYYY, YYYY-MM or YYYY-MM-DD.
-        match: those of interface, hook, protocol, port (a list), source, destination, host and filter that it has.
+        match: those of interface, hook, port (these are lists), protocol, source, destination, host and filter that it
+            has.
         seed: decides all chance; None if the file has none.
         scenario: pipelines that follow each other, the first of which is `pipeline`; None if nothing changes.
     """
@@ -167,26 +174,28 @@ class ProfileReader(TomlReader):
             self._fail("match", "match is a table: [match]")
         known = ("interface", "hook", "protocol", "port", "source", "destination", "host", "filter")
         self._check_keys(match, known, "match")
-        checked = {key: self._text(match, key, "match") for key in match if key != "port"}
-        for key, choices in CHOICES.items():
-            if key in checked and checked[key] not in choices:
-                self._fail(key, f"'{checked[key]}' is none of {', '.join(choices)}", "match")
+        checked: dict[str, Any] = {key: self._text(match, key, "match") for key in match if key not in LISTS}
+        if checked.get("protocol", "all") not in PROTOCOLS:
+            self._fail("protocol", f"'{checked['protocol']}' is none of {', '.join(PROTOCOLS)}", "match")
         for key in ("source", "destination", "host"):
             if key in checked:
                 try:
                     ip_network(checked[key], strict=False)
                 except ValueError:
                     self._fail(key, f"'{checked[key]}' is not an IP address or network", "match")
-        if "port" not in match:
-            return checked
-        given = match["port"] if isinstance(match["port"], list) else [match["port"]]
-        if not given or not all(type(port) in (int, str) for port in given):
-            self._fail("port", "a port is a number or a name, or a list of these", "match")
+        return {**checked, **{key: self._list(match[key], key) for key in match if key in LISTS}}
+
+    def _list(self, value: object, key: str) -> list[int | str]:
+        """The items of one of `LISTS`, which may also be written without brackets."""
+        given = value if isinstance(value, list) else [value]
+        kinds = (int, str) if key == "port" else (str,)
+        if not given or not all(type(each) in kinds for each in given):
+            what = "a number or a name" if key == "port" else "a text, in quotes"
+            self._fail(key, f"{'an' if key == 'interface' else 'a'} {key} is {what}, or a list of these", "match")
         try:
-            ports = [port for each in given for port in parse_ports(str(each))]
+            return [item for each in given for item in LISTS[key](str(each))]
         except ValueError as error:
-            self._fail("port", str(error), "match")
-        return {**checked, "port": ports}
+            self._fail(key, str(error), "match")
 
     def _text(self, table: dict[str, Any], key: str, section: str = "") -> str:
         value = table.get(key)
