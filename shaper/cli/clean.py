@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from shaper.cli.shaping import Netns
+from shaper.cli.shaping import Container, Netns, Pid, place_of
 
 EXAMPLES = (
     "sudo shaper clean",
-    "sudo shaper clean --netns web",
+    "sudo shaper clean --container web",
 )
 
 
-def clean(netns: Netns = None) -> None:
+def clean(netns: Netns = None, container: Container = None, pid: Pid = None) -> None:
     """Remove the rules of shapers that died; those of running ones stay."""
-    from shaper.linux import netns as namespaces
+    from shaper.linux.netns import Namespace
     from shaper.live.rules.chain import installed
 
-    if netns is not None:
-        namespaces.join(netns)
+    place = place_of(netns=netns, container=container, pid=pid)
+    if place is not None and (there := place.find()) is not None:
+        Namespace(there.netns).enter()
     found = installed()
     for rules in found:
         families = " and ".join({"ipv4": "IPv4", "ipv6": "IPv6"}[family] for family in rules.families)

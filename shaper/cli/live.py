@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import socket
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import replace
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -20,14 +23,27 @@ if TYPE_CHECKING:
     from shaper.live.front.control import Control
     from shaper.live.front.front import Front
     from shaper.live.settings import Settings
+    from shaper.live.state import Kind
     from shaper.live.summary import Summary
+    from shaper.places.place import Place
 
 
-def show_plan(out: Console, settings: Settings, workers: int) -> None:
-    """Print what would be done."""
+def show_plan(out: Console, settings: Settings, workers: int, place: Place | None) -> None:
+    """Print what would be done.
+
+    Raises:
+        ShaperError: the place isn't there.
+    """
+    from shaper.errors import ShaperError
+    from shaper.live.front.follow import look_for
     from shaper.live.nfqueue.numbers import first_number, numbered
     from shaper.live.rules.rules import Rules
 
+    if place is not None:
+        if (spot := look_for(place, settings.match)) is None:
+            raise ShaperError(f"{place.name} isn't running, so its rules are not known yet")
+        spot.namespace.enter()
+        settings = replace(settings, match=spot.match)
     number = first_number(settings.queue, workers)
     out.print(
         f"{numbered(number, workers)}: {settings.length} packets at most, {settings.buffer} bytes of socket buffer,\n"
@@ -52,6 +68,7 @@ def run(
     workers: int,
     cpus: Sequence[int],
     access: Access,
+    place: Place | None,
     log: LogFormat | None,
     keep: Callable[[dict[str, Any]], None] | None,
 ) -> Summary:
@@ -61,6 +78,7 @@ def run(
         out: where it says what it does.
         settings, workers, cpus: see `Front`.
         access: how it can be controlled.
+        place: where the packets are; None for this network namespace.
         log: how a long run speaks; None: as text, or on a terminal with a line that changes.
         keep: called each second with the summary so far, if given.
 
@@ -85,7 +103,7 @@ def run(
         if settings.on_error == "continue":
             print(f"shaper: {failure}", file=sys.stderr)
 
-    front = Front(settings, workers, cpus, failed, warn)
+    front = Front(settings, workers, cpus, failed, warn, place)
     speaks = Log(out, log or "text", front)
     listeners: list[Listeners] = []
 
@@ -115,6 +133,7 @@ def run(
                     if keep is not None:
                         nursery.start_soon(keep_summary, front, keep)
                     if out.is_terminal and log is None:
+                        front.listeners.append(partial(say_where, out))
                         nursery.start_soon(show_progress, out, front)
                     else:
                         front.listeners.append(speaks.happened)
@@ -163,7 +182,7 @@ def open_access(access: Access, front: Front) -> Listeners | None:
         return None
     try:
         return open_listeners(
-            access.name or str(front.first_queue),
+            access.name or name_of(front),
             varies=access.name is None,
             listen=access.listen,
             token_file=access.token_file,
@@ -235,12 +254,28 @@ def warn(message: str) -> None:
     print(f"shaper: {message}", file=sys.stderr)
 
 
+def name_of(front: Front) -> str:
+    """What a run is called that wasn't given a name: as its place, as far as that can be, or as its first queue."""
+    label = re.sub("[^A-Za-z0-9_.-]+", "-", front.place.label).strip("-.")[:64] if front.place is not None else ""
+    return label or str(front.first_queue)
+
+
 def say_started(out: Console, front: Front) -> None:
     """Print what was set up."""
-    what = front.settings.match.where if front.rules is not None else "what your rules bring"
-    out.out(f"shaping {what}, {front.queues}: {', '.join(front.settings.specs)}", highlight=False)
+    if front.is_waiting and front.place is not None:
+        out.out(f"waiting for {front.place.name}, to shape it: {', '.join(front.settings.specs)}", highlight=False)
+        return
+    what = front.match.where if front.rules is not None else "what your rules bring"
+    where = f"{front.place.name}: " if front.place is not None else ""
+    out.out(f"shaping {where}{what}, {front.queues}: {', '.join(front.settings.specs)}", highlight=False)
     if front.rules is not None:
         out.print(f"installed {' and '.join(front.rules.text())} rules; Ctrl-C stops and removes them")
+
+
+def say_where(out: Console, kind: Kind, data: dict[str, Any]) -> None:
+    """Print that the place has gone, or has come back."""
+    if kind == "state" and "message" in data:
+        out.out(data["message"], highlight=False)
 
 
 async def show_progress(out: Console, front: Front) -> None:

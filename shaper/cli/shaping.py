@@ -19,6 +19,7 @@ from shaper.units import format_duration, ms, parse_range, s
 
 if TYPE_CHECKING:
     from shaper.live.settings import Capture, Settings
+    from shaper.places.place import Place
 
 Interfaces = Annotated[
     list[str] | None,
@@ -61,6 +62,20 @@ Netns = Annotated[
         metavar="NAME|PID", help="Work in this network namespace: one of `ip netns list`, or that of a process."
     ),
 ]
+Container = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME|ID",
+        help="Work in the network namespace of this container: Docker's, Podman's, or one of a CRI.",
+    ),
+]
+Pid = Annotated[int | None, typer.Option(metavar="N", min=1, help="Work in the network namespace of this process.")]
+Cgroup = Annotated[
+    str | None, typer.Option(metavar="PATH", help="Shape only packets of the processes in this control group.")
+]
+UnitName = Annotated[
+    str | None, typer.Option("--unit", metavar="NAME", help="Shape only packets of this unit of systemd.")
+]
 OnError = Annotated[
     choices.OnError,
     typer.Option(help="When a policy fails: stop shaping, or let packets bypass that policy."),
@@ -88,6 +103,42 @@ SentFile = Annotated[
 ]
 WATCHDOG = 1 * s
 T = TypeVar("T")
+
+
+def place_of(
+    *,
+    netns: str | None = None,
+    container: str | None = None,
+    pid: int | None = None,
+    cgroup: str | None = None,
+    unit: str | None = None,
+) -> Place | None:
+    """The place that one of --netns, --container, --pid, --cgroup and --unit names; None if none is given.
+
+    Raises:
+        UsageError: several are given.
+        ShaperError: cgroup2 is not mounted.
+    """
+    from shaper.linux.netns import process_of
+    from shaper.places.cgroup import ControlGroup
+    from shaper.places.container import Container
+    from shaper.places.netns import NamedNamespace
+    from shaper.places.process import Process
+    from shaper.places.unit import Unit
+
+    given = {"--netns": netns, "--container": container, "--pid": pid, "--cgroup": cgroup, "--unit": unit}
+    if len(several := [option for option, value in given.items() if value is not None]) > 1:
+        raise UsageError(f"{' and '.join(several)} name several places; give one")
+    if netns is not None:
+        number = process_of(netns)
+        return NamedNamespace(netns) if number is None else Process(number, is_own_allowed=True)
+    if container is not None:
+        return Container(container)
+    if pid is not None:
+        return Process(pid)
+    if cgroup is not None:
+        return ControlGroup(cgroup)
+    return Unit(unit) if unit is not None else None
 
 
 def captures(both: Path | None, arrived: Path | None, sent: Path | None) -> tuple[Capture, ...]:

@@ -16,6 +16,7 @@ from shaper.cli.shaping import (
     WATCHDOG,
     ArrivedFile,
     CaptureFile,
+    Container,
     Destination,
     Filter,
     Hooks,
@@ -24,6 +25,7 @@ from shaper.cli.shaping import (
     JournalFile,
     Netns,
     OnError,
+    Pid,
     Ports,
     Protocol,
     SentFile,
@@ -34,6 +36,7 @@ from shaper.cli.shaping import (
     cpu_list,
     hooks_of,
     interfaces_of,
+    place_of,
     ports_of,
 )
 from shaper.core.core import MAX_HOLD
@@ -44,6 +47,7 @@ EXAMPLES = (
     "sudo shaper start --policy spread_burst:gap=20ms --port 8765",
     "sudo shaper start --policy ./drop_third.py --interface eth0 --port 53",
     "sudo shaper start --policy delay:20ms --netns web --duration 30s --json",
+    "sudo shaper start --policy delay:20ms --container web",
     "sudo shaper start --profile lte --port 443",
 )
 
@@ -61,6 +65,8 @@ def start(
     host: Host = None,
     expression: Filter = None,
     netns: Netns = None,
+    container: Container = None,
+    pid: Pid = None,
     queue: Annotated[
         int | None,
         typer.Option(metavar="N", min=0, max=65535, help="Use the queue with this number. [default: a free one]"),
@@ -169,20 +175,24 @@ def start(
     unshaped, or were sent early because of --max-hold.
     """
     from shaper.core.failure import PoliciesFailed
-    from shaper.linux import netns as namespaces
     from shaper.linux import scheduling
+    from shaper.live.front.follow import look_for
     from shaper.live.rules.rules import Match
     from shaper.live.settings import Settings
     from shaper.report.output import STDOUT, console, document, keep_json, write_json
     from shaper.spec.load import load_pipeline
     from shaper.trace.record.tracefs import open_marker
 
-    if netns is not None:
-        namespaces.join(netns)
+    place = place_of(netns=netns, container=container, pid=pid)
     interfaces, hooks = interfaces_of(interface), hooks_of(hook)
+    if interface is None and (container, pid) != (None, None):
+        interfaces = ()  # all but lo
     match = Match(interfaces, hooks, protocol, ports_of(port), source, destination, expression, host)
-    match.check()
-    if match.takes_all and not yes and not no_rules:
+    if place is None:
+        match.check()
+    elif (spot := look_for(place, match)) is not None:
+        spot.namespace.close()
+    if interfaces and match.takes_all and not yes and not no_rules:
         raise UsageError(
             f"this would shape all {match.where}; narrow it with --port, --protocol, --host, "
             "--source, --destination or --filter, or add --yes"
@@ -224,7 +234,7 @@ def start(
     check_workers(settings, workers)
     out = console(json)
     if dry_run:
-        show_plan(out, settings, workers)
+        show_plan(out, settings, workers, place)
         return 0
     with document(json) as target:
         summary = run(
@@ -233,6 +243,7 @@ def start(
             workers,
             cpus,
             Access(name, listen, token_file),
+            place,
             log,
             partial(keep_json, path=json) if json and json != STDOUT else None,
         )

@@ -89,7 +89,7 @@ def _open(
         settings.policies,
         seed=settings.seed,
         max_hold=settings.max_hold,
-        then=settings.scenario.then(settings.max_hold) if settings.scenario else (),
+        then=settings.scenario.then(settings.max_hold, settings.elapsed) if settings.scenario else (),
         pass_strays=pass_strays,
     )
     queue = opened.enter_context(

@@ -35,6 +35,8 @@ class Settings:
     """The policies as they were given, for the journal."""
     scenario: Scenario | None = None
     """Pipelines that follow `policies`, which are those of its first phase; None if nothing follows."""
+    elapsed: int = 0
+    """For how long the scenario has gone on already, in ns: others have shaped before, elsewhere."""
     profile: str = ""
     """The name of the profile that the scenario is from."""
     queue: int | None = None

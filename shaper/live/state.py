@@ -68,8 +68,8 @@ class Status:
     """Of shaper."""
     pid: int
     """The process of the front."""
-    state: Literal["shaping", "paused", "stopping"]
-    """While it is paused, packets pass at once."""
+    state: Literal["shaping", "paused", "waiting", "stopping"]
+    """While it is paused, packets pass at once. It waits while the place whose packets it shapes isn't there."""
     started: str
     """When packets were shaped first, as RFC 3339 writes a time."""
     shapes: str

@@ -47,17 +47,18 @@ class Scenario:
         """
         return [policy for phase in self.phases for policy in load_pipeline(phase.specs, max_hold)]
 
-    def then(self, max_hold: int) -> Iterator[Following]:
+    def then(self, max_hold: int, elapsed: int = 0) -> Iterator[Following]:
         """The pipelines that follow the first one; without end, if they repeat.
 
         Args:
             max_hold: as for `policies`.
+            elapsed: for how long it has gone on already, in ns.
 
         Raises:
             LoadError, NetemError: see `load_pipeline`.
         """
         pipelines = [load_pipeline(phase.specs, max_hold) for phase in self.phases]
-        after = 0
+        after = -elapsed
         for nth in count(1) if self.repeat else range(1, len(self.phases)):
             after += self.phases[(nth - 1) % len(self.phases)].lasts
             number = nth % len(self.phases)

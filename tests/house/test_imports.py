@@ -28,7 +28,7 @@ HOUSE = """
     trace.analysis live
     trace.record live.guardian
     trace.read live.rules
-    live.nfqueue
+    live.nfqueue places
     report replay check
     report.figure
     capture timeline

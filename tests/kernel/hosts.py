@@ -24,13 +24,16 @@ class Host:
         interface: the name of ours; its own is `eth0`.
         ours: our addresses, each with the length of its prefix.
         its: its addresses.
+
+    Attributes:
+        pid: a process in its namespace.
     """
 
     def __init__(self, interface: str, ours: list[str], its: list[str]) -> None:
         self._process = subprocess.Popen(["unshare", "-n", "sh", "-c", "echo; cat"], stdin=-1, stdout=-1)
         assert self._process.stdout is not None
         self._process.stdout.readline()
-        pid = self._process.pid
+        self.pid = pid = self._process.pid
         self._ip("link", "add", interface, "type", "veth", "peer", "name", "eth0", "netns", str(pid))
         _detect_no_duplicates(interface)
         for address in ours:

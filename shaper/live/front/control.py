@@ -7,16 +7,14 @@ from collections import Counter
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from importlib.metadata import version
-from itertools import count
 from math import ceil, inf
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import trio
 
 from shaper.errors import ShaperError
 from shaper.live.front.requests import loaded
 from shaper.live.meter import BOUNDS
-from shaper.live.rules.rules import Match
 from shaper.live.state import (
     Event,
     Flow,
@@ -60,7 +58,6 @@ class Control:
         self.name = name or str(front.first_queue)
         self._changing, self._looking = trio.Lock(), trio.Lock()
         self._looked: tuple[float, Sequence[Look]] = (-inf, ())
-        self._numbers = count(1)
         self._readers: dict[trio.MemorySendChannel[Event], int] = {}  # with the packets a second that each wants
         self._is_read = trio.Event()
         front.listeners.append(self._happened)
@@ -71,6 +68,8 @@ class Control:
 
     async def status(self) -> Status:
         """See `Controlled`."""
+        if self._front.is_waiting:
+            return self._status(())
         return self._status(await self._looks())
 
     async def _looks(self) -> Sequence[Look]:
@@ -89,13 +88,13 @@ class Control:
             name=self.name,
             version=version("nfq-shaper"),
             pid=os.getpid(),
-            state="stopping" if front.is_stopping else "paused" if looks[0]["is_paused"] else "shaping",
+            state=_state(front, looks),
             started=front.began,
-            shapes=described(front.settings.match) if front.rules is not None else "what your rules bring",
+            shapes=front.shapes,
             queues=front.queue_numbers,
-            policies=list(looks[0]["specs"]),
-            scenario=front.settings.profile if looks[0]["phase"] else "",
-            phase=looks[0]["phase"],
+            policies=list(looks[0]["specs"]) if looks else list(front.specs),
+            scenario=front.settings.profile if looks and looks[0]["phase"] else "",
+            phase=looks[0]["phase"] if looks else 0,
             held=sum(look["held"] for look in looks),
             taken=summary.taken,
             sent=summary.sent,
@@ -108,7 +107,7 @@ class Control:
 
     async def pipeline(self) -> list[Stage]:
         """See `Controlled`."""
-        return _stages(await self._looks())
+        return [] if self._front.is_waiting else _stages(await self._looks())
 
     async def replace(self, specs: Sequence[str]) -> list[Stage]:
         """See `Controlled`."""
@@ -154,15 +153,7 @@ class Control:
             UsageError: one of them can't, so none has changed.
         """
         async with self._changing:
-            number = next(self._numbers)
-            try:
-                await self._front.ask("prepare", number=number, change=change)
-            except ShaperError:
-                with suppress(ShaperError):
-                    await self._front.ask("give_up", number=number)
-                raise
-            with trio.CancelScope(shield=True):
-                await self._front.ask("commit", number=number)
+            await self._front.change(**change)
             async with self._looking:
                 self._looked = (-inf, ())
         told = dict(change)
@@ -251,19 +242,12 @@ def _give(reader: trio.MemorySendChannel[Event], kind: Kind, data: dict[str, Any
         reader.send_nowait(Event(kind, time_of_day(), data))
 
 
-def described(match: Match) -> str:
-    """Which packets match, in words: "input packets of lo, tcp, port 443"."""
-    ports = ", ".join(map(str, match.ports))
-    parts = (
-        match.where,
-        match.protocol if match.protocol != "all" else "",
-        f"port{'s' * (len(match.ports) > 1)} {ports}" if ports else "",
-        f"from {match.source}" if match.source else "",
-        f"to {match.destination}" if match.destination else "",
-        f"from or to {match.host}" if match.host else "",
-        f"filter {match.filter}" if match.filter else "",
-    )
-    return ", ".join(filter(None, parts))
+def _state(front: Front, looks: Sequence[Look]) -> Literal["shaping", "paused", "waiting", "stopping"]:
+    if front.is_stopping:
+        return "stopping"
+    if not looks:
+        return "waiting"
+    return "paused" if looks[0]["is_paused"] else "shaping"
 
 
 def _stages(looks: Sequence[Look]) -> list[Stage]:

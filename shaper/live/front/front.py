@@ -1,63 +1,64 @@
 """The front: the process of `shaper start`. Engines shape for it, one process for each queue.
 
-The front installs the rules once all engines are ready, checks them, removes them, and adds up the engines' results. It
-sees no packet, and runs no hook of a policy. Each engine has a guardian of its own that knows the rules: when an engine
-dies or hangs, its packets go on and the rules are removed. An engine that ends, in whatever way, ends the run, because
-the kernel would go on sending packets to its queue. When the front dies, the engines end in order and
-remove the rules.
+It adds up the engines' results, and can be looked at and changed (see control.py). It sees no packet, and runs no hook
+of a policy. When it dies, the engines end in order and remove the rules.
+
+A place that is named, such as a container, may go and come back, as another network namespace. Then the engines end,
+and others begin where it is now, with the pipeline as it was changed meanwhile. The front itself is in none of these
+namespaces, so that it keeps none of them alive.
 """
 
 from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from math import inf
+from itertools import count
+from pathlib import Path
 from typing import Any
 
 import trio
 
 from shaper.core.failure import Failure
 from shaper.errors import ShaperError
-from shaper.live.front.results import Result, merged, packets_received
-from shaper.live.front.unmatched import UNMATCHED_AFTER, nothing_matched, passed
-from shaper.live.front.worker import Worker
-from shaper.live.nfqueue.numbers import first_number, numbered
-from shaper.live.notices import Notices
+from shaper.linux.netns import Namespace
+from shaper.live.front.changes import Changes
+from shaper.live.front.engines import Engines
+from shaper.live.front.follow import until_gone, until_there
+from shaper.live.front.forkserver import ForkServer
+from shaper.live.front.results import Result, merged, of_gone
 from shaper.live.nursery import ungrouped
 from shaper.live.progress import Progress
-from shaper.live.rules.rules import Rules
-from shaper.live.rules.ruleset import RULES_INTERVAL
+from shaper.live.rules.rules import Match, Rules
 from shaper.live.settings import Settings
 from shaper.live.state import Kind, time_of_day
 from shaper.live.summary import Summary
+from shaper.places.place import Found, Place
 from shaper.units import s
 
 BEHIND_ENGINES = 5
 """By how much its nice value is above theirs: nobody who looks is to keep a packet waiting."""
-PATIENCE = 10
-"""An engine that doesn't answer for this many times the watchdog is killed; its guardian lets the packets go on."""
 
 
 class Front:
-    """A run of one engine or several, which are forked at once, so make it before trio runs.
+    """A run. Without a place its engines are forked at once, so make it before trio runs.
 
     Args:
         settings: what, how, how long; there must be a watchdog.
         workers: how many engines, one at least.
         cpus: one for each engine to stay on; empty for any.
         failed, warned: see `session.shape`.
+        place: where the packets are; None for this network namespace.
 
     Attributes:
         settings: how it was started.
+        place: as given.
+        match: which packets are shaped, as far as the place decides that.
         began: when packets were shaped first, as RFC 3339 writes a time.
         listeners: called when something happens, see `shaper.live.state.Event`.
-        rules: what brings the packets, once a queue is bound; None with `install_rules` off.
     """
-
-    rules: Rules | None = None
 
     def __init__(
         self,
@@ -66,46 +67,32 @@ class Front:
         cpus: Sequence[int],
         failed: Callable[[Failure], None],
         warned: Callable[[str], None],
+        place: Place | None = None,
     ) -> None:
-        self.settings = settings
-        self._cpus = cpus
+        self.settings, self.place = settings, place
+        self._workers, self._cpus = workers, cpus
         self.began = ""
         self.listeners: list[Callable[[Kind, dict[str, Any]], None]] = []
         self._failed, self._warned = failed, warned
-        self._first = first_number(settings.queue, workers)
         self._started = time.monotonic_ns()
-        self._rules_lost = self._bypassed = 0
-        self._matched_before = 0  # packets counted by rules that were lost
-        self._unmatched_after: float = UNMATCHED_AFTER * s
-        self._passed_before: dict[str, int] = {}
-        self._notices = Notices(self._report_failure, self._report_warning)
         self._stop = trio.Event()
-        self._workers: list[Worker] = []
-        self._error: ShaperError | None = None  # why there are no rules
-        for nth in range(workers):
-            number = self._first + nth
-            its_own = replace(settings, queue=number, cpu=cpus[nth] if cpus else None, duration=None)
-            if workers == 1:
-                # It takes the first that is free when it binds it.
-                its_own = replace(its_own, queue=settings.queue)
-            name = f"worker {nth + 1} (queue {number})" if workers > 1 else ""
-            self._workers.append(
-                Worker(
-                    name, its_own, self._rules_of, self._report_failure, self._report_warning, self.stop, self._workers
-                )
-            )
+        self._past: list[Result] = []  # of engines that have ended
+        self._past_progress = Progress()
+        self._bypassed = self._rules_lost = 0  # with those
+        self._changes, self._numbers = Changes(), count(1)
+        self.match = settings.match
+        self._is_gone = False  # while the engines end because the place is
+        self._waiting = trio.CancelScope()
+        self._engines: Engines | None = None
+        self._server: ForkServer | None = None
+        if place is None:
+            self._engines = self._new_engines(settings)
+        else:
+            self._server = ForkServer(settings)
 
-    def _rules_of(self, queue: int) -> Rules | None:
-        """The rules, now that an engine has bound a queue."""
-        if len(self._workers) == 1:
-            self._first = queue
-        if self.rules is None and self._error is None and self.settings.install_rules:
-            try:
-                self.rules = Rules(self.settings.match, self._first, len(self._workers))
-            except ShaperError as error:
-                self._error = error
-                self.stop()
-        return self.rules
+    def _new_engines(self, settings: Settings, namespace: Namespace | None = None) -> Engines:
+        order = (settings, self._workers, self._cpus, self._report_failure, self._report_warning)
+        return Engines(*order, namespace, self._server)
 
     def _report_failure(self, failure: Failure) -> None:
         self._failed(failure)
@@ -121,56 +108,86 @@ class Front:
             listener(kind, data)
 
     @property
+    def rules(self) -> Rules | None:
+        """What brings the packets now; None with `install_rules` off, or while it waits."""
+        return self._engines.rules if self._engines is not None else None
+
+    @property
     def first_queue(self) -> int:
-        """The number of the first queue; with only one, and no --queue, known once it is bound."""
-        return self._first
+        """The number of the first queue; with only one, and no --queue, known once it is bound. 0 while it waits."""
+        return self.queue_numbers[0] if self._engines is not None else 0
 
     @property
     def queue_numbers(self) -> list[int]:
-        """The numbers of all queues."""
-        return list(range(self._first, self._first + len(self._workers)))
+        """The numbers of all queues; none while it waits."""
+        return self._engines.queue_numbers if self._engines is not None else []
+
+    @property
+    def queues(self) -> str:
+        """The numbers of the queues, in words."""
+        return self._engines.queues if self._engines is not None else "no queue"
+
+    @property
+    def shapes(self) -> str:
+        """Which packets, in words."""
+        packets = described(self.match) if self.settings.install_rules else "what your rules bring"
+        return packets if self.place is None else f"{self.place.name}: {packets}"
+
+    @property
+    def specs(self) -> Sequence[str]:
+        """The SPECs in force, as far as they were replaced as a whole."""
+        return self._changes.specs or self.settings.specs
 
     @property
     def is_stopping(self) -> bool:
         """Whether the run is to end."""
         return self._stop.is_set()
 
+    @property
+    def is_waiting(self) -> bool:
+        """Whether the place is gone, so that nothing is shaped."""
+        return self._engines is None
+
     async def ask(self, what: str, **arguments: Any) -> list[Any]:
         """Ask all engines the same, at the same time; their answers, in order.
 
         Raises:
             UsageError, ShaperError: what the first one to answer so says is wrong.
-            ShaperError: one of them has ended, or doesn't answer.
+            ShaperError: one of them has ended, or doesn't answer; there is none, as the place is gone.
         """
-        answers: list[Any] = [None] * len(self._workers)
-
-        async def ask_one(nth: int, worker: Worker) -> None:
-            answers[nth] = await worker.ask(what, **arguments)
-
-        try:
-            with trio.fail_after(self._patience), ungrouped():
-                async with trio.open_nursery() as nursery:
-                    for nth, worker in enumerate(self._workers):
-                        nursery.start_soon(ask_one, nth, worker)
-        except trio.TooSlowError:
-            raise ShaperError("an engine gives no answer") from None
-        except BaseExceptionGroup as errors:  # several engines say the same
-            known, others = errors.split(ShaperError)
-            if known is None or others is not None:
-                raise
-            raise next(_flat(known)) from None
-        return answers
+        return await self._present.ask(what, **arguments)
 
     @property
-    def queues(self) -> str:
-        """The numbers of the queues, in words."""
-        return numbered(self._first, len(self._workers))
+    def _present(self) -> Engines:
+        if self._engines is None:
+            raise ShaperError(f"nothing is shaped: {self._waits}")
+        return self._engines
+
+    @property
+    def _waits(self) -> str:
+        return f"waiting for {self.place.name if self.place else 'nothing'}"
+
+    async def change(self, **change: Any) -> None:
+        """Change all engines, or none; those that follow them in another place are changed likewise.
+
+        Args:
+            change: `what`, and its arguments, see requests.py.
+
+        Raises:
+            UsageError: one of them can't, so none has changed.
+            ShaperError: see `ask`.
+        """
+        await self._present.change(next(self._numbers), change)
+        self._changes.add(change)
 
     def stop(self) -> None:
         """End the run in order; returns at once."""
         if not self._stop.is_set():
             self.tell("state", state="stopping")
         self._stop.set()
+        self._waiting.cancel()
+        if self._engines is not None:
+            self._engines.stop()
 
     async def run(
         self, ready: Callable[[], None] = lambda: None, started: Callable[[], None] = lambda: None
@@ -178,38 +195,42 @@ class Front:
         """Shape until `stop` is called, for as long as the settings say, or until an engine has ended.
 
         Args:
-            ready: called once the queues are bound, before packets come.
-            started: called once packets are shaped.
+            ready: called once the queues are bound, before packets come, or when the place isn't there yet.
+            started: called once packets are shaped, or when the place isn't there yet.
 
         Raises:
             RulesError: the rules can't be set or removed.
+            UsageError: there is nothing of the place's name.
             ShaperError: an engine has not ended in order; UsageError or TakenOver if that is what ended it.
         """
-        with ungrouped():
-            async with trio.open_nursery() as nursery:
-                for worker in self._workers:
-                    nursery.start_soon(self._listen, worker)
-                try:
-                    await self._until_ready()
-                    if not self._stop.is_set():
-                        ready()
-                        self._started = time.monotonic_ns()
-                        self.began = time_of_day()
-                        if self.rules is not None:
-                            self._passed_before = passed()
-                            self.rules.install()
-                        self._make_way()
-                        started()
-                        await self._until_stopped()
-                finally:
-                    self.stop()
-                    with trio.CancelScope(shield=True):
-                        await self._finish()
-        if self._error is not None:
-            raise self._error
-        for worker in self._workers:
-            worker.check()
-        return self.summary_of(self._results())
+
+        async def end_in_time() -> None:
+            if self.settings.duration is not None:
+                await trio.sleep(self.settings.duration / s)
+                self.stop()
+
+        def begin() -> None:
+            self.began = time_of_day()
+            self._started = time.monotonic_ns()
+            self._make_way()
+            started()
+            nursery.start_soon(end_in_time)
+
+        try:
+            with ungrouped():
+                async with trio.open_nursery() as nursery:
+                    try:
+                        if self.place is None:
+                            await self._shape(self._present, ready, begin)
+                        else:
+                            await self._follow(self.place, ready, begin)
+                    finally:
+                        self.stop()
+                    nursery.cancel_scope.cancel()
+        finally:
+            if self._server is not None:
+                self._server.close()
+        return self.summary_of(())
 
     def _make_way(self) -> None:
         """Let the engines run before this process, and leave them the CPUs that they stay on."""
@@ -217,141 +238,127 @@ class Front:
         if others := os.sched_getaffinity(0).difference(self._cpus):
             os.sched_setaffinity(0, others)
 
-    async def _listen(self, worker: Worker) -> None:
-        await worker.listen()
-        self.stop()
+    async def _shape(self, engines: Engines, ready: Callable[[], None], started: Callable[[], None]) -> None:
+        """Shape until these engines end, and keep their counts."""
 
-    async def _until_ready(self) -> None:
-        """Wait until all engines are ready, or the run has to end."""
-        async with trio.open_nursery() as nursery:
+        async def change_again() -> None:
+            for change in self._changes:
+                await engines.change(next(self._numbers), change)
+            ready()
 
-            async def give_up() -> None:
-                await self._stop.wait()
-                nursery.cancel_scope.cancel()
-
-            nursery.start_soon(give_up)
-            for worker in self._workers:
-                await worker.ready.wait()
-            nursery.cancel_scope.cancel()
-
-    async def _until_stopped(self) -> None:
-        duration = self.settings.duration
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._watch_rules)
-            with trio.move_on_after(inf if duration is None else duration / s):
-                await self._stop.wait()
-            nursery.cancel_scope.cancel()
-
-    async def _watch_rules(self) -> None:
-        """Restore the rules when another program has removed some, or end the run."""
-        while self.rules is not None:
-            await trio.sleep(RULES_INTERVAL / s)
-            matched, whole = await trio.to_thread.run_sync(self.rules.look)
-            if self._stop.is_set():
-                return  # perhaps an engine has detached them
-            await self._see_unmatched(self._matched_before + matched)
-            if whole:
-                await self._see_bypassed(matched)
-                continue
-            self._rules_lost += 1
-            if self.settings.on_rules_lost == "stop" or not await self._restore(self.rules):
-                self.stop()
-                return
-            self._notices.rules_lost(self._rules_lost)
-
-    async def _see_unmatched(self, matched: int) -> None:
-        """Say so, once, when no packet has matched for some time."""
-        if matched:
-            self._unmatched_after = inf
-        elif time.monotonic_ns() - self._started > self._unmatched_after:
-            self._unmatched_after = inf
-            match, before = self.settings.match, self._passed_before
-            self._report_warning(await trio.to_thread.run_sync(nothing_matched, match, before))
-
-    async def _see_bypassed(self, matched: int) -> None:
-        """Count what the rules matched beyond the packets received, unless the engines have other things to do."""
-        with trio.move_on_after(RULES_INTERVAL / s), suppress(ShaperError):
-            received = [await worker.ask("count") for worker in self._workers]
-            if None not in received:
-                self._count_bypassed(matched, sum(received))
-
-    async def _restore(self, rules: Rules) -> bool:
-        """Set the rules again; False if an engine doesn't answer, for then its guardian has removed them."""
-        await trio.to_thread.run_sync(rules.detach)
-        received = 0
-        for worker in self._workers:
-            try:
-                with trio.fail_after(self._patience):
-                    received += await worker.ask("count_alive")
-            except trio.TooSlowError:
-                worker.kill()
-                return False
-            except ShaperError:
-                return False  # it has ended
-        matched = (await trio.to_thread.run_sync(rules.look)).packets
-        self._count_bypassed(matched, received)
-        self._matched_before = received + self._bypassed
-        await trio.to_thread.run_sync(rules.restore)
-        return True
-
-    def _count_bypassed(self, matched: int, received: int) -> None:
-        """Count what the rules matched beyond the packets received."""
-        self._bypassed = max(self._bypassed, self._matched_before + matched - received)
-
-    @property
-    def _patience(self) -> float:
-        """How long to wait for a worker, in seconds."""
-        assert self.settings.watchdog is not None
-        return PATIENCE * self.settings.watchdog / s
-
-    async def _finish(self) -> None:
-        """Let all engines send on what they hold, and leave nothing behind."""
         try:
-            if self.rules is not None:
-                # They bring no more packets, but their counters can still be read.
-                await trio.to_thread.run_sync(self.rules.detach)
+            await engines.run(change_again, started)
         finally:
-            for worker in self._workers:
-                worker.stop()
-            with trio.move_on_after(self._patience):
-                await self._until_all_ended()
-            for worker in self._workers:
-                worker.kill()
-            await self._until_all_ended()
-            if self.rules is not None:
+            progress = engines.progress()
+            self._engines = None
+            self._past += map(of_gone, engines.results()) if self._is_gone else engines.results()
+            self._bypassed += engines.bypassed
+            self._rules_lost += engines.rules_lost
+            self._past_progress = Progress.of_all([self._past_progress, progress._replace(held=0, late=0)])
+
+    async def _follow(self, place: Place, ready: Callable[[], None], started: Callable[[], None]) -> None:
+        """Shape where the place is, again and again.
+
+        Raises:
+            UsageError: there is nothing of its name, or nothing to shape there.
+        """
+        begins = iter((ready, started))
+        is_over = False
+
+        def begin() -> None:
+            next(begins, lambda: None)()
+
+        def shapes() -> None:
+            if self.began:
+                self.tell("state", state="shaping", message=f"{place.name} is there; shaping {described(self.match)}")
+            begin()
+
+        def waits(why: str) -> None:
+            if not self.began:
+                begin()
+                begin()
+            if why or nth == 1:
+                self.tell("state", state="waiting", message=f"waiting for {place.name}{why and ': '}{why}")
+
+        async def end_when_gone(found: Found, engines: Engines) -> None:
+            nonlocal is_over
+            await until_gone(found)
+            self._is_gone = True
+            held = 0
+            with suppress(ShaperError):
+                held = sum(look["held"] for look in await engines.ask("look"))
+            with_it = f", and {held} packets that were held went with it" if held else ""
+            what_now = "" if place.ends else "; waiting for it"
+            self.tell("state", state="waiting", message=f"{place.name} is gone{with_it}{what_now}")
+            is_over = place.ends
+            engines.stop()
+
+        for nth in count(1):
+            with self._waiting:
+                spot = await until_there(place, self.settings.match, waits, is_known=nth > 1)
+            if self._waiting.cancelled_caught:
+                return
+            self.match = spot.match
+            settings = replace(self.settings, match=spot.match, elapsed=self._elapsed())
+            if nth > 1:
+                settings = _numbered(settings, nth)
+            engines = self._engines = self._new_engines(settings, spot.namespace)
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(end_when_gone, spot.found, engines)
                 try:
-                    matched = (await trio.to_thread.run_sync(self.rules.look)).packets
-                    self._count_bypassed(matched, packets_received(self._results()))
-                finally:
-                    await trio.to_thread.run_sync(self.rules.remove)
+                    await self._shape(engines, begin, shapes)
+                except ShaperError:
+                    # An engine may have failed because of that, before it was seen.
+                    if spot.found.is_there():
+                        raise
+                    self._is_gone = True
+                nursery.cancel_scope.cancel()
+            if is_over or not self._is_gone or self._stop.is_set():
+                return
+            self._is_gone, self._waiting = False, trio.CancelScope()
 
-    async def _until_all_ended(self) -> None:
-        for worker in self._workers:
-            await worker.ended.wait()
-
-    def _results(self) -> list[Result]:
-        return [worker.result for worker in self._workers if worker.result is not None]
+    def _elapsed(self) -> int:
+        return time.monotonic_ns() - self._started if self.began else 0
 
     def progress(self) -> Progress:
-        """The state that the engines last reported, added up."""
-        now = Progress.of_all([worker.progress for worker in self._workers])
-        return now._replace(bypassed=max(now.bypassed, self._bypassed))
+        """The state that the engines last reported, added up, with those that have ended."""
+        if self._engines is None:
+            return self._past_progress
+        return Progress.of_all([self._past_progress, self._engines.progress()])
 
     def summary_of(self, results: Sequence[Result]) -> Summary:
-        """Counts, losses and holds, as the engines reported them."""
+        """Counts, losses and holds, as the engines reported them, with those that have ended."""
+        now = self._engines
+        bypassed = self._bypassed + (now.bypassed if now is not None else 0)
         return merged(
-            results,
-            bypassed=None if self.rules is None else self._bypassed,
-            rules_lost=self._rules_lost,
+            [*self._past, *results],
+            bypassed=bypassed if self.settings.install_rules else None,
+            rules_lost=self._rules_lost + (now.rules_lost if now is not None else 0),
             duration=time.monotonic_ns() - self._started,
             allow=self.settings.allow_bypass,
         )
 
 
-def _flat(errors: BaseExceptionGroup[ShaperError]) -> Iterator[ShaperError]:
-    """The errors in groups of groups, one after the other."""
-    for error in errors.exceptions:
-        if isinstance(error, BaseExceptionGroup):
-            yield from _flat(error)
-        else:
-            yield error
+def described(match: Match) -> str:
+    """Which packets match, in words: "input packets of lo, tcp, port 443"."""
+    ports = ", ".join(map(str, match.ports))
+    parts = (
+        match.where,
+        match.protocol if match.protocol != "all" else "",
+        f"port{'s' * (len(match.ports) > 1)} {ports}" if ports else "",
+        f"from {match.source}" if match.source else "",
+        f"to {match.destination}" if match.destination else "",
+        f"from or to {match.host}" if match.host else "",
+        f"filter {match.filter}" if match.filter else "",
+    )
+    return ", ".join(filter(None, parts))
+
+
+def _numbered(settings: Settings, nth: int) -> Settings:
+    """With files of their own for the nth place in a row: the second one writes `journal.2.jsonl`."""
+
+    def its_own(path: Path) -> Path:
+        return path.with_name(f"{path.stem}.{nth}{path.suffix}")
+
+    captures = tuple(capture._replace(path=its_own(capture.path)) for capture in settings.captures)
+    return replace(settings, journal=settings.journal and its_own(settings.journal), captures=captures)

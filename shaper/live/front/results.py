@@ -48,6 +48,11 @@ def packets_received(results: Sequence[Result]) -> int:
     return sum(each["counts"][name] or 0 for each in results for name in names)
 
 
+def of_gone(result: Result) -> Result:
+    """The result of a worker whose network namespace went away: what the kernel dropped with it isn't lost."""
+    return {**result, "counts": {**result["counts"], "lost_to_reload": 0}}
+
+
 def merged(results: Sequence[Result], *, bypassed: int | None, rules_lost: int, duration: int, allow: bool) -> Summary:
     """The one summary of all workers.
 

@@ -16,6 +16,7 @@ import trio
 from shaper.core.failure import Failure
 from shaper.errors import ShaperError, UsageError
 from shaper.linux import proc
+from shaper.live.front.forkserver import ForkServer
 from shaper.live.front.process import SIGNALS, be_engine
 from shaper.live.front.results import Result
 from shaper.live.guardian.guardian import TakenOver
@@ -33,7 +34,7 @@ class _Question:
 
 
 class Worker:
-    """An engine's process, forked from this one, in which neither trio nor another thread may run yet.
+    """An engine's process, forked by a server, or else from this one, in which trio and other threads may not run yet.
 
     Args:
         name: what it is called in messages; empty if it is the only one.
@@ -42,6 +43,8 @@ class Worker:
         failed, warned: see `session.shape`.
         stop: is called when it asks the front to end the run, or the guardian has given it up.
         others: those that were started before it.
+        namespace: the descriptor of its network namespace, if it isn't this one; only with a server.
+        server: what forks it; None if this process does.
 
     Attributes:
         pid: the process.
@@ -60,6 +63,8 @@ class Worker:
         warned: Callable[[str], None],
         stop: Callable[[], None],
         others: Sequence[Worker],
+        namespace: int | None = None,
+        server: ForkServer | None = None,
     ) -> None:
         self.ready, self.ended = trio.Event(), trio.Event()
         self.progress = Progress()
@@ -74,25 +79,33 @@ class Worker:
         self._silent = ""  # how the guardian found out that it can't go on, if it had to be killed for that
         self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._result_file = os.fdopen(os.memfd_create("result"), "w+", encoding="utf-8")
+        self._server = server
+        if server is not None and namespace is not None:
+            self.pid = server.fork(settings, (theirs.fileno(), self._result_file.fileno(), namespace))
+        else:
+            self.pid = self._fork(settings, theirs, others)
+        theirs.close()
+
+    def _fork(self, settings: Settings, theirs: socket.socket, others: Sequence[Worker]) -> int:
         for stream in (sys.stdout, sys.stderr):
             if stream is not None:
                 stream.flush()  # what waits there would be written twice
         # None of these may come before it has handlers of its own.
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
-        self.pid = os.fork()
-        if self.pid == 0:
+        pid = os.fork()
+        if pid == 0:
             # While it had them open, nobody would notice that the front has died.
             for each in (*others, self):
                 each._control.close()
             be_engine(settings, theirs, self._result_file)
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-        theirs.close()
+        return pid
 
     async def listen(self) -> None:
         """Take its messages until it has ended, and its guardian too."""
         while words := await self._hear():
             self._take(json.loads(words))
-        _, status = await trio.to_thread.run_sync(os.waitpid, self.pid, 0)
+        status = await trio.to_thread.run_sync(self._wait)
         with self._result_file as file:
             file.seek(0)
             self._conclude(os.waitstatus_to_exitcode(status), file.read())
@@ -100,6 +113,14 @@ class Worker:
         self.ended.set()
         for question in self._questions.values():
             question.answered.set()
+
+    def _wait(self) -> int:
+        """Its status, as waitpid(2) gives it, once it has ended."""
+        if self._server is None:
+            return os.waitpid(self.pid, 0)[1]
+        with suppress(ShaperError):
+            return self._server.wait(self.pid)
+        return 0  # nobody knows any more
 
     async def _hear(self) -> bytes:
         await trio.lowlevel.wait_readable(self._control)

@@ -1,0 +1,1 @@
+"""Where traffic is: network namespaces and control groups, by the names of those who use them."""

@@ -1,0 +1,183 @@
+"""`shaper start` where a name leads: containers, namespaces, control groups that go and come back."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+
+import pytest
+
+from shaper.linux.netns import Namespace
+from tests.kernel.hosts import Host
+from tests.kernel.shaping import Shaper, children
+
+pytestmark = pytest.mark.usefixtures("network")
+
+TRIP = 0.1
+PROGRAM = """#!/bin/sh
+if [ -s '{state}' ]; then cat '{state}'; else echo 'Error: no such container' >&2; exit 125; fi
+"""
+
+
+class Runtime:
+    """Containers without a runtime: `docker` and `podman` on PATH, of which podman knows `web`.
+
+    Args:
+        folder: for the programs.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._state = folder / "state.json"
+        for name, program in (("docker", "#!/bin/sh\necho 'no daemon' >&2; exit 1\n"), ("podman", PROGRAM)):
+            (folder / name).write_text(program.format(state=self._state))
+            (folder / name).chmod(0o755)
+
+    def knows(self, pid: int | None) -> None:
+        """From now on this is the container's process; with 0 it is stopped, with None there is none."""
+        known = [{"Id": "c0ffee" * 10, "State": {"Running": bool(pid), "Pid": pid}}]
+        new = self._state.with_suffix(".new")
+        new.write_text("" if pid is None else json.dumps(known))
+        new.rename(self._state)
+
+
+@pytest.fixture
+def runtime(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Runtime:
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
+    return Runtime(folder)
+
+
+@contextmanager
+def container(runtime: Runtime) -> Iterator[Host]:
+    """A container that runs for that long."""
+    with Host("veth0", ["10.1.0.1/24"], ["10.1.0.2/24"]) as host:
+        runtime.knows(host.pid)
+        yield host
+        runtime.knows(0)
+    # The kernel takes its time to delete it with the namespace.
+    subprocess.run(["ip", "link", "delete", "veth0"], stderr=subprocess.DEVNULL)
+
+
+def round_trip(host: Host) -> float:
+    """Seconds from a datagram to the container until the answer."""
+    with host.socket(socket.AF_INET, socket.SOCK_DGRAM) as inside, socket.socket(type=socket.SOCK_DGRAM) as outside:
+        inside.bind(("10.1.0.2", 9))
+        for end in (inside, outside):
+            end.settimeout(10)
+        begin = time.monotonic()
+        outside.sendto(b"x", ("10.1.0.2", 9))
+        inside.sendto(b"y", inside.recvfrom(9)[1])
+        outside.recv(9)
+        return time.monotonic() - begin
+
+
+def family_of(pid: int) -> list[int]:
+    """A process and all that descend from it."""
+    return [pid, *(each for child in children(pid) for each in family_of(child))]
+
+
+def namespaces_of(pids: list[int]) -> set[str]:
+    """The network namespaces in which these processes are, and those that they have open."""
+    found = set()
+    for pid in pids:
+        for path in (Path(f"/proc/{pid}/ns/net"), *Path(f"/proc/{pid}/fd").iterdir()):
+            with suppress(OSError):
+                found.add(os.readlink(path))
+    return {name for name in found if name.startswith("net:")}
+
+
+def test_a_container_is_followed_through_two_restarts(tmp_path: Path, runtime: Runtime) -> None:
+    with ExitStack() as opened:
+        with container(runtime) as host:
+            udp = ("--policy", "delay:50ms", "--container", "web", "--protocol", "udp")
+            shaper = opened.enter_context(Shaper(tmp_path / "s", *udp))
+            assert shaper.process.stdout is not None
+            said = iter(shaper.process.stdout.readline, "")
+            assert TRIP <= round_trip(host) < 1
+            first = os.readlink(f"/proc/{host.pid}/ns/net")
+            assert first in namespaces_of(family_of(shaper.process.pid))
+            shaped("set", "--name", "web", "delay:time=60ms")
+        for _ in range(2):
+            assert next(line for line in said if "container web is gone; waiting for it" in line)
+            status = json.loads(shaped("status", "web", "--json"))
+            assert (status["state"], status["pipeline"], status["queues"]) == ("waiting", [], [])
+            with container(runtime) as host:
+                assert next(line for line in said if "container web is there; shaping" in line)
+                assert TRIP * 1.2 <= round_trip(host) < 1
+                assert first not in namespaces_of(family_of(shaper.process.pid))
+        summary = shaper.stop()
+    assert summary["taken"] == 6
+    assert (summary["lost_to_reload"], summary["bypassed"], shaper.status) == (0, 0, 0)
+
+
+def test_when_all_is_killed_only_rules_are_left_until_they_are_cleaned(tmp_path: Path, runtime: Runtime) -> None:
+    with container(runtime) as host, Shaper(tmp_path / "s", "--policy", "delay:50ms", "--container", "web") as shaper:
+        family = family_of(shaper.process.pid)
+        for pid in family:  # none may see another one's end
+            os.kill(pid, signal.SIGSTOP)
+        for pid in family:
+            os.kill(pid, signal.SIGKILL)
+        shaper.process.wait()
+        assert round_trip(host) < TRIP
+        assert "removed the IPv4 and IPv6 rules of process" in shaped("clean", "--container", "web")
+        with host.inside():
+            rules = subprocess.run(["iptables-save", "-t", "mangle"], capture_output=True, text=True, check=True)
+        assert "shaper" not in rules.stdout
+
+
+def test_a_namespace_is_followed_and_what_was_held_goes_with_it(tmp_path: Path) -> None:
+    name = f"test-{time.monotonic_ns()}"
+    delay = ("--policy", "delay:5s", "--protocol", "udp", "--journal", str(tmp_path / "j.json"))
+
+    def make() -> socket.socket:
+        subprocess.run(["ip", "netns", "add", name], check=True)
+        subprocess.run(["ip", "-n", name, "link", "set", "lo", "up"], check=True)
+        namespace = Namespace(Path("/run/netns", name))
+        made: socket.socket = namespace.call(socket.socket, socket.AF_INET, socket.SOCK_DGRAM)
+        namespace.close()
+        return made
+
+    try:
+        with make() as sender, Shaper(tmp_path / "s", *delay, "--netns", name) as shaper:
+            assert shaper.process.stdout is not None
+            said = iter(shaper.process.stdout.readline, "")
+            for _ in range(3):
+                sender.sendto(b"x", ("127.0.0.1", 9))
+            while json.loads(shaped("status", name, "--json"))["held"] < 3:
+                pass
+            subprocess.run(["ip", "netns", "delete", name], check=True)
+            expected = f"network namespace {name} is gone, and 3 packets that were held went with it; waiting for it"
+            assert next(line for line in said if expected in line)
+            with make() as sender:
+                assert next(line for line in said if f"network namespace {name} is there; shaping" in line)
+                sender.sendto(b"x", ("127.0.0.1", 9))
+                while json.loads(shaped("status", name, "--json"))["held"] < 1:
+                    pass
+            summary = shaper.stop()
+    finally:
+        subprocess.run(["ip", "netns", "delete", name], stderr=subprocess.DEVNULL)
+    assert (summary["taken"], summary["problems"], shaper.status) == (4, [], 0)
+    assert [(tmp_path / name).read_text().count('"fate"') for name in ("j.json", "j.2.json")] == [3, 1]
+
+
+def test_a_process_that_ends_ends_the_run(tmp_path: Path, runtime: Runtime) -> None:
+    with container(runtime) as host:
+        shaper = Shaper(tmp_path, "--policy", "delay", "--pid", str(host.pid))
+    with shaper:
+        assert f"process {host.pid} is gone\n" in shaper.process.stdout.read() if shaper.process.stdout else ""
+        assert shaper.result()["taken"] == 0
+    assert shaper.status == 0
+
+
+def shaped(*words: str) -> str:
+    """What a command of shaper's prints; it must succeed."""
+    return subprocess.run([sys.executable, "-m", "shaper", *words], check=True, capture_output=True, text=True).stdout

@@ -1,0 +1,173 @@
+"""Names of containers, units, processes, and what they lead to, by programs that only pretend."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from shaper.cli.shaping import place_of
+from shaper.errors import ShaperError, UsageError
+from shaper.live.front.changes import Changes
+from shaper.places import unit
+from shaper.places.container import Container
+from shaper.places.netns import NamedNamespace
+from shaper.places.place import OWN, Found
+from shaper.places.process import Process
+from shaper.places.unit import Unit
+from shaper.spec.scenario import Phase, Scenario
+from shaper.units import s
+
+Programs = Callable[..., None]
+HERE = Found(Path(f"/proc/{os.getpid()}/ns/net"), OWN.stat().st_ino)
+UNKNOWN = "exit 1"
+
+
+@pytest.fixture
+def programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Programs:
+    """Makes the only programs that there are: each is a line of shell."""
+    # None of the machine's own is found, not even in /sbin.
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr("shaper.linux.programs.os.environ", {"PATH": str(tmp_path)})
+    monkeypatch.setattr("shaper.places.container.find", lambda name: (tmp_path / name).exists() or None)
+    monkeypatch.setattr("shaper.places.unit.find", lambda name: (tmp_path / name).exists() or None)
+
+    def make(**lines: str) -> None:
+        for name, line in lines.items():
+            (tmp_path / name).write_text(f"#!/bin/sh\n{line}\n")
+            (tmp_path / name).chmod(0o755)
+
+    return make
+
+
+def says(answer: Any) -> str:
+    return f"echo '{json.dumps(answer)}'"
+
+
+def known(pid: int, *, running: bool = True, identity: str = "c0ffee" * 10) -> str:
+    return says([{"Id": identity, "State": {"Running": running, "Pid": pid}}])
+
+
+def test_the_program_that_knows_a_container_is_asked_again(programs: Programs) -> None:
+    programs(docker="echo 'no daemon' >&2; exit 1", podman=known(os.getpid()), nerdctl=UNKNOWN)
+    place = Container("web")
+    assert place.find() == HERE
+    programs(docker=known(1), podman=known(os.getpid()))
+    assert place.find() == HERE
+
+
+def test_a_container_that_does_not_run_is_nowhere(programs: Programs) -> None:
+    programs(podman=known(os.getpid(), running=False))
+    assert Container("web").find() is None
+    programs(podman=known(99999999))
+    assert Container("web").find() is None
+
+
+def test_a_container_that_nobody_knows(programs: Programs) -> None:
+    with pytest.raises(UsageError, match=r"no container 'web' \(none of docker, podman, nerdctl, crictl is installed"):
+        Container("web").find()
+    programs(docker="echo 'no daemon' >&2; exit 1", podman="echo no such container >&2; exit 125", nerdctl="echo {")
+    expected = r"\(docker: no daemon; podman: no such container; nerdctl: an answer that isn't JSON\)$"
+    with pytest.raises(UsageError, match=expected):
+        Container("web").find()
+
+
+def test_a_container_that_two_programs_know(programs: Programs) -> None:
+    programs(docker=known(1), podman=known(2, identity="decaf" * 12))
+    with pytest.raises(UsageError, match=r"2 containers 'web'; .*: c0ffeec0ffee \(docker\), decafdecafde \(podman\)"):
+        Container("web").find()
+
+
+def cri(*containers: tuple[str, str, bool]) -> str:
+    """A crictl that knows these, by ID, name, whether they run; this process is in each of them."""
+    listed = [
+        {"id": identity, "metadata": {"name": name}, "state": f"CONTAINER_{'RUNNING' if runs else 'EXITED'}"}
+        for identity, name, runs in containers
+    ]
+    return f'if [ "$1" = ps ]; then {says({"containers": listed})}; else {says({"info": {"pid": os.getpid()}})}; fi'
+
+
+def test_a_container_of_kubernetes(programs: Programs) -> None:
+    programs(crictl=cri(("a1b2", "web", False), ("a3b4", "web", True), ("ffff", "other", True)))
+    assert Container("web").find() == HERE  # beside the one that it replaced
+    assert Container("fff").find() == HERE
+    assert Container("a1b").find() is None
+    with pytest.raises(UsageError, match=r"no container 'db' \(crictl: no such container\)"):
+        Container("db").find()
+    programs(crictl=cri(("a1", "web", True), ("a2", "web", True)))
+    with pytest.raises(UsageError, match="2 containers 'web'"):
+        Container("web").find()
+
+
+def test_units(programs: Programs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(unit, "folder_of", lambda path: tmp_path / path.lstrip("/"))
+    with pytest.raises(ShaperError, match="systemctl is not installed"):
+        Unit("web").find()
+    programs(systemctl="echo LoadState=not-found; echo ControlGroup=; echo MainPID=0")
+    with pytest.raises(UsageError, match="no unit 'web'"):
+        Unit("web").find()
+    programs(systemctl="echo LoadState=loaded; echo ControlGroup=; echo MainPID=0")
+    assert Unit("web").find() is None
+    programs(systemctl=f"echo LoadState=loaded; echo ControlGroup=/web; echo MainPID={os.getpid()}")
+    assert Unit("web").find() is None  # its group isn't there yet
+    group = tmp_path / "web"
+    group.mkdir()
+    found = Unit("web").find()
+    assert found == HERE._replace(cgroup=group, cgroup_inode=group.stat().st_ino)
+    group.rename(tmp_path / "old")
+    group.mkdir()
+    assert found is not None
+    assert not found.is_there()
+    programs(systemctl="echo 'no bus' >&2; exit 1")
+    with pytest.raises(ShaperError, match="systemctl: no bus"):
+        Unit("web").find()
+
+
+def test_processes_and_namespaces() -> None:
+    with pytest.raises(UsageError, match="there is no process 99999999"):
+        Process(99999999).find()
+    with pytest.raises(UsageError, match="has no network namespace of its own; use --cgroup"):
+        Process(os.getpid()).find()
+    assert Process(os.getpid(), is_own_allowed=True).find() == HERE
+    with pytest.raises(UsageError, match="'/etc/passwd' is not a network namespace"):
+        NamedNamespace("/etc/passwd").find()
+    with pytest.raises(UsageError, match="there is no network namespace 'no-such'"):
+        NamedNamespace("no-such").find()
+
+
+def test_one_place_is_named() -> None:
+    assert place_of() is None
+    with pytest.raises(UsageError, match="--netns and --container name several places; give one"):
+        place_of(netns="web", container="web")
+
+
+def test_changes_are_repeated_in_few_steps() -> None:
+    changes = Changes()
+    assert (list(changes), changes.specs) == ([], ())
+    for change in (
+        {"what": "change", "stage": "loss", "options": {"probability": "1%"}},
+        {"what": "replace", "specs": ["delay:20ms"]},
+        {"what": "change", "stage": "delay", "options": {"time": "50ms", "jitter": "1ms"}},
+        {"what": "pause"},
+        {"what": "resume"},
+        {"what": "release"},
+        {"what": "change", "stage": "delay", "options": {"time": "60ms"}},
+    ):
+        changes.add(change)
+    assert list(changes) == [
+        {"what": "replace", "specs": ["delay:20ms"]},
+        {"what": "change", "stage": "delay", "options": {"time": "60ms", "jitter": "1ms"}},
+    ]
+    assert changes.specs == ("delay:20ms",)
+    changes.add({"what": "pause"})
+    assert list(changes)[-1] == {"what": "pause"}
+
+
+def test_a_scenario_that_has_gone_on_for_some_time() -> None:
+    scenario = Scenario((Phase(("delay:1ms",), 10), Phase(("delay:2ms",), 20), Phase(("delay:3ms",), 0)))
+    assert [following.after for following in scenario.then(s)] == [10, 30]
+    assert [following.after for following in scenario.then(s, 15)] == [-5, 15]
