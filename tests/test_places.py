@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import pytest
 from shaper.cli.shaping import place_of
 from shaper.errors import ShaperError, UsageError
 from shaper.live.front.changes import Changes
+from shaper.live.rules.rules import Match, Rules
 from shaper.places import unit
 from shaper.places.container import Container
 from shaper.places.netns import NamedNamespace
@@ -171,3 +173,20 @@ def test_a_scenario_that_has_gone_on_for_some_time() -> None:
     scenario = Scenario((Phase(("delay:1ms",), 10), Phase(("delay:2ms",), 20), Phase(("delay:3ms",), 0)))
     assert [following.after for following in scenario.then(s)] == [10, 30]
     assert [following.after for following in scenario.then(s, 15)] == [-5, 15]
+
+
+def test_the_rules_of_a_control_group() -> None:
+    match = Match(("any",), ports=(80,), cgroup=r'/a "b"\x2d', served=(("tcp", 80), ("udp", 53)))
+    text = Rules(match, 5).text()["ipv4"]
+    group, mark = r'-m cgroup --path "/a \"b\"\\x2d"', "-m mark --mark 0x8000000/0x8000000"
+    assert f"-o lo {group} -j MARK --set-xmark 0x8000000/0x8000000\n" in text
+    assert [found[1] for found in re.finditer(r"-A \S+ (-p .*--[ds]port .*) -m comment", text)] == [
+        *(
+            f"-p {kind} -m {kind} {side} 80 {whose}"
+            for kind in ("tcp", "udp")
+            for side in ("--dport", "--sport")
+            for whose in (group, mark)
+        ),
+        "-p tcp -m tcp --dport 80",
+        "-p tcp -m tcp --sport 80",
+    ]

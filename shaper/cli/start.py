@@ -16,6 +16,7 @@ from shaper.cli.shaping import (
     WATCHDOG,
     ArrivedFile,
     CaptureFile,
+    Cgroup,
     Container,
     Destination,
     Filter,
@@ -30,6 +31,7 @@ from shaper.cli.shaping import (
     Protocol,
     SentFile,
     Source,
+    UnitName,
     Watchdog,
     captures,
     check_workers,
@@ -42,6 +44,7 @@ from shaper.cli.shaping import (
 from shaper.core.core import MAX_HOLD
 from shaper.errors import UsageError
 from shaper.live import choices
+from shaper.spec.match import ANY
 
 EXAMPLES = (
     "sudo shaper start --policy spread_burst:gap=20ms --port 8765",
@@ -67,6 +70,8 @@ def start(
     netns: Netns = None,
     container: Container = None,
     pid: Pid = None,
+    cgroup: Cgroup = None,
+    unit: UnitName = None,
     queue: Annotated[
         int | None,
         typer.Option(metavar="N", min=0, max=65535, help="Use the queue with this number. [default: a free one]"),
@@ -183,10 +188,12 @@ def start(
     from shaper.spec.load import load_pipeline
     from shaper.trace.record.tracefs import open_marker
 
-    place = place_of(netns=netns, container=container, pid=pid)
+    place = place_of(netns=netns, container=container, pid=pid, cgroup=cgroup, unit=unit)
     interfaces, hooks = interfaces_of(interface), hooks_of(hook)
     if interface is None and (container, pid) != (None, None):
         interfaces = ()  # all but lo
+    if interface is None and (cgroup, unit) != (None, None):
+        interfaces = (ANY,)
     match = Match(interfaces, hooks, protocol, ports_of(port), source, destination, expression, host)
     if place is None:
         match.check()

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import socket
+import sys
+from collections.abc import Collection, Iterator
+from contextlib import closing
 from ipaddress import ip_address
 from struct import Struct
-from typing import NamedTuple
+from typing import Literal, NamedTuple
+
+from shaper.linux.sockets import CLOSED, LISTENING
 
 # linux/netlink.h, linux/sock_diag.h
 NETLINK_SOCK_DIAG = 4
 SOCK_DIAG_BY_FAMILY = 20
-NLM_F_REQUEST = 1
+NLM_F_REQUEST, NLM_F_DUMP = 1, 0x300
+NLMSG_ERROR, NLMSG_DONE = 2, 3
 
 # linux/inet_diag.h: inet_diag_req_v2 behind the message's header, and inet_diag_msg.
 _header = Struct("=IHHII")  # length, type, flags, sequence, port
@@ -19,6 +25,13 @@ _ports = Struct(">HH")  # the socket's own, its peer's
 _any_interface_and_cookie = Struct("=III").pack(0, 0xFFFFFFFF, 0xFFFFFFFF)
 _answer = Struct("=17xB54xI4xII")  # state, bytes that wait, user, inode
 _kind = Struct("=4xH")
+_length_and_kind = Struct("=IH")
+_attribute = Struct("=HH")  # length, type
+ATTRIBUTES = 16 + 72  # behind both headers
+CGROUP_ID = 21  # INET_DIAG_CGROUP_ID, since Linux 5.9
+
+Service = tuple[Literal["tcp", "udp"], int]
+"""A port at which a server may be reached."""
 
 
 class SocketInfo(NamedTuple):
@@ -64,3 +77,49 @@ class SocketDiag:
     def close(self) -> None:
         """Ask no more."""
         self._socket.close()
+
+
+def services(cgroups: Collection[int]) -> list[Service]:
+    """The ports of TCP sockets that listen, and of UDP sockets without a peer, in this thread's network namespace.
+
+    Args:
+        cgroups: the inodes of the control groups whose sockets count, see cgroups(7).
+    """
+    found = set()
+    kinds: tuple[tuple[Literal["tcp", "udp"], int, int], ...] = (
+        ("tcp", socket.IPPROTO_TCP, LISTENING),
+        ("udp", socket.IPPROTO_UDP, CLOSED),
+    )
+    with closing(socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_SOCK_DIAG)) as asking:
+        for kind, protocol, state in kinds:
+            for family in (socket.AF_INET, socket.AF_INET6):
+                request = _request.pack(family, protocol, 0, 0, 1 << state).ljust(56, b"\0")
+                length = _header.size + len(request)
+                asking.send(_header.pack(length, SOCK_DIAG_BY_FAMILY, NLM_F_REQUEST | NLM_F_DUMP, 0, 0) + request)
+                for message in _dumped(asking):
+                    if _cgroup(message) in cgroups:
+                        found.add((kind, _ports.unpack_from(message, _header.size + 4)[0]))
+    return sorted(found)
+
+
+def _dumped(asking: socket.socket) -> Iterator[bytes]:
+    """The messages of an answer, up to its end."""
+    while True:
+        data, at = asking.recv(1 << 16), 0
+        while at < len(data):
+            length, kind = _length_and_kind.unpack_from(data, at)
+            if kind in (NLMSG_ERROR, NLMSG_DONE):  # perhaps there is no IPv6
+                return
+            yield data[at : at + length]
+            at += length + 3 & ~3
+
+
+def _cgroup(message: bytes) -> int | None:
+    """The inode of a socket's control group; None if the kernel doesn't say."""
+    at = ATTRIBUTES
+    while at < len(message):
+        length, kind = _attribute.unpack_from(message, at)
+        if kind == CGROUP_ID:
+            return int.from_bytes(message[at + 4 : at + 12], sys.byteorder)
+        at += length + 3 & ~3
+    return None

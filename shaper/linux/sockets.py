@@ -31,8 +31,8 @@ class SocketEntry(NamedTuple):
     inode: int
 
 
-def sockets(table: Table, pid: int | str = "self") -> Iterator[SocketEntry]:
-    """The sockets of the network namespace that a process is in.
+def sockets(table: Table, pid: int | str = "thread-self") -> Iterator[SocketEntry]:
+    """The sockets of the network namespace that a process is in, or else this thread.
 
     Raises:
         OSError: there is no such process, or the kernel has no such table: it lacks IPv6.

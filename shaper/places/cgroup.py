@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from functools import cache
 from pathlib import Path
 
 from shaper.errors import ShaperError, UsageError
+from shaper.linux.sock_diag import Service, services
 from shaper.places.place import OWN, Found
+
+LOCAL_PORTS = Path("/proc/sys/net/ipv4/ip_local_port_range")
 
 
 class ControlGroup:
@@ -51,3 +55,22 @@ def root() -> Path:
         if kind == "cgroup2":
             return Path(folder)
     raise ShaperError("cgroup2 is not mounted here; mount -t cgroup2 none FOLDER")
+
+
+def path_of(folder: Path) -> str:
+    """The path of a control group below where cgroup2 is mounted, as netfilter takes it: "/system.slice/x.service".
+
+    Raises:
+        ShaperError: cgroup2 is not mounted.
+    """
+    return f"/{folder.relative_to(root())}"
+
+
+def served(path: str) -> tuple[Service, ...]:
+    """The ports at which servers in this control group, or in one below it, wait for packets.
+
+    UDP ports that the kernel may have chosen itself don't count: they are clients', and change all the time.
+    """
+    groups = {os.stat(folder).st_ino for folder, _, _ in os.walk(folder_of(path))}
+    first, last = map(int, LOCAL_PORTS.read_text().split())
+    return tuple((kind, port) for kind, port in services(groups) if kind == "tcp" or not first <= port <= last)

@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -15,7 +16,9 @@ from pathlib import Path
 
 import pytest
 
+from shaper.errors import ShaperError
 from shaper.linux.netns import Namespace
+from shaper.places.cgroup import root
 from tests.kernel.hosts import Host
 from tests.kernel.shaping import Shaper, children
 
@@ -181,3 +184,90 @@ def test_a_process_that_ends_ends_the_run(tmp_path: Path, runtime: Runtime) -> N
 def shaped(*words: str) -> str:
     """What a command of shaper's prints; it must succeed."""
     return subprocess.run([sys.executable, "-m", "shaper", *words], check=True, capture_output=True, text=True).stdout
+
+
+@pytest.fixture
+def group() -> Iterator[Path]:
+    """A control group of the test's own."""
+    try:
+        made = Path(tempfile.mkdtemp(prefix="shaper-", dir=root()))
+    except (ShaperError, OSError) as error:
+        pytest.skip(f"needs cgroup2, and the right to make a group: {error}")
+    yield made
+    deadline = time.monotonic() + 20
+    while made.exists():  # until the last of its processes has ended
+        assert time.monotonic() < deadline
+        with suppress(OSError):
+            made.rmdir()
+
+
+ECHO = """
+import socket, sys
+server = socket.create_server(("0.0.0.0", int(sys.argv[1])))
+print("ready", flush=True)
+while True:
+    with server.accept()[0] as client:
+        client.sendall(client.recv(100))
+"""
+CALL = """
+import socket, sys, time
+begin = time.monotonic()
+with socket.create_connection((sys.argv[1], int(sys.argv[2]))) as client:
+    connected = time.monotonic()
+    client.sendall(b"x")
+    client.recv(1)
+    print(connected - begin, time.monotonic() - connected)
+"""
+
+
+def started(program: str, *arguments: str, group: Path | None = None) -> subprocess.Popen[str]:
+    """A Python program, perhaps in a control group."""
+    enter = f"echo $$ > {group}/cgroup.procs && " if group else ""
+    command = ["sh", "-c", f'{enter}exec "$@"', "sh", sys.executable, "-c", program, *arguments]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+
+
+@contextmanager
+def server(port: int, group: Path | None = None) -> Iterator[None]:
+    """A server that is ready."""
+    with started(ECHO, str(port), group=group) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        yield
+        process.kill()
+
+
+def waits(address: str, port: int, group: Path | None = None) -> list[int]:
+    """How many holds a client waits for, until it is connected, and from its request to the answer."""
+    with started(CALL, address, str(port), group=group) as client:
+        said, _ = client.communicate()
+    return [int(float(seconds) / 0.05) for seconds in said.split()]
+
+
+def test_a_control_group_is_shaped_and_nobody_else(tmp_path: Path, group: Path) -> None:
+    arguments = ("--policy", "delay:50ms", "--cgroup", str(group), "--protocol", "tcp")
+    with Host("veth0", ["10.1.0.1/24"], ["10.1.0.2/24"]) as host, server(82), ExitStack() as opened:
+        with host.inside():
+            opened.enter_context(server(81))
+        with server(80, group):
+            shaper = opened.enter_context(Shaper(tmp_path / "s", *arguments))
+            assert shaper.process.stdout is not None
+            said = iter(shaper.process.stdout.readline, "")
+            with host.inside():
+                assert waits("10.1.0.1", 80) == [2, 2]
+            assert waits("127.0.0.1", 80) == [2, 2]
+            assert waits("10.1.0.2", 81, group) == [2, 2]
+            assert waits("127.0.0.1", 82, group) == [1, 1]  # on lo, answers to a client aren't seen
+            assert waits("10.1.0.2", 81) == waits("127.0.0.1", 82) == [0, 0]
+            with server(83, group):  # seen at the next look
+                while waits("127.0.0.1", 83)[0] < 2:
+                    pass
+        group.rmdir()
+        assert next(line for line in said if f"control group {group} is gone" in line)
+        group.mkdir()
+        with server(80, group):
+            assert next(line for line in said if f"control group {group} is there" in line)
+            while waits("127.0.0.1", 80) != [2, 2]:
+                pass
+        summary = shaper.stop()
+    assert (summary["bypassed"], summary["rules_lost"], shaper.status) == (0, 0, 0)

@@ -29,6 +29,7 @@ from shaper.live.progress import Progress
 from shaper.live.rules.rules import Rules
 from shaper.live.rules.ruleset import RULES_INTERVAL
 from shaper.live.settings import Settings
+from shaper.places.cgroup import served
 from shaper.units import s
 
 PATIENCE = 10
@@ -66,7 +67,7 @@ class Engines:
         namespace: Namespace | None = None,
         server: ForkServer | None = None,
     ) -> None:
-        self._settings = settings
+        self._settings, self._match = settings, settings.match
         self._namespace = namespace
         self._warned = warned
         self._notices = Notices(failed, warned)
@@ -106,7 +107,7 @@ class Engines:
             self._first = queue
         if self.rules is None and self._error is None and self._settings.install_rules:
             try:
-                self.rules = self._here(Rules, self._settings.match, self._first, len(self._workers))
+                self.rules = self._here(Rules, self._match, self._first, len(self._workers))
             except ShaperError as error:
                 self._error = error
                 self.stop()
@@ -247,6 +248,9 @@ class Engines:
             await self._see_unmatched(self._matched_before + matched)
             if whole:
                 await self._see_bypassed(matched)
+                if not await self._see_services(self.rules):
+                    self.stop()
+                    return
                 continue
             self.rules_lost += 1
             if self._settings.on_rules_lost == "stop" or not await self._restore(self.rules):
@@ -269,8 +273,24 @@ class Engines:
             if None not in received:
                 self._count_bypassed(matched, sum(received))
 
+    async def _see_services(self, rules: Rules) -> bool:
+        """Set other rules when the control group has servers at other ports; False as from `_restore`."""
+        if self._match.cgroup is None:
+            return True
+        with suppress(OSError):  # the group is gone, which somebody else notices
+            now = await self._there(served, self._match.cgroup)
+            if now != self._match.served:
+                self._match = replace(self._match, served=now)
+                number = len(self._workers)
+                self.rules = await self._there(Rules, self._match, self._first, number)
+                return await self._restore(rules)
+        return True
+
     async def _restore(self, rules: Rules) -> bool:
-        """Set the rules again; False if an engine doesn't answer, for then its guardian has removed them."""
+        """Set `rules` again, or what has replaced these.
+
+        Returns False if an engine doesn't answer, for then its guardian has removed them.
+        """
         await self._there(rules.detach)
         received = 0
         for worker in self._workers:
@@ -285,7 +305,8 @@ class Engines:
         matched = (await self._there(rules.look)).packets
         self._count_bypassed(matched, received)
         self._matched_before = received + self.bypassed
-        await self._there(rules.restore)
+        if self.rules is not None:
+            await self._there(self.rules.restore)
         return True
 
     def _count_bypassed(self, matched: int, received: int) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import NamedTuple
 
 import trio
@@ -12,6 +13,7 @@ import trio
 from shaper.errors import ShaperError, UsageError
 from shaper.linux.netns import Namespace
 from shaper.live.rules.rules import Match
+from shaper.places.cgroup import path_of, served
 from shaper.places.place import Found, Place
 
 WATCH_INTERVAL = 0.1
@@ -51,14 +53,17 @@ def look_for(place: Place, match: Match) -> Spot | None:
         return None
     namespace = Namespace(found.netns)
     try:
-        return Spot(found, namespace, namespace.call(_here, match))
+        return Spot(found, namespace, namespace.call(_here, match, found.cgroup))
     except ShaperError:
         namespace.close()
         raise
 
 
-def _here(match: Match) -> Match:
+def _here(match: Match, cgroup: Path | None) -> Match:
     """The match in this network namespace, checked."""
+    if cgroup is not None:
+        path = path_of(cgroup)
+        match = replace(match, cgroup=path, served=served(path))
     if not match.interfaces:
         names = tuple(name for _, name in socket.if_nameindex() if name != "lo")
         if not names:

@@ -39,7 +39,7 @@ def nothing_matched(match: Match, before: Mapping[str, int]) -> str:
 def passed() -> dict[str, int]:
     """How many packets each interface has received and sent, see proc_pid_net_dev(5)."""
     found = {}
-    for line in Path("/proc/self/net/dev").read_text().splitlines()[2:]:
+    for line in Path("/proc/thread-self/net/dev").read_text().splitlines()[2:]:
         name, _, counts = line.partition(":")
         numbers = [int(count) for count in counts.split()]
         found[name.strip()] = numbers[1] + numbers[9]
@@ -114,7 +114,7 @@ def _addresses() -> Iterator[tuple[Address, str]]:
             with suppress(OSError):  # it has none
                 answer = fcntl.ioctl(asking, SIOCGIFADDR, struct.pack("256s", name.encode()[:15]))
                 yield ip_address(answer[20:24]), name
-    path = Path("/proc/self/net/if_inet6")
+    path = Path("/proc/thread-self/net/if_inet6")
     for line in path.read_text().splitlines() if path.exists() else ():
         address, *_, name = line.split()
         yield ip_address(bytes.fromhex(address)), name

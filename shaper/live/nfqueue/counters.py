@@ -11,7 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
-PATH = Path("/proc/net/netfilter/nfnetlink_queue")
+PATH = Path("/proc/thread-self/net/netfilter/nfnetlink_queue")
 
 
 class Counters(NamedTuple):

@@ -26,7 +26,7 @@ class RulesError(ShaperError):
 
 def families() -> list[Family]:
     """The families that this kernel has; without IPv6 there are no IPv6 rules to set."""
-    return ["ipv4", "ipv6"] if Path("/proc/net/if_inet6").exists() else ["ipv4"]
+    return ["ipv4", "ipv6"] if Path("/proc/thread-self/net/if_inet6").exists() else ["ipv4"]
 
 
 def save(family: Family, *, counters: bool = False) -> list[str]:

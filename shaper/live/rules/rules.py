@@ -14,6 +14,7 @@ from ipaddress import ip_network
 from string import Template
 
 from shaper.errors import UsageError
+from shaper.linux.sock_diag import Service
 from shaper.live.rules import iptables, ssh
 from shaper.live.rules.bpf import behind_fragment_header, bytecode
 from shaper.live.rules.iptables import Family
@@ -23,10 +24,14 @@ from shaper.spec.match import ANY, HOOKS, Hook, Protocol
 
 # A packet that a policy made carries this bit, so that it is not queued again.
 INJECT_MARK = 0x1000_0000
+# A packet that a control group has sent over lo carries this bit; when it comes in, its sender isn't known any more.
+GROUP_MARK = 0x0800_0000
 # Neighbour and router discovery, RFC 4861: without it nothing reaches an IPv6 neighbour.
 NEIGHBOUR_DISCOVERY = range(133, 138)
 # Fragments, see iptables-extensions(8). "frag" alone matches the first one, too.
 FIRST = " -m frag --fragfirst"
+MARKED = f"{GROUP_MARK:#x}/{GROUP_MARK:#x}"
+SIDES = ("--dport", "--sport")
 LATER: dict[Family, str] = {"ipv4": " -f", "ipv6": " -m frag"}
 
 
@@ -50,12 +55,16 @@ class Match:
     """An expression as tcpdump takes it, see pcap-filter(7)."""
     host: str | None = None
     """An address or a network at either end, which decides the family."""
+    cgroup: str | None = None
+    """A control group, as xt_cgroup takes its path: only packets of its processes."""
+    served: tuple[Service, ...] = ()
+    """The ports at which these wait. When a connection begins, and on lo, the kernel doesn't know a packet's socket."""
 
     @property
     def takes_all(self) -> bool:
         """All traffic of a real interface, so that a mistake could cut off a remote user: ask first."""
         addresses = self.source or self.destination or self.host
-        narrowed = self.protocol != "all" or self.ports or addresses or self.filter
+        narrowed = self.protocol != "all" or self.ports or addresses or self.filter or self.cgroup
         return self.interfaces != ("lo",) and not narrowed
 
     @property
@@ -79,6 +88,8 @@ class Match:
                     "output": [f"OUTPUT -o {name}"],
                     "forward": [f"FORWARD -i {name}", f"FORWARD -o {name}"],
                 }
+            if self.cgroup is not None:
+                ways.pop("forward", None)  # such packets have no socket
             found += [(hook, way) for hook in dict.fromkeys(self.hooks) for way in ways.get(hook, ())]
         return found
 
@@ -157,7 +168,8 @@ class Rules(RuleSet):
                 "match": list(_matches(match, family, filter)),
                 "first": [FIRST] if family == "ipv6" and match.needs_ports else [],
                 "later": list(_later_fragments(match, family)),
-                "hook": [f" {way}" for _, way in match.jumps],
+                "group": list(_sent_on_lo(match)),
+                "hook": [f" {way}" for way in _ways(match)],
             }
             self._text[family] = _fill(template, values, repeated)
 
@@ -181,26 +193,61 @@ def _matches(match: Match, family: Family, filter: str) -> Iterator[str]:
     filters = [f' -m bpf --bytecode "{filter}"'] if filter else [""]
     if filter and family == "ipv6":
         filters.append(f'{FIRST} -m bpf --bytecode "{behind_fragment_header(filter)}"')
+    groups = [f" {_group(match)}", f" -m mark --mark {MARKED}"] if match.cgroup is not None else [""]
     for part in _protocols(match, family):
         protocol = part.rpartition(" ")[2]
-        ports = [f" -m {protocol} {side} {port}" for port in match.ports for side in ("--dport", "--sport")] or [""]
-        yield from (part + port + filter for port in ports for filter in filters)
+        ports = [f" -m {protocol} {side} {port}" for port in match.ports for side in SIDES] or [""]
+        yield from (part + port + group + filter for port in ports for group in groups for filter in filters)
+    for kind, number in match.served:
+        if match.protocol in ("all", kind) and (not match.ports or number in match.ports):
+            ports = [f" -p {kind} -m {kind} {side} {number}" for side in SIDES]
+            yield from (end + port + filter for end in _ends(match) for port in ports for filter in filters)
+
+
+def _group(match: Match) -> str:
+    """What matches a packet whose socket is in the control group."""
+    assert match.cgroup is not None
+    escaped = match.cgroup.replace("\\", r"\\").replace('"', r"\"")
+    return f'-m cgroup --path "{escaped}"'
+
+
+def _sent_on_lo(match: Match) -> Iterator[str]:
+    """Mark what the control group sends over lo; it is taken when it comes in."""
+    if match.cgroup is not None and _takes_lo_in(match):
+        yield f" -o lo {_group(match)} -j MARK --set-xmark {MARKED}"
+        yield " -o lo -j RETURN"
+
+
+def _ways(match: Match) -> Iterator[str]:
+    """Where packets meet the chain."""
+    yield from (way for _, way in match.jumps)
+    if match.cgroup is not None and _takes_lo_in(match):
+        yield "OUTPUT -o lo"
+
+
+def _takes_lo_in(match: Match) -> bool:
+    return any(way in ("INPUT", "INPUT -i lo") for _, way in match.jumps)
 
 
 def _protocols(match: Match, family: Family) -> Iterator[str]:
     """The part of `_matches` that holds for all fragments: addresses and protocol."""
-    ends = "".join(
-        f" {flag} {ip_network(address, strict=False)}"
-        for flag, address in (("-s", match.source), ("-d", match.destination))
-        if address
-    )
     protocols = [""]
     if match.protocol != "all":
         protocols = [f" -p {'ipv6-icmp' if (match.protocol, family) == ('icmp', 'ipv6') else match.protocol}"]
     elif match.ports:
         protocols = [" -p tcp", " -p udp"]
+    yield from (f"{end}{protocol}" for end in _ends(match) for protocol in protocols)
+
+
+def _ends(match: Match) -> Iterator[str]:
+    """The part about addresses."""
+    ends = "".join(
+        f" {flag} {ip_network(address, strict=False)}"
+        for flag, address in (("-s", match.source), ("-d", match.destination))
+        if address
+    )
     hosts = [f" {flag} {ip_network(match.host, strict=False)}" for flag in ("-s", "-d")] if match.host else [""]
-    yield from (f"{ends}{host}{protocol}" for host in hosts for protocol in protocols)
+    yield from (f"{ends}{host}" for host in hosts)
 
 
 def _later_fragments(match: Match, family: Family) -> Iterator[str]:
