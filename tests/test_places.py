@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from shaper.live.front.changes import Changes
 from shaper.live.rules.rules import Match, Rules
 from shaper.places import unit
 from shaper.places.container import Container
+from shaper.places.file import PlacesReader
 from shaper.places.netns import NamedNamespace
 from shaper.places.place import OWN, Found
 from shaper.places.process import Process
@@ -190,3 +192,58 @@ def test_the_rules_of_a_control_group() -> None:
         "-p tcp -m tcp --dport 80",
         "-p tcp -m tcp --sport 80",
     ]
+
+
+FILE = """
+seed = 7
+max-hold = "1min"
+
+[web-1]
+container = "web"
+policy = "delay:20ms"
+port = [80, "https"]
+gso = true
+yes = false
+
+[db]
+pid = 17
+profile = "lte"
+seed = "other"
+"""
+
+
+def test_a_file_with_several_places() -> None:
+    web, db = PlacesReader(FILE, "f").places()
+    common = "--max-hold=1min"
+    assert web.name == "web-1"
+    assert web.options == shlex.split(
+        f"--name web-1 --seed=7 {common} --container=web --policy=delay:20ms --port=80 --port=https --gso"
+    )
+    assert db.options == shlex.split(f"--name db --seed=other {common} --pid=17 --profile=lte")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        (
+            "seed = 7",
+            "sede = 7",
+            "f:2: the part before the first table has no 'sede' (did you mean 'seed'?)",
+        ),
+        ("port =", "ports =", "f:8: [web-1] has no 'ports' (did you mean 'port'?); it has container,"),
+        ("pid = 17", "pid = 17\nunit = 'x'", "f:14: pid and unit name several places; give one"),
+        ("pid = 17", "pid = '17'", "f:13: pid is a whole number"),
+        ('"https"', '"nonsense"', "f:8: port: 'nonsense' is not a port"),
+        ("delay:20ms", "dealy:20ms", "f:7: policy: there is no policy 'dealy'"),
+        ('"lte"', '"let"', "f:14: profile: there is no profile 'let'"),
+        ("gso = true", "gso = 1", "f:9: gso is true or false"),
+        ("1min", "1mi", "f:3: max-hold: '1mi' needs a unit of time"),
+        ('profile = "lte"', "", "f:12: [db] has no policy and no profile"),
+        (FILE, "", "f:1: there is no table, such as [web]"),
+        ('container = "web"', 'host = "nowhere"', "f:6: host: 'nowhere' is not an IP address or network"),
+        ('container = "web"', 'protocol = "sctp"', "f:6: protocol: 'sctp' is none of tcp, udp, icmp, all"),
+    ],
+)
+def test_what_is_wrong_in_a_file_is_found(old: str, new: str, message: str) -> None:
+    with pytest.raises(UsageError, match=f"^{re.escape(message)}"):
+        PlacesReader(FILE.replace(old, new), "f").places()

@@ -24,6 +24,7 @@ from shaper.errors import ShaperError
 GROUPS = {
     "Shape packets": {
         "start": "Shape live traffic until Ctrl-C, SIGTERM or --duration.",
+        "up": "Shape several places at once, as a file says, until Ctrl-C.",
         "run": "Run a command in a private network, and shape its packets.",
         "replay": "Run a capture through policies, in virtual time.",
     },

@@ -23,6 +23,9 @@ Prepared = tuple[Callable[..., int], tuple[Any, ...]]
 CLONE_NEWUSER = 0x1000_0000
 CLONE_NEWNET = 0x4000_0000
 
+# linux/prctl.h
+PR_SET_PDEATHSIG = 1
+
 # linux/capability.h, _LINUX_CAPABILITY_VERSION_3
 CAPABILITY_VERSION = 0x2008_0522
 

@@ -92,7 +92,7 @@ class TomlReader:
         """
         inside, seen = "", 0
         for number, line in enumerate(self.lines, 1):
-            header = re.match(r"\s*\[+\s*(\w+)", line)
+            header = re.match(r"\s*\[+\s*[\"\']?([\w-]+)", line)
             if header:
                 inside = header[1]
                 seen += inside == section

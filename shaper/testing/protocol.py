@@ -26,14 +26,13 @@ import pytest
 from _pytest.runner import runtestprotocol
 
 from shaper.errors import ShaperError, UsageError
-from shaper.linux.libc import prctl
+from shaper.linux.libc import PR_SET_PDEATHSIG, prctl
 from shaper.network import Network
 from shaper.network.waits import INTERVAL, Wait, Watch
 from shaper.testing import report
 from shaper.testing.plan import Plan, plan_of
 from shaper.testing.shaped import Shaped, current
 
-PR_SET_PDEATHSIG = 1  # linux/prctl.h
 PATIENCE = 1.0
 """Seconds that a test's process has to end what it has begun."""
 Interrupts = (KeyboardInterrupt, pytest.exit.Exception)

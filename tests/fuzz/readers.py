@@ -138,6 +138,12 @@ def of_profile(path: Path, number: int) -> list[str]:
     return [*replay(path), "--profile", str(named)]
 
 
+def of_places(path: Path, number: int) -> list[str]:
+    named = path.with_suffix(".toml")
+    named.write_bytes(path.read_bytes())
+    return ["up", str(named), "--check"]
+
+
 def of_words(path: Path) -> str:
     """The input as an argument of a command."""
     return path.read_bytes().replace(b"\0", b"").decode(errors="surrogateescape")
@@ -211,6 +217,7 @@ READERS = {
     "descriptions of a recording": text(recording("recording.json"), file("recording/recording.json")),
     "snapshots of a recording": text(recording("snapshots.jsonl"), file("recording/snapshots.jsonl")),
     "profiles": text(of_profile, file("profile.toml")),
+    "files of places": text(of_places, file("places.toml")),
     "netem lines": text(lambda path, _: ["netem", of_words(path)], *LINES),
     "policies' options": text(lambda path, _: replay(path, of_words(path)), *SPECS),
     "bandwidth traces": text(lambda path, _: replay(path, f"bandwidth_trace:{path}"), b"1\n3\n3\n10\n"),

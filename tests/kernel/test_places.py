@@ -20,7 +20,7 @@ from shaper.errors import ShaperError
 from shaper.linux.netns import Namespace
 from shaper.places.cgroup import root
 from tests.kernel.hosts import Host
-from tests.kernel.shaping import Shaper, children
+from tests.kernel.shaping import Shaper, children, command_line
 
 pytestmark = pytest.mark.usefixtures("network")
 
@@ -271,3 +271,28 @@ def test_a_control_group_is_shaped_and_nobody_else(tmp_path: Path, group: Path) 
                 pass
         summary = shaper.stop()
     assert (summary["bypassed"], summary["rules_lost"], shaper.status) == (0, 0, 0)
+
+
+def test_several_places_in_a_file(tmp_path: Path, runtime: Runtime) -> None:
+    file = tmp_path / "shaping.toml"
+    file.write_text(
+        '[web]\ncontainer = "web"\nprotocol = "udp"\npolicy = "delay:50ms"\n'
+        '[local]\nprotocol = "udp"\nport = 9\npolicy = "delay:20ms"\n'
+    )
+    command = [sys.executable, "-m", "shaper", "up", str(file)]
+    with container(runtime) as host, subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        said = iter(process.stdout.readline, "")
+        begun = [next(line for line in said if " | installed " in line) for _ in range(2)]
+        assert sorted(line.partition(" ")[0] for line in begun) == ["local", "web"]
+        assert 0.1 <= round_trip(host) < 1
+        shaped("stop", "local")
+        assert next(line for line in said if line.startswith("local | taken"))
+        family = family_of(process.pid)
+        process.kill()
+        # Whoever is left ends in order.
+        while any(Path(f"/proc/{pid}/cmdline").exists() and command_line(pid) for pid in family):
+            time.sleep(0.01)
+        with host.inside():
+            rules = subprocess.run(["iptables-save", "-t", "mangle"], capture_output=True, text=True, check=True)
+        assert "shaper" not in rules.stdout
