@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Literal
 
 from shaper.doctor import trial
-from shaper.linux import namespace
+from shaper.linux import namespace, proc
 from shaper.linux.capabilities import CAP_NET_ADMIN, CAP_NET_RAW, CAP_SYS_ADMIN, can, remedy
 from shaper.linux.programs import find
 from shaper.trace.record.tracefs import obstacle
@@ -121,7 +121,8 @@ def _tracing() -> Requirement:
     name, needed_by = "tracefs or strace", "trace"
     why = obstacle()
     if why is None:
-        return _of(name, needed_by, True, "tracefs works")
+        where = ", also in this PID namespace" if proc.in_pid_namespace() else ""
+        return _of(name, needed_by, True, f"tracefs works{where}")
     if find("strace"):
         return _of(name, needed_by, True, f"strace, which can't show what woke each call; {why}")
     return _of(name, needed_by, False, why, "sudo apt install strace")

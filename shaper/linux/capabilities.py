@@ -19,6 +19,7 @@ from shaper.linux.libc import capset, prctl
 CAP_NET_ADMIN = 12
 CAP_NET_RAW = 13
 CAP_SYS_ADMIN = 21
+CAP_SYS_RESOURCE = 24
 NAMES = {CAP_NET_ADMIN: "NET_ADMIN", CAP_NET_RAW: "NET_RAW", CAP_SYS_ADMIN: "SYS_ADMIN"}
 
 # linux/prctl.h
@@ -31,6 +32,11 @@ NOBODY = 65534
 def can(capability: int) -> bool:
     """Whether this process has this capability in its own user namespace."""
     return bool(int(proc.status("CapEff"), 16) >> capability & 1)
+
+
+def give_up(capability: int) -> None:
+    """Be without this capability from now on."""
+    capset(int(proc.status("CapPrm"), 16) & ~(1 << capability))
 
 
 def remedy(capability: int) -> str:

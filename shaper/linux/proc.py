@@ -10,6 +10,9 @@ import os
 from contextlib import suppress
 from typing import NamedTuple
 
+PROC_PID_INIT_INO = 0xEFFF_FFFC  # include/linux/proc_ns.h
+"""The inode of the first PID namespace."""
+
 
 class Stat(NamedTuple):
     """Some fields of /proc/PID/stat.
@@ -37,6 +40,31 @@ class SchedStat(NamedTuple):
 
     ran: int
     waited: int
+
+
+def pid_namespace() -> int:
+    """The inode of this process's PID namespace."""
+    return os.stat("/proc/self/ns/pid").st_ino
+
+
+def in_pid_namespace() -> bool:
+    """Whether tasks have other numbers here, as in a container, than the kernel gives them in its traces."""
+    return pid_namespace() != PROC_PID_INIT_INO
+
+
+def is_own() -> bool:
+    """Whether /proc shows the numbers of this process's PID namespace, and not those of one around it."""
+    return os.readlink("/proc/self") == str(os.getpid())
+
+
+def tasks() -> list[int]:
+    """The numbers of all threads that are seen here."""
+    found = []
+    for name in os.listdir("/proc"):
+        if name.isdecimal():
+            with suppress(OSError):  # it has ended meanwhile
+                found += threads(int(name))
+    return found
 
 
 def stat(pid: int) -> Stat:

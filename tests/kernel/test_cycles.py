@@ -59,10 +59,9 @@ def left(rule_set: Callable[[], list[str]], monkeypatch: pytest.MonkeyPatch) -> 
         environment = f"{MARK}={mark}".encode()
         # A namespace lasts as long as a process is in it, or a name is mounted.
         processes = [pid for pid in environments(environment) if pid != os.getpid()]
-        # Instances are named by their process.
-        instances = [
-            path.name for path in INSTANCES.glob("shaper-*") if not Path("/proc", path.name.split("-")[1]).exists()
-        ]
+        # Instances are named by their process; those of a PID namespace are another test's.
+        owners = {path.name: path.name.split("-")[1] for path in INSTANCES.glob("shaper-*")}
+        instances = [name for name, pid in owners.items() if pid.isdecimal() and not Path("/proc", pid).exists()]
         return [*rules, *map(str, processes), *instances, *map(str, set(NAMED.glob("shaper*")) - named)]
 
     return left

@@ -2,8 +2,6 @@
 
 import json
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -50,17 +48,3 @@ def test_without_strace_one_line_says_so(
 def test_mistakes(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["trace", *arguments]) == 2
     assert capsys.readouterr().err.count("\n") == 1
-
-
-def test_in_a_pid_namespace_strace_stands_in(namespaces: None, tmp_path: Path) -> None:
-    """As in a container: the kernel's tracer gives tasks the numbers that they have outside."""
-    if shutil.which("strace") is None:
-        pytest.skip("there is no strace here")
-    document = tmp_path / "document.json"
-    trace = [sys.executable, "-m", "shaper", "trace", f"--json={document}", "--", "sleep", "0.05"]
-    command = ["unshare", "--pid", "--fork", "--mount-proc", *trace]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
-    assert done.returncode == 0
-    assert "shaper: in a PID namespace, such as a container's, tasks have other numbers than" in done.stderr
-    (row,) = [row for row in json.loads(document.read_text())["blockings"] if "nanosleep" in row["syscall"]]
-    assert row["duration_ms"] >= 50

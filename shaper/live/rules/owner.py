@@ -28,7 +28,7 @@ class Owner(NamedTuple):
     @classmethod
     def here(cls, queue: int) -> Owner:
         """This process as the owner of a queue."""
-        return cls(queue, os.getpid(), _start(os.getpid()) or 0, _pid_namespace())
+        return cls(queue, os.getpid(), _start(os.getpid()) or 0, proc.pid_namespace())
 
     @classmethod
     def named_in(cls, rule: str) -> Owner | None:
@@ -39,7 +39,7 @@ class Owner(NamedTuple):
     @classmethod
     def unnamed(cls, queue: int, pid: int) -> Owner:
         """The owner of a chain of which only the name is left: the process that has this number now."""
-        return cls(queue, pid, _start(pid) or 0, _pid_namespace())
+        return cls(queue, pid, _start(pid) or 0, proc.pid_namespace())
 
     def __str__(self) -> str:
         return f"shaper:{self.queue}:{self.pid}:{self.start}:{self.namespace}"
@@ -51,7 +51,7 @@ class Owner(NamedTuple):
 
     def alive(self) -> bool | None:
         """Whether the process still runs; None if it is in another PID namespace, so that nobody here knows."""
-        if self.namespace != _pid_namespace():
+        if self.namespace != proc.pid_namespace():
             return None
         return _start(self.pid) == self.start
 
@@ -63,7 +63,3 @@ def _start(pid: int) -> int | None:
     except OSError:
         return None
     return None if stat.has_ended else stat.start
-
-
-def _pid_namespace() -> int:
-    return os.stat("/proc/self/ns/pid").st_ino

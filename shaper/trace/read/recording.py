@@ -20,6 +20,7 @@ from typing import Any
 
 from shaper.trace.read.decode import decoders
 from shaper.trace.read.events import Trace, TraceError, TraceEvent
+from shaper.trace.read.numbers import Numbers, of_forks
 from shaper.trace.read.ring import DamagedPageError, Decode, Field, read_page
 from shaper.trace.read.syscalls import numbers_of
 
@@ -51,8 +52,14 @@ def read_recording(path: Path) -> Trace:
         description = json.loads((path / DESCRIPTION).read_text(encoding="utf-8", errors="replace"))
         version = description["v"]
         if version == VERSION:
-            kinds = _kinds(description)
+            formats, calls = _formats(description), numbers_of(description["machine"])
+            functions = {int(address): str(name) for address, name in description["functions"].items()}
+            kinds = decoders(formats, calls, functions)
             names = {int(tid): str(name) for tid, name in description["names"].items()}
+            names_here = {int(tid): str(name) for tid, name in description.get("names_here", {}).items()}
+            given = description.get("numbers") or {}
+            numbers = {int(number): int(here) for number, here in given.items()}
+            forks = of_forks(formats, calls) if numbers else {}
             size = int(description["page_size"])
     except (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError):
         raise TraceError(f"{path}: {DESCRIPTION} is damaged; was the recorder killed?") from None
@@ -61,17 +68,17 @@ def read_recording(path: Path) -> Trace:
     if size not in PAGE_SIZES:
         raise TraceError(f"{path}: {DESCRIPTION} is damaged: pages of {size} bytes")
     # Where times are equal, an interrupt comes before the wakeup that happened in it.
-    streams = [
-        _pages(file, int(file.stem[3:]), size, kinds)
-        for folder in ("kernel", "tasks")
-        for file in sorted((path / folder).glob("cpu*.raw"))
-    ]
-    events = chain(_names(names), in_order([_snapshots(path / SNAPSHOTS), *streams]))
+    streams = [*_streams(path / "kernel", size, kinds), *_streams(path / "tasks", size, kinds)]
+    if numbers:
+        here = Numbers(numbers, in_order(_streams(path / "tasks", size, forks)))
+        names = {here(number): name for number, name in names.items()}
+        streams = [map(here.translated, stream) for stream in streams]
+    events = chain(_names(names | names_here), in_order([_snapshots(path / SNAPSHOTS), *streams]))
     return Trace(events, "mono", frozenset(name for name, _ in kinds.values()))
 
 
-def _kinds(description: Mapping[str, Any]) -> dict[int, tuple[str, Decode]]:
-    """What decodes the events; any error of a lookup or a conversion means that the description is damaged."""
+def _formats(description: Mapping[str, Any]) -> dict[str, tuple[int, dict[str, Field]]]:
+    """The formats of the events; any error of a lookup or a conversion means that the description is damaged."""
     formats = {
         name: (int(number), {field: Field(*place) for field, place in fields.items()})
         for name, (number, fields) in description["formats"].items()
@@ -82,8 +89,7 @@ def _kinds(description: Mapping[str, Any]) -> dict[int, tuple[str, Decode]]:
         for field in fields.values()
     ):
         raise ValueError("a field lies nowhere")
-    functions = {int(address): str(name) for address, name in description["functions"].items()}
-    return decoders(formats, numbers_of(description["machine"]), functions)
+    return formats
 
 
 def in_order(streams: Iterable[Iterator[list[TraceEvent]]]) -> Iterator[TraceEvent]:
@@ -106,6 +112,11 @@ def in_order(streams: Iterable[Iterator[list[TraceEvent]]]) -> Iterator[TraceEve
         ready.sort(key=itemgetter(0))
         yield from ready
         pages = [(page[end:], stream) for (page, stream), end in zip(pages, ends, strict=True)]
+
+
+def _streams(folder: Path, size: int, kinds: Mapping[int, tuple[str, Decode]]) -> list[Iterator[list[TraceEvent]]]:
+    """The pages of each CPU."""
+    return [_pages(file, int(file.stem[3:]), size, kinds) for file in sorted(folder.glob("cpu*.raw"))]
 
 
 def _pages(file: Path, cpu: int, size: int, kinds: Mapping[int, tuple[str, Decode]]) -> Iterator[list[TraceEvent]]:

@@ -40,7 +40,7 @@ def main(order: Mapping[str, Any]) -> None:
 
     Args:
         order: tracefs: where it is mounted; instances: their directories by name; events: their names by instance;
-            directory: of the recording; pids: of the traced processes.
+            directory: of the recording; pids: of the traced processes; numbers: see `given_numbers`, or None.
     """
     directory = Path(order["directory"])
     instances = {name: Instance(Path(path)) for name, path in order["instances"].items()}
@@ -114,8 +114,10 @@ def _describe(directory: Path, order: Mapping[str, Any], instances: Mapping[str,
         "page_size": os.sysconf("SC_PAGE_SIZE"),
         "formats": formats,
         "functions": dict(_addresses(FUNCTIONS)),
-        "names": dict(_names(Path(order["tracefs"]))),
+        "names": dict(saved_names((Path(order["tracefs"]) / "saved_cmdlines").read_bytes())),
+        "names_here": dict(_names_here()),
         "pids": order["pids"],
+        "numbers": order["numbers"],
     }
     (directory / DESCRIPTION).write_text(json.dumps(description))
 
@@ -130,9 +132,8 @@ def _addresses(functions: Sequence[str]) -> Iterator[tuple[int, str]]:
                 yield int(fields[0], 16), name
 
 
-def _names(tracefs: Path) -> Iterator[tuple[int, str]]:
-    """The names of the tasks that the kernel has saved, and of all that run now."""
-    yield from saved_names((tracefs / "saved_cmdlines").read_bytes())
+def _names_here() -> Iterator[tuple[int, str]]:
+    """The names of all processes that run now."""
     for name in os.listdir("/proc"):
         if name.isdecimal():
             with suppress(OSError):

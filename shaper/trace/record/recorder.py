@@ -13,11 +13,13 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
 
+from shaper.linux import proc
 from shaper.trace.read.events import TraceError
+from shaper.trace.record.numbers import given_numbers
 from shaper.trace.record.snapshot import threads
 from shaper.trace.record.tracefs import Instance, Tracefs
 
@@ -55,17 +57,20 @@ class TraceRecorder:
         try:
             self._tracefs.remove_leftovers()
             tasks, kernel = self._make("tasks"), self._make("kernel")
-            tasks.follow(threads(self._pids))
+            numbers = given_numbers(kernel) if proc.in_pid_namespace() else None
+            tasks.follow(threads(self._pids) if numbers is None else _given(threads(self._pids), numbers))
             enabled = {"tasks": tasks.enable(OF_TASKS), "kernel": kernel.enable(OF_KERNEL)}
             lacking = [event for event in NEEDED if event not in enabled["tasks"]]
             if lacking:
                 raise TraceError(f"this kernel can't trace {', '.join(lacking)}, which the analysis of blockings needs")
             for instance in (tasks, kernel):
                 instance.write("tracing_on", "1")
-            self._copier = self._start_copier(enabled)
+            self._copier = self._start_copier(enabled, numbers)
             # Wait for its line: until it has started, open files are not looked at.
             assert self._copier.stdout is not None
             self._copier.stdout.readline()
+            for instance in (tasks, kernel):
+                instance.release()  # the copier has them open, and removes them
         except BaseException:
             self._clean_up()
             raise
@@ -90,13 +95,16 @@ class TraceRecorder:
         instance.write("buffer_size_kb", str(BUFFER_KB))
         return instance
 
-    def _start_copier(self, enabled: dict[str, list[str]]) -> subprocess.Popen[bytes]:
+    def _start_copier(
+        self, enabled: dict[str, list[str]], numbers: Mapping[int, int] | None
+    ) -> subprocess.Popen[bytes]:
         order = {
             "tracefs": str(self._tracefs.path),
             "instances": {name: str(instance.path) for name, instance in self._instances.items()},
             "events": enabled,
             "directory": str(self._directory.absolute()),
             "pids": self._pids,
+            "numbers": numbers,
         }
         mount = self._tracefs.descriptor
         # In a session of its own, since Ctrl-C must not reach it before it has finished; with -P, since root must
@@ -114,3 +122,12 @@ class TraceRecorder:
         for instance in self._instances.values():
             instance.remove()
         self._tracefs.close()
+
+
+def _given(tids: Iterable[int], numbers: Mapping[int, int]) -> list[int]:
+    """The tracer's numbers of these threads."""
+    given = {here: number for number, here in numbers.items()}
+    found = [given[tid] for tid in tids if tid in given]
+    if not found:
+        raise TraceError("the numbers that the kernel's tracer gives these tasks can't be found out")
+    return found

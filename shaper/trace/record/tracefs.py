@@ -14,13 +14,12 @@ from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from shaper.linux import proc
 from shaper.linux.capabilities import CAP_SYS_ADMIN, can, remedy
 from shaper.linux.libc import FSCONFIG_CMD_CREATE, FSMOUNT_CLOEXEC, FSOPEN_CLOEXEC, fsconfig, fsmount, fsopen
 from shaper.trace.read.events import TraceError
 
 PREFIX = "shaper-"
-PROC_PID_INIT_INO = 0xEFFF_FFFC  # include/linux/proc_ns.h
-"""The inode of the first PID namespace."""
 
 
 class Tracefs:
@@ -35,11 +34,16 @@ class Tracefs:
 
     def __init__(self) -> None:
         self._mount = -1
-        if os.stat("/proc/self/ns/pid").st_ino != PROC_PID_INIT_INO:
-            raise TraceError(
-                "in a PID namespace, such as a container's, tasks have other numbers than the kernel's tracer gives "
-                "them; start the container with --pid=host"
-            )
+        if proc.in_pid_namespace():
+            if not proc.is_own():
+                raise TraceError(
+                    "/proc is that of another PID namespace; mount this one's: `mount -t proc proc /proc`, or "
+                    "`unshare --mount-proc`"
+                )
+            if not os.access("/proc/self/oom_score_adj", os.W_OK):
+                raise TraceError(
+                    "/proc can't be written, which is how tasks are found in a PID namespace; use --pid=host"
+                )
         mounted = _mounted()
         if mounted is None:
             self._mount = _mount()
@@ -59,20 +63,24 @@ class Tracefs:
         Raises:
             TraceError: it can't be made.
         """
-        instance = Instance(self.path / "instances" / f"{PREFIX}{os.getpid()}-{name}")
+        # All PID namespaces share the file system, and a number may be there in each.
+        owner = f"{os.getpid()}.{proc.pid_namespace()}" if proc.in_pid_namespace() else str(os.getpid())
+        instance = Instance(self.path / "instances" / f"{PREFIX}{owner}-{name}")
         try:
             instance.path.mkdir()
+            instance.keep()
         except OSError as error:
             raise TraceError(f"tracefs: can't make the instance {instance.path.name} ({error.strerror})") from None
         return instance
 
     def remove_leftovers(self) -> None:
-        """Remove the instances of recorders that are gone."""
+        """Remove the instances of recorders that are gone, those of a container that was killed among them.
+
+        The kernel refuses it while a process has a file of the instance open.
+        """
         for path in (self.path / "instances").glob(f"{PREFIX}*-*"):
-            pid = path.name.removeprefix(PREFIX).partition("-")[0]
-            if pid.isdecimal() and not Path("/proc", pid).exists():
-                with suppress(OSError):
-                    path.rmdir()
+            with suppress(OSError):
+                path.rmdir()
 
     def close(self) -> None:
         """Give up the mount, if it is ours."""
@@ -86,6 +94,17 @@ class Instance:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._kept = -1
+
+    def keep(self) -> None:
+        """Let nobody remove it, until `release`."""
+        self._kept = os.open(self.path / "tracing_on", os.O_RDONLY | os.O_CLOEXEC)
+
+    def release(self) -> None:
+        """Let others remove it again."""
+        if self._kept >= 0:
+            os.close(self._kept)
+            self._kept = -1
 
     def write(self, file: str, value: str) -> None:
         """Write a setting.
@@ -124,6 +143,7 @@ class Instance:
 
     def remove(self) -> None:
         """Remove it, unless it is gone already. All that reads it must be closed."""
+        self.release()
         with suppress(FileNotFoundError):
             self.path.rmdir()
 
