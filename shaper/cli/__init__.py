@@ -192,6 +192,8 @@ def message_of(error: ShaperError | typer.TyperException | OSError) -> str:
             message += f"; see `{context.command_path} --help`"
     elif isinstance(error, OSError) and error.filename is not None:
         message = f"{error.filename}: {error.strerror}"
+    elif isinstance(error, FileNotFoundError) and "temporary directory" in str(error):  # as tempfile says it
+        message = "no directory for temporary files can be written; start the container with `--tmpfs /tmp`"
     else:
         message = str(error)
     return " ".join(message.split())

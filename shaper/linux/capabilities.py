@@ -39,14 +39,28 @@ def give_up(capability: int) -> None:
     capset(int(proc.status("CapPrm"), 16) & ~(1 << capability))
 
 
-def remedy(capability: int) -> str:
-    """What to do when the kernel refuses what needs this capability."""
-    if os.geteuid() != 0:
+def in_user_namespace() -> bool:
+    """Whether this process is in a user namespace, where root is so over part of the machine only."""
+    return Path("/proc/self/uid_map").read_text().split() != ["0", "0", "4294967295"]
+
+
+def is_filtered() -> bool:
+    """Whether system calls are forbidden to this process, as a container's seccomp profile does."""
+    return proc.status("Seccomp") == "2"  # SECCOMP_MODE_FILTER, see proc(5)
+
+
+def remedy(*needed: int) -> str:
+    """What to do when the kernel refuses what needs these capabilities."""
+    if os.geteuid() != 0 and not int(proc.status("CapEff"), 16):
         return "run as root"
-    if can(capability):
-        return "run as root outside this user namespace"
-    name = NAMES[capability]
-    return f"root lacks CAP_{name} here: start the container with `--cap-add {name}` (docker, podman)"
+    lacking = [NAMES[capability] for capability in needed if not can(capability)]
+    if lacking:
+        who, names = "root" if os.geteuid() == 0 else "this user", " and ".join(f"CAP_{name}" for name in lacking)
+        options = " ".join(f"--cap-add {name}" for name in lacking)
+        return f"{who} lacks {names} here: start the container with `{options}` (docker, podman)"
+    if is_filtered() and not in_user_namespace():
+        return "start the container with `--security-opt seccomp=unconfined` (docker, podman)"
+    return "run as root outside this user namespace"
 
 
 def confine() -> None:

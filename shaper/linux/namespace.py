@@ -17,7 +17,7 @@ from pathlib import Path
 
 from shaper.errors import ShaperError, UsageError
 from shaper.linux import capabilities, proc
-from shaper.linux.capabilities import CAP_SYS_ADMIN, can
+from shaper.linux.capabilities import CAP_NET_ADMIN, CAP_NET_RAW, CAP_SYS_ADMIN, can
 from shaper.linux.command import Command
 from shaper.linux.libc import CLONE_NEWNET, CLONE_NEWUSER, capset, unshare
 
@@ -97,13 +97,14 @@ def enter(mtu: int = MTU) -> Private:
     if len(proc.threads()) > 1:
         raise RuntimeError("a process with several threads can't enter a user namespace, see unshare(2)")
     caller = os.geteuid(), os.getegid()
-    mapped = not can(CAP_SYS_ADMIN)
+    mapped = not all(map(can, (CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW)))
+    what = _what_to_do()  # in a new user namespace every capability is there
     try:
         unshare(CLONE_NEWNET | (CLONE_NEWUSER if mapped else 0))
         if mapped:
             _map(inside=(0, 0), outside=caller)
     except OSError as error:
-        raise ShaperError(_why_not(error)) from None
+        raise ShaperError(_why_not(error, what)) from None
     _set_up(mtu, mapped)
     return Private(*caller, mapped)
 
@@ -141,10 +142,15 @@ def _bring_up(interface: str, mtu: int) -> None:
         fcntl.ioctl(control, SIOCSIFFLAGS, struct.pack("16sH22x", name, IFF_UP))
 
 
-def _why_not(error: OSError) -> str:
+def _what_to_do() -> str:
+    """What allows namespaces where they are refused: the capabilities for a network, or less, a user namespace."""
+    if can(CAP_SYS_ADMIN):
+        return capabilities.remedy(CAP_NET_ADMIN, CAP_NET_RAW)
+    also = ", or with `--security-opt seccomp=unconfined`" if capabilities.is_filtered() else ""
+    return capabilities.remedy(CAP_SYS_ADMIN) + also
+
+
+def _why_not(error: OSError, what: str) -> str:
     if (command := remedy()) is not None:
         return f"user namespaces are switched off here; switch them on with `{command}`, or run as root"
-    return (
-        f"can't make a namespace ({error.strerror}): the container or a security module forbids it; "
-        f"{capabilities.remedy(CAP_SYS_ADMIN)}"
-    )
+    return f"can't make a namespace ({error.strerror}): the container or a security module forbids it; {what}"

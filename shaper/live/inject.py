@@ -19,6 +19,8 @@ from pathlib import Path
 from random import randrange
 from typing import Final
 
+from shaper.errors import ShaperError
+from shaper.linux.capabilities import CAP_NET_RAW, remedy
 from shaper.live.conntrack import Conntrack
 from shaper.live.rules.rules import INJECT_MARK, Match
 from shaper.spec.match import Hook
@@ -48,7 +50,7 @@ class Injector:
         failed: packets that the kernel refused.
 
     Raises:
-        PermissionError: see raw(7).
+        ShaperError: this process may not open a raw socket, see raw(7).
     """
 
     def __init__(self, match: Match) -> None:
@@ -65,10 +67,15 @@ class Injector:
         self._since = 0
         self._identification = randrange(0xFFFF)
         # Protocol IPPROTO_RAW: the header is the sender's, see raw(7); for IPv6 see RFC 3542, section 3.
-        self._sockets = {
-            version: socket.socket(family, socket.SOCK_RAW, socket.IPPROTO_RAW)
-            for version, family in ((4, socket.AF_INET), (6, socket.AF_INET6))
-        }
+        try:
+            self._sockets = {
+                version: socket.socket(family, socket.SOCK_RAW, socket.IPPROTO_RAW)
+                for version, family in ((4, socket.AF_INET), (6, socket.AF_INET6))
+            }
+        except PermissionError:
+            raise ShaperError(
+                f"no permission to send the packets that policies make; {remedy(CAP_NET_RAW)}, or use `shaper run`"
+            ) from None
         for raw in self._sockets.values():
             raw.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, INJECT_MARK)
             raw.setblocking(False)

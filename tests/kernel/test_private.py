@@ -111,3 +111,10 @@ finally:
     done.set()
 """
     assert "several threads" in as_root(sys.executable, "-c", program).stderr
+
+
+def test_root_without_net_admin_gets_a_user_namespace(network: None) -> None:
+    """As in a container with `--cap-add SYS_ADMIN` alone."""
+    less = ["setpriv", "--bounding-set=-net_admin", "--inh-caps=-net_admin"]
+    done = inside(lambda *command: as_root(*less, *command), "cat /sys/class/net/lo/flags")
+    assert (done.stdout, done.stderr) == ("0x9\n", "")

@@ -66,13 +66,31 @@ def test_without_privileges(ordinary: Callable[..., subprocess.CompletedProcess[
     assert done.stderr == "shaper: no permission to bind a queue; run as root, or use `shaper run`\n"
 
 
-def test_root_without_the_capability_reads_how_to_get_it() -> None:
-    less = ["setpriv", "--bounding-set=-net_admin", "--inh-caps=-net_admin"]
-    done = subprocess.run([*less, *START, "--policy", "delay"], capture_output=True, text=True)
-    assert done.stderr == (
-        "shaper: no permission to bind a queue; root lacks CAP_NET_ADMIN here: start the container with "
-        "`--cap-add NET_ADMIN` (docker, podman), or use `shaper run`\n"
-    )
+@pytest.mark.parametrize(
+    ("lacking", "message"),
+    [
+        (
+            ["net_admin"],
+            "no permission to bind a queue; root lacks CAP_NET_ADMIN here: start the container with "
+            "`--cap-add NET_ADMIN` (docker, podman)",
+        ),
+        (
+            ["net_raw"],
+            "no permission to send the packets that policies make; root lacks CAP_NET_RAW here: start the container "
+            "with `--cap-add NET_RAW` (docker, podman)",
+        ),
+        (
+            ["net_admin", "net_raw"],
+            "no permission to bind a queue; root lacks CAP_NET_ADMIN and CAP_NET_RAW here: start the container with "
+            "`--cap-add NET_ADMIN --cap-add NET_RAW` (docker, podman)",
+        ),
+    ],
+)
+def test_root_without_a_capability_reads_how_to_get_it(lacking: list[str], message: str) -> None:
+    less = ",".join(f"-{name}" for name in lacking)
+    command = ["setpriv", f"--bounding-set={less}", f"--inh-caps={less}", *START, "--policy", "delay"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.stderr == f"shaper: {message}, or use `shaper run`\n"
 
 
 def test_dry_run_does_nothing(rule_set: Callable[[], list[str]]) -> None:

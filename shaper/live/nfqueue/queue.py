@@ -18,7 +18,7 @@ from netfilterqueue import COPY_PACKET, NetfilterQueue
 
 from shaper.core.verdict import Verdict
 from shaper.errors import ShaperError
-from shaper.linux.capabilities import CAP_NET_ADMIN, can, remedy
+from shaper.linux.capabilities import CAP_NET_ADMIN, CAP_NET_RAW, can, remedy
 from shaper.linux.recvmmsg import Datagrams
 from shaper.linux.timerfd import wait_until
 from shaper.live.nfqueue import netlink
@@ -207,5 +207,5 @@ def _open() -> NetfilterQueue:
         if can(CAP_NET_ADMIN):
             why = "this kernel has no NFQUEUE (try `modprobe nfnetlink_queue`); `shaper doctor` says more"
         else:
-            why = f"no permission to bind a queue; {remedy(CAP_NET_ADMIN)}, or use `shaper run`"
+            why = f"no permission to bind a queue; {remedy(CAP_NET_ADMIN, CAP_NET_RAW)}, or use `shaper run`"
         raise QueueError(why) from error

@@ -15,7 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from shaper.linux import proc
-from shaper.linux.capabilities import CAP_SYS_ADMIN, can, remedy
+from shaper.linux.capabilities import CAP_SYS_ADMIN, can, in_user_namespace
 from shaper.linux.libc import FSCONFIG_CMD_CREATE, FSMOUNT_CLOEXEC, FSOPEN_CLOEXEC, fsconfig, fsmount, fsopen
 from shaper.trace.read.events import TraceError
 
@@ -50,7 +50,10 @@ class Tracefs:
             mounted = Path(f"/proc/self/fd/{self._mount}")
         self.path = mounted
         if not os.access(self.path / "instances", os.W_OK):
-            raise _refused("this user may not make an instance under tracefs")
+            is_read_only = os.statvfs(self.path).f_flag & os.ST_RDONLY
+            raise _refused(
+                "tracefs is mounted read-only" if is_read_only else "this user may not make an instance under tracefs"
+            )
 
     @property
     def descriptor(self) -> int | None:
@@ -69,6 +72,11 @@ class Tracefs:
         try:
             instance.path.mkdir()
             instance.keep()
+        except PermissionError as error:
+            raise TraceError(
+                f"tracefs: can't make an instance ({error.strerror}); with AppArmor, start the container with "
+                "`--security-opt apparmor=unconfined` (docker, podman)"
+            ) from None
         except OSError as error:
             raise TraceError(f"tracefs: can't make the instance {instance.path.name} ({error.strerror})") from None
         return instance
@@ -193,5 +201,13 @@ def _mount() -> int:
 
 
 def _refused(why: str) -> TraceError:
-    is_lacking = os.geteuid() == 0 and not can(CAP_SYS_ADMIN)  # as root has it in a container
-    return TraceError(f"{why}; {remedy(CAP_SYS_ADMIN)}" if is_lacking else f"tracing needs root: {why}")
+    """For root of a container, which flag is missing; also if it has made itself a user namespace meanwhile."""
+    is_roots = Path("/proc/self/uid_map").read_text().split()[:2] == ["0", "0"]
+    if os.geteuid() != 0 or not is_roots or (can(CAP_SYS_ADMIN) and not in_user_namespace()):
+        return TraceError(f"tracing needs root: {why}")
+    # A user namespace was needed for lack of one of them.
+    also = " --cap-add NET_ADMIN --cap-add NET_RAW" if in_user_namespace() else ""
+    return TraceError(
+        f"{why}; start the container with `-v /sys/kernel/tracing:/sys/kernel/tracing` or "
+        f"`--cap-add SYS_ADMIN{also}` (docker, podman)"
+    )
