@@ -19,6 +19,13 @@ from statistics import median
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
+import matplotlib as mpl
+from matplotlib.figure import Figure
+
+from shaper.experiment.figure import COLOURS, End, label_lines, style
+from shaper.report.figure.model import LIGHT, Theme
+from shaper.report.figure.write import save
+
 HERE = Path(__file__).parent
 DOCUMENT, PICTURE = HERE / "prequeue.md", HERE / "prequeue.svg"
 BEGIN, END = "<!-- figures -->\n", "<!-- end -->"
@@ -26,6 +33,8 @@ LINK = "rate:100mbit,direction=original"
 BULK = 2 << 20
 MESSAGES = 30
 ROUNDS = 5
+SHOWN = 400
+"""Milliseconds that the picture shows."""
 
 
 class Condition(NamedTuple):
@@ -37,10 +46,10 @@ class Condition(NamedTuple):
 
 
 CONDITIONS = (
-    Condition("without", "pass_through", "#6b7280"),
-    Condition("runs after 2 ms", "prequeue:wake=2ms", "#2563eb"),
-    Condition("runs after 10 ms", "prequeue:wake=10ms", "#d97706"),
-    Condition("never runs in time", "prequeue:wake=10s", "#dc2626"),
+    Condition("without", "pass_through", LIGHT.muted),
+    Condition("runs after 2 ms", "prequeue:wake=2ms", COLOURS[0]),
+    Condition("runs after 10 ms", "prequeue:wake=10ms", COLOURS[4]),
+    Condition("never runs in time", "prequeue:wake=10s", COLOURS[1]),
 )
 
 
@@ -50,7 +59,7 @@ def measure(condition: Condition) -> dict[str, Any]:
         journal = Path(folder) / "journal"
         found = shaped("bulk", condition, "--policy", LINK, "--journal", str(journal))
         packets = [json.loads(line) for line in journal.read_text().splitlines()[1:]]
-    found["acks"] = sum(packet["class"] in ("pure-ack", "window-update", "dup-ack") for packet in packets)
+    found["acks"] = sum(packet.get("class") in ("pure-ack", "window-update", "dup-ack") for packet in packets)
     return found | shaped("urgent", condition)
 
 
@@ -133,27 +142,34 @@ def table(figures: dict[str, list[dict[str, Any]]]) -> str:
 
 def picture(figures: dict[str, list[dict[str, Any]]]) -> None:
     """Draw how much had been read by when, and how long the answers took."""
-    import matplotlib as mpl
-    from matplotlib.figure import Figure
+    save(lambda theme: _picture(figures, theme), PICTURE, "the prequeue")
 
-    with mpl.rc_context({"font.size": 9, "svg.hashsalt": "prequeue", "svg.fonttype": "none"}):
-        figure = Figure(figsize=(9, 3.4), layout="constrained", facecolor="white")
+
+def _picture(figures: dict[str, list[dict[str, Any]]], theme: Theme) -> Figure:
+    with mpl.rc_context({"font.size": 9, "font.family": "DejaVu Sans", "text.color": theme.ink}):
+        figure = Figure(figsize=(9, 3.6), layout="constrained", facecolor=theme.paper)
         left, right = figure.subplots(1, 2, width_ratios=(2, 1))
+        for axes in (left, right):
+            style(axes, theme)
+        ends = []
         for condition in CONDITIONS:
-            times, sizes = zip(*figures[condition.name][0]["steps"], strict=True)
-            left.step(times, [size / 1e6 for size in sizes], where="post", color=condition.colour, label=condition.name)
-        left.set(xlim=(0, 400), xlabel="ms since the connection stood", ylabel="MB read")
-        left.set_title("bulk: each step is one wakeup of the reader", loc="left")
-        left.legend(title="the reader …", frameon=False, loc="upper right")
+            steps = [step for step in figures[condition.name][0]["steps"] if step[0] <= SHOWN]
+            times, sizes = zip(*steps, strict=True)
+            left.step(times, [size / 1e6 for size in sizes], where="post", color=condition.colour)
+            ends.append(End(times[-1], sizes[-1] / 1e6, condition.name, condition.colour))
+        left.set_xlim(0, SHOWN)
+        left.set_xlabel("ms since the connection stood", color=theme.ink)
+        left.set_ylabel("MB read", color=theme.ink)
+        left.set_title("bulk: each step is one wakeup of the reader", loc="left", color=theme.ink)
+        label_lines(left, ends, theme)
         answers = [median(one["answer_ms"] for one in figures[condition.name]) for condition in CONDITIONS]
         bars = right.barh([c.name for c in CONDITIONS], answers, color=[c.colour for c in CONDITIONS])
         right.bar_label(bars, [f" {answer:.1f} ms" for answer in answers])
-        right.set(xlabel="ms", xlim=(0, 1.3 * max(answers)))
-        right.set_title("urgent: until the answer", loc="left")
+        right.set(xlabel="ms", xlim=(0, 1.4 * max(answers)))
+        right.xaxis.label.set_color(theme.ink)
+        right.set_title("urgent: until the answer", loc="left", color=theme.ink)
         right.invert_yaxis()
-        for axes in (left, right):
-            axes.spines[["top", "right"]].set_visible(False)
-        figure.savefig(PICTURE, metadata={"Date": None})
+    return figure
 
 
 def main() -> None:

@@ -2,24 +2,43 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import inf
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from shaper.experiment.effects import Measured
 from shaper.experiment.profile import Profile
 from shaper.experiment.sweep import Curve, Fit, SweepReport
+from shaper.report.figure.layout import keep_apart
 from shaper.report.figure.model import Theme
 from shaper.report.figure.write import as_text, save
 
 if TYPE_CHECKING:
+    from matplotlib.artist import Artist
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-WIDTH, HEIGHT = 7.2, 3.6
+WIDTH, HEIGHT = 8.6, 3.6
 """Inches of a panel."""
+LINE = 0.17
+"""Inches of a line of text."""
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#882255", "#999933")
 """Okabe and Ito's, as in the figure of calls; two more of Tol's (https://personal.sron.nl/~pault/)."""
+DASHES = (0, (4, 4))
+"""Of a line that covers another one."""
+SAME = 0.015
+"""Lines that are nowhere further apart than this share of the axis cover each other."""
+
+
+class End(NamedTuple):
+    """Where a line ends, and what to write beside it."""
+
+    x: float
+    y: float
+    label: str
+    colour: str
 
 
 def draw(report: SweepReport, file: Path) -> None:
@@ -38,7 +57,7 @@ def _sweep(report: SweepReport, title: str, theme: Theme) -> Figure:
 
     units = list(dict.fromkeys(curve.unit for curve in report.times))
     with mpl.rc_context({"font.size": 8, "font.family": "DejaVu Sans", "text.parse_math": False}):
-        figure = Figure(figsize=(WIDTH, HEIGHT * len(units) + 0.4), facecolor=theme.paper, layout="constrained")
+        figure = Figure(figsize=(WIDTH, HEIGHT * len(units) + 0.4), facecolor=theme.paper, layout=_layout())
         figure.suptitle(title, color=theme.ink, weight="bold", fontsize=11, x=0.02, ha="left")
         for place, unit in enumerate(units):
             axes = figure.add_subplot(len(units), 1, place + 1)
@@ -47,6 +66,13 @@ def _sweep(report: SweepReport, title: str, theme: Theme) -> Figure:
             _panel(axes, report, curves, theme)
             axes.set_ylabel(unit or ", ".join(curve.name for curve in curves), color=theme.ink)
     return figure
+
+
+def _layout() -> ConstrainedLayoutEngine:
+    """All that belongs to the axes stays in the picture."""
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
+
+    return ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.08)
 
 
 def style(axes: Axes, theme: Theme) -> None:
@@ -61,8 +87,12 @@ def style(axes: Axes, theme: Theme) -> None:
 
 
 def _panel(axes: Axes, report: SweepReport, curves: list[Curve], theme: Theme) -> None:
-    others = [name for name in report.factors if name != report.axis]
+    # Without a number to draw over, the conditions stand side by side.
+    others = [name for name in report.factors if name != report.axis] if report.axis else []
     colours = iter(COLOURS * (1 + len(curves) * 100 // len(COLOURS)))
+    drawn: list[dict[float, float]] = []
+    ends = []
+    most = max((point.high for curve in curves for point in curve.points), default=1.0)
     for curve in curves:
         groups = dict.fromkeys(tuple(point.levels[name] for name in others) for point in curve.points)
         for group in groups:
@@ -72,22 +102,47 @@ def _panel(axes: Axes, report: SweepReport, curves: list[Curve], theme: Theme) -
             fit = next((fit for fit in curve.fits if tuple(fit.others.values()) == group), None)
             below = [max(0.0, point.median - point.low) for point in points]
             above = [max(0.0, point.high - point.median) for point in points]
-            label = ", ".join([curve.name, *(f"{name}={level}" for name, level in zip(others, group, strict=True))])
+            heights = dict(zip(places, (point.median for point in points), strict=True))
+            covers = any(
+                heights.keys() == other.keys() and all(abs(heights[x] - other[x]) <= SAME * most for x in other)
+                for other in drawn
+            )
+            drawn.append(heights)
             axes.errorbar(
-                places, [point.median for point in points], yerr=[below, above], color=colour, marker="o",
-                markersize=3.5, capsize=2, linewidth=0 if fit else 1, elinewidth=1, zorder=3,
-                label=f"{label}{_slope(fit)}",
+                places, list(heights.values()), yerr=[below, above], color=colour, marker="o",
+                markersize=2 if covers else 4, capsize=2, linewidth=0 if fit else 1, elinewidth=1, zorder=3,
             )  # fmt: skip
             if fit is not None:
-                ends = [min(places), max(places)]
-                heights = [fit.line.at_zero + fit.line.slope * x for x in ends]
-                axes.plot(ends, heights, color=colour, linewidth=1.1, alpha=0.8, zorder=2)
-    unit = report.factors.get(report.axis or "", "")
-    axes.set_xlabel(f"{report.axis} ({unit})" if report.axis else "condition", color=theme.ink)
-    axes.legend(frameon=False, labelcolor=theme.ink, loc="upper left")
+                span = [min(places), max(places)]
+                on_line = [fit.line.at_zero + fit.line.slope * x for x in span]
+                axes.plot(span, on_line, color=colour, linewidth=1.2, linestyle=DASHES if covers else "-", zorder=2)
+            label = ", ".join([curve.name, *(f"{name}={level}" for name, level in zip(others, group, strict=True))])
+            ends.append(End(places[-1], points[-1].median, f"{label}{_slope(fit)}", colour))
+    if report.axis is None and curves:
+        levels = [", ".join(map(str, point.levels.values())) for point in curves[0].points]
+        axes.set_xticks(range(len(levels)), levels)
+        axes.set_xlabel(", ".join(report.factors), color=theme.ink)
+    else:
+        unit = report.factors.get(report.axis or "", "")
+        axes.set_xlabel(f"{report.axis} ({unit})", color=theme.ink)
+    label_lines(axes, ends, theme)
+
+
+def label_lines(axes: Axes, ends: Sequence[End], theme: Theme) -> None:
+    """Write beside each line what it is, to the right of the axes."""
+    low, high = axes.get_ylim()
+    axes.set_ylim(low, high)
+    ends = sorted(ends, key=lambda end: end.y)
+    for end, y in zip(ends, keep_apart([end.y for end in ends], LINE / (0.8 * HEIGHT) * (high - low)), strict=True):
+        axes.annotate(
+            end.label, (end.x, end.y), (1.03, y), textcoords=axes.get_yaxis_transform(), annotation_clip=False,
+            color=theme.ink, ha="left", va="center",
+            arrowprops={"arrowstyle": "-", "color": end.colour, "linewidth": 1, "shrinkA": 1, "shrinkB": 3},
+        )  # fmt: skip
 
 
 def _place(level: object, at: int) -> float:
+    """Where a level is on the axis; else the condition's number."""
     return level if isinstance(level, float) else float(at)
 
 
@@ -114,15 +169,20 @@ def _profile(profile: Profile, title: str, theme: Theme) -> Figure:
     rows = len(shown[0].effects) + 1
     with mpl.rc_context({"font.size": 8, "font.family": "DejaVu Sans", "text.parse_math": False}):
         heights = [*[0.7 + 0.22 * rows] * len(shown), *[HEIGHT * 0.8] * len(curved)]
-        figure = Figure(figsize=(WIDTH, 0.6 + sum(heights)), facecolor=theme.paper, layout="constrained")
+        figure = Figure(figsize=(WIDTH, 0.8 + sum(heights)), facecolor=theme.paper, layout=_layout())
         grid = figure.add_gridspec(len(heights), 1, height_ratios=heights)
         figure.suptitle(title, color=theme.ink, weight="bold", fontsize=11, x=0.02, ha="left")
+        figure.legend(
+            handles=_signs(shown, theme), loc="outside lower left", ncols=2, frameon=False, labelcolor=theme.ink
+        )
         first: Axes | None = None
         for place, found in enumerate(shown):
             axes = figure.add_subplot(grid[place], sharex=first)
             first = first or axes
             style(axes, theme)
             _effects(axes, found, theme)
+            if place + 1 == len(shown) or shown[place + 1].unit != found.unit:
+                axes.set_xlabel(f"{found.unit} per ms that the packets are late", color=theme.ink)
         for place, found in enumerate(curved, len(shown)):
             axes = figure.add_subplot(grid[place])
             style(axes, theme)
@@ -150,21 +210,36 @@ def _effects(axes: Axes, found: Measured, theme: Theme) -> None:
     axes.set_yticks([])
     axes.set_ylim(0.4 - len(rows), 0.6)
     axes.set_title(found.name, loc="left", color=theme.ink, fontsize=8, weight="bold")
-    axes.set_xlabel(f"{found.unit} per ms that the packets are late", color=theme.ink)
+
+
+def _signs(shown: Sequence[Measured], theme: Theme) -> list[Artist]:
+    """The legend: what dot and bar are."""
+    from matplotlib.lines import Line2D
+
+    signs: list[Artist] = [
+        Line2D([], [], color=COLOURS[0], marker="o", markersize=4, label="measured, with 95 % interval")
+    ]
+    if any(effect.predicted is not None for found in shown for effect in found.effects):
+        signs.append(
+            Line2D([], [], color=COLOURS[1], marker="|", markersize=9, linewidth=0, label="predicted from one run")
+        )
+    return signs
 
 
 def _curves(axes: Axes, found: Measured, theme: Theme) -> None:
     """What packets that are not linear cost, by how late they are."""
     curved = [effect for effect in found.effects if not effect.is_simple]
+    ends = []
     for effect, colour in zip(curved, COLOURS * (1 + len(curved) // len(COLOURS)), strict=False):
         costs = [(0.0, 0.0, 0.0), *((late, cost.value, cost.margin) for late, cost in effect.curve)]
         axes.errorbar(
             [late for late, _, _ in costs],
             [cost for _, cost, _ in costs],
             yerr=[margin if margin < inf else 0.0 for _, _, margin in costs],
-            color=colour, marker="o", markersize=3.5, capsize=2, linewidth=1, elinewidth=1, label=effect.factor,
+            color=colour, marker="o", markersize=3.5, capsize=2, linewidth=1, elinewidth=1,
         )  # fmt: skip
+        ends.append(End(*costs[-1][:2], effect.factor, colour))
     axes.set_title(f"{found.name}: not linear", loc="left", color=theme.ink, fontsize=8, weight="bold")
     axes.set_xlabel("ms that the packets are late", color=theme.ink)
     axes.set_ylabel(f"{found.unit} longer".strip(), color=theme.ink)
-    axes.legend(frameon=False, labelcolor=theme.ink, loc="upper left")
+    label_lines(axes, ends, theme)

@@ -30,6 +30,7 @@ def arrows(records: Iterable[Record], origin: int) -> list[Arrow]:
             label(record, traffic),
             KINDS.get(record.kind, "other"),
             dropped=record.fate == "dropped",
+            again=traffic.along(record).earlier_copy(record) is not None,
             steps=tuple((hold.end - origin) / ms for hold in holds(record)[:-1]),
         )
         for record in records
@@ -37,9 +38,7 @@ def arrows(records: Iterable[Record], origin: int) -> list[Arrow]:
 
 
 def label(record: Record, traffic: Traffic) -> str:
-    """What to write on the arrow: "SYN-ACK", "PSH 6 B"."""
-    if record.kind in ("data", "udp"):
-        size = traffic.size(record)
-        word = "PSH" if "P" in record.flags else "UDP" if record.kind == "udp" else "data"
-        return word if size is None else f"{word} {size} B"
-    return LABELS.get(record.kind, record.kind)
+    """What to write on the arrow: "SYN-ACK", "data 6 B"."""
+    word = LABELS.get(record.kind, record.kind)
+    size = traffic.size(record) if record.kind in ("data", "udp") else None
+    return word if size is None else f"{word} {size} B"

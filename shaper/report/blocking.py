@@ -34,10 +34,6 @@ def packet_name(kind: str, packet: int) -> str:
     return f"{LABELS.get(kind, kind)} #{packet}"
 
 
-# System calls as C libraries and manuals call them.
-CALLS = {"accept4": "accept", "pselect6": "select", "recvfrom": "recv", "sendto": "send"}
-
-
 @dataclass(frozen=True, slots=True)
 class Waker:
     """What ended a blocking, by kind and name: "softirq" "NET_RX", "task" "nc[4711]", "packet" "SYN-ACK #2"."""
@@ -172,8 +168,8 @@ class Blocking:
 
 
 def call_name(blocking: Blocking) -> str:
-    """Its system call, as C libraries and manuals name it."""
-    return CALLS.get(blocking.syscall, blocking.syscall) or "(no call)"
+    """Its system call, named as the kernel and strace name it."""
+    return blocking.syscall or "(no call)"
 
 
 def as_json(blocking: Blocking) -> dict[str, Any]:
@@ -235,7 +231,7 @@ def _call(blocking: Blocking) -> str:
     """The call, its file descriptor, and how often it was made: "epoll_wait 5, 3 times"."""
     fd = "" if blocking.fd is None else f" {blocking.fd}"
     again = f", {blocking.timeouts + 1} times" if blocking.timeouts else ""
-    return f"{blocking.syscall or '(no call)'}{fd}{again}"
+    return f"{call_name(blocking)}{fd}{again}"
 
 
 def because(blocking: Blocking) -> str:

@@ -117,7 +117,7 @@ def _blocked(blocking: Blocking, origin: int) -> Entry:
     if blocking.held or blocking.dropped or blocking.ambiguous:
         args["because of (ms)"] = because(blocking)
     start = blocking.start - origin
-    name = blocking.syscall or "(no call)"
+    name = call_name(blocking)
     return _slice(name, "blocked", blocking.pid, blocking.tid, start, start + blocking.duration, args)
 
 

@@ -56,7 +56,7 @@ def test_netcat(tmp_path: Path) -> None:
     found = effects(tmp_path, "--workload", "netcat", "--order", "keep")
     accept = {"original syn": 1, "reply synack": 1, "original handshake-ack": 1}
     select = {"original syn": 1, "reply synack": 1}
-    for measure, wanted in (("server accept", accept), ("client select", select)):
+    for measure, wanted in (("server accept4", accept), ("client pselect6", select)):
         certain(found[measure], **wanted)
         predicted = {name.partition(" ")[2]: each["predicted"] for name, each in found[measure].items()}
         assert {name: value for name, value in predicted.items() if value > 0.2} == pytest.approx(wanted, abs=0.1)

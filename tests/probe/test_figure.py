@@ -1,6 +1,7 @@
 """The figure and the ladder: what they show, and that no texts overlap."""
 
-from itertools import combinations
+from dataclasses import replace
+from itertools import combinations, pairwise
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -11,10 +12,13 @@ from matplotlib.text import Text
 from shaper.errors import UsageError
 from shaper.probe.explain.blockings import blockings
 from shaper.probe.panel import panel
+from shaper.report.arrows import arrows
 from shaper.report.figure import write
 from shaper.report.figure.draw import draw
+from shaper.report.figure.layout import APART, MANY, apart, keep_apart
 from shaper.report.figure.model import DARK, LIGHT, Arrow, Bar, Panel, Theme
 from shaper.report.ladder import ladder
+from shaper.units import ms
 from tests.probe.stories import Story, netcat, request, spread
 
 Box = tuple[float, float, float, float]
@@ -58,13 +62,65 @@ def test_no_two_texts_overlap(panels: list[Panel]) -> None:
 
 def test_it_names_calls_packets_and_holds() -> None:
     shown = {text for text, _ in texts([STORIES[1]])}
-    assert {"accept 300.2 ms", "select 200.0 ms", "poll 99.7 ms", "poll 400.0 ms"} <= shown
-    assert {"SYN 100 ms", "SYN-ACK 100 ms", "PSH 6 B 200 ms", "FIN 299 ms", "client", "server", "shaper"} <= shown
+    assert {"accept4 300.2 ms", "pselect6 200.0 ms", "poll 99.7 ms", "poll 400.0 ms"} <= shown
+    assert {"SYN 100 ms", "SYN-ACK 100 ms", "data 6 B 200 ms", "FIN 299 ms", "client", "server", "shaper"} <= shown
 
 
 def test_packets_are_drawn_from_their_sender() -> None:
     assert [arrow.sender for arrow in STORIES[0].arrows] == ["client", "server", "client", "client", "client", "server"]
-    assert [arrow.label for arrow in STORIES[0].arrows] == ["SYN", "SYN-ACK", "ACK", "PSH 6 B", "FIN", "FIN"]
+    assert [arrow.label for arrow in STORIES[0].arrows] == ["SYN", "SYN-ACK", "ACK", "data 6 B", "FIN", "FIN"]
+
+
+def test_lines_of_one_moment_are_drawn_apart() -> None:
+    lines = apart(STORIES[0].arrows, 100)
+    places = sorted({place for line in lines for place in line})
+    assert len(places) == 12
+    assert min(after - before for before, after in pairwise(places)) > 0.9 * APART * 100
+    # Close to their times: a fifth of an inch.
+    assert all(abs(line.sent - arrow.sent) < 21 for line, arrow in zip(lines, STORIES[0].arrows, strict=True))
+
+
+def test_a_packet_that_was_not_held_is_one_line() -> None:
+    (line,) = apart([Arrow("client", 5, 5.1, "SYN", "handshake")], 100)
+    assert line.sent == line.delivered == 5
+
+
+def test_times_are_spread_by_as_little_as_can_be() -> None:
+    assert keep_apart([], 1) == []
+    assert keep_apart([0, 5, 9], 2) == [0, 5, 9]
+    assert keep_apart([0, 5, 5, 9], 2) == [0, 4, 6, 9]
+    assert keep_apart([3, 3, 3, 4], 1) == pytest.approx([1.75, 2.75, 3.75, 4.75])
+
+
+@pytest.mark.parametrize("count", [3, 3 * MANY])
+def test_losses_and_retransmissions_are_marked_in_both_styles(count: int) -> None:
+    plain = Arrow("client", 0, 100, "data", "data")
+    lost = [replace(plain, dropped=True)]
+    again = [replace(plain, sent=200, delivered=300, again=True)]
+
+    drawn = draw([Panel("", [], [*[plain] * count, *lost, *again])], "title", "then", LIGHT)
+    assert {"dropped", "retransmission"} <= {text.get_text() for text in drawn.legends[0].get_texts()}
+    assert len([line for line in drawn.axes[0].get_lines() if line.get_marker() == "x"]) == 1
+
+
+def test_retransmissions_are_found_in_the_journal() -> None:
+    story = netcat()
+    first, second = story.records[0], story.records[1]
+    copy = first._replace(id=99, arrived=first.arrived + 50 * ms, begin=first.begin + 50 * ms)
+    assert [arrow.again for arrow in arrows([first, second, copy], 0)] == [False, True, False]
+
+
+def test_where_nothing_happened_no_lane_is_drawn() -> None:
+    shown = {text for text, _ in texts([Panel("none", [], [])])}
+    assert "no call waited" in shown
+    assert not {"client", "server", "shaper"} & shown
+
+
+def test_what_is_too_long_is_shortened() -> None:
+    long = replace(STORIES[0], title="a condition of many words", note="delay:20ms | " * 20)
+    shown = texts([long])
+    assert not overlapping(shown)
+    assert any(text.endswith(" …") for text, _ in shown)
 
 
 @pytest.mark.parametrize("name", ["x.svg", "x.html", "x.png", "x-dark.png"])
@@ -100,20 +156,20 @@ def test_the_ladder_fits_a_terminal(story: Panel) -> None:
 def test_the_ladder() -> None:
     told = Panel(
         "",
-        [Bar("client", 0.1, 200.2, "select 200.1 ms"), Bar("server", 0, 300.3, "accept 300.3 ms")],
+        [Bar("client", 0.1, 200.2, "pselect6 200.1 ms"), Bar("server", 0, 300.3, "accept4 300.3 ms")],
         [
             Arrow("client", 0, 100, "SYN", "handshake"),
             Arrow("server", 100, 200, "SYN-ACK", "handshake"),
-            Arrow("client", 200.3, 200.3, "PSH 6 B", "data", dropped=True),
+            Arrow("client", 200.3, 200.3, "data 6 B", "data", dropped=True),
         ],
     )
     assert ladder(told) == [
         "      ms client                      shaper                      server       ms",
         "     0.0 ├─ SYN ──────────────── held 100.0 ms ──────────────────────▶│    100.0",
         "   200.0 │◀───────────────────── held 100.0 ms ───────────── SYN-ACK ─┤    100.0",
-        "   200.2 ■ select 200.1 ms                                            │         ",
-        "   200.3 ├─ PSH 6 B ────────────── dropped ✕                          │         ",
-        "         │                                            accept 300.3 ms ■    300.3",
+        "   200.2 ■ pselect6 200.1 ms                                          │         ",
+        "   200.3 ├─ data 6 B ───────────── dropped ✕                          │         ",
+        "         │                                           accept4 300.3 ms ■    300.3",
     ]
 
 

@@ -40,9 +40,9 @@ def test_a_task_is_on_the_side_of_its_role_or_of_its_packets() -> None:
     )
     drawn = panel(report, netcat().records)
     assert drawn.lanes == (["app[1]", "app[4]", "app[5]"], ["app[2]", "app[3]"])
-    assert drawn.bars[0].label == "select 200.0 ms"
+    assert drawn.bars[0].label == "pselect6 200.0 ms"
     assert (drawn.bars[0].start, drawn.bars[0].end) == pytest.approx((5, 205))
-    assert [arrow.label for arrow in drawn.arrows][:4] == ["SYN", "SYN-ACK", "ACK", "PSH 6 B"]
+    assert [arrow.label for arrow in drawn.arrows][:4] == ["SYN", "SYN-ACK", "ACK", "data 6 B"]
 
 
 def test_without_packets_all_tasks_are_on_one_side() -> None:

@@ -47,6 +47,7 @@ class Bar:
     Attributes:
         hidden: netem hides this wait.
         kind: it is the hold of a packet of this kind, on a path; None for a blocked call.
+        story: all that is known of it, a line each, for a figure that can be explored.
     """
 
     lane: str
@@ -55,6 +56,7 @@ class Bar:
     label: str
     hidden: bool = False
     kind: Kind | None = None
+    story: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,9 @@ class Arrow:
     """A packet: sent by one side, held, and delivered to the other unless it was dropped; times as for `Bar`.
 
     Attributes:
+        again: it is a retransmission.
         steps: where one policy's hold ends and the next one's begins.
+        story: as for `Bar`.
     """
 
     sender: Side
@@ -71,7 +75,9 @@ class Arrow:
     label: str
     kind: Kind
     dropped: bool = False
+    again: bool = False
     steps: tuple[float, ...] = ()
+    story: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -82,6 +88,7 @@ class Panel:
         note: stands at the right of the title.
         lanes: the names of the lanes on the client's side and on the server's. If the server's side has none and
             there are no packets, there is no space for the shaper.
+        path: what the packets pass between the two sides.
     """
 
     title: str
@@ -89,3 +96,9 @@ class Panel:
     arrows: Sequence[Arrow]
     note: str = ""
     lanes: tuple[Sequence[str], Sequence[str]] = (("client",), ("server",))
+    path: str = "shaper"
+
+    @property
+    def is_empty(self) -> bool:
+        """No call waited, and no packet was seen."""
+        return not self.bars and not self.arrows
