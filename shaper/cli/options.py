@@ -143,6 +143,9 @@ Json = Annotated[
 FigureFile = Annotated[
     Path | None,
     typer.Option(
-        "--figure", metavar="FILE", callback=drawable, help="Draw the result; FILE ends in .svg, .png or .html."
+        "--figure",
+        metavar="FILE",
+        callback=drawable,
+        help="Draw the result; FILE ends in .svg, .png or .html, a page to explore.",
     ),
 ]

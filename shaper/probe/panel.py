@@ -8,6 +8,7 @@ from shaper.probe.ends.run import ProbeRun
 from shaper.report.arrows import arrows
 from shaper.report.blocking import Blocking, call_name
 from shaper.report.figure.model import Bar, Panel
+from shaper.report.story import call_story
 from shaper.units import ms
 
 
@@ -32,7 +33,8 @@ def panel(
             at(blocking.end),
             f"{call_name(blocking)} {(blocking.duration - blocking.before_client) / ms:.1f} ms",
             hidden=blocking in hidden,
+            story=call_story(blocking, run.began, hidden=blocking in hidden),
         )
         for blocking in waited
     ]
-    return Panel(title, bars, arrows(run.records, run.began), note)
+    return Panel(title, bars, arrows(run.records, run.began, waited), note)

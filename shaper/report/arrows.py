@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from shaper.journal import Record
-from shaper.report.blocking import LABELS
+from shaper.report.blocking import LABELS, Blocking
 from shaper.report.figure.model import Arrow, Kind
 from shaper.report.holds import holds
+from shaper.report.story import PacketStories
 from shaper.report.traffic import Traffic
 from shaper.units import ms
 
@@ -18,10 +19,14 @@ KINDS: dict[str, Kind] = {
 }  # fmt: skip
 
 
-def arrows(records: Iterable[Record], origin: int) -> list[Arrow]:
-    """An arrow for each packet, in the order of their arrival; times are ms since the origin (ns)."""
+def arrows(records: Iterable[Record], origin: int, blockings: Iterable[Blocking] = ()) -> list[Arrow]:
+    """An arrow for each packet, in the order of their arrival; times are ms since the origin (ns).
+
+    Args:
+        blockings: what waited for them.
+    """
     records = sorted(records, key=lambda record: record.arrived)
-    traffic = Traffic(records)
+    traffic, stories = Traffic(records), PacketStories(records, origin, blockings)
     return [
         Arrow(
             "client" if traffic.is_clients(record) else "server",
@@ -32,6 +37,7 @@ def arrows(records: Iterable[Record], origin: int) -> list[Arrow]:
             dropped=record.fate == "dropped",
             again=traffic.along(record).earlier_copy(record) is not None,
             steps=tuple((hold.end - origin) / ms for hold in holds(record)[:-1]),
+            story=stories.of(record),
         )
         for record in records
     ]

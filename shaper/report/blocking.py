@@ -54,6 +54,8 @@ PARTS = (
 """The attributes of a blocking that, with the parts of holds, add up to its duration."""
 SHAPER = "shaper"
 """Stands for the policy where none held a packet: the time was shaper's own."""
+LEAST = ms // 20
+"""Parts that are shorter (ns) are not printed: they would be 0.0 ms."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,6 +249,26 @@ def because(blocking: Blocking) -> str:
         duration = sum(held.duration for held in parts)
         chain.append(f"← {LABELS.get(kind, kind)}({duration / ms:.1f})")
     chain += [f"← {lost}" for lost in dropped]
+    others = [f"{name} {duration / ms:.1f}" for name, duration in _rest(blocking)]
+    return ", ".join([" ".join(chain), *others] if chain else others)
+
+
+def because_each(blocking: Blocking) -> list[str]:
+    """What `because` says, a line for each part: "SYN-ACK #2 held by delay: 50.0 of 100.0 ms"."""
+    if blocking.ambiguous:
+        return [because(blocking)]
+    lines = []
+    for held in blocking.held:
+        if held.policy != SHAPER:
+            whole = f" of {held.hold / ms:.1f}" if held.hold - held.duration >= LEAST else ""
+            name = packet_name(held.kind, held.packet)
+            lines.append(f"{name} held by {held.policy}: {held.duration / ms:.1f}{whole} ms")
+    lines += map(str, blocking.dropped)
+    return lines + [f"{name}: {duration / ms:.1f} ms" for name, duration in _rest(blocking)]
+
+
+def _rest(blocking: Blocking) -> list[tuple[str, int]]:
+    """Everything else that it is made of, each with its duration (ns), as far as it is worth a word."""
     rest = (
         ("before client", blocking.before_client),
         ("peer", blocking.peer),
@@ -260,8 +282,7 @@ def because(blocking: Blocking) -> str:
         ("shaper", sum(held.duration for held in blocking.held if held.policy == SHAPER)),
         ("unexplained", blocking.unexplained),
     )
-    others = [f"{name} {duration / ms:.1f}" for name, duration in rest if abs(duration) >= 0.05 * ms]
-    return ", ".join([" ".join(chain), *others] if chain else others)
+    return [(name, duration) for name, duration in rest if abs(duration) >= LEAST]
 
 
 def write_csv(blockings: Iterable[Blocking], file: TextIO) -> None:

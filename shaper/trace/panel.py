@@ -12,6 +12,7 @@ from shaper.journal import Record
 from shaper.report.arrows import KINDS, arrows
 from shaper.report.blocking import SHAPER, Blocking, call_name
 from shaper.report.figure.model import Bar, Kind, Panel, Side
+from shaper.report.story import call_story
 from shaper.report.traffic import Traffic
 from shaper.trace.analysis.packets import label
 from shaper.trace.analysis.path import Step
@@ -50,7 +51,7 @@ def panel(report: TraceReport, records: Iterable[Record]) -> Panel:
         lanes["client"].insert(0, name)
         bars = [*_path(name, report.path, report.first), *bars]
     note = f"{len(of_task) - MOST} more tasks slept" if len(of_task) > MOST else ""
-    return Panel("", bars, arrows(seen, report.first), note, (lanes["client"], lanes["server"]))
+    return Panel("", bars, arrows(seen, report.first, report.blockings), note, (lanes["client"], lanes["server"]))
 
 
 def _path(lane: str, path: Sequence[Step], origin: int) -> Iterator[Bar]:
@@ -60,7 +61,15 @@ def _path(lane: str, path: Sequence[Step], origin: int) -> Iterator[Bar]:
         steps = list(alike)
         if sum(step.duration for step in steps) >= VISIBLE * whole:
             start, end = ((time - origin) / ms for time in (steps[0].start, steps[-1].end))
-            yield Bar(lane, start, end, f"{name} {end - start:.1f} ms", kind=kind)
+            story = f"on the critical path from {start:.1f} ms to {end:.1f} ms", *_held_by(steps)
+            yield Bar(lane, start, end, f"{name} {end - start:.1f} ms", kind=kind, story=story)
+
+
+def _held_by(steps: Sequence[Step]) -> Iterator[str]:
+    """A line for each hold among the steps."""
+    for step in steps:
+        if step.hold is not None and step.hold.policy != SHAPER:
+            yield f"held by {step.hold.policy}: {step.duration / ms:.1f} ms"
 
 
 def _part(step: Step) -> tuple[str, Kind | None]:
@@ -87,4 +96,5 @@ def _side(blockings: Sequence[Blocking], by_id: dict[int, Record], traffic: Traf
 
 def _bar(lane: str, blocking: Blocking, origin: int) -> Bar:
     start, end = ((time - origin) / ms for time in (blocking.start, blocking.end))
-    return Bar(lane, start, end, f"{call_name(blocking)} {blocking.duration / ms:.1f} ms")
+    label = f"{call_name(blocking)} {blocking.duration / ms:.1f} ms"
+    return Bar(lane, start, end, label, story=call_story(blocking, origin))

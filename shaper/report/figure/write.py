@@ -1,4 +1,4 @@
-"""The figure as a file: SVG or HTML, which turn dark where their viewer is dark, or PNG."""
+"""The figure as a file: SVG, which turns dark where its viewer is dark, PNG, or a page to explore."""
 
 from __future__ import annotations
 
@@ -24,14 +24,16 @@ def check(file: Path) -> None:
     """
     if file.suffix not in (".svg", ".png", ".html"):
         raise UsageError(f"{file}: a figure is written as .svg, .png or .html")
-    if find_spec("matplotlib") is None:
-        raise UsageError("a figure needs matplotlib: pip install 'nfq-shaper[figure]'")
+    for library in ("matplotlib", "bokeh") if file.suffix == ".html" else ("matplotlib",):
+        if find_spec(library) is None:
+            raise UsageError(f"a figure needs {library}: pip install 'nfq-shaper[figure]'")
 
 
 def write(panels: Sequence[Panel], file: Path, *, title: str, origin: str = "the client's connect") -> None:
     """Draw the panels into a file, one below the other on one time axis.
 
-    A name that ends in -dark.png gives a dark picture; .svg and .html follow their viewer.
+    A name that ends in -dark.png gives a dark picture; .svg and .html follow their viewer. An .html is a page to
+    explore; see `shaper.report.figure.explore`.
 
     Args:
         origin: what the time axis begins at.
@@ -39,9 +41,14 @@ def write(panels: Sequence[Panel], file: Path, *, title: str, origin: str = "the
     Raises:
         OSError: the file can't be written.
     """
+    title = as_text(title)
+    if file.suffix == ".html":
+        from shaper.report.figure.explore import page
+
+        file.write_text(page(panels, title, origin), encoding="utf-8", errors="replace")
+        return
     from shaper.report.figure.draw import draw
 
-    title = as_text(title)
     save(lambda theme: draw(panels, title, origin, theme), file, title)
 
 
