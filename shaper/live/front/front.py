@@ -160,12 +160,9 @@ class Front:
     @property
     def _present(self) -> Engines:
         if self._engines is None:
-            raise ShaperError(f"nothing is shaped: {self._waits}")
+            waits = self.place is not None and not self.is_stopping
+            raise ShaperError(f"nothing is shaped while {self.place.name} is gone" if waits else "the run has ended")
         return self._engines
-
-    @property
-    def _waits(self) -> str:
-        return f"waiting for {self.place.name if self.place else 'nothing'}"
 
     async def change(self, **change: Any) -> None:
         """Change all engines, or none; those that follow them in another place are changed likewise.
