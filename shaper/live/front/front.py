@@ -160,8 +160,9 @@ class Front:
     @property
     def _present(self) -> Engines:
         if self._engines is None:
-            waits = self.place is not None and not self.is_stopping
-            raise ShaperError(f"nothing is shaped while {self.place.name} is gone" if waits else "the run has ended")
+            if self.place is not None and not self.is_stopping:
+                raise ShaperError(f"nothing is shaped while {self.place.name} isn't there")
+            raise ShaperError("the run has ended")
         return self._engines
 
     async def change(self, **change: Any) -> None:
@@ -300,16 +301,17 @@ class Front:
             if nth > 1:
                 settings = _numbered(settings, nth)
             engines = self._engines = self._new_engines(settings, spot.namespace)
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(end_when_gone, spot.found, engines)
-                try:
-                    await self._shape(engines, begin, shapes)
-                except ShaperError:
-                    # An engine may have failed because of that, before it was seen.
-                    if spot.found.is_there():
-                        raise
-                    self._is_gone = True
-                nursery.cancel_scope.cancel()
+            try:
+                with ungrouped():
+                    async with trio.open_nursery() as nursery:
+                        nursery.start_soon(end_when_gone, spot.found, engines)
+                        await self._shape(engines, begin, shapes)
+                        nursery.cancel_scope.cancel()
+            except ShaperError:
+                # An engine may have failed because of that, before it was seen.
+                if spot.found.is_there():
+                    raise
+                self._is_gone = True
             if is_over or not self._is_gone or self._stop.is_set():
                 return
             self._is_gone, self._waiting = False, trio.CancelScope()
