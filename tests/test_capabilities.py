@@ -7,7 +7,7 @@ import pytest
 
 from shaper.cli import message_of
 from shaper.errors import ShaperError
-from shaper.linux import namespace, proc
+from shaper.linux import capabilities, namespace, proc
 from shaper.linux.capabilities import CAP_NET_ADMIN, CAP_NET_RAW, CAP_SYS_ADMIN, remedy
 from shaper.trace.record import tracefs
 
@@ -99,3 +99,15 @@ def test_where_tracefs_is_refused(held: int, uid_map: str, user: int, said: str,
 def test_no_directory_for_temporary_files() -> None:
     error = FileNotFoundError(2, "No usable temporary directory found in ['/tmp', '/']")
     assert message_of(error).endswith("start the container with `--tmpfs /tmp`")
+
+
+def test_what_is_only_permitted_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a program has it whose file capabilities lack the effective bit."""
+    taken: list[object] = []
+    monkeypatch.setattr(capabilities, "capset", taken.append)
+    monkeypatch.setattr(capabilities, "prctl", lambda *arguments: taken.append(arguments[2]))
+    for effective in (0, 1 << CAP_NET_ADMIN):
+        fields = {"CapPrm": f"{1 << CAP_NET_ADMIN:x}", "CapEff": f"{effective:x}"}
+        monkeypatch.setattr(proc, "status", fields.__getitem__)
+        capabilities.take()
+    assert taken == [1 << CAP_NET_ADMIN, CAP_NET_ADMIN]

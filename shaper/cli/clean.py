@@ -12,9 +12,11 @@ EXAMPLES = (
 
 def clean(netns: Netns = None, container: Container = None, pid: Pid = None) -> None:
     """Remove the rules of shapers that died; those of running ones stay."""
+    from shaper.linux.capabilities import take
     from shaper.linux.netns import Namespace
     from shaper.live.rules.chain import installed
 
+    take()
     place = place_of(netns=netns, container=container, pid=pid)
     if place is not None and (there := place.find()) is not None:
         Namespace(there.netns).enter()

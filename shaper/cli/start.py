@@ -153,7 +153,9 @@ def start(
     name: Annotated[
         str | None,
         typer.Option(
-            metavar="NAME", help="What other commands, such as `shaper status`, call it. [default: the queue's number]"
+            metavar="NAME",
+            help="What other commands, such as `shaper status`, call it. "
+            "[default: as its container, namespace or unit, or the queue's number]",
         ),
     ] = None,
     listen: Annotated[
@@ -180,7 +182,7 @@ def start(
     unshaped, or were sent early because of --max-hold.
     """
     from shaper.core.failure import PoliciesFailed
-    from shaper.linux import scheduling
+    from shaper.linux import capabilities, scheduling
     from shaper.live.front.follow import look_for
     from shaper.live.rules.rules import Match
     from shaper.live.settings import Settings
@@ -188,6 +190,7 @@ def start(
     from shaper.spec.load import load_pipeline
     from shaper.trace.record.tracefs import open_marker
 
+    capabilities.take()
     place = place_of(netns=netns, container=container, pid=pid, cgroup=cgroup, unit=unit)
     interfaces, hooks = interfaces_of(interface), hooks_of(hook)
     if interface is None and (container, pid) != (None, None):

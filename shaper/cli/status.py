@@ -41,8 +41,9 @@ def show(out: Console, state: dict[str, Any], stages: list[dict[str, Any]]) -> N
     uptime = lasting(time.time() - datetime.fromisoformat(state["started"]).timestamp())
     scenario = f", phase {state['phase']} of {state['scenario']}" if state["scenario"] else ""
     out.print(f"{state['name']}: {state['state']}, {state['shapes']}{scenario}, for {uptime}")
-    queues = ", ".join(map(str, state["queues"]))
-    out.print(f"version {state['version']}, process {state['pid']}, queue{'s' * (len(state['queues']) > 1)} {queues}\n")
+    numbers = ", ".join(map(str, state["queues"]))
+    queues = f", queue{'s' * (len(state['queues']) > 1)} {numbers}" if numbers else ""
+    out.print(f"version {state['version']}, process {state['pid']}{queues}\n")
     out.print(
         table(
             ("stage", "in force", "held", "dropped", "made"),

@@ -34,6 +34,21 @@ def can(capability: int) -> bool:
     return bool(int(proc.status("CapEff"), 16) >> capability & 1)
 
 
+def take() -> None:
+    """Have all capabilities that this process may have, and let the programs that it starts have them, too.
+
+    Otherwise file capabilities without the effective bit only permit them. With that bit, the program could not even be
+    started in a container that lacks one, see capabilities(7).
+    """
+    permitted = int(proc.status("CapPrm"), 16)
+    if not permitted & ~int(proc.status("CapEff"), 16):
+        return
+    capset(permitted)
+    for capability in range(permitted.bit_length()):
+        if permitted >> capability & 1:
+            prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, capability)
+
+
 def give_up(capability: int) -> None:
     """Be without this capability from now on."""
     capset(int(proc.status("CapPrm"), 16) & ~(1 << capability))

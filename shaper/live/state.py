@@ -173,7 +173,11 @@ class Histogram:
 
 @dataclass(frozen=True)
 class Meters:
-    """Counts and distributions for a monitoring system; none of them ever goes back, except for `held`."""
+    """Counts and distributions for a monitoring system.
+
+    None of them ever goes back, except for `held`. Where a place is followed, distributions, and counts by direction
+    and class, begin anew with each new network namespace.
+    """
 
     packets: list[PacketCount]
     """By fate, policy, direction and class."""

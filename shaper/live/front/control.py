@@ -169,8 +169,9 @@ class Control:
 
     async def meters(self) -> Meters:
         """See `Controlled`."""
-        measured = await self._front.ask("meter")
-        looks = await self._looks()
+        is_there = not self._front.is_waiting
+        measured = await self._front.ask("meter") if is_there else []
+        looks = await self._looks() if is_there else ()
         summary = self._front.summary_of([look["result"] for look in looks])
         seen: Counter[tuple[str, str, str, str]] = Counter()
         for each in measured:
@@ -265,6 +266,6 @@ def _stages(looks: Sequence[Look]) -> list[Stage]:
 def _histogram(measured: Sequence[Mapping[str, Any]], counts: str, total: str) -> Histogram:
     return Histogram(
         bounds_s=[bound / s for bound in BOUNDS],
-        counts=[sum(each) for each in zip(*(one[counts] for one in measured), strict=True)],
+        counts=[sum(each) for each in zip([0] * (len(BOUNDS) + 1), *(one[counts] for one in measured), strict=True)],
         sum_s=sum(one[total] for one in measured) / s,
     )

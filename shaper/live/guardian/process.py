@@ -28,6 +28,7 @@ from typing import Any, NamedTuple
 
 from shaper.errors import ShaperError
 from shaper.linux import proc
+from shaper.linux.capabilities import take
 from shaper.linux.proc import SchedStat
 from shaper.linux.scheduling import FIFO, NORMAL, PRIORITY, set_policy
 from shaper.live.guardian import endless
@@ -199,6 +200,7 @@ def main(beats_from: int, order_in: int) -> None:
         beats_from: the descriptor of the socket for signs of life and requests.
         order_in: the descriptor of the file that holds the order.
     """
+    take()
     beats = socket.socket(fileno=beats_from)
     with open(order_in) as file:
         file.seek(0)

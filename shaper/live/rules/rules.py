@@ -40,7 +40,7 @@ class Match:
     """Which packets are shaped."""
 
     interfaces: tuple[str, ...] = ("lo",)
-    """Those that they pass; `any` stands for all."""
+    """Those that they pass; `any` stands for all. None: all but lo, which only the place's namespace knows."""
     hooks: tuple[Hook, ...] = HOOKS
     """On their way into this machine, out of it, or through it."""
     protocol: Protocol = "all"
@@ -101,6 +101,8 @@ class Match:
     @property
     def where(self) -> str:
         """The interfaces and hooks in words, such as "packets of eth0", or "input packets of lo"."""
+        if not self.interfaces:
+            return "packets of all interfaces but lo"
         named = "all interfaces" if ANY in self.interfaces else ", ".join(self.interfaces)
         narrowed = "" if len(self.passed_hooks) == len(HOOKS) else f"{' and '.join(self.passed_hooks)} "
         return f"{narrowed}packets of {named}"
