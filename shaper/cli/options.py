@@ -10,6 +10,7 @@ import typer
 from shaper.cli.parsing import JSON
 from shaper.core.core import MAX_HOLD
 from shaper.errors import UsageError
+from shaper.topology import ends
 from shaper.units import format_duration, parse_duration
 
 if TYPE_CHECKING:
@@ -140,6 +141,10 @@ Json = Annotated[
     typer.Option(JSON, metavar="[=FILE]", help="Write the result as JSON to FILE; without =FILE, to standard output."),
 ]
 
+Offload = Annotated[
+    ends.Offload,
+    typer.Option(help="off: a sender cuts and checksums its segments itself, instead of leaving that to its link."),
+]
 FigureFile = Annotated[
     Path | None,
     typer.Option(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -11,6 +11,7 @@ from shaper.cli.options import (
     FigureFile,
     Json,
     MaxHold,
+    Offload,
     ProfileName,
     Seed,
     duration,
@@ -29,11 +30,13 @@ if TYPE_CHECKING:
     from shaper.probe.ends.plan import ProbePlan
     from shaper.probe.ends.run import ProbeRun
     from shaper.spec.scenario import Scenario
+    from shaper.topology.topology import Topology
 
 EXAMPLES = (
     "shaper probe --policy delay:time=100ms",
     "shaper probe --policy delay:100ms --policy spread_burst:100ms --figure n.svg",
     "shaper probe --workload request:rounds=5 --policy delay:20ms --repeat 5",
+    "shaper probe --policy delay:100ms --network routed",
     "shaper probe --server  # on one machine, with `shaper start` beside it",
     "shaper probe --client 192.0.2.7          # on the other",
 )
@@ -78,8 +81,10 @@ Threshold = Annotated[
         help="Count calls that wait longer than this as blocked. [default: 1ms]",
     ),
 ]
-Mtu = Annotated[
-    int, typer.Option(metavar="BYTES", help="The MTU of lo; with 1500, packets are as large as on Ethernet.")
+Mtu = Annotated[int, typer.Option(metavar="BYTES", help="The MTU; with 1500, packets are as large as on Ethernet.")]
+Network = Annotated[
+    Literal["private", "routed"],
+    typer.Option(help="private: both ends on one lo, which is shaped; routed: each in a network of its own."),
 ]
 
 
@@ -94,6 +99,8 @@ def probe(
     seed: Seed = "0",
     max_hold: MaxHold = MAX_HOLD,
     mtu: Mtu = 1500,
+    network: Network = "private",
+    offload: Offload = "on",
     figure: FigureFile = None,
     trace: Annotated[
         bool,
@@ -110,7 +117,8 @@ def probe(
 ) -> int:
     """Run a client and a server, shaped, and show which calls waited.
 
-    Both are processes in a private network namespace, so this needs no root and disturbs nothing. The wait
+    Both are processes in a private network namespace, or in two with a router between, so this needs no root and
+    disturbs nothing. The wait
     of each system call is explained by held packets: "accept 300.9 ms = SYN held 100.1 + SYN-ACK 100.1 + ACK
     100.1 + 0.6 unexplained".
     """
@@ -121,6 +129,7 @@ def probe(
     from shaper.probe.show import as_json, show
     from shaper.report.figure.write import write
     from shaper.report.output import console, write_json
+    from shaper.topology.topology import Topology
 
     load(workload)
     specs = tuple(policy or ())
@@ -131,11 +140,14 @@ def probe(
             raise UsageError("--trace needs both ends; with --server or --client, run `shaper trace` beside it")
         if specs:
             raise UsageError("--policy and --profile need both ends; with --server or --client, use `shaper start`")
+        if network != "private":
+            raise UsageError("--network needs both ends; --server and --client use the network of this machine")
         role, host = ("server", "0.0.0.0") if server else ("client", client or "")
         runs = play_alone(ProbePlan(workload, host, port, timeout), role, repeat)
     else:
         plan, scenario = ProbePlan(workload, port=port, timeout=timeout), given_scenario(context)
-        runs = play_both(plan, specs, scenario, repeat, seed, max_hold, mtu, trace)
+        topology = Topology(network, 1, mtu, offload)
+        runs = play_both(plan, specs, scenario, repeat, seed, max_hold, topology, trace)
     report = ProbeReport(workload, specs, runs, threshold)
     out = console(json)
     show(report, out)
@@ -166,18 +178,23 @@ def play_both(
     repeat: int,
     seed: str,
     max_hold: int,
-    mtu: int,
+    topology: Topology,
     traced: bool,
 ) -> list[ProbeRun]:
-    """Run both ends, in a network namespace that this process enters."""
-    from shaper.linux import namespace
+    """Run both ends, in networks of which this process enters the one that is shaped."""
+    from dataclasses import replace
+
     from shaper.probe.ends.run import probe as run
     from shaper.spec.load import load_pipeline
 
     load_pipeline(specs, max_hold)
     if scenario is not None:
         scenario.policies(max_hold)
-    namespace.enter(mtu)
+    topology.enter()
+    if topology.ends:
+        server = topology.ends[0]
+        networks = tuple((end.name, topology.network_of(end.name)) for end in topology.ends)
+        plan = replace(plan, host=server.ipv4, networks=networks, match=topology.match)
     return run(plan, specs, scenario=scenario, repeat=repeat, seed=seed, max_hold=max_hold, traced=traced)
 
 

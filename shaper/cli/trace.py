@@ -143,7 +143,7 @@ def trace(
             title, status = shlex.join(command or ()), trio.run(_run, tracing, child)
             if journal is not None:
                 sleep(2 * FLUSH_INTERVAL / s)
-            result, records = tracing.report(journal, child.pid, longest)
+            result, records = tracing.report(journal, [child.pid], longest)
         # Standard output is the command's.
         incomplete = give(
             result,
@@ -171,7 +171,7 @@ async def _run(tracing: Tracing, child: Command) -> int:
         with ungrouped():
             async with trio.open_nursery() as nursery:
                 await nursery.start(child.pass_signals_on)
-                with tracing.of(child.pid):
+                with tracing.of([child.pid]):
                     child.release()
                     status = await child.wait()
                 nursery.cancel_scope.cancel()

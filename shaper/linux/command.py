@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing, suppress
 from typing import NoReturn
 
 import trio
 
 from shaper.linux import proc, programs
+from shaper.linux.libc import prctl
 from shaper.linux.signalfd import SignalFD, effective
 
 NOT_PASSED_ON = {
@@ -22,6 +23,16 @@ NOT_PASSED_ON = {
 """Signals to this process that are not for the command it runs; all others are."""
 STOPPING = {signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU}
 """The signals of job control that stop a process, see "Job Control" in signal(7)."""
+
+PR_SET_PDEATHSIG = 1  # linux/prctl.h
+
+
+def end_with_parent(number: int = signal.SIGKILL) -> None:
+    """Have this process get this signal when its parent ends, however that ends."""
+    parent = os.getppid()
+    prctl(PR_SET_PDEATHSIG, number)
+    if os.getppid() != parent:
+        os.kill(os.getpid(), number)  # it ended before
 
 
 class Command:
@@ -70,8 +81,23 @@ class Command:
             with suppress(ProcessLookupError):
                 os.kill(self._receiver(), number)
 
+    def send_to_group(self, number: int) -> None:
+        """Send a signal to all processes of the group that the command's process leads."""
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.pid, number)
+
+    def has_ended(self) -> bool:
+        """Whether its process has ended."""
+        with suppress(OSError):
+            return proc.stat(self.pid).has_ended
+        return True
+
     async def pass_signals_on(
-        self, before_stop: Callable[[], None] = lambda: None, *, task_status: trio.TaskStatus[None]
+        self,
+        before_stop: Callable[[], None] = lambda: None,
+        others: Sequence[Command] = (),
+        *,
+        task_status: trio.TaskStatus[None],
     ) -> None:
         """Be, for those who send signals, as if this process were the command; for `trio.Nursery.start`.
 
@@ -81,6 +107,7 @@ class Command:
 
         Args:
             before_stop: called each time before this process stops.
+            others: commands that get the same signals.
         """
         asked_to_stop = 0
         with closing(SignalFD(signal.valid_signals() - NOT_PASSED_ON)) as signals:
@@ -98,7 +125,8 @@ class Command:
                     else:
                         is_news = code <= 0 and sender != self._receiver()
                     if is_news:
-                        self.send_signal(number)
+                        for each in (self, *others):
+                            each.send_signal(number)
                 # It may have caught the signal; a SIGSTOP that comes without one is between it and the sender.
                 if asked_to_stop and self._is_stopped():
                     before_stop()

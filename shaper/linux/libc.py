@@ -20,6 +20,7 @@ Prepared = tuple[Callable[..., int], tuple[Any, ...]]
 """A function of the C library and its arguments; where it returns a negative number, see `last_error`."""
 
 # linux/sched.h
+CLONE_NEWNS = 0x0002_0000
 CLONE_NEWUSER = 0x1000_0000
 CLONE_NEWNET = 0x4000_0000
 
@@ -35,6 +36,9 @@ TFD_TIMER_ABSTIME = 1
 
 # linux/signalfd.h
 SFD_NONBLOCK, SFD_CLOEXEC = os.O_NONBLOCK, os.O_CLOEXEC
+
+# linux/mount.h
+MS_BIND, MS_REC, MS_PRIVATE = 1 << 12, 1 << 14, 1 << 18
 
 # linux/mount.h, and the numbers of the system calls, which are the same on all architectures.
 FSOPEN_CLOEXEC = FSMOUNT_CLOEXEC = 1
@@ -89,6 +93,7 @@ class MMsgHdr(ctypes.Structure):
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.unshare.argtypes = (c_int,)
 _libc.setns.argtypes = (c_int, c_int)
+_libc.mount.argtypes = (c_char_p, c_char_p, c_char_p, c_ulong, c_void_p)
 _libc.prctl.argtypes = (c_int, c_ulong, c_ulong, c_ulong, c_ulong)
 _libc.capset.argtypes = (c_char_p, c_char_p)
 _libc.timerfd_create.argtypes = (c_int, c_int)
@@ -115,6 +120,15 @@ def setns(descriptor: int, kind: int) -> None:
         OSError: see setns(2).
     """
     _checked(_libc.setns(descriptor, kind))
+
+
+def mount(source: str, target: str, flags: int) -> None:
+    """Change the mounts of this process's namespace, by flags that need no type of file system.
+
+    Raises:
+        OSError: see mount(2).
+    """
+    _checked(_libc.mount(os.fsencode(source), os.fsencode(target), None, flags, None))
 
 
 def prctl(option: int, *arguments: int) -> None:

@@ -11,15 +11,28 @@ import fcntl
 import os
 import socket
 import struct
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 
 from shaper.errors import ShaperError, UsageError
 from shaper.linux import capabilities, proc
 from shaper.linux.capabilities import CAP_NET_ADMIN, CAP_NET_RAW, CAP_SYS_ADMIN, can
 from shaper.linux.command import Command
-from shaper.linux.libc import CLONE_NEWNET, CLONE_NEWUSER, capset, unshare
+from shaper.linux.libc import (
+    CLONE_NEWNET,
+    CLONE_NEWNS,
+    CLONE_NEWUSER,
+    MS_BIND,
+    MS_PRIVATE,
+    MS_REC,
+    capset,
+    mount,
+    setns,
+    unshare,
+)
 
 MTU = 1500
 SMALLEST_MTU = 68  # RFC 791; IPv6 needs 1280, RFC 8200
@@ -52,12 +65,37 @@ class Private:
     gid: int
     mapped: bool
 
-    def spawn_inside(self, command: list[str], *, stdout: int | None = None, through_strace: bool = False) -> Command:
+    def spawn_inside(
+        self,
+        command: list[str],
+        *,
+        prepare: Callable[[], None] = lambda: None,
+        stdout: int | None = None,
+        through_strace: bool = False,
+    ) -> Command:
         """A command inside, run as the caller; it waits for `Command.release`.
 
-        The arguments and errors are those of `Command`.
+        The other arguments and the errors are those of `Command`.
+
+        Args:
+            prepare: called in the child while it is still root of the network.
         """
-        return Command(command, prepare=self.become_caller, stdout=stdout, through_strace=through_strace)
+
+        def ready() -> None:
+            prepare()
+            self.become_caller()
+
+        return Command(command, prepare=ready, stdout=stdout, through_strace=through_strace)
+
+    def another(self, mtu: int = MTU) -> int:
+        """A descriptor of another new network namespace, of the same user namespace, in which lo is up.
+
+        Raises:
+            OSError: see unshare(2).
+        """
+        with back_afterwards():
+            self.renew(mtu)
+            return own()
 
     def renew(self, mtu: int = MTU) -> None:
         """Move this process into another new network namespace, of the same user namespace; see `enter`.
@@ -107,6 +145,50 @@ def enter(mtu: int = MTU) -> Private:
         raise ShaperError(_why_not(error, what)) from None
     _set_up(mtu, mapped)
     return Private(*caller, mapped)
+
+
+def own() -> int:
+    """A descriptor of the network namespace that this process is in."""
+    return os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+
+
+@contextmanager
+def back_afterwards() -> Iterator[None]:
+    """This process is in the same network namespace afterwards as before; it must be root over it."""
+    here = own()
+    try:
+        yield
+    finally:
+        setns(here, CLONE_NEWNET)
+        os.close(here)
+
+
+@contextmanager
+def within(network: int) -> Iterator[None]:
+    """In here this process is in another network namespace: the one of this descriptor."""
+    with back_afterwards():
+        setns(network, CLONE_NEWNET)
+        yield
+
+
+def cover(files: dict[str, str]) -> None:
+    """Give this process, and those that it starts, other files than the rest of the machine, with these texts.
+
+    Args:
+        files: the text of each, by its path; what isn't there stays away.
+
+    Raises:
+        OSError: see unshare(2) and mount(2).
+    """
+    unshare(CLONE_NEWNS)
+    mount("none", "/", MS_REC | MS_PRIVATE)
+    for path, text in files.items():
+        with NamedTemporaryFile("w") as file:
+            file.write(text)
+            file.flush()
+            os.fchmod(file.fileno(), 0o644)
+            with suppress(FileNotFoundError):
+                mount(file.name, path, MS_BIND)
 
 
 def _set_up(mtu: int, mapped: bool) -> None:

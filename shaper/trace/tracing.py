@@ -18,7 +18,7 @@ from shaper.trace.report import LISTED, TraceReport, report
 
 
 class Tracing:
-    """The tracing of one command.
+    """The tracing of one command, and of others that run beside it; strace can't do the latter.
 
     Args:
         command: the command to trace.
@@ -45,12 +45,14 @@ class Tracing:
             self.trace = directory / "calls.strace"
             self.command = [strace, "-f", "-ttt", "-T", "-yy", "-o", str(self.trace), "--", *command]
 
-    def of(self, pid: int) -> AbstractContextManager[object]:
-        """Records the process while it is entered. Until then the process must wait."""
-        return nullcontext() if self.why_strace is not None else TraceRecorder(self.trace, [pid])
+    def of(self, pids: Sequence[int]) -> AbstractContextManager[object]:
+        """Records the processes while it is entered. Until then they must wait."""
+        return nullcontext() if self.why_strace is not None else TraceRecorder(self.trace, list(pids))
 
-    def report(self, journal: Path | None, pid: int, longest: int = LISTED) -> tuple[TraceReport, Sequence[Record]]:
-        """The report of the process and its descendants, and the journal's packets, with times on the trace's clock.
+    def report(
+        self, journal: Path | None, pids: Sequence[int], longest: int = LISTED
+    ) -> tuple[TraceReport, Sequence[Record]]:
+        """The report of the processes and their descendants, and the journal's packets, on the trace's clock.
 
         Args:
             journal: of a shaper that ran meanwhile, and may still be running.
@@ -62,5 +64,5 @@ class Tracing:
         """
         trace = read_trace(self.trace)
         records = on_clock(trace.clock, *read_journal(journal, grows=True)) if journal is not None else []
-        pids = [] if self.why_strace is not None else [pid]
-        return report(trace, records, pids=pids, listed=longest), records
+        traced = [] if self.why_strace is not None else list(pids)
+        return report(trace, records, pids=traced, listed=longest), records

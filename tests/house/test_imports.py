@@ -24,6 +24,7 @@ HOUSE = """
     probe.workloads
     probe.ends doctor control testing
     network
+    topology
     trace live.front
     trace.analysis live
     trace.record live.guardian

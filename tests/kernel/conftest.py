@@ -7,7 +7,7 @@ import os
 import shlex
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -93,9 +93,11 @@ def ordinary(network: None) -> Callable[..., subprocess.CompletedProcess[str]]:
         user = ["setpriv", "--reuid=4711", "--regid=4712", "--clear-groups", "--no-new-privs"]
     else:  # in the user namespace of a user who is no one else
         user = ["unshare", "--user", "--map-user=4711", "--map-group=4712", "setpriv", "--no-new-privs"]
-    script = "\n".join(["set -e", "mount -t tmpfs -o mode=755 none /run", *opening(), 'exec "$@"'])
+    opened = opening()
 
-    def run(*command: str) -> subprocess.CompletedProcess[str]:
+    def run(*command: str, before: Sequence[str] = ()) -> subprocess.CompletedProcess[str]:
+        """Run it, after these lines of shell in its own mount namespace, with an empty /run."""
+        script = "\n".join(["set -e", "mount -t tmpfs -o mode=755 none /run", *before, *opened, 'exec "$@"'])
         return subprocess.run(
             ["unshare", "-m", "sh", "-c", script, "sh", *user, *command],
             capture_output=True,

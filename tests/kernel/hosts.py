@@ -34,7 +34,9 @@ class Host:
         assert self._process.stdout is not None
         self._process.stdout.readline()
         self.pid = pid = self._process.pid
-        self._ip("link", "add", interface, "type", "veth", "peer", "name", "eth0", "netns", str(pid))
+        # With the same index as its other side, a link would be up only after a second, see linkwatch_urgent_event().
+        index = str(1000 + len(socket.if_nameindex()))
+        self._ip("link", "add", interface, "index", index, "type", "veth", "peer", "name", "eth0", "netns", str(pid))
         _detect_no_duplicates(interface)
         for address in ours:
             self._ip("addr", "add", address, "dev", interface, *(["nodad"] if ":" in address else ["brd", "+"]))

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from shaper.errors import ShaperError
+from shaper.linux.libc import CLONE_NEWNET, setns
 from shaper.probe.ends.calls import CallRecorder, TimeIsUp
 from shaper.probe.ends.end import End
 from shaper.probe.ends.plan import ProbePlan
@@ -31,6 +32,9 @@ def main(role: str, plan: ProbePlan, source: int, target: int) -> NoReturn:
     """
     status = 1
     try:
+        for name, network in plan.networks:
+            if name == role:
+                setns(network, CLONE_NEWNET)
         os.dup2(source, 0)
         os.dup2(target, 1)
         # The other ends' pipes too: they must close when their owners exit.

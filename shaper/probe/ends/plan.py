@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from shaper.live.rules.rules import Match
 from shaper.units import s
 
 HOST, PORT = "127.0.0.1", 8765
@@ -17,9 +18,13 @@ class ProbePlan:
         workload: its name and options (see `shaper.probe.ends.workload.load`).
         host, port: of the server.
         timeout: the longest that either end may take, in ns.
+        networks: descriptors of the network namespaces of the ends, by role; without one, that of this process.
+        match: which packets are shaped.
     """
 
     workload: str = "netcat"
     host: str = HOST
     port: int = PORT
     timeout: int = 10 * s
+    networks: tuple[tuple[str, int], ...] = ()
+    match: Match = field(default_factory=Match)

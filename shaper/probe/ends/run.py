@@ -64,7 +64,7 @@ def probe(
     max_hold: int = MAX_HOLD,
     traced: bool = False,
 ) -> list[ProbeRun]:
-    """Play the workload, with the packets on lo of this network namespace shaped by these policies.
+    """Play the workload, with the packets that the plan names shaped by these policies.
 
     Args:
         policies: their SPECs; without one, nothing is shaped.
@@ -78,7 +78,7 @@ def probe(
         ShaperError: this namespace can't be shaped, or the ends can't be traced.
     """
     set_realtime()
-    play_once = partial(_run, policies=policies, scenario=scenario, seed=seed, max_hold=max_hold)
+    play_once = partial(_run, plan=plan, policies=policies, scenario=scenario, seed=seed, max_hold=max_hold)
     runs = [fork(plan) for _ in range(repeat)]
     return [_trace(play_once, ends) if traced else trio.run(play_once, ends) for ends in runs]
 
@@ -110,12 +110,16 @@ async def play_to_end(ends: Sequence[EndProcess], core: Core) -> list[Account]:
 
 
 async def _run(
-    ends: Sequence[EndProcess], policies: Sequence[str], scenario: Scenario | None, seed: str, max_hold: int
+    ends: Sequence[EndProcess],
+    plan: ProbePlan,
+    policies: Sequence[str],
+    scenario: Scenario | None,
+    seed: str,
+    max_hold: int,
 ) -> ProbeRun:
     if not policies:
         return ProbeRun(tuple(await play(ends)))
     from shaper.live.nursery import ungrouped
-    from shaper.live.rules.rules import Match
     from shaper.live.session import Run, Settings, shape
 
     accounts: list[Account] = []
@@ -123,7 +127,7 @@ async def _run(
         journal = Path(directory, "journal.jsonl")
         settings = Settings(
             policies=load_pipeline(policies, max_hold),
-            match=Match(),
+            match=plan.match,
             specs=tuple(policies),
             scenario=scenario,
             seed=seed,

@@ -1,0 +1,171 @@
+"""A router: this process's network namespace, with a link to each end, which has a namespace of its own.
+
+The links are pairs of veth(4). What one end sends to another is forwarded here, after the sender's interface: there a
+held packet no longer counts against the sender's small-queue limit, see tcp_limit_output_bytes in
+Documentation/networking/ip-sysctl.rst of the kernel.
+"""
+
+from __future__ import annotations
+
+import array
+import fcntl
+import os
+import socket
+import struct
+import subprocess
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from shaper.errors import ShaperError, UsageError
+from shaper.linux.namespace import Private, own, within
+from shaper.linux.programs import find
+from shaper.topology.ends import BLOCKS, IPV4_PREFIX, IPV6_MTU, IPV6_PREFIX, LARGEST_MTU, OUTSIDE, End, Offload
+
+ETH = "eth0"
+"""The interface of each end."""
+INDEX = 1000
+"""Its index. A link whose sides have the same one is up only after a second, see linkwatch_urgent_event() in
+net/core/link_watch.c of the kernel."""
+PATIENCE = 2.0
+"""Seconds that links have to come up."""
+POLLING = 0.001
+"""Seconds between two looks."""
+
+# linux/sockios.h, net/if.h
+SIOCETHTOOL, SIOCGIFFLAGS = 0x8946, 0x8913
+IFF_RUNNING = 0x40
+# linux/ethtool.h: checksums, segmentation of TCP and in general, and putting together what came in.
+ETHTOOL_STXCSUM, ETHTOOL_STSO, ETHTOOL_SGSO, ETHTOOL_SGRO = 0x17, 0x1F, 0x24, 0x2C
+
+
+class Router:
+    """The links from this process's network namespace to the ends, each in a new one.
+
+    Args:
+        private: what this process has entered.
+        ends: their names are those of the router's interfaces.
+        mtu: of all links, in bytes.
+        offload: whether a sender leaves segmentation and checksums to its interface.
+        with_ipv6: the ends get IPv6 addresses, if the kernel has IPv6 and the MTU allows it.
+
+    Attributes:
+        networks: descriptors of the ends' network namespaces, by name.
+        has_ipv6: the ends have IPv6 addresses.
+
+    Raises:
+        UsageError: no link has such an MTU.
+        ShaperError: ip(8) is missing, or the kernel refuses.
+    """
+
+    def __init__(
+        self, private: Private, ends: Sequence[End], mtu: int, offload: Offload = "on", *, with_ipv6: bool = True
+    ) -> None:
+        if mtu > LARGEST_MTU:
+            raise UsageError(f"an MTU of {mtu} bytes is more than a link can have; give one up to {LARGEST_MTU}")
+        self.has_ipv6 = with_ipv6 and has_ipv6() and mtu >= IPV6_MTU
+        self.networks: dict[str, int] = {}
+        here = own()
+        forward()
+        detect_no_duplicates()
+        for end in ends:
+            there = self.networks[end.name] = private.another(mtu)
+            with within(there):
+                detect_no_duplicates()
+                # As for a server on any host of its own, whoever starts it.
+                Path("/proc/sys/net/ipv4/ip_unprivileged_port_start").write_text("0")
+                peer = f"type veth peer name {end.name} mtu {mtu} netns /proc/self/fd/{here}"
+                ip([f"link add {ETH} index {INDEX} mtu {mtu} {peer}", *self._up(ETH, end.ipv4, end.ipv6)], here)
+            ip(self._up(end.name, *end.routers))
+        os.close(here)
+        for end in ends:
+            self._wait_for(end.name)
+            with within(self.networks[end.name]):
+                self._wait_for(ETH)
+                to = BLOCKS if end.name == OUTSIDE else ("default", "default")
+                ip(self._routes(to, end.routers))
+                if offload == "off":
+                    switch_offload_off(ETH)
+            if offload == "off":
+                switch_offload_off(end.name)
+            if end.name == OUTSIDE:
+                ip(self._routes(("default", "default"), (end.ipv4, end.ipv6)))
+
+    def _routes(self, to: tuple[str, str], via: tuple[str, str]) -> list[str]:
+        """The lines for ip(8) that add a route for each family."""
+        return [f"route add {each} via {router}" for each, router in zip(to, via, strict=True)][: 1 + self.has_ipv6]
+
+    def _up(self, interface: str, ipv4: str, ipv6: str) -> list[str]:
+        """The lines for ip(8) that give an interface its addresses, and bring it up."""
+        lines = [f"addr add {ipv4}/{IPV4_PREFIX} dev {interface}"]
+        if self.has_ipv6:
+            lines.append(f"addr add {ipv6}/{IPV6_PREFIX} dev {interface} nodad")
+        return [*lines, f"link set {interface} up"]
+
+    def _wait_for(self, interface: str) -> None:
+        """Wait until an interface carries packets; IPv6 only does with a link-local address."""
+        give_up = time.monotonic() + PATIENCE
+        while not is_running(interface) or (self.has_ipv6 and not has_link_local(interface)):
+            if time.monotonic() > give_up:
+                raise ShaperError(f"the link {interface} doesn't come up")
+            time.sleep(POLLING)
+
+
+def ip(lines: Sequence[str], *descriptors: int) -> None:
+    """Have ip(8) do this in the network namespace of this process.
+
+    Args:
+        lines: commands, without the word `ip`.
+        descriptors: that it inherits.
+
+    Raises:
+        ShaperError: it is missing, or the kernel refuses.
+    """
+    program = find("ip")
+    if program is None:
+        raise ShaperError("ip is not installed, which makes links: apt install iproute2")
+    done = subprocess.run(
+        [program, "-batch", "-"], input="\n".join(lines), capture_output=True, text=True, pass_fds=descriptors
+    )
+    if done.returncode:
+        raise ShaperError(f"ip: {' '.join(done.stderr.split())}")
+
+
+def has_ipv6() -> bool:
+    """Whether new networks have IPv6."""
+    switch = Path("/proc/sys/net/ipv6/conf/default/disable_ipv6")
+    return switch.exists() and switch.read_text() == "0\n"
+
+
+def forward() -> None:
+    """Let this process's network forward packets."""
+    for path in ("ipv4/ip_forward", "ipv6/conf/all/forwarding"):
+        if (switch := Path("/proc/sys/net", path)).exists():
+            switch.write_text("1")
+
+
+def detect_no_duplicates() -> None:
+    """Have interfaces of this network, from now on, use their IPv6 addresses as soon as they are up."""
+    if (switch := Path("/proc/sys/net/ipv6/conf/default/accept_dad")).exists():
+        switch.write_text("0")
+
+
+def is_running(interface: str) -> bool:
+    """Whether an interface carries packets, see netdevice(7)."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as control:
+        answer = fcntl.ioctl(control, SIOCGIFFLAGS, struct.pack("16s24x", interface.encode()))
+    return bool(struct.unpack_from("16xH", answer)[0] & IFF_RUNNING)
+
+
+def has_link_local(interface: str) -> bool:
+    """Whether an interface has its own IPv6 address, see the columns of proc(5)."""
+    rows = [line.split() for line in Path("/proc/thread-self/net/if_inet6").read_text().splitlines()]
+    return any(address.startswith("fe80") and name == interface for address, *_, name in rows)
+
+
+def switch_offload_off(interface: str) -> None:
+    """Have the sender's kernel cut segments and compute checksums itself, see ethtool(8)."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as control:
+        for command in (ETHTOOL_STSO, ETHTOOL_SGSO, ETHTOOL_SGRO, ETHTOOL_STXCSUM):
+            value = array.array("I", (command, 0))
+            fcntl.ioctl(control, SIOCETHTOOL, struct.pack("16sP16x", interface.encode(), value.buffer_info()[0]))
