@@ -23,8 +23,9 @@ HEAD = """\
 # The policies
 
 `shaper policies NAME` shows one of these policies in a terminal. To write your own, read
-[policies-guide.md](policies-guide.md). If you know netem, toxiproxy, clumsy or Mahimahi, [features.md](features.md)
-says which policy does the same. This file is made from the policies: `python -m docs.make` writes it again.
+[policies-guide.md](policies-guide.md). If you know netem, toxiproxy, clumsy, Mahimahi, tcconfig, pumba or Chaos Mesh,
+[features.md](features.md) says which policy does the same. This file is made from the policies: `python -m docs.make`
+writes it again.
 
 Every policy has the options below. Where a policy has another default for `scope` or `only`, its table says so.
 Policies that hold nothing have no `limit`.

@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.schema import schema
+
 pytestmark = pytest.mark.usefixtures("network")
 
 SHAPER = (sys.executable, "-m", "shaper", "run")
@@ -113,6 +115,18 @@ def test_clients_share_the_bottleneck(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     # 500 kB by 8 Mbit/s are half a second; alone, each would take a quarter.
     assert 0.45 < max(map(float, done.stdout.split("\ntaken")[0].split()[:2])) < 3
+
+
+def test_the_probe_has_the_same_waits_in_the_same_tables_as_on_lo() -> None:
+    command = [*SHAPER[:-1], "probe", "--policy", "delay:20ms", "--network", "routed", "--json"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    schema("probe").validate(found)
+    blockings = found["blockings"]
+    waits = {each["syscall"]: (each["duration_ms"] - each["before_client_ms"]) / 20 for each in blockings}
+    assert waits == pytest.approx({"accept4": 3, "pselect6": 2, "poll": 2}, abs=0.4)
+    assert [len(each["held"]) for each in sorted(blockings, key=lambda it: it["syscall"])] == [3, 2, 2]
 
 
 @contextmanager
