@@ -88,3 +88,10 @@ __all__ = [
     "too_big",
     "us",
 ]
+
+
+def discover(discover_system: bool = True) -> dict[str, object]:
+    """The actions and probes of `shaper.chaos`: the Chaos Toolkit asks the package that has the distribution's name."""
+    from shaper.chaos import discovered
+
+    return discovered()

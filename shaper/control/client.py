@@ -11,10 +11,12 @@ from __future__ import annotations
 import json
 import os
 import socket
+import time
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import closing, suppress
 from http.client import HTTPConnection, HTTPException, HTTPResponse
 from pathlib import Path
+from select import poll
 from struct import Struct
 from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
@@ -26,6 +28,8 @@ __all__ = ["Client", "running"]
 
 TIMEOUT = 10.0
 """Seconds to wait for an answer."""
+PERIOD = 0.1
+"""Seconds between two looks at a shaper that ends, and whose process can't be watched."""
 TOKEN = "SHAPER_TOKEN"
 """The environment variable with the token for TCP."""
 _timeval = Struct("@ll")
@@ -131,6 +135,20 @@ class Client:
         """End it; returns the status."""
         return self._object("POST", "/v1/stop")
 
+    def end(self) -> None:
+        """End it, and wait until it has ended."""
+        process = _process(self.status()["pid"])
+        self.stop()
+        if process is not None:
+            waiting = poll()
+            waiting.register(process)
+            waiting.poll()
+            os.close(process)
+            return
+        with suppress(ShaperError):
+            while self.status():
+                time.sleep(PERIOD)
+
     def flows(self, limit: int = 100) -> list[dict[str, Any]]:
         """Its flows; see `shaper.live.state.Flow`."""
         return self._list("GET", f"/v1/flows?{urlencode({'limit': limit})}")
@@ -203,6 +221,15 @@ class Client:
         with closing(response):
             detail = _detail(response)
         raise (UsageError if response.status < 500 else ShaperError)(detail)
+
+
+def _process(pid: int) -> int | None:
+    """A file descriptor of the shaper's process, see pidfd_open(2); None if it isn't seen from here."""
+    try:
+        # Another machine's, or another PID namespace's, has this number for something else.
+        return os.pidfd_open(pid) if b"shaper" in Path(f"/proc/{pid}/cmdline").read_bytes() else None
+    except OSError:
+        return None
 
 
 def _detail(response: HTTPResponse) -> str:

@@ -17,7 +17,7 @@ HOUSE = """
     strategies
     cli
     cli.templates
-    top experiment.hunt experiment.compare
+    top chaos experiment.hunt experiment.compare
     experiment
     probe
     probe.explain
