@@ -79,7 +79,7 @@ def compare(
     from shaper.experiment.compare.rows import THRESHOLD
     from shaper.experiment.results import Results
     from shaper.experiment.run import run
-    from shaper.linux import programs
+    from shaper.linux import proc, programs
     from shaper.probe.ends.workload import load
     from shaper.report.figure.write import write
     from shaper.report.output import console, write_json
@@ -118,7 +118,8 @@ def compare(
     show(comparison, out)
     found.show_doubts(out)
     if figure is not None:
-        write(panels(comparison), figure, title=f"{workload}: what a constant delay hides")
+        title = f"{workload}: what a constant delay hides"
+        write(panels(comparison), figure, title=title, where=f"measured on {proc.machine()}")
         out.print(f"figure: {figure}", markup=False)
     write_json(comparison.as_json(), json)
     return 0 if complete else 130

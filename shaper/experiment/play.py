@@ -7,7 +7,7 @@ import shlex
 import signal
 import time
 from collections.abc import Awaitable, Callable
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryFile
@@ -17,6 +17,7 @@ import trio
 
 from shaper.errors import ShaperError
 from shaper.experiment import netem
+from shaper.experiment.mirror import Mirror
 from shaper.experiment.trial import Outcome, Trial
 from shaper.journal import Record, read_journal
 from shaper.linux import proc
@@ -63,13 +64,17 @@ def play(trial: Trial, private: Private, mtu: int) -> Outcome:
     stand_in = netem.set_up(trial.netem) if trial.netem else None
     if stand_in is not None:
         trial = replace(trial, policies=(*trial.policies, stand_in.policy), shaped=True)
+    mirror = None
+    if trial.netem and stand_in is None:
+        with suppress(OSError):  # then nobody sees the packets
+            mirror = Mirror()
     policies = load_pipeline(trial.policies)
     before = {name: _version(name) for name in trial.files}
     with TemporaryFile() as stdout, TemporaryFile() as stderr:
         # The command inherits these, so that what it writes takes no time of this process.
         os.dup2(stdout.fileno(), 1)
         os.dup2(stderr.fileno(), 2)
-        outcome = _play_workload(trial, policies) if trial.workload else _play_command(trial, policies, private)
+        outcome = _play_workload(trial, policies, mirror) if trial.workload else _play_command(trial, policies, private)
         files = {name: _first(name) for name in trial.files if _version(name) not in (None, before[name])}
         return replace(outcome, stdout=_last(stdout), stderr=_last(stderr), stand_in=stand_in, files=files)
 
@@ -118,7 +123,7 @@ async def _listening(server: int, trial: Trial) -> None:
     )
 
 
-def _play_workload(trial: Trial, policies: tuple[Policy, ...]) -> Outcome:
+def _play_workload(trial: Trial, policies: tuple[Policy, ...], mirror: Mirror | None) -> Outcome:
     load(trial.workload)
     ends = processes.fork(ProbePlan(trial.workload, timeout=trial.timeout))
     accounts: list[Account] = []
@@ -127,6 +132,8 @@ def _play_workload(trial: Trial, policies: tuple[Policy, ...]) -> Outcome:
         accounts.extend(await play_to_end(ends, run.core))
 
     summary, records = _shape(trial, policies, run)
+    if mirror is not None:
+        records = mirror.records()
     played = ProbeRun(tuple(accounts), records)
     last = max((call.end for call in played.calls("client")), default=played.began)
     why = [f"{account.role}: {account.why}\n" for account in accounts if account.why]

@@ -141,3 +141,12 @@ def _read(path: str) -> bytes:
 
 def _text(name: bytes) -> str:
     return name.decode(errors="replace")
+
+
+def machine() -> str:
+    """The kernel and what it runs on, in words: "Linux 6.1.0-57-amd64, in a virtual machine"."""
+    # The bit of CPUID that hypervisors set for their guests.
+    flags: list[bytes] = []
+    with suppress(OSError), open("/proc/cpuinfo", "rb") as file:
+        flags = next((line.split() for line in file if line.startswith(b"flags")), [])
+    return f"Linux {os.uname().release}{', in a virtual machine' if b'hypervisor' in flags else ''}"

@@ -13,7 +13,13 @@ from shaper.units import ms
 
 
 def panel(
-    title: str, run: ProbeRun, waited: Collection[Blocking], *, hidden: Collection[Blocking] = (), note: str = ""
+    title: str,
+    run: ProbeRun,
+    waited: Collection[Blocking],
+    *,
+    hidden: Collection[Blocking] = (),
+    note: str = "",
+    path: str = "shaper",
 ) -> Panel:
     """The blockings and packets of a run; times are ms since the client's first call.
 
@@ -21,6 +27,7 @@ def panel(
         waited: the blockings to draw.
         hidden: those of them that netem hides.
         note: stands beside the title.
+        path: what the packets pass.
     """
 
     def at(time: int) -> float:
@@ -37,4 +44,4 @@ def panel(
         )
         for blocking in waited
     ]
-    return Panel(title, bars, arrows(run.records, run.began, waited), note)
+    return Panel(title, bars, arrows(run.records, run.began, waited), note, path=path)

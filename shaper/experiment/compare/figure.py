@@ -25,5 +25,6 @@ def panels(comparison: Comparison) -> list[Panel]:
                 marked.append(blocking)
         waited = [blocking for blocking in found if blocking.duration - blocking.before_client >= comparison.threshold]
         note = str(column.condition) if run.records or column.condition.netem else ""
-        drawn.append(panel(column.condition.name, run, waited, hidden=marked, note=note))
+        path = "netem" if column.condition.netem and not column.condition.note else "shaper"
+        drawn.append(panel(column.condition.name, run, waited, hidden=marked, note=note, path=path))
     return drawn

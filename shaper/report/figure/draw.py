@@ -50,11 +50,12 @@ CROSS: dict[str, Any] = {"marker": "x", "markersize": 6, "markeredgewidth": 1.6,
 """What marks dropped packets."""
 
 
-def draw(panels: Sequence[Panel], title: str, origin: str, theme: Theme) -> Figure:
+def draw(panels: Sequence[Panel], title: str, origin: str, theme: Theme, where: str = "") -> Figure:
     """The whole figure.
 
     Args:
         origin: what the time axis begins at.
+        where: on which machine it was measured; stands in a corner.
     """
     starts = [bar.start for panel in panels for bar in panel.bars]
     starts += [arrow.sent for panel in panels for arrow in panel.arrows]
@@ -84,6 +85,7 @@ def draw(panels: Sequence[Panel], title: str, origin: str, theme: Theme) -> Figu
             _axis(axes, theme, origin if layout is layouts[-1] else "")
             y -= 0.42
         figure.text(0.3 / WIDTH, 1 - 0.3 / size, title, color=theme.ink, fontsize=FONT + 4, weight="bold", va="center")
+        figure.text(1 - 0.3 / WIDTH, 0.16 / size, where, color=theme.muted, va="center", ha="right")
         figure.legend(
             handles=handles, loc="upper left", bbox_to_anchor=(0.22 / WIDTH, 1 - 0.42 / size),
             ncols=-(-len(handles) // (1 + broad)), frameon=False, labelcolor=theme.ink, handlelength=1.2,

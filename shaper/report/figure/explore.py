@@ -55,11 +55,12 @@ NEAR = 0.004
 """Packets less than this share of the axis apart don't share a row."""
 
 
-def page(panels: Sequence[Panel], title: str, origin: str) -> str:
+def page(panels: Sequence[Panel], title: str, origin: str, where: str = "") -> str:
     """The whole page.
 
     Args:
         origin: what the time axis begins at.
+        where: on which machine it was measured; stands below the figure.
     """
     times = [time for panel in panels for bar in panel.bars for time in (bar.start, bar.end)]
     times += [time for panel in panels for arrow in panel.arrows[:MOST] for time in (arrow.sent, arrow.delivered)]
@@ -87,6 +88,7 @@ def page(panels: Sequence[Panel], title: str, origin: str) -> str:
     }
     return Template(files(__package__).joinpath("explore.html").read_text(encoding="utf-8")).substitute(
         title=escape(title),
+        where=escape(where),
         legend="".join(_legend(panels)),
         lanes="".join(
             f'<label><input type="checkbox" checked data-lane="{escape(lane)}">{escape(lane)}</label>' for lane in lanes

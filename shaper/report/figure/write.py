@@ -29,7 +29,9 @@ def check(file: Path) -> None:
             raise UsageError(f"a figure needs {library}: pip install 'nfq-shaper[figure]'")
 
 
-def write(panels: Sequence[Panel], file: Path, *, title: str, origin: str = "the client's connect") -> None:
+def write(
+    panels: Sequence[Panel], file: Path, *, title: str, origin: str = "the client's connect", where: str = ""
+) -> None:
     """Draw the panels into a file, one below the other on one time axis.
 
     A name that ends in -dark.png gives a dark picture; .svg and .html follow their viewer. An .html is a page to
@@ -37,6 +39,7 @@ def write(panels: Sequence[Panel], file: Path, *, title: str, origin: str = "the
 
     Args:
         origin: what the time axis begins at.
+        where: on which machine it was measured, in words.
 
     Raises:
         OSError: the file can't be written.
@@ -45,11 +48,11 @@ def write(panels: Sequence[Panel], file: Path, *, title: str, origin: str = "the
     if file.suffix == ".html":
         from shaper.report.figure.explore import page
 
-        file.write_text(page(panels, title, origin), encoding="utf-8", errors="replace")
+        file.write_text(page(panels, title, origin, where), encoding="utf-8", errors="replace")
         return
     from shaper.report.figure.draw import draw
 
-    save(lambda theme: draw(panels, title, origin, theme), file, title)
+    save(lambda theme: draw(panels, title, origin, theme, where), file, title)
 
 
 def as_text(title: str) -> str:
