@@ -13,7 +13,7 @@ from bench.plan import Figures, Plan
 from bench.subjects import SHAPER, shaper_pass
 from bench.trial import Trial
 
-HEAVY = {"scapy", "trio", "netfilterqueue", "matplotlib"}
+HEAVY = {"scapy", "trio", "matplotlib"}
 
 
 def measure(plan: Plan) -> Figures:

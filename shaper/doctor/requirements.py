@@ -9,7 +9,6 @@ import platform
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Literal
 
@@ -50,7 +49,6 @@ def requirements() -> Iterator[Requirement]:
     outcomes = trial.in_child(trial.kernel)
     root = can(CAP_NET_ADMIN)
     yield _of("Python", "start", True, platform.python_version())
-    yield _python_package("NetfilterQueue", "start")
     yield _iptables("iptables", "start")
     yield _iptables("ip6tables", "start")
     yield _tried(
@@ -77,13 +75,6 @@ def _tried(name: str, needed_by: str, outcomes: trial.Outcomes, what: str, mend:
     if what not in outcomes:
         return Requirement(name, needed_by, "unknown", NOT_TRIED, "sudo shaper doctor")
     return _of(name, needed_by, not outcomes[what], outcomes[what] or "works", mend)
-
-
-def _python_package(name: str, needed_by: str) -> Requirement:
-    try:
-        return _of(name, needed_by, True, version(name))
-    except PackageNotFoundError:
-        return _of(name, needed_by, False, "not installed", f"pip install {name}")
 
 
 def _iptables(command: str, needed_by: str) -> Requirement:

@@ -13,6 +13,7 @@ from shaper.errors import ShaperError
 from shaper.linux import namespace
 from shaper.linux.libc import CLONE_NEWUSER, unshare
 from shaper.linux.programs import find
+from shaper.live.nfqueue.queue import HEADERS, Queue
 from shaper.live.rules import iptables
 from shaper.live.rules.rules import Match, Rules
 
@@ -76,9 +77,6 @@ def _outcome(attempt: Callable[[], object]) -> str:
 
 def _queue() -> None:
     """Send a packet through a rule and a queue."""
-    # Imported here, so that the doctor works even if NetfilterQueue is broken.
-    from shaper.live.nfqueue.queue import HEADERS, Queue
-
     Rules(Match(protocol="udp"), NUMBER).install()
     queue = Queue(NUMBER, copy_range=HEADERS, length=10, buffer=2**16)
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:

@@ -106,11 +106,6 @@ def play(plan: str, mtu: int, trial: Trial) -> Outcome | ShaperError:
 
 def obstacle(plan: str, mtu: int) -> str:
     """Why no trials of this plan can be run here, and what to do; empty if they can. It runs one."""
-    try:
-        import netfilterqueue
-    except ImportError as error:
-        return f"NetfilterQueue can't be loaded ({error}); `shaper doctor` there says what is missing"
-    del netfilterqueue
     outcome = play(plan, mtu, Trial(("true",), ("delay:0ms",)))
     return str(outcome) if isinstance(outcome, ShaperError) else ""
 

@@ -42,7 +42,7 @@ HOUSE = """
 """
 LEVELS = {room: level for level, line in enumerate(HOUSE.split("\n")) for room in line.split()}
 PURE_ROOMS = {"core", "policy", "wire", "units", "errors"}
-IMPURE = {"time", "socket", "select", "os", "subprocess", "threading", "asyncio", "trio", "netfilterqueue", "scapy"}
+IMPURE = {"time", "socket", "select", "os", "subprocess", "threading", "asyncio", "trio", "scapy"}
 
 
 def modules() -> dict[str, Path]:

@@ -249,16 +249,11 @@ def other_version(folder: Path) -> str:
     return "it has shaper 0.0.1, and this is 0.1.0; there, run pip install 'nfq-shaper==0.1.0'"
 
 
-def no_netfilterqueue(folder: Path) -> str:
-    (folder / "netfilterqueue.py").write_text("raise ImportError('no such library')")
-    return "NetfilterQueue can't be loaded (no such library); `shaper doctor` there says what is missing"
-
-
 def no_user_namespaces(folder: Path) -> str:
     return "user namespaces are switched off here; switch them on with `sudo sysctl user.max_user_namespaces=10000`"
 
 
-@pytest.mark.parametrize("lacks", [other_version, no_netfilterqueue, no_user_namespaces])
+@pytest.mark.parametrize("lacks", [other_version, no_user_namespaces])
 def test_a_worker_that_can_run_no_trials(
     lacks: Callable[[Path], str], cluster: Cluster, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

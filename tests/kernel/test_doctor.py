@@ -14,7 +14,7 @@ from shaper.doctor import requirements, trial
 pytestmark = pytest.mark.usefixtures("backend")
 
 Capture = pytest.CaptureFixture[str]
-NEEDED_HERE = {"Python", "NetfilterQueue", "iptables", "ip6tables", "kernel queue", "CAP_NET_ADMIN", "CAP_NET_RAW"}
+NEEDED_HERE = {"Python", "iptables", "ip6tables", "kernel queue", "CAP_NET_ADMIN", "CAP_NET_RAW"}
 
 
 def by_name(document: str) -> dict[str, dict[str, Any]]:

@@ -19,12 +19,12 @@ def test_other(): pass
 def test_where_nothing_can_be_shaped(suite: Suite, pytester: pytest.Pytester) -> None:
     pytester.makeconftest(
         "from shaper.network import host\n"
-        "host.RUN = 'import sys; sys.modules[\"netfilterqueue\"] = None\\n' + host.RUN\n"
+        "host.RUN = 'import sys; sys.modules[\"shaper.live.nfqueue.queue\"] = None\\n' + host.RUN\n"
     )
     done = suite(TWO, "-rs")
     done.assert_outcomes(passed=1, skipped=2)
     done.stdout.fnmatch_lines(
-        ["SKIPPED * shaper: packets can't be shaped here: *netfilterqueue*; `shaper doctor` says*"]
+        ["SKIPPED * shaper: packets can't be shaped here: *shaper.live.nfqueue.queue*; `shaper doctor` says*"]
     )
     assert "Traceback" not in done.stdout.str() + done.stderr.str()
     suite("", "--shaper-strict").assert_outcomes(passed=1, errors=2)

@@ -13,7 +13,8 @@ NLM_F_REQUEST, NLM_F_ACK = 1, 4
 NLMSG_ERROR = 2
 
 NFQA_VERDICT_HDR, NFQA_PAYLOAD = 2, 10
-NFQA_CFG_PARAMS, NFQA_CFG_MASK, NFQA_CFG_FLAGS = 2, 4, 5
+NFQA_CFG_CMD, NFQA_CFG_PARAMS, NFQA_CFG_QUEUE_MAXLEN, NFQA_CFG_MASK, NFQA_CFG_FLAGS = 1, 2, 3, 4, 5
+NFQNL_CFG_CMD_BIND, NFQNL_CFG_CMD_UNBIND, NFQNL_CFG_CMD_PF_BIND = 1, 2, 3
 NFQNL_COPY_PACKET = 2
 NF_DROP, NF_ACCEPT = 0, 1
 
@@ -29,6 +30,7 @@ _header = Struct("=IHHII")  # length, type, flags, sequence, port
 _family = Struct(">BBH")  # address family (any), version, queue number
 ATTRIBUTE = Struct("=HH")  # length with this header, type
 _verdict = Struct(">II")  # what, packet id
+_command = Struct(">BBH")  # what, padding, protocol family (any)
 _id = Struct(">I")
 _code = Struct("=i")
 
@@ -44,6 +46,33 @@ def _message(kind: int, queue: int, attributes: bytes, flags: int = 0) -> bytes:
 def attribute(kind: int, value: bytes) -> bytes:
     """An attribute of a message, padded to a multiple of four bytes."""
     return ATTRIBUTE.pack(ATTRIBUTE.size + len(value), kind) + value + bytes(-len(value) % 4)
+
+
+def _command_to(queue: int, command: int) -> bytes:
+    return _message(CONFIG, queue, attribute(NFQA_CFG_CMD, _command.pack(command, 0, 0)))
+
+
+def bind(queue: int) -> bytes:
+    """The message: the queue belongs to this socket from now on."""
+    return _command_to(queue, NFQNL_CFG_CMD_BIND)
+
+
+def unbind(queue: int) -> bytes:
+    """The message: the queue belongs to nobody any more; the kernel drops what is in it."""
+    return _command_to(queue, NFQNL_CFG_CMD_UNBIND)
+
+
+def ask() -> bytes:
+    """A message that changes nothing: the kernel refuses it if it has no queues, or this process may not use them.
+
+    libnetfilter_queue begins with it, too. Up to Linux 3.7 it bound a protocol family.
+    """
+    return _command_to(0, NFQNL_CFG_CMD_PF_BIND)
+
+
+def max_length(queue: int, length: int) -> bytes:
+    """The message: hold this many packets, `MAX_LENGTH` at most."""
+    return _message(CONFIG, queue, attribute(NFQA_CFG_QUEUE_MAXLEN, _id.pack(length)))
 
 
 def copy_mode(queue: int, copy_range: int) -> bytes:

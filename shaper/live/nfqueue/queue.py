@@ -1,20 +1,19 @@
 """One NFQUEUE: packets are taken from the kernel and answered with verdicts.
 
-NetfilterQueue binds the queue. Its callback and its `accept` cost a system call and an object for each packet, and its
-buffer is short. So packets are read from its socket directly, many at once (see recvmmsg.py, layout.py), and so are
-verdicts written (see verdict_batches.py).
+It speaks the kernel's protocol itself (see netlink.py), so that nothing need be compiled to install shaper. A library's
+callback for each packet would cost a system call and an object. Here packets are read from the socket many at once (see
+recvmmsg.py, layout.py), and so are verdicts written (see verdict_batches.py).
 """
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import time
-import warnings
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Final
-
-from netfilterqueue import COPY_PACKET, NetfilterQueue
 
 from shaper.core.verdict import Verdict
 from shaper.errors import ShaperError
@@ -41,8 +40,9 @@ CLOCK_STEP: Final = 1_000_000
 AUTOMATIC_NUMBERS = range(100, 1000)
 """Tried in order when no number is given."""
 
+NETLINK_NETFILTER = 12  # linux/netlink.h
 SOL_NETLINK, NETLINK_NO_ENOBUFS = 270, 5
-SO_TIMESTAMP = 29
+SO_TIMESTAMP, SO_RCVBUFFORCE = 29, 33  # asm-generic/socket.h
 
 
 class QueueError(ShaperError):
@@ -54,7 +54,7 @@ class QueueInUse(QueueError):
 
 
 class Queue:
-    """One NFQUEUE, bound through NetfilterQueue.
+    """One NFQUEUE, bound.
 
     Args:
         number: the queue's number, 0 to 65535.
@@ -81,33 +81,32 @@ class Queue:
         self._layout = NO_PACKET
         self._layouts = Layouts()
         self._batches = VerdictBatches(number)
-        self._netfilter = _open()
-        self._bind(length, copy_range, buffer)
-        self._fd: int = self._netfilter.get_fd()
-        os.set_inheritable(self._fd, False)
-        with socket.socket(fileno=os.dup(self._fd)) as options:
-            # Without it, after one packet too many, the kernel takes none until all that wait have been read.
-            options.setsockopt(SOL_NETLINK, NETLINK_NO_ENOBUFS, 1)
-            self.buffer = options.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
+        self._socket = _open()
+        self._bind()
+        self._fd: int = self._socket.fileno()
+        # Without it, after one packet too many, the kernel takes none until all that wait have been read.
+        self._socket.setsockopt(SOL_NETLINK, NETLINK_NO_ENOBUFS, 1)
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer)
+        with suppress(PermissionError):  # only root of the first user namespace may exceed the limit
+            self._socket.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, buffer)
+        self.buffer = self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
         self._datagrams = Datagrams(self._fd, room=copy_range + METADATA_ROOM, most=BATCH)
         flags = netlink.FAIL_OPEN * fail_open | netlink.GSO * gso
-        os.write(self._fd, netlink.set_flags(number, flags, netlink.FAIL_OPEN | netlink.GSO))
-        # NetfilterQueue asks for 4016 bytes at most, which is what its own buffer has room for.
         os.write(self._fd, netlink.copy_mode(number, copy_range))
+        os.write(self._fd, netlink.max_length(number, length))
+        os.write(self._fd, netlink.set_flags(number, flags, netlink.FAIL_OPEN | netlink.GSO))
         # The kernel stamps arriving packets while some socket asks for it; this one never receives any.
         self._stamping = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self._stamping.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMP, 1)
 
-    def _bind(self, length: int, copy_range: int, buffer: int) -> None:
+    def _bind(self) -> None:
         try:
-            with warnings.catch_warnings():
-                # It warns if the buffer is smaller than asked for; `buffer` says how large it is.
-                warnings.simplefilter("ignore", RuntimeWarning)
-                # Its callback is never called, since packets are not read through it.
-                self._netfilter.bind(self.number, print, length, COPY_PACKET, copy_range, buffer)
+            _tell(self._socket, netlink.bind(self.number))
         except OSError as error:
-            if "create" not in str(error):
-                raise QueueError(f"queue {self.number} can't be set up: {error}") from error
+            self._socket.close()
+            # The second one is the answer if another process has it.
+            if error.errno not in (errno.EBUSY, errno.EPERM):
+                raise QueueError(f"queue {self.number} can't be set up: {error.strerror}") from error
             raise QueueInUse(f"queue {self.number} is in use; choose another with --queue, or leave it out") from error
 
     def copy_whole(self) -> None:
@@ -177,7 +176,9 @@ class Queue:
         """Give the queue up; packets that are still in it go on."""
         # After an error the engine may have left some, and unbinding drops them.
         os.write(self._fd, netlink.accept_all(self.number))
-        self._netfilter.unbind()
+        # Its guardian may have the socket, too, so that closing it alone would not give the queue up.
+        os.write(self._fd, netlink.unbind(self.number))
+        self._socket.close()
         self._stamping.close()
 
 
@@ -200,12 +201,31 @@ def open_queue(
     )
 
 
-def _open() -> NetfilterQueue:
+def _open() -> socket.socket:
+    """A socket that may bind a queue."""
+    opened = None
     try:
-        return NetfilterQueue()
+        opened = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_NETFILTER)
+        _tell(opened, netlink.ask())
     except OSError as error:
+        if opened:
+            opened.close()
         if can(CAP_NET_ADMIN):
             why = "this kernel has no NFQUEUE (try `modprobe nfnetlink_queue`); `shaper doctor` says more"
         else:
             why = f"no permission to bind a queue; {remedy(CAP_NET_ADMIN, CAP_NET_RAW)}, or use `shaper run`"
         raise QueueError(why) from error
+    return opened
+
+
+def _tell(netfilter: socket.socket, message: bytes) -> None:
+    """Write a message before the queue has packets.
+
+    Raises:
+        OSError: the kernel's answer; it gives one only if it refuses.
+    """
+    netfilter.send(message)
+    with suppress(BlockingIOError):
+        # Only looked at: if the queue is bound now, its first packet may be there.
+        for code in netlink.errors_in(netfilter.recv(1 << 12, socket.MSG_PEEK | socket.MSG_DONTWAIT)):
+            raise OSError(-code, os.strerror(-code))
