@@ -94,8 +94,9 @@ def test_help_takes_little_longer_than_python_itself() -> None:
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     from importlib.metadata import version
 
-    assert main(["--version"]) == 0
-    assert capsys.readouterr().out == f"shaper {version('nfq-shaper')}\n"
+    for option in ("--version", "-V"):
+        assert main([option]) == 0
+        assert capsys.readouterr().out == f"shaper {version('nfq-shaper')}\n"
 
 
 def test_without_a_command_help_is_shown_and_the_status_is_2(capsys: pytest.CaptureFixture[str]) -> None:
@@ -315,6 +316,32 @@ def test_debug_stands_before_or_behind_the_command(capsys: pytest.CaptureFixture
     ):
         assert main(arguments) == 2
         assert "Traceback" in capsys.readouterr().err
+
+
+def test_quiet_stands_before_or_behind_the_command(capture: str, capsys: pytest.CaptureFixture[str]) -> None:
+    replay = ["replay", capture, "-p", "delay:1ms"]
+    for arguments in (["--quiet", *replay], ["-q", *replay], [*replay, "-q"]):
+        assert main(arguments) == 0
+        assert capsys.readouterr() == ("", "")
+    assert main([*replay, "--quiet", "--json"]) == 0
+    out, err = capsys.readouterr()
+    assert (json.loads(out)["sent"], err) == (1, "")
+    assert main([*replay]) == 0
+    assert capsys.readouterr().out
+    assert main(["policies", "delay", "-q"]) == 0  # a listing is what was asked for
+    assert capsys.readouterr().out
+    assert main(["policies", "frob", "-q"]) == 2
+    assert capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["", "run", "set"])
+def test_help_of_a_command(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["help", *command.split()]) == 0
+    helped = capsys.readouterr().out
+    assert main([*command.split(), "--help"]) == 0
+    assert capsys.readouterr().out == helped
+    assert main(["help", "frob"]) == 2
+    assert "No such command 'frob'" in capsys.readouterr().err
 
 
 def test_all_policies_are_listed(capsys: pytest.CaptureFixture[str]) -> None:

@@ -18,8 +18,9 @@ import typer
 from typer.core import TyperGroup
 from typer.main import get_command
 
-from shaper.cli.parsing import DEBUG, Command, begin_word_behind_colon
+from shaper.cli.parsing import DEBUG, QUIET, Command, begin_word_behind_colon, forget_help, without_help
 from shaper.errors import ShaperError
+from shaper.report.output import IS_QUIET
 
 GROUPS = {
     "Shape packets": {
@@ -73,7 +74,7 @@ WRAPPERS = ("run", "hunt", "trace")
 EXAMPLES = (
     "sudo shaper start --policy spread_burst",
     "shaper run --policy delay:20ms -- ping -U -c 3 127.0.0.1",
-    "shaper COMMAND --help",
+    "shaper help COMMAND",
 )
 COMPLETION = "_SHAPER_COMPLETE"
 """The environment variable with which a shell asks for completions."""
@@ -96,6 +97,7 @@ def application(arguments: Sequence[str]) -> typer.Typer:
     needed: Collection[str] = named
     if COMPLETION in os.environ:
         needed = COMMANDS
+        forget_help(os.environ)
         begin_word_behind_colon(os.environ)
     # These two options take typer 0.2 s, even if they are not given.
     has_options = not first or first != named
@@ -145,14 +147,19 @@ def print_version(wanted: bool) -> None:
 def shaper(
     context: typer.Context,
     version: Annotated[
-        bool, typer.Option("--version", callback=print_version, is_eager=True, help="Print the version.")
+        bool, typer.Option("--version", "-V", callback=print_version, is_eager=True, help="Print the version.")
     ] = False,
     debug: Annotated[
         bool, typer.Option(DEBUG, help="Show the traceback of an error; works with every command.")
     ] = False,
+    quiet: Annotated[
+        bool,
+        typer.Option(*QUIET, help="Print no reports, nor how far a command is: only errors; works with every command."),
+    ] = False,
 ) -> None:
     """Shape network traffic, packet by packet, with policies written in Python."""
     context.ensure_object(dict)[DEBUG] = debug
+    IS_QUIET.set(quiet)
     if context.invoked_subcommand is None:
         print(context.get_help())
         raise typer.Exit(2)
@@ -163,7 +170,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     Status 0 is success, 1 a failure, 2 a mistake in the command line, 130 an interrupt by Ctrl-C.
     """
-    given = list(sys.argv[1:] if arguments is None else arguments)
+    given = without_help(sys.argv[1:] if arguments is None else arguments)
     found: dict[str, bool] = {}
     try:
         command = get_command(application(given))

@@ -80,7 +80,11 @@ def hunt(
     policy: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="SPEC", help="Each trial has this policy, too; may be repeated.", autocompletion=policy_names
+            "--policy",
+            "-p",
+            metavar="SPEC",
+            help="Each trial has this policy, too; may be repeated.",
+            autocompletion=policy_names,
         ),
     ] = None,
     database: Annotated[

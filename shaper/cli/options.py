@@ -102,6 +102,7 @@ Policies = Annotated[
     list[str],
     typer.Option(
         "--policy",
+        "-p",
         metavar="SPEC[ | SPEC…]",
         default_factory=list,
         show_default=False,

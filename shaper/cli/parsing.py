@@ -8,12 +8,33 @@ from typing import Any
 from typer.core import TyperCommand, TyperOption
 
 from shaper.errors import UsageError
-from shaper.report.output import STDOUT
+from shaper.report.output import IS_QUIET, STDOUT
 
 DEBUG = "--debug"
 """An option of every command; also the key, in the parser's `obj`, for whether it was given."""
+QUIET = ("--quiet", "-q")
+"""Options of every command, too."""
 JSON = "--json"
 """The option with an optional value: alone it means standard output, and `--json=FILE` a file."""
+
+
+HELP = "help"
+"""`shaper help run` is `shaper run --help`."""
+
+
+def without_help(words: Sequence[str]) -> list[str]:
+    """The words of the command line, with `--help` behind the command if they begin with `help`."""
+    return [*words[1:2], "--help"] if words[:1] == [HELP] else list(words)
+
+
+def forget_help(environment: MutableMapping[str, str]) -> None:
+    """Let the shell complete what follows `shaper help` as if it followed `shaper`."""
+    words, at = environment.get("COMP_WORDS", "").split("\n"), int(environment.get("COMP_CWORD", 0))
+    if words[1:2] == [HELP] and at > 1:
+        environment.update(COMP_WORDS="\n".join([words[0], *words[2:]]), COMP_CWORD=str(at - 1))
+    program, *rest = environment.get("_TYPER_COMPLETE_ARGS", "").split(" ")
+    if rest[:1] == [HELP] and len(rest) > 1:
+        environment["_TYPER_COMPLETE_ARGS"] = " ".join([program, *rest[1:]])
 
 
 def begin_word_behind_colon(environment: MutableMapping[str, str]) -> None:
@@ -37,6 +58,9 @@ class Command(TyperCommand):
         for at, option in reversed(list(self._options(ctx, args))):
             if args[at] == DEBUG:
                 ctx.ensure_object(dict)[DEBUG] = True
+                del words[at]
+            elif args[at] in QUIET:
+                IS_QUIET.set(True)
                 del words[at]
             elif args[at] == JSON:
                 words[at] = f"{JSON}={STDOUT}"

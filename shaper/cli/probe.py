@@ -59,6 +59,7 @@ Shaping = Annotated[
     list[str] | None,
     typer.Option(
         "--policy",
+        "-p",
         metavar="SPEC",
         callback=optional_pipeline,
         help="Shape the packets with this policy, as in `shaper start`; may be repeated. [default: not shaped]",

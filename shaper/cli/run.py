@@ -191,7 +191,7 @@ def run(
             summary, status = trio.run(_shape, settings, commands)
         out.print(summary.report())
         for problem in summary.problems()[len(summary.failures) :]:  # the failures of policies are printed already
-            out.print(f"shaper: {problem}", markup=False, soft_wrap=True)
+            print(f"shaper: {problem}", file=sys.stderr)
         content, incomplete = summary.to_json(), 0
         if tracing and journal:
             from shaper.trace.show import as_json

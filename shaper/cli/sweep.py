@@ -76,6 +76,7 @@ Stays = Annotated[
     list[str] | None,
     typer.Option(
         "--policy",
+        "-p",
         metavar="SPEC",
         help="Shape the packets of all trials with this policy, before those that vary; may be repeated.",
         autocompletion=policy_names,

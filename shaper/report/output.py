@@ -11,6 +11,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from io import TextIOWrapper
 from pathlib import Path
 from stat import S_ISREG
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 
 STDOUT = Path("-")
 """What `--json` without a file stands for."""
+IS_QUIET = ContextVar("IS_QUIET", default=False)
+"""Whether reports are not printed, nor how far a command is: only what was asked for by an option, and errors."""
 WIDTH = 80
 """Columns of a report."""
 
@@ -52,9 +55,10 @@ def console(document: Path | None, *, is_listing: bool = False) -> Console:
 
     _replace_what_cannot_be_written()
     is_piped = document == STDOUT
+    is_unwanted = is_piped if is_listing else IS_QUIET.get()
     made = PlainText(
         stderr=is_piped,
-        quiet=is_piped and is_listing,
+        quiet=is_unwanted,
         markup=False,
         emoji=False,
         highlight=False,
