@@ -18,7 +18,7 @@ import typer
 from typer.core import TyperGroup
 from typer.main import get_command
 
-from shaper.cli.parsing import DEBUG, QUIET, Command, begin_word_behind_colon, forget_help, without_help
+from shaper.cli.parsing import DEBUG, QUIET, Command, without_help, words_to_complete
 from shaper.errors import ShaperError
 from shaper.report.output import IS_QUIET
 
@@ -96,9 +96,7 @@ def application(arguments: Sequence[str]) -> typer.Typer:
     first, named = arguments[:1], [argument for argument in arguments if not argument.startswith("-")][:1]
     needed: Collection[str] = named
     if COMPLETION in os.environ:
-        needed = COMMANDS
-        forget_help(os.environ)
-        begin_word_behind_colon(os.environ)
+        needed = words_to_complete(os.environ)
     # These two options take typer 0.2 s, even if they are not given.
     has_options = not first or first != named
     app = typer.Typer(

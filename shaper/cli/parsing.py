@@ -27,21 +27,26 @@ def without_help(words: Sequence[str]) -> list[str]:
     return [*words[1:2], "--help"] if words[:1] == [HELP] else list(words)
 
 
-def forget_help(environment: MutableMapping[str, str]) -> None:
-    """Let the shell complete what follows `shaper help` as if it followed `shaper`."""
+def words_to_complete(environment: MutableMapping[str, str]) -> list[str]:
+    """The words of the line that a shell completes, which typer then reads from the environment.
+
+    What follows `shaper help` is completed as if it followed `shaper`. If bash asks for a colon, the word to complete
+    is the empty one behind it.
+    """
     words, at = environment.get("COMP_WORDS", "").split("\n"), int(environment.get("COMP_CWORD", 0))
     if words[1:2] == [HELP] and at > 1:
-        environment.update(COMP_WORDS="\n".join([words[0], *words[2:]]), COMP_CWORD=str(at - 1))
-    program, *rest = environment.get("_TYPER_COMPLETE_ARGS", "").split(" ")
-    if rest[:1] == [HELP] and len(rest) > 1:
-        environment["_TYPER_COMPLETE_ARGS"] = " ".join([program, *rest[1:]])
-
-
-def begin_word_behind_colon(environment: MutableMapping[str, str]) -> None:
-    """Make bash's word for completion an empty one if it is a colon: it completes what comes behind that."""
-    words, at = environment.get("COMP_WORDS", "").split("\n"), int(environment.get("COMP_CWORD", 0))
+        del words[1]
+        at -= 1
+        environment["COMP_WORDS"] = "\n".join(words)
     if words[at : at + 1] == [":"]:
-        environment["COMP_CWORD"] = str(at + 1)
+        at += 1
+    environment["COMP_CWORD"] = str(at)
+    # This is what zsh and fish give.
+    others = environment.get("_TYPER_COMPLETE_ARGS", "").split(" ")
+    if others[1:2] == [HELP] and len(others) > 2:
+        del others[1]
+        environment["_TYPER_COMPLETE_ARGS"] = " ".join(others)
+    return [*" ".join(words).split(" "), *others]
 
 
 class Command(TyperCommand):
