@@ -115,7 +115,7 @@ def _beside(root: Path) -> None:
         (root / MAN / f"{name}.gz").write_bytes(gzip.compress(text.encode(), mtime=0))
     for shell, script in COMPLETIONS.items():
         (root / script).parent.mkdir(parents=True)
-        (root / script).write_text(completion(shell) + "\n")
+        (root / script).write_text(completion(shell))
     for source, place in packaged_files():
         (root / place).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(ROOT / source, root / place)
@@ -132,10 +132,12 @@ def packaged_files() -> Iterator[tuple[str, Path]]:
 
 
 def completion(shell: str) -> str:
-    """The script by which a shell completes shaper's words."""
+    """The file by which a shell completes shaper's words, once it is in the shell's own folder for such files."""
     environment = {**os.environ, "_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION": "1"}
     command = [sys.executable, "-c", "from shaper.cli import main; main()", "--show-completion", shell]
-    return subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout.strip()
+    script = subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout.strip()
+    # zsh calls the file itself as a function, at the first Tab.
+    return f"{script}\n_shaper_completion\n" if shell == "zsh" else f"{script}\n"
 
 
 def _system() -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from release.deb import completion
+from release.deb import COMPLETIONS, completion
 
 LINES = {
     "shaper help prof": "shaper help profiles ",
@@ -18,13 +18,13 @@ LINES = {
 }
 """What is typed, and what it becomes."""
 SETUP = {
-    "bash": """bind -x '"\\C-x": echo "$READLINE_LINE" >> lines; READLINE_LINE='""",
+    "bash": """source ./shaper; bind -x '"\\C-x": echo "$READLINE_LINE" >> lines; READLINE_LINE='""",
     "zsh": """
-        autoload -Uz compinit; compinit -D -u
+        fpath=($PWD $fpath); autoload -Uz compinit; compinit -D -u
         show() { print -r -- "$BUFFER" >> lines; BUFFER= }; zle -N show; bindkey '^X' show
     """,
 }
-"""Let Ctrl-X write the line into a file, and empty it."""
+"""Read the file as the shell does; let Ctrl-X write the line into a file, and empty it."""
 BARE = {"bash": ("--norc",), "zsh": ("-f",)}
 
 
@@ -41,7 +41,8 @@ def environment(folder: Path) -> dict[str, str]:
 @pytest.mark.parametrize("shell", ["bash", "zsh"])
 def test_a_shell_completes_a_line(shell: str, tmp_path: Path) -> None:
     needs(shell)
-    (tmp_path / "setup").write_text(f"{SETUP[shell]}\n{completion(shell)}\n")
+    (tmp_path / "setup").write_text(SETUP[shell])
+    (tmp_path / Path(COMPLETIONS[shell]).name).write_text(completion(shell))
     ours, theirs = pty.openpty()
     process = subprocess.Popen(
         [shell, *BARE[shell], "-i"],
