@@ -30,7 +30,8 @@ def test_the_image_is_built_on_what_the_user_names() -> None:
 
 def test_the_image_copies_what_the_package_needs() -> None:
     copied = [part for name, rest in STEPS if name == "COPY" and "--from" not in rest for part in rest.split()[:-1]]
-    assert copied == ["pyproject.toml", "setup.py", "README.md", "LICENSE", "shaper", "policies", "iptables"]
+    files = ["pyproject.toml", "setup.py", "README.md", "LICENSE", "release/requirements.txt"]
+    assert copied == [*files, "shaper", "policies", "iptables"]
     assert all((FOLDER.parents[1] / part).exists() for part in copied)
 
 
