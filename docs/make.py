@@ -96,7 +96,7 @@ def section(entry: Entry) -> str:
     parts += [f"`{story.title}`:\n\n```\n{draw(story)}\n```" for story in stories]
     elsewhere = list(siblings(entry.head))
     if elsewhere:
-        parts.append(f"Elsewhere: {'; '.join(elsewhere)}.")
+        parts.append("Elsewhere:\n\n" + "\n".join(f"- {each}" for each in elsewhere))
     return "\n\n".join(part for part in parts if part) + "\n"
 
 

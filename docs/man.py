@@ -43,14 +43,14 @@ BOLD = re.compile(r"(`[^`]+`|(?<!\w)--[a-z][\w-]*)")
 
 def pages() -> dict[str, str]:
     """Each page by the name of its file, such as shaper-run.1."""
-    group = _group("")
+    group = group_of("")
     made = {"shaper.1": "\n".join(_main_page(group)) + "\n"}
     for name in cli.COMMANDS:
         made[f"shaper-{name}.1"] = "\n".join(_page(name)) + "\n"
     return made
 
 
-def _group(name: str) -> TyperGroup:
+def group_of(name: str) -> TyperGroup:
     """The command line with this command in it."""
     group = get_command(cli.application([name] if name else []))
     assert isinstance(group, TyperGroup)
@@ -85,7 +85,7 @@ def _main_page(group: TyperGroup) -> Iterator[str]:
 
 
 def _page(name: str) -> Iterator[str]:
-    group = _group(name)
+    group = group_of(name)
     command = group.commands[name]
     parent = group.make_context("shaper", ["--help"], resilient_parsing=True)
     context = command.make_context(name, [], parent=parent, resilient_parsing=True)

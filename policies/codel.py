@@ -15,10 +15,11 @@ AGAIN = 16
 class CoDel(Policy):
     """A link with a limited rate, and a queue before it that drops packets when waits stay too long.
 
-    The algorithm is that of RFC 8289: if every packet has waited longer than `target` for an
-    `interval`, one is dropped at the queue's head, and more at shorter and shorter intervals,
-    until the wait is below `target` again. So a TCP sender that fills the queue notices early,
-    and other flows on the same link don't wait behind it. `limit=` bounds the queue as well.
+    The algorithm is that of RFC 8289. If every packet has waited longer than `target` for an
+    `interval`, one is dropped at the queue's head. More follow at shorter and shorter
+    intervals, until the wait is below `target` again. So a TCP sender that fills the queue
+    notices early, and other flows on the same link don't wait behind it. `limit=` bounds the
+    queue as well.
 
     # codel rate=1mbit target=5ms interval=10ms
     +0     < a:udp=1222 b:udp=1222 c:udp=1222 d:udp=1222 e:udp=1222

@@ -9,8 +9,8 @@ class DropFirst(Policy):
     """In each flow, the nth segment of a class is dropped; later packets pass, its retransmission too.
 
     `only=` says which classes are counted; by default it is data. So you can provoke each
-    kind of recovery: with `only=syn` the connection waits for the first retransmission (1 s,
-    RFC 6298); a segment in the middle of a bulk transfer is retransmitted after three
+    kind of recovery. With `only=syn` the connection waits for the first retransmission (1 s,
+    RFC 6298). A segment in the middle of a bulk transfer is retransmitted after three
     duplicate ACKs, the last one after a probe (RFC 8985) or the RTO.
 
     # drop_first

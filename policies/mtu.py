@@ -19,10 +19,11 @@ class MTU(Policy):
     No message answers an ICMP error, a later fragment, a multicast, a broadcast, or a source that
     is not one host (RFC 1122, section 3.2.2; RFC 4443, section 2.4).
 
-    Fragments arrive reassembled at the hook `input`, where their size doesn't show. So a larger
-    packet passes if it can only have come in fragments: in IPv4 without DF, which routers fragment
-    (RFC 791); in IPv6, except TCP, for ten minutes after its sender got the message. With
-    `icmp=yes` the sender gets the message first in IPv4, too.
+    Fragments arrive reassembled at the hook `input`, where their size doesn't show. So a
+    larger packet passes if it can only have come in fragments. In IPv4 these are packets
+    without DF, which routers fragment (RFC 791). In IPv6 they are all but TCP, for ten
+    minutes after its sender got the message. With `icmp=yes` the sender gets the message
+    first in IPv4, too.
 
     # mtu size=1000
     +0     < s:syn d:data=1200 e:data=500

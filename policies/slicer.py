@@ -17,8 +17,8 @@ class Slicer(Policy):
     As toxiproxy's `slicer`: it exposes applications that expect one message from each `read`.
     Each piece is a segment with its own sequence number. What is said once stays so: SYN with
     its options and CWR go with the first piece, FIN and PSH with the last one (RFC 9293, RFC
-    3168). Of a SYN with data (TCP Fast Open, RFC 7413) the receiver takes the first piece; the
-    sender repeats the others when the SYN is acknowledged, and they are cut again.
+    3168). Of a SYN with data (TCP Fast Open, RFC 7413) the receiver takes the first piece.
+    The sender repeats the others when the SYN is acknowledged, and they are cut again.
 
     RSTs, segments with urgent data or a signature (MD5, TCP-AO), and segments that were not
     copied whole, stay as they are.

@@ -8,9 +8,9 @@ from shaper import UNIFORM, Action, Chance, Count, Duration, Hold, Packet, Polic
 class Slot(Policy):
     """Packets wait for the next time slot and are sent together in it, as in wireless and cable networks.
 
-    As netem's `slot`, one object for the link: the first packet after a pause opens a slot
-    `min_delay` to `max_delay` away, and all packets that come until then leave in it, in
-    order. Packets beyond a slot's `packets` or `bytes` wait for the next slot.
+    As netem's `slot`, one object for the link. The first packet after a pause opens a slot
+    `min_delay` to `max_delay` away. All packets that come until then leave in it, in order.
+    Packets beyond a slot's `packets` or `bytes` wait for the next slot.
 
     # slot min_delay=10ms
     +0     < a

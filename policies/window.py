@@ -14,9 +14,9 @@ class Window(Policy):
     3.8.6.1); once `duration` is over, the answer to its next probe opens the window.
 
     The window scale (RFC 7323) is learned from the flow's SYN. The field counts units of
-    2^scale bytes, so `size` is rounded down to whole units, but a window that shall not be
-    zero stays at least one unit: the summary counts these segments as `rounded_up`. If the
-    SYN wasn't seen, because the flow is older or `only=` leaves it out, the field is taken as
+    2^scale bytes, so `size` is rounded down to whole units. A window that shall not be zero
+    stays at least one unit: the summary counts these segments as `rounded_up`. If the SYN
+    wasn't seen, because the flow is older or `only=` leaves it out, the field is taken as
     unscaled, and the summary counts `scale_unknown`.
 
     # window size=1000

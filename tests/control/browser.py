@@ -75,7 +75,8 @@ class Page:
     def _note(self, message: dict[str, Any]) -> None:
         params = message.get("params", {})
         if message.get("method") == "Runtime.exceptionThrown":
-            self.faults.append(params["exceptionDetails"]["exception"].get("description", "an exception"))
+            details = params["exceptionDetails"]
+            self.faults.append(details.get("exception", {}).get("description", details["text"]))
         if message.get("method") == "Log.entryAdded" and params["entry"]["level"] == "error":
             self.faults.append(params["entry"]["text"])
 
