@@ -46,7 +46,7 @@ EXAMPLES = (
     "sudo shaper run --policy delay:100ms --trace -- ./client-and-server.sh",
     "shaper run --profile 3g -- pytest tests/net",
     "shaper run --profile lte --network internet -- curl https://example.com",
-    "shaper run --policy delay:20ms --network routed \\\n    --at server -- iperf3 -s --at client -- iperf3 -c server",
+    "shaper run --policy delay:20ms --network routed -- ping -c 1 server",
 )
 
 Network = Annotated[
@@ -117,7 +117,7 @@ def run(
     """Run a command in a private network, and shape its packets.
 
     Needs no root where user namespaces are allowed. The command keeps its user, and sees
-    no network but lo, whose packets are shaped, or one with a router, by --network. Without a command, a shell runs.
+    no network but lo, whose packets are shaped, unless --network gives it another. Without a command, a shell runs.
     The exit status is the command's; if that is 0, it is 1 if a policy
     failed, or packets were lost or passed unshaped. Ctrl-C goes to the command; shaper
     ends when the command ends. --trace needs root and tracefs to show what woke each

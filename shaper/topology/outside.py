@@ -1,8 +1,8 @@
-"""The way from a router's far end to the host's network: pasta(1), or slirp4netns(1) where only that exists.
+"""The way from the far end of a link to the host's network: pasta(1), or slirp4netns(1) where only that exists.
 
 Both are ordinary programs. One runs in the host's network, and gives the far end an interface: what the far end sends
-there, it sends on by sockets of its own. The far end translates addresses, so that the router sees those of the ends
-and of the outside.
+there, it sends on by sockets of its own. The far end translates addresses, so that what is shaped has those of the
+command and of the outside.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from shaper.linux.namespace import Private, within
 from shaper.linux.programs import find
 from shaper.live.rules.iptables import Family, restore
 from shaper.topology.ends import End, Published, ipv4, ipv6
-from shaper.topology.router import ETH, Router, forward, ip
+from shaper.topology.links import ETH, Links, forward, ip
 
 WAN = "wan"
 """The far end's interface to the outside."""
@@ -107,21 +107,21 @@ class Outside:
         finally:
             os._exit(1)
 
-    def connect(self, private: Private, router: Router, far: End, inside: End) -> None:
-        """Lead what the far end gets from the router outside, and what comes to published ports inside.
+    def connect(self, private: Private, links: Links, far: End, inside: End) -> None:
+        """Lead what the far end gets by its link outside, and what comes to published ports inside.
 
         Raises:
             ShaperError: the program or the kernel refuses.
         """
-        families = [family for family in self.families if family == "ipv4" or router.has_ipv6]
-        with within(router.networks[far.name]):
+        families = [family for family in self.families if family == "ipv4" or links.has_ipv6]
+        with within(links.networks[far.name]):
             self._started.append(holder := hold())
             arguments = (self._pasta if self.addresses is PASTA else self._slirp)(holder, private.mapped, families)
             with open(self._gate, "wb") as gate:
                 gate.write("\0".join([self._program, *arguments]).encode())
             self._wait_until_connected(families)
             forward()
-            ip(list(self._routes(router, far)))
+            ip(list(self._routes(links, far)))
             # Answers come from where the request was sent: from the far end's own lo.
             Path(f"/proc/sys/net/ipv4/conf/{ETH}/route_localnet").write_text("1")
             for family in families:
@@ -164,14 +164,14 @@ class Outside:
                 raise ShaperError(f"{Path(self._program).name}: {'; '.join(why) or 'it set up no interface'}")
             time.sleep(POLLING)
 
-    def _routes(self, router: Router, far: End) -> Iterator[str]:
-        """The lines for ip(8) by which connections to the far end's own lo leave for the router.
+    def _routes(self, links: Links, far: End) -> Iterator[str]:
+        """The lines for ip(8) by which connections to the far end's own lo leave by its link.
 
         The program makes such ones when a program of the host's connects to a published port by way of lo.
         """
         yield "addr del 127.0.0.1/8 dev lo"
         yield f"route add 127.0.0.0/8 via {far.routers[0]} dev {ETH} src {far.ipv4}"
-        if router.has_ipv6:
+        if links.has_ipv6:
             yield "addr del ::1/128 dev lo"
             yield f"route add ::1/128 via {far.routers[1]} dev {ETH} src {far.ipv6}"
 

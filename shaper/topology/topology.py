@@ -1,4 +1,4 @@
-"""The networks that commands run in: only a private lo, or ends around a router, of which one may lead outside."""
+"""The networks that commands run in: only a private lo, one with a way out, or ends around a router."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from shaper.linux.libc import CLONE_NEWNET, setns
 from shaper.linux.namespace import Private, cover
 from shaper.live.rules.rules import Match
 from shaper.topology.ends import OUTSIDE, Kind, Offload, Published, ends_of, hosts, name_servers, variables
+from shaper.topology.links import Links
 from shaper.topology.outside import Outside
-from shaper.topology.router import Router
 
 HOSTS, RESOLV = "/etc/hosts", "/etc/resolv.conf"
 
@@ -29,7 +29,7 @@ class Topology:
         published: ports of the host that lead to the client.
 
     Attributes:
-        ends: the hosts around the router, first the one behind the bottleneck; none if there is only lo.
+        ends: the hosts, first the one behind the bottleneck; none if there is only lo.
 
     Raises:
         UsageError: there can't be such a network.
@@ -42,10 +42,10 @@ class Topology:
         self.ends = ends_of(kind, clients)
         self._mtu, self._offload = mtu, offload
         self._outside = Outside(published) if kind == "internet" else None
-        self._router: Router | None = None
+        self._links: Links | None = None
 
     def enter(self) -> Private:
-        """Move this process into the network that is shaped: that of the router, or the private one.
+        """Move this process into the network that is shaped: that of the router, or of the command.
 
         Raises:
             UsageError: the MTU is too small for IP, or too large.
@@ -54,32 +54,39 @@ class Topology:
         private = namespace.enter(self._mtu)
         if self.ends:
             with_ipv6 = self._outside is None or "ipv6" in self._outside.families
-            self._router = Router(private, self.ends, self._mtu, self._offload, with_ipv6=with_ipv6)
-            if self._outside is not None:
-                self._outside.connect(private, self._router, *self.ends)
+            self._links = Links(private, self._mtu, self._offload, with_ipv6=with_ipv6)
+            if self._outside is None:
+                self._links.join(self.ends)
+            else:
+                far, inside = self.ends
+                self._links.lead_out(inside, far)
+                self._outside.connect(private, self._links, far, inside)
         return private
 
     @property
     def match(self) -> Match:
-        """What is shaped: all that passes lo, or the bottleneck."""
-        return Match((self.ends[0].name,), ("forward",)) if self.ends else Match()
+        """What is shaped: all that passes lo, or the bottleneck, or both."""
+        if not self.ends:
+            return Match()
+        far = self.ends[0].name
+        return Match((far,), ("forward",)) if self._outside is None else Match(("lo", far), ("input", "forward"))
 
     def network_of(self, end: str) -> int:
         """The descriptor of an end's network namespace; only with a router, once this process has entered."""
-        assert self._router is not None
-        return self._router.networks[end]
+        assert self._links is not None
+        return self._links.networks[end]
 
     def move(self, end: str) -> Callable[[], None]:
         """What a process that was just forked calls to be at this end; it must still be root of the networks.
 
         It then finds the ends' names in its own /etc/hosts, and their addresses in its environment.
         """
-        if self._router is None:
+        if self._links is None:
             return lambda: None
-        router, outside = self._router, self._outside
+        links, outside = self._links, self._outside
         ends = [each for each in self.ends if each.name != OUTSIDE]
         names = [(each.ipv4, each.name) for each in ends]
-        names += [(each.ipv6, each.name) for each in ends if router.has_ipv6]
+        names += [(each.ipv6, each.name) for each in ends if links.has_ipv6]
         covered = {}
         if outside is not None:
             names.append((outside.addresses.host[0], "host"))
@@ -89,11 +96,12 @@ class Topology:
                     covered[RESOLV] = replaced
         known = Path(HOSTS).read_text() if Path(HOSTS).exists() else ""
         covered[HOSTS] = hosts(names, known)
-        found = variables(ends, has_ipv6=router.has_ipv6)
-        network = router.networks[end]
+        found = variables(ends, has_ipv6=links.has_ipv6)
+        network = links.networks.get(end)
 
         def move_there() -> None:
-            setns(network, CLONE_NEWNET)
+            if network is not None:  # with a way out, this one is already there
+                setns(network, CLONE_NEWNET)
             cover(covered)
             os.environ.update(found)
 

@@ -28,15 +28,26 @@ POLICIES = (
     "--policy", "delay:20ms,only=syn+synack+handshake-ack+pure-ack+dup-ack+window-update+data+fin+rst",
 )  # fmt: skip
 INSIDE = """
-import json, socket, sys, time
+import socket, sys, time
 echo = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
 echo.connect(("web.test", 7))
 for number in range(50):
     echo.send(bytes([number]))
 assert [echo.recv(9)[0] for _ in range(50)] == list(range(50))
+echo.connect(("127.0.0.1", 9))
+receiver = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+receiver.bind(("127.0.0.1", 9))
+for number in range(20):
+    echo.send(b"to itself")
+for number in range(20):
+    receiver.recv(99)
 begin = time.monotonic()
-socket.create_connection((sys.argv[1], 8000)).close()
-print(json.dumps(time.monotonic() - begin), flush=True)
+upload = socket.create_connection((sys.argv[1], 8000))
+connected = time.monotonic() - begin
+upload.sendall(bytes(1_000_000))
+upload.shutdown(socket.SHUT_WR)
+upload.recv(99)
+print(connected, time.monotonic() - begin, flush=True)
 server = socket.create_server(("::", 80), family=socket.AF_INET6, dualstack_ipv6=True)
 for _ in range(4):
     connection, (peer, *_) = server.accept()
@@ -90,8 +101,11 @@ def serve(answers: dict[socket.socket, Callable[[socket.socket], None] | None]) 
 
 def answer_request(server: socket.socket) -> None:
     with server.accept()[0] as connection:
-        if connection.recv(1000):
+        if connection.recv(1000).startswith(b"GET "):
             connection.sendall(b"HTTP/1.0 200 OK\r\nContent-Length: 5\r\n\r\nhello")
+        else:
+            while connection.recv(1 << 20):
+                pass
 
 
 def send_back(server: socket.socket) -> None:
@@ -143,13 +157,15 @@ def test_an_ordinary_users_command_gets_out_by_name_and_is_reached_from_outside(
             answers += [fetch_when_it_is_there("203.0.113.1", 8080), fetch_when_it_is_there("2001:db8::1", 8080)]
         done = run.result()
     assert done.returncode == 5, done.stderr
-    (body, *times), (connected,) = (each.split() for each in done.stderr.splitlines()[:2])
+    (body, *times), uploaded = (each.split() for each in done.stderr.splitlines()[:2])
     resolved, connect, first = map(float, times)
     assert body == "hello"
     assert 2 * DELAY <= resolved < 8 * DELAY
     assert 2 * DELAY <= connect - resolved < 6 * DELAY
     assert 2 * DELAY <= first - connect < 6 * DELAY
-    assert 2 * DELAY <= float(connected) < 6 * DELAY
+    assert 2 * DELAY <= float(uploaded[0]) < 6 * DELAY
+    # In `output`, held packets would count against their sender, and this would take 3 s.
+    assert 6 * DELAY <= float(uploaded[1]) < 2
     for answer, took in answers:
         assert answer.endswith(b" hello")
         assert 2 * DELAY <= took < 8 * DELAY
@@ -157,8 +173,8 @@ def test_an_ordinary_users_command_gets_out_by_name_and_is_reached_from_outside(
     assert [answer.split()[0] for answer, _ in answers[2:]] == [b"::ffff:203.0.113.2", b"2001:db8::2"]
     summary = json.loads(done.stdout)
     assert (summary["taken"], summary["bypassed"]) == (summary["sent"], 0)
-    # Questions for names with their answers, two of curl's and one of Python's, and the echoes.
-    assert summary["stages"]["delay"]["held"] == 2 * 3 + 2 * 50
+    # Questions for names with their answers, two of curl's and one of Python's, the echoes, and what passed lo.
+    assert summary["stages"]["delay"]["held"] == 2 * 3 + 2 * 50 + 20
 
 
 def test_the_way_out_ends_with_a_shaper_that_is_killed(outside: Host) -> None:

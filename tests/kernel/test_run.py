@@ -359,6 +359,15 @@ def test_a_signal_from_elsewhere_reaches_a_command_in_the_foreground(terminal: T
     terminal.until("counted 1\r\n")
 
 
+def test_without_a_command_a_shell_runs(terminal: Terminal) -> None:
+    terminal.type(f"SHELL=/bin/sh {shlex.join(SHAPER)} run --policy pass_through\n")
+    terminal.type("cat /proc/net/dev | wc -l; echo $((41 + 1)) lines; exit 7\n")
+    assert "3\r\n" in terminal.until("42 lines\r\n")
+    terminal.until("next> ")
+    terminal.type("echo status $?\n")
+    terminal.until("status 7\r\n")
+
+
 def test_stopped_and_continued_without_a_terminal(tmp_path: Path) -> None:
     with subprocess.Popen(
         [*SHAPER, "run", "--policy", "delay:300ms", "--", sys.executable, "-c", ASK],

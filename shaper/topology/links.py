@@ -1,8 +1,12 @@
-"""A router: this process's network namespace, with a link to each end, which has a namespace of its own.
+"""Links between this process's network namespace and others: with ends around a router, or with a way out.
 
-The links are pairs of veth(4). What one end sends to another is forwarded here, after the sender's interface: there a
+They are pairs of veth(4). What an end sends is shaped where it is forwarded, behind the sender's interface. There a
 held packet no longer counts against the sender's small-queue limit, see tcp_limit_output_bytes in
 Documentation/networking/ip-sysctl.rst of the kernel.
+
+A router forwards between ends that have namespaces of their own. With a way out there is only one end, and it is in the
+namespace that is shaped, so that its lo is shaped, too. What it sends elsewhere takes a detour: it leaves by one side
+of a pair, comes in again by the other one, and is forwarded from there.
 """
 
 from __future__ import annotations
@@ -27,6 +31,10 @@ ETH = "eth0"
 INDEX = 1000
 """Its index. A link whose sides have the same one is up only after a second, see linkwatch_urgent_event() in
 net/core/link_watch.c of the kernel."""
+BACK, BACK_MAC = "back", "02:00:00:00:00:01"
+"""The interface by which what leaves comes in again, and its address."""
+DETOUR = 100
+"""The routing table for that, see ip-rule(8)."""
 PATIENCE = 2.0
 """Seconds that links have to come up."""
 POLLING = 0.001
@@ -39,57 +47,81 @@ IFF_RUNNING = 0x40
 ETHTOOL_STXCSUM, ETHTOOL_STSO, ETHTOOL_SGSO, ETHTOOL_SGRO = 0x17, 0x1F, 0x24, 0x2C
 
 
-class Router:
-    """The links from this process's network namespace to the ends, each in a new one.
+class Links:
+    """The links of this process's network namespace.
 
     Args:
         private: what this process has entered.
-        ends: their names are those of the router's interfaces.
         mtu: of all links, in bytes.
         offload: whether a sender leaves segmentation and checksums to its interface.
-        with_ipv6: the ends get IPv6 addresses, if the kernel has IPv6 and the MTU allows it.
+        with_ipv6: there are IPv6 addresses, if the kernel has IPv6 and the MTU allows it.
 
     Attributes:
         networks: descriptors of the ends' network namespaces, by name.
-        has_ipv6: the ends have IPv6 addresses.
+        has_ipv6: there are IPv6 addresses.
 
     Raises:
         UsageError: no link has such an MTU.
-        ShaperError: ip(8) is missing, or the kernel refuses.
     """
 
-    def __init__(
-        self, private: Private, ends: Sequence[End], mtu: int, offload: Offload = "on", *, with_ipv6: bool = True
-    ) -> None:
+    def __init__(self, private: Private, mtu: int, offload: Offload = "on", *, with_ipv6: bool = True) -> None:
         if mtu > LARGEST_MTU:
             raise UsageError(f"an MTU of {mtu} bytes is more than a link can have; give one up to {LARGEST_MTU}")
+        self._private, self._mtu, self._offload = private, mtu, offload
         self.has_ipv6 = with_ipv6 and has_ipv6() and mtu >= IPV6_MTU
         self.networks: dict[str, int] = {}
-        here = own()
         forward()
         detect_no_duplicates()
+
+    def join(self, ends: Sequence[End]) -> None:
+        """Make a namespace for each of these, and be the router between them; our interfaces have their names.
+
+        Raises:
+            ShaperError: ip(8) is missing, or the kernel refuses.
+        """
+        here = own()
         for end in ends:
-            there = self.networks[end.name] = private.another(mtu)
+            there = self.networks[end.name] = self._private.another(self._mtu)
             with within(there):
                 detect_no_duplicates()
-                # As for a server on any host of its own, whoever starts it.
-                Path("/proc/sys/net/ipv4/ip_unprivileged_port_start").write_text("0")
-                peer = f"type veth peer name {end.name} mtu {mtu} netns /proc/self/fd/{here}"
-                ip([f"link add {ETH} index {INDEX} mtu {mtu} {peer}", *self._up(ETH, end.ipv4, end.ipv6)], here)
+                let_all_listen()
+                peer = f"type veth peer name {end.name} mtu {self._mtu} netns /proc/self/fd/{here}"
+                ip([f"link add {ETH} index {INDEX} mtu {self._mtu} {peer}", *self._up(ETH, end.ipv4, end.ipv6)], here)
             ip(self._up(end.name, *end.routers))
         os.close(here)
         for end in ends:
-            self._wait_for(end.name)
+            self._finish(end.name)
             with within(self.networks[end.name]):
-                self._wait_for(ETH)
-                to = BLOCKS if end.name == OUTSIDE else ("default", "default")
-                ip(self._routes(to, end.routers))
-                if offload == "off":
-                    switch_offload_off(ETH)
-            if offload == "off":
-                switch_offload_off(end.name)
-            if end.name == OUTSIDE:
-                ip(self._routes(("default", "default"), (end.ipv4, end.ipv6)))
+                self._finish(ETH)
+                ip(self._routes(BLOCKS if end.name == OUTSIDE else ("default", "default"), end.routers))
+
+    def lead_out(self, inside: End, far: End) -> None:
+        """Have this namespace be that of an end itself, and lead all that it sends elsewhere to another one.
+
+        Raises:
+            ShaperError: ip(8) is missing, or the kernel refuses.
+        """
+        self.join([far])
+        let_all_listen()
+        for interface in ("all", "default"):
+            Path(f"/proc/sys/net/ipv4/conf/{interface}/rp_filter").write_text("0")
+        pair = f"type veth peer name {BACK} mtu {self._mtu} address {BACK_MAC}"
+        ip([f"link add {ETH} mtu {self._mtu} {pair}", *self._up(ETH, inside.ipv4, inside.ipv6), f"link set {BACK} up"])
+        Path(f"/proc/sys/net/ipv4/conf/{BACK}/accept_local").write_text("1")
+        self._finish(ETH)
+        self._finish(BACK)
+        # Nobody has the routers' addresses here: they stand for the pair's other side.
+        neighbours = [f"neigh add {router} lladdr {BACK_MAC} nud permanent dev {ETH}" for router in inside.routers]
+        onward = self._routes(("default", "default"), (far.ipv4, far.ipv6))
+        ip(
+            [
+                *neighbours[: 1 + self.has_ipv6],
+                *self._routes(("default", "default"), inside.routers),
+                *(f"{line} table {DETOUR}" for line in onward),
+            ]
+        )
+        for family in ("-4", "-6")[: 1 + self.has_ipv6]:
+            ip([f"rule add iif {BACK} lookup {DETOUR}"], family=family)
 
     def _routes(self, to: tuple[str, str], via: tuple[str, str]) -> list[str]:
         """The lines for ip(8) that add a route for each family."""
@@ -102,21 +134,24 @@ class Router:
             lines.append(f"addr add {ipv6}/{IPV6_PREFIX} dev {interface} nodad")
         return [*lines, f"link set {interface} up"]
 
-    def _wait_for(self, interface: str) -> None:
+    def _finish(self, interface: str) -> None:
         """Wait until an interface carries packets; IPv6 only does with a link-local address."""
         give_up = time.monotonic() + PATIENCE
         while not is_running(interface) or (self.has_ipv6 and not has_link_local(interface)):
             if time.monotonic() > give_up:
                 raise ShaperError(f"the link {interface} doesn't come up")
             time.sleep(POLLING)
+        if self._offload == "off":
+            switch_offload_off(interface)
 
 
-def ip(lines: Sequence[str], *descriptors: int) -> None:
+def ip(lines: Sequence[str], *descriptors: int, family: str = "") -> None:
     """Have ip(8) do this in the network namespace of this process.
 
     Args:
         lines: commands, without the word `ip`.
         descriptors: that it inherits.
+        family: its option, for commands without an address.
 
     Raises:
         ShaperError: it is missing, or the kernel refuses.
@@ -125,10 +160,19 @@ def ip(lines: Sequence[str], *descriptors: int) -> None:
     if program is None:
         raise ShaperError("ip is not installed, which makes links: apt install iproute2")
     done = subprocess.run(
-        [program, "-batch", "-"], input="\n".join(lines), capture_output=True, text=True, pass_fds=descriptors
+        [program, *([family] if family else []), "-batch", "-"],
+        input="\n".join(lines),
+        capture_output=True,
+        text=True,
+        pass_fds=descriptors,
     )
     if done.returncode:
         raise ShaperError(f"ip: {' '.join(done.stderr.split())}")
+
+
+def let_all_listen() -> None:
+    """Let any user listen at any port, as root of a host of its own could."""
+    Path("/proc/sys/net/ipv4/ip_unprivileged_port_start").write_text("0")
 
 
 def has_ipv6() -> bool:
