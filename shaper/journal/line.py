@@ -35,11 +35,13 @@ class Header(NamedTuple):
         policies: their SPECs, as given.
         seed: of all chance.
         clocks: CLOCK_MONOTONIC and CLOCK_REALTIME at the start; both 0 in a replay, whose times are the capture's.
+        forwarded: a router's packets, which only pass this machine.
     """
 
     policies: tuple[str, ...]
     seed: str
     clocks: Clocks
+    forwarded: bool = False
 
 
 class Held(NamedTuple):
@@ -67,6 +69,7 @@ class Record(NamedTuple):
         tid: the thread that wrote the verdict; 0 in a replay.
         held: its holds, in order.
         by: the policy that made or dropped it; empty for other packets.
+        forwarded: see `Header`.
     """
 
     id: int
@@ -85,6 +88,7 @@ class Record(NamedTuple):
     tid: int
     held: tuple[Held, ...]
     by: str = ""
+    forwarded: bool = False
 
     def moved(self, by: int) -> Record:
         """The same on a clock that is ahead by this time (ns)."""

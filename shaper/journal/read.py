@@ -40,7 +40,8 @@ def read_journal(path: Path, *, grows: bool = False) -> tuple[Header, list[Recor
         lines = _lines(path, takewhile(_is_whole, file) if grows else file)
         number, first = next(lines, (1, {}))
         header = _parse(path, number, first, _header)
-        return header, [_parse(path, number, line, _record) for number, line in lines if not _is_other(line)]
+        records = [_parse(path, number, line, _record) for number, line in lines if not _is_other(line)]
+        return header, [one._replace(forwarded=True) for one in records] if header.forwarded else records
 
 
 def read_changes(path: Path) -> list[SignalRecord | Change]:
@@ -97,7 +98,9 @@ def _parse(path: Path, number: int, line: Any, parse: Callable[[Any], T]) -> T:
 
 def _header(line: Any) -> Header:
     clocks = Clocks(_number(line["clock"], "monotonic_ns"), _number(line["clock"], "realtime_ns"))
-    return Header(tuple(str(spec) for spec in line["policies"]), _text(line, "seed"), clocks)
+    return Header(
+        tuple(str(spec) for spec in line["policies"]), _text(line, "seed"), clocks, bool(line.get("forwarded"))
+    )
 
 
 def _record(line: Any) -> Record:

@@ -23,6 +23,7 @@ class Journal:
         seed: of all chance.
         paired: each verdict is written by itself, so a wakeup inside the write belongs to its packet.
         clocks: see `Header`; this moment, if not given.
+        forwarded: see `Header`.
     """
 
     def __init__(
@@ -33,6 +34,7 @@ class Journal:
         seed: int | str,
         paired: bool = False,
         clocks: Clocks | None = None,
+        forwarded: bool = False,
     ) -> None:
         self._write, self.flush = file.write, file.flush
         self._flows: dict[bytes, str] = {}
@@ -44,6 +46,7 @@ class Journal:
             "seed": str(seed),
             "paired": paired,
             "clock": {"monotonic_ns": clocks.monotonic, "realtime_ns": clocks.realtime},
+            **({"forwarded": True} if forwarded else {}),
         }
         self._write(json.dumps(header) + "\n")
 

@@ -24,6 +24,7 @@ class PacketRecorder:
         policies: the pipeline, as it was given.
         seed: decides all chance.
         paired: each verdict is written in a system call of its own.
+        forwarded: the packets are a router's.
         marks: a descriptor of the kernel's trace_marker, or None.
 
     Raises:
@@ -38,6 +39,7 @@ class PacketRecorder:
         policies: tuple[str, ...],
         seed: int | str,
         paired: bool,
+        forwarded: bool = False,
         marks: int | None = None,
     ) -> None:
         self._files = ExitStack()
@@ -47,7 +49,9 @@ class PacketRecorder:
         self._marks = None if marks is None else Marks(marks)
         if journal is not None:
             file = self._files.enter_context(journal.open("w", encoding="utf-8"))
-            self._journal = Journal(file, policies=policies, seed=seed, paired=paired, clocks=clocks)
+            self._journal = Journal(
+                file, policies=policies, seed=seed, paired=paired, clocks=clocks, forwarded=forwarded
+            )
         for path, interfaces in captures:
             capture = CaptureWriter(path, interfaces=interfaces, offset=clocks.realtime - clocks.monotonic)
             self._captures.append(self._files.enter_context(capture))

@@ -112,6 +112,7 @@ def _open(
             policies=settings.specs,
             seed=settings.seed,
             paired=settings.one_verdict_per_write,
+            forwarded=settings.match.passed_hooks == ("forward",),
             marks=settings.marks,
         )
         opened.enter_context(closing(recorder))

@@ -124,3 +124,14 @@ def test_a_recording_cut_in_the_middle(shaper: Shaper, tmp_path: Path) -> None:
     document = shaper("report", recording, status=1)
     assert "cut off" in document["cut"]
     shutil.rmtree(recording)
+
+
+@pytest.mark.alone
+def test_packets_that_a_router_held_are_found(shaper: Shaper) -> None:
+    server, client = ["nc", "-l", "8765"], ["sh", "-c", "echo lttng | nc -N $SHAPER_SERVER 8765"]
+    options = ["--policy", f"delay:time={DELAY:.0f}ms", "--network", "routed", "--trace"]
+    document = shaper("run", *options, "--at", "server", "--", *server, "--at", "client", "--", *client)
+    rows = [row for row in document["trace"]["blockings"] if row["task"] == "nc"]
+    assert chain(one(rows, "server", "accept4")) == ["handshake-ack", "synack", "syn"]
+    assert chain(one(rows, "client", "pselect6")) == ["synack", "syn"]
+    assert chain(one(rows, "client", "poll"))[0] == "fin"

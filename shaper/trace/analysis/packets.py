@@ -2,7 +2,9 @@
 
 When shaper's engine sends a packet on from INPUT, the kernel runs its whole receive path
 inside the verdict's write. So a wakeup in that write, in no softirq, comes from that
-packet. A packet was sent by what ran when it was queued to its device (net_dev_queue):
+packet. A router's engine sends it on to a device instead. If that leads to another
+namespace, the receive path follows there, mostly still in that write, but in the softirq
+NET_RX. A packet was sent by what ran when it was queued to its device (net_dev_queue):
 the engine, inside the write that delivered another packet, or a task.
 """
 
@@ -78,12 +80,17 @@ class Packets:
         return found[::-1]
 
     def woke(self, tid: int, at: int, waker: Waker | None) -> list[Record]:
-        """The packets that may have caused a wakeup by this thread at that time (ns)."""
-        return self.delivered(tid, at) if waker is None or waker.kind == "task" else []
+        """The packets that may have caused a wakeup, or a packet, by this thread at that time (ns)."""
+        delivered = self.delivered(tid, at)
+        if waker is None or waker.kind == "task":
+            return delivered
+        return [record for record in delivered if record.forwarded] if waker.name == "NET_RX" else []
 
     def note(self, event: TraceEvent) -> None:
-        """A packet is queued to its device: take note of who sends it."""
-        self._senders.note(event)
+        """A packet is queued to its device: take note of who sends it, unless it only passes this machine."""
+        delivered = self.delivered(event.tid, event.at)
+        if not any(record.forwarded and record.length == event.fields["len"] for record in delivered):
+            self._senders.note(event)
 
     def sender(self, record: Record) -> Sent | None:
         """How the packet was sent; None if the trace doesn't have it."""
@@ -92,8 +99,8 @@ class Packets:
     def cause(self, record: Record) -> Cause:
         """Why the packet was sent."""
         sent = self.sender(record)
-        if sent is not None and sent.context is None:
-            causes = self.delivered(sent.tid, sent.at)
+        if sent is not None:
+            causes = self.woke(sent.tid, sent.at, sent.context)
             if len(causes) > 1:
                 return Cause("ambiguous", sent)
             if causes and causes[0].begin < record.begin:
