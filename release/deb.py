@@ -44,6 +44,7 @@ Priority: optional
 Maintainer: the authors of shaper <nobody@localhost>
 Depends: {depends}
 Recommends: strace
+Suggests: passt
 Installed-Size: {size}
 Description: packet shaper on NFQUEUE, with policies written in Python
  shaper takes packets from the kernel, and lets policies written in Python

@@ -5,6 +5,7 @@ Everything is tried in a separate network namespace, so the machine's own is not
 
 from __future__ import annotations
 
+import os
 import platform
 import subprocess
 from collections.abc import Iterator
@@ -20,6 +21,7 @@ from shaper.trace.record.tracefs import obstacle
 
 Status = Literal["ok", "missing", "unknown"]
 
+TUN = "/dev/net/tun"
 ENOUGH_BUFFER = 16 * 2**20
 """Bytes; with this buffer a queue's socket lost nothing of a burst of 60 000 small packets."""
 NOT_TRIED = "can only be tried with a network namespace and iptables"
@@ -63,6 +65,8 @@ def requirements() -> Iterator[Requirement]:
     yield _tried("xt_bpf", "--filter", outcomes, "bpf", "sudo modprobe xt_bpf")
     yield _program("tcpdump", "--filter", "tcpdump")
     yield _tracing()
+    yield _program("ip", "--network", "iproute2")
+    yield _way_out()
     yield _program("tc", "compare", "iproute2")
     yield _tried("netem", "compare", outcomes, "netem", "sudo modprobe sch_netem")
 
@@ -105,6 +109,14 @@ def _socket_buffer(root: bool) -> Requirement:
     return _of(
         "socket buffer", "run", root or limit >= ENOUGH_BUFFER, found, f"sudo sysctl net.core.rmem_max={ENOUGH_BUFFER}"
     )
+
+
+def _way_out() -> Requirement:
+    program = find("pasta") or find("slirp4netns")
+    if program is None:
+        return _program("pasta", "--network", "passt")
+    there = os.access(TUN, os.R_OK | os.W_OK)
+    return _of("pasta", "--network", there, program if there else f"no permission for {TUN}", f"sudo chmod 666 {TUN}")
 
 
 def _tracing() -> Requirement:

@@ -161,7 +161,8 @@ class Outside:
                 said = os.pread(self._errors, 1 << 16, 0).decode(errors="replace").splitlines()
                 # Where there is no system log, pasta says that, too, with each line.
                 why = [line for line in said if line.strip() and "syslog" not in line]
-                raise ShaperError(f"{Path(self._program).name}: {'; '.join(why) or 'it set up no interface'}")
+                hint = "; it must be allowed to open /dev/net/tun" if any("tun" in line for line in why) else ""
+                raise ShaperError(f"{Path(self._program).name}: {'; '.join(why) or 'it set up no interface'}{hint}")
             time.sleep(POLLING)
 
     def _routes(self, links: Links, far: End) -> Iterator[str]:

@@ -104,6 +104,7 @@ def test_missing_programs(monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> N
     found = by_name(capsys.readouterr().out)
     assert (found["iptables"]["status"], found["iptables"]["mend"]) == ("missing", "sudo apt install iptables")
     assert found["tcpdump"]["mend"] == "sudo apt install tcpdump"
+    assert found["pasta"]["mend"] == "sudo apt install passt"
     assert found["kernel queue"]["status"] == "unknown"
 
 
