@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from shaper.cli.shaping import place_of
+from shaper.cli.up import name_in
 from shaper.errors import ShaperError, UsageError
 from shaper.live.front.changes import Changes
 from shaper.live.rules.rules import Match, Rules
@@ -21,6 +22,7 @@ from shaper.places.container import Container
 from shaper.places.file import PlacesReader
 from shaper.places.netns import NamedNamespace
 from shaper.places.place import OWN, Found
+from shaper.places.pods import Pod, Pods
 from shaper.places.process import Process
 from shaper.places.unit import Unit
 from shaper.spec.scenario import Phase, Scenario
@@ -194,6 +196,47 @@ def test_the_rules_of_a_control_group() -> None:
     ]
 
 
+def test_pods_with_labels(programs: Programs) -> None:
+    def pod(name: str, namespace: str, **labels: str) -> dict[str, Any]:
+        return {"id": f"id-{name}", "metadata": {"name": name, "namespace": namespace}, "labels": labels}
+
+    items = [
+        pod("a", "prod", app="shop", tier="web"),
+        pod("b", "test", app="shop", tier="web"),
+        pod("c", "prod", app="shop"),
+        {**pod("d", "prod"), "labels": None},
+    ]
+    sandbox = {"status": {}, "info": {"pid": 17}}
+    programs(crictl=f'if [ "$1" = pods ]; then {says({"items": items})}; else {says(sandbox)}; fi')
+    assert Pods("app=shop, tier=web", "prod").find() == [Pod("id-a", "prod", "a", 17)]
+    pods = Pods("app=shop")
+    assert [pod.name for pod in pods.find()] == ["a", "b", "c"]
+    # A sandbox stays what it is, and isn't looked at again.
+    programs(crictl=f'[ "$1" = pods ] && {says({"items": items[:2]})}')
+    assert [pod.pid for pod in pods.find()] == [17, 17]
+    programs(crictl="echo 'connection refused' >&2; exit 1")
+    with pytest.raises(ShaperError, match="connection refused"):
+        pods.find()
+    for wrong in ("", "shop", "app=shop,", "=x"):
+        with pytest.raises(UsageError, match="are no labels, such as app=shop,tier=web"):
+            Pods(wrong)
+
+
+def test_pods_in_a_file() -> None:
+    (shop,) = PlacesReader('[shop]\npod = "app=shop"\nnamespace = "prod"\npolicy = "delay"\n', "f").places()
+    assert (shop.name, shop.options) == ("shop", ["--policy=delay"])
+    assert shop.pods is not None
+    assert (shop.pods.labels, shop.pods.namespace) == ({"app": "shop"}, "prod")
+
+
+def test_the_name_of_a_pod_is_made_short() -> None:
+    assert name_in("shop", "shop-6d9f-x2x7k") == "shop.shop-6d9f-x2x7k"
+    long = name_in("shop", f"{'very-' * 20}long-6d9f-x2x7k")
+    assert len(long) <= 64
+    assert long.startswith("shop.")
+    assert long.endswith("-long-6d9f-x2x7k")
+
+
 FILE = """
 seed = 7
 max-hold = "1min"
@@ -241,6 +284,9 @@ def test_a_file_with_several_places() -> None:
         ('profile = "lte"', "", "f:12: [db] has no policy and no profile"),
         (FILE, "", "f:1: there is no table, such as [web]"),
         ('container = "web"', 'host = "nowhere"', "f:6: host: 'nowhere' is not an IP address or network"),
+        ('container = "web"', 'pod = "shop"', "f:6: pod: 'shop' are no labels, such as app=shop,tier=web"),
+        ('container = "web"', 'pod = "a=b"\njournal = "j"', "f:7: journal is for one; there may be several pods"),
+        ('container = "web"', 'namespace = "prod"', "f:6: namespace is that of pods; give pod, too"),
         ('container = "web"', 'protocol = "sctp"', "f:6: protocol: 'sctp' is none of tcp, udp, icmp, all"),
     ],
 )

@@ -11,14 +11,33 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple, NoReturn
 
 import typer
 
+from shaper.errors import ShaperError, UsageError
+
 if TYPE_CHECKING:
+    import trio
+
     from shaper.places.file import Shaped
+    from shaper.places.pods import Pod, Pods
 
 EXAMPLES = (
     "sudo shaper up shaping.toml",
     "shaper up shaping.toml --check",
 )
 
+LOOKS = 2
+"""Seconds between two looks which pods there are."""
+AGAIN = 10
+"""Seconds until a pod is tried again whose `shaper start` has ended, though the pod is there."""
+LONGEST = 64
+"""Characters of a shaper's name."""
+ONE = """
+import sys
+from shaper.linux.libc import PR_SET_PDEATHSIG, prctl
+prctl(PR_SET_PDEATHSIG, 15)
+from shaper.cli import main
+sys.exit(main(sys.argv[1:]))
+"""
+"""A `shaper start` that ends in order when its parent dies."""
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
 """What each `shaper start` gets too."""
 
@@ -52,18 +71,24 @@ def up(
     lines begin with it, and `shaper status`, `set` and `stop` take it. The exit status
     is the highest of theirs.
     """
+    from shaper.linux import programs
+    from shaper.places.container import CRI
     from shaper.places.file import read
 
     found = read(str(file))
     if check:
         for one in found:
-            print(f"{one.name}: shaper start {shlex.join(one.options)}")
+            where = f" in each pod with {labels_text(one.pods)}" if one.pods else ""
+            print(f"{one.name}: shaper start {shlex.join(one.options)}{where}")
         return 0
     import trio
 
+    followed = [one for one in found if one.pods is not None]
+    if followed and programs.find(CRI) is None:
+        raise UsageError(f"pods are found by {CRI}, which is not installed")
     # Before trio runs, and before there is another thread.
-    processes = [start(one) for one in found]
-    return trio.run(supervise, processes)
+    processes = [start(one) for one in found if one.pods is None]
+    return trio.run(supervise, processes, followed)
 
 
 def start(shaped: Shaped) -> Process:
@@ -102,35 +127,104 @@ def be(shaped: Shaped, output: int) -> NoReturn:
         os._exit(status)
 
 
-async def supervise(processes: list[Process]) -> int:
-    """Print what they say until all have ended; returns the highest status."""
+def start_in(shaped: Shaped, pod: Pod) -> Process:
+    """One `shaper start` in a pod, while trio runs."""
+    name = name_in(shaped.name, pod.name)
+    reading, writing = os.pipe()
+    arguments = ["start", *shaped.options, f"--name={name}", f"--pid={pod.pid}"]
+    pid = os.posix_spawn(
+        sys.executable,
+        [sys.executable, "-P", "-c", ONE, *arguments],
+        os.environ,
+        file_actions=[(os.POSIX_SPAWN_DUP2, writing, descriptor) for descriptor in (1, 2)],
+        setpgroup=0,
+    )
+    os.close(writing)
+    return Process(name, pid, reading)
+
+
+def name_in(table: str, pod: str) -> str:
+    """What the shaper of a pod is called. Of a long name the end is kept, by which pods of one kind differ."""
+    name = f"{table}.{pod}"
+    return name if len(name) <= LONGEST else f"{table[:20]}.{pod[21 - LONGEST :].lstrip('-.')}"
+
+
+def labels_text(pods: Pods) -> str:
+    """The labels and the namespace of pods, in words."""
+    labels = ",".join(f"{key}={value}" for key, value in pods.labels.items())
+    return f"{labels} in {pods.namespace}" if pods.namespace is not None else labels
+
+
+async def supervise(processes: list[Process], followed: list[Shaped]) -> int:
+    """Print what they say until all have ended; returns the highest status of the processes.
+
+    Args:
+        processes: those that run.
+        followed: for the pods of these, one is started whenever a pod begins to run, until a signal comes.
+    """
     import trio
 
     running = {process.pid for process in processes}
-    statuses = []
-    width = max(len(process.name) for process in processes)
+    statuses = [0]
+    width = max(len(name) for name in [*(one.name for one in processes), *(one.name for one in followed)])
+    following = trio.CancelScope()
 
-    def say(process: Process, line: str) -> None:
-        print(f"{process.name:{width}} | {line}", flush=True)
+    def say(name: str, line: str) -> None:
+        print(f"{name:{width}} | {line}", flush=True)
 
-    async def watch(process: Process) -> None:
+    async def watch(process: Process) -> int:
         rest = b""
         async with trio.lowlevel.FdStream(process.output) as stream:
             async for some in stream:
                 *lines, rest = (rest + some).split(b"\n")
                 for line in lines:
-                    say(process, line.decode(errors="replace"))
+                    say(process.name, line.decode(errors="replace"))
         running.remove(process.pid)
         _, status = await trio.to_thread.run_sync(os.waitpid, process.pid, 0)
         code = os.waitstatus_to_exitcode(status)
-        statuses.append(code if code >= 0 else 1)
         if code:
-            say(process, f"ended with status {code}" if code > 0 else f"was ended by signal {-code}")
+            say(process.name, f"ended with status {code}" if code > 0 else f"was ended by signal {-code}")
+        return code if code >= 0 else 1
+
+    async def watch_one(process: Process) -> None:
+        statuses.append(await watch(process))
+
+    async def follow(shaped: Shaped, nursery: trio.Nursery) -> None:
+        assert shaped.pods is not None
+        resting: dict[str, float] = {}  # until when, by pod; without end while it is shaped
+        trouble = ""
+
+        async def shape(pod: Pod) -> None:
+            process = start_in(shaped, pod)
+            running.add(process.pid)
+            await watch(process)
+            resting[pod.identity] = trio.current_time() + AGAIN
+
+        while True:
+            pods: list[Pod] = []
+            try:
+                pods, found = await trio.to_thread.run_sync(shaped.pods.find, abandon_on_cancel=True), ""
+            except ShaperError as error:
+                found = str(error)
+            if found not in ("", trouble):
+                say(shaped.name, found)
+            trouble = found
+            for pod in pods:
+                if trio.current_time() < resting.get(pod.identity, 0):
+                    continue
+                resting[pod.identity] = float("inf")
+                if pod.pid:
+                    nursery.start_soon(shape, pod)
+                else:
+                    say(shaped.name, f"pod {pod.name} has the node's network, and is left alone")
+            await trio.sleep(LOOKS)
 
     async def pass_signals_on(*, task_status: trio.TaskStatus[None]) -> None:
         with trio.open_signal_receiver(*SIGNALS) as signals:
             task_status.started()
             async for number in signals:
+                if number != signal.SIGUSR1:
+                    following.cancel()
                 for pid in running:
                     os.kill(pid, number)
 
@@ -138,6 +232,10 @@ async def supervise(processes: list[Process]) -> int:
         await nursery.start(pass_signals_on)
         async with trio.open_nursery() as watching:
             for process in processes:
-                watching.start_soon(watch, process)
+                watching.start_soon(watch_one, process)
+            with following:
+                async with trio.open_nursery() as looking:
+                    for shaped in followed:
+                        looking.start_soon(follow, shaped, watching)
         nursery.cancel_scope.cancel()
     return max(statuses)

@@ -75,13 +75,13 @@ def _nobody() -> str:
 
 
 def _inspected(program: str, name: str) -> Iterator[Known]:
-    for one in _asked(program, "inspect", "--type", "container", "--", name):
+    for one in asked(program, "inspect", "--type", "container", "--", name):
         yield Known(program, str(one["Id"]), int(one["State"]["Pid"]) if one["State"].get("Running") else 0)
 
 
 def _cri(name: str) -> Iterator[Known]:
     """Those whose ID begins so, or else whose name it is; of several only those that run."""
-    listed = _asked(CRI, "ps", "--all", "--output", "json")["containers"]
+    listed = asked(CRI, "ps", "--all", "--output", "json")["containers"]
     found = [one for one in listed if one["id"].startswith(name)]
     found = found or [one for one in listed if one["metadata"]["name"] == name]
     # One that was restarted is another container, beside which the old one stays for a while.
@@ -89,11 +89,11 @@ def _cri(name: str) -> Iterator[Known]:
     if not found:
         raise ShaperError("no such container")
     for one in running or found[:1]:
-        pid = _asked(CRI, "inspect", "--output", "json", one["id"])["info"]["pid"] if running else 0
+        pid = asked(CRI, "inspect", "--output", "json", one["id"])["info"]["pid"] if running else 0
         yield Known(CRI, str(one["id"]), int(pid))
 
 
-def _asked(program: str, *arguments: str) -> Any:
+def asked(program: str, *arguments: str) -> Any:
     """What a program answers, from JSON.
 
     Raises:

@@ -11,8 +11,13 @@
     port = 5432
     profile = "lte"
 
-Each table is one `shaper start`, whose `--name` is the table's. The keys are named like its options; what is before the
-first table holds for all. Texts and numbers may stand for lists of one.
+    [shop]
+    pod = "app=shop"
+    policy = "delay:20ms"
+
+Each table is one `shaper start`, whose `--name` is the table's; with `pod`, one for each pod of this node that has
+these labels. The keys are named like its options; what is before the first table holds for all. Texts and numbers may
+stand for lists of one.
 """
 
 from __future__ import annotations
@@ -22,13 +27,14 @@ from ipaddress import ip_network
 from typing import Any, NamedTuple, get_args
 
 from shaper.errors import UsageError
+from shaper.places.pods import Pods, labels_of
 from shaper.spec.load import expand, load
 from shaper.spec.match import Protocol, parse_hooks, parse_interfaces, parse_ports
 from shaper.spec.profiles import find
 from shaper.spec.toml import TomlReader
 from shaper.units import parse_duration
 
-PLACES = ("container", "netns", "pid", "cgroup", "unit")
+PLACES = ("container", "netns", "pid", "cgroup", "unit", "pod")
 """The keys that say where; at most one of them is given."""
 LISTS = ("policy", "interface", "hook", "port")
 TEXTS = (
@@ -56,7 +62,11 @@ TEXTS = (
 )
 NUMBERS = ("pid", "queue", "workers")
 FLAGS = ("yes", "allow-bypass", "gso", "realtime", "no-rules")
-KNOWN = (*PLACES, *LISTS, *TEXTS, *(key for key in NUMBERS if key not in PLACES), *FLAGS)
+OF_PODS = ("pod", "namespace")
+"""The keys that are no options: of which pods, one `shaper start` for each."""
+OF_ONE = ("listen", "journal", "pcap", "pcap-arrived", "pcap-sent")
+"""What several can't share."""
+KNOWN = (*PLACES, "namespace", *LISTS, *TEXTS, *(key for key in NUMBERS if key not in PLACES), *FLAGS)
 KINDS: dict[str, tuple[tuple[type, ...], str]] = {
     **dict.fromkeys(NUMBERS, ((int,), "a whole number")),
     **dict.fromkeys(("port", "seed", "cpu"), ((int, str), "a number or a text")),
@@ -72,10 +82,12 @@ class Shaped(NamedTuple):
     Attributes:
         name: the table's.
         options: as `shaper start` takes them.
+        pods: those that are shaped so, each by itself; None if the options say where.
     """
 
     name: str
     options: list[str]
+    pods: Pods | None = None
 
 
 def read(file: str) -> list[Shaped]:
@@ -107,6 +119,7 @@ CHECKS: dict[str, Callable[[str], object]] = {
     "hook": parse_hooks,
     "port": parse_ports,
     "protocol": _protocol,
+    "pod": labels_of,
     **dict.fromkeys(("source", "destination", "host"), _address),
     **dict.fromkeys(("duration", "max-hold", "watchdog"), parse_duration),
 }
@@ -125,7 +138,17 @@ class PlacesReader(TomlReader):
         self._check_keys(common, COMMON)
         if not tables:
             raise self.error(f"{self.file}:1: there is no table, such as [web]")
-        return [Shaped(name, self._options(name, table, common)) for name, table in tables.items()]
+        return [self._shaped(name, table, common) for name, table in tables.items()]
+
+    def _shaped(self, name: str, table: dict[str, Any], common: dict[str, Any]) -> Shaped:
+        options = self._options(name, table, common)
+        if "pod" not in table:
+            if "namespace" in table:
+                self._fail("namespace", "namespace is that of pods; give pod, too", name)
+            return Shaped(name, options)
+        if shared := [key for key in OF_ONE if key in table]:
+            self._fail(shared[0], f"{shared[0]} is for one; there may be several pods", name)
+        return Shaped(name, options[2:], Pods(table["pod"], table.get("namespace")))
 
     def _options(self, name: str, table: dict[str, Any], common: dict[str, Any]) -> list[str]:
         self._check_keys(table, KNOWN, name)
@@ -141,8 +164,8 @@ class PlacesReader(TomlReader):
                     self._fail(key, f"{key} is true or false", section)
                 options += [f"--{key}"] * value
             else:
-                for text in self._texts(key, value, section):
-                    options += [f"--{key}={text}"]
+                texts = self._texts(key, value, section)
+                options += [f"--{key}={text}" for text in texts if key not in OF_PODS]
         return options
 
     def _texts(self, key: str, value: object, section: str) -> list[str]:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from shaper.errors import UsageError
+from shaper.errors import ShaperError, UsageError
+from shaper.linux import proc
+from shaper.linux.capabilities import CAP_SYS_PTRACE, remedy
 from shaper.linux.netns import no_namespace
 from shaper.places.place import OWN, Found
 
@@ -29,7 +31,12 @@ class Process:
         if found is None:
             if self._is_own_allowed:
                 raise no_namespace(self.label)
-            raise UsageError(f"there is no process {self._pid}, or its network namespace can't be seen without root")
+            if Path(f"/proc/{self._pid}").exists():
+                raise ShaperError(
+                    f"the network namespace of process {self._pid} can't be seen; {remedy(CAP_SYS_PTRACE)}"
+                )
+            where = "; a container sees those outside with `--pid host`" if proc.in_pid_namespace() else ""
+            raise UsageError(f"there is no process {self._pid}{where}")
         if not self._is_own_allowed and found.inode == OWN.stat().st_ino:
             raise UsageError(
                 f"process {self._pid} has no network namespace of its own; use --cgroup with its control group, "

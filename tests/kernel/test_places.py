@@ -384,3 +384,81 @@ def test_several_places_in_a_file(tmp_path: Path, runtime: Runtime) -> None:
         with host.inside():
             rules = subprocess.run(["iptables-save", "-t", "mangle"], capture_output=True, text=True, check=True)
         assert "shaper" not in rules.stdout
+
+
+CRICTL = """#!/bin/sh
+case $1 in
+    pods) cat '{folder}/pods.json' ;;
+    inspectp) for last; do :; done; cat "{folder}/$last.json" ;;
+esac
+"""
+LEAST = ("NET_ADMIN", "NET_RAW", "SYS_ADMIN", "SYS_PTRACE")
+"""The capabilities of the agent in kubernetes/agent."""
+
+
+class Node:
+    """A node without Kubernetes: `crictl` on PATH.
+
+    Args:
+        folder: for the program and what it knows.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        (folder / "crictl").write_text(CRICTL.format(folder=folder))
+        (folder / "crictl").chmod(0o755)
+
+    def runs(self, *pods: tuple[str, str, int]) -> None:
+        """From now on these run: name, application, process; with process 0 a pod has the node's network."""
+        items = []
+        for name, application, pid in pods:
+            options = {"network": "POD" if pid else "NODE"}
+            sandbox = {"status": {"linux": {"namespaces": {"options": options}}}, "info": {"pid": pid or os.getpid()}}
+            (self._folder / f"{name}.json").write_text(json.dumps(sandbox))
+            metadata = {"name": name, "namespace": "prod"}
+            items.append({"id": name, "metadata": metadata, "labels": {"app": application}})
+        new = self._folder / "new"
+        new.write_text(json.dumps({"items": items}))
+        new.rename(self._folder / "pods.json")
+
+
+def test_pods_are_found_by_their_labels_and_shaped_with_the_least_privileges(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    node, file = Node(tmp_path), tmp_path / "shaping.toml"
+    file.write_text('[shop]\npod = "app=shop"\nnamespace = "prod"\nprotocol = "udp"\npolicy = "delay:50ms"\n')
+    capabilities = ",".join(("-all", *(f"+{name.lower()}" for name in LEAST)))
+    less = ["setpriv", f"--bounding-set={capabilities}", f"--inh-caps={capabilities}", "--no-new-privs"]
+    command = [*less, sys.executable, "-m", "shaper", "up", str(file)]
+    with Host("veth0", ["10.1.0.1/24"], ["10.1.0.2/24"]) as host:
+        node.runs(("shop-1", "shop", host.pid), ("proxy", "shop", 0), ("db", "database", host.pid))
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        assert process.stdout is not None
+        said: list[str] = []
+        lines = iter(process.stdout.readline, "")
+
+        def until(part: str) -> None:
+            for line in lines:
+                said.append(line)
+                if part in line:
+                    return
+            raise AssertionError(said)
+
+        until("shop.shop-1 | installed ")
+        assert TRIP <= round_trip(host) < 1
+        shaped("set", "--name", "shop.shop-1", "delay:time=60ms")
+        assert TRIP * 1.2 <= round_trip(host) < 1
+        # It is replaced by another pod.
+        node.runs(("shop-2", "shop", host.pid))
+        shaped("stop", "shop.shop-1")
+        until("shop.shop-2 | installed ")
+        assert TRIP <= round_trip(host) < 1
+        process.terminate()
+        said += lines
+        assert process.wait() == 0
+        with host.inside():
+            rules = subprocess.run(["iptables-save", "-t", "mangle"], capture_output=True, text=True, check=True)
+        assert "shaper" not in rules.stdout
+    assert said.count("shop | pod proxy has the node's network, and is left alone\n") == 1
+    assert not [line for line in said if "db" in line]
