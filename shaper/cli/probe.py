@@ -133,7 +133,7 @@ def probe(
     from shaper.topology.topology import Topology
 
     load(workload)
-    specs = tuple(policy or ())
+    specs, out = tuple(policy or ()), console(json)
     if server or client is not None:
         if server and client is not None:
             raise UsageError("--server and --client are the two ends; run one of them on each machine")
@@ -148,9 +148,8 @@ def probe(
     else:
         plan, scenario = ProbePlan(workload, port=port, timeout=timeout), given_scenario(context)
         topology = Topology(network, 1, mtu, offload)
-        runs = play_both(plan, specs, scenario, repeat, seed, max_hold, topology, trace)
+        runs = play_both(plan, specs, scenario, repeat, seed, max_hold, topology, trace, out)
     report = ProbeReport(workload, specs, runs, threshold)
-    out = console(json)
     show(report, out)
     show_traces(runs, out)
     if figure is not None:
@@ -181,11 +180,13 @@ def play_both(
     max_hold: int,
     topology: Topology,
     traced: bool,
+    out: Console,
 ) -> list[ProbeRun]:
     """Run both ends, in networks of which this process enters the one that is shaped."""
     from dataclasses import replace
 
     from shaper.probe.ends.run import probe as run
+    from shaper.report.progress import shown
     from shaper.spec.load import load_pipeline
 
     load_pipeline(specs, max_hold)
@@ -196,7 +197,9 @@ def play_both(
         server = topology.ends[0]
         networks = tuple((end.name, topology.network_of(end.name)) for end in topology.ends)
         plan = replace(plan, host=server.ipv4, networks=networks, match=topology.match)
-    return run(plan, specs, scenario=scenario, repeat=repeat, seed=seed, max_hold=max_hold, traced=traced)
+    runs = run(plan, specs, scenario=scenario, repeat=repeat, seed=seed, max_hold=max_hold, traced=traced)
+    # One run alone shows nothing: nobody knows how long it takes.
+    return list(shown(runs, "runs", repeat, out if repeat > 1 else None, still=True))
 
 
 def play_alone(plan: ProbePlan, role: str, repeat: int) -> list[ProbeRun]:

@@ -104,6 +104,7 @@ def replay(
     from shaper.journal import Clocks, Journal, read_changes
     from shaper.replay import VirtualClock
     from shaper.report.output import console, write_json
+    from shaper.report.progress import reading
     from shaper.report.quantiles import HoldsByPolicy
     from shaper.spec.changes import prepare
     from shaper.spec.load import load_pipeline
@@ -142,6 +143,8 @@ def replay(
                 policy, lambda text: out.print(text, markup=False, soft_wrap=True), seed=seed, max_hold=max_hold
             )
             arrivals = story.beside(arrivals)
+        else:
+            files.enter_context(reading(capture, out))
         try:
             for verdict in play(core, arrivals, recorded):
                 shift = clock.behind(verdict) if clock.differs else 0

@@ -54,6 +54,7 @@ def report(
     """
     from shaper.journal import read_journal
     from shaper.report.output import console, write_json
+    from shaper.report.progress import reading
     from shaper.trace.analysis.clocks import check_overlap, on_clock
     from shaper.trace.read.source import read_trace
     from shaper.trace.report import report as analyse
@@ -63,7 +64,8 @@ def report(
         journal = trace / JOURNAL
     recorded, out = read_trace(trace), console(json)
     records = on_clock(recorded.clock, *read_journal(journal)) if journal is not None else []
-    result = analyse(recorded, records, pids=pid or (), names=command or (), listed=longest)
+    with reading(trace, out):
+        result = analyse(recorded, records, pids=pid or (), names=command or (), listed=longest)
     check_overlap(records, result.first, result.last)
     if records and recorded.clock == "unknown":
         out.print("the trace doesn't name its clock; it is taken for the journal's, CLOCK_MONOTONIC", soft_wrap=True)

@@ -131,6 +131,7 @@ def run(
     from shaper.linux.commands import Commands, be_server, take_no_input
     from shaper.live.session import Settings
     from shaper.report.output import STDOUT, console, write_json
+    from shaper.report.progress import reading
     from shaper.spec.load import load_pipeline
     from shaper.topology.topology import Topology
 
@@ -196,7 +197,8 @@ def run(
         if tracing and journal:
             from shaper.trace.show import as_json
 
-            result, records = tracing.report(journal, commands.pids)
+            with reading(tracing.trace, out):
+                result, records = tracing.report(journal, commands.pids)
             title = f"{shlex.join(main.command)}: {' | '.join(policy)}"
             incomplete = give(
                 result,

@@ -114,6 +114,7 @@ def trace(
     from shaper.journal import FLUSH_INTERVAL, read_journal
     from shaper.linux.command import Command
     from shaper.report.output import STDOUT, console, write_json
+    from shaper.report.progress import reading
     from shaper.trace.analysis.clocks import on_clock
     from shaper.trace.read.source import read_trace
     from shaper.trace.report import report
@@ -143,12 +144,13 @@ def trace(
             title, status = shlex.join(command or ()), trio.run(_run, tracing, child)
             if journal is not None:
                 sleep(2 * FLUSH_INTERVAL / s)
-            result, records = tracing.report(journal, [child.pid], longest)
-        # Standard output is the command's.
+            out = console(STDOUT)  # standard output is the command's
+            with reading(tracing.trace, out):
+                result, records = tracing.report(journal, [child.pid], longest)
         incomplete = give(
             result,
             records,
-            console(STDOUT),
+            out,
             title=title,
             csv=csv,
             chrome=chrome,

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from shaper.experiment.executor import Executor, execute
-from shaper.experiment.progress import shown
 from shaper.experiment.results import Level, Result, Results
 from shaper.experiment.trial import Outcome, Trial
+from shaper.report.progress import shown
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -35,7 +35,7 @@ def run(
 
     Args:
         result: makes the result of a trial.
-        out: where the progress is shown, if that is a terminal.
+        out: where the report goes; see `shaper.report.progress`.
         total: how many trials there are at most; None if nobody knows.
         file: where the results go, in the end and in between; see `Results.write`.
         executor: runs the trials, here or on a cluster.
@@ -55,7 +55,7 @@ def run(
 
     written = time.monotonic()
     try:
-        for trial, outcome in shown(executor(to_do()), total, out):
+        for trial, outcome in shown(executor(to_do()), "trials", total, out):
             block, levels = under_way.pop(trial.key)
             results.of.append(result(trial, outcome, levels, block))
             if file is not None and time.monotonic() - written > WRITE_INTERVAL:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -63,8 +63,8 @@ def probe(
     seed: str = "0",
     max_hold: int = MAX_HOLD,
     traced: bool = False,
-) -> list[ProbeRun]:
-    """Play the workload, with the packets that the plan names shaped by these policies.
+) -> Iterator[ProbeRun]:
+    """Play the workload, run after run, with the packets that the plan names shaped by these policies.
 
     Args:
         policies: their SPECs; without one, nothing is shaped.
@@ -80,7 +80,8 @@ def probe(
     set_realtime()
     play_once = partial(_run, plan=plan, policies=policies, scenario=scenario, seed=seed, max_hold=max_hold)
     runs = [fork(plan) for _ in range(repeat)]
-    return [_trace(play_once, ends) if traced else trio.run(play_once, ends) for ends in runs]
+    for ends in runs:
+        yield _trace(play_once, ends) if traced else trio.run(play_once, ends)
 
 
 def _trace(play_once: Callable[[Sequence[EndProcess]], Awaitable[ProbeRun]], ends: Sequence[EndProcess]) -> ProbeRun:
