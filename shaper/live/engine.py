@@ -24,6 +24,7 @@ from shaper.live.drain_watcher import DrainWatcher
 from shaper.live.inject import Injector
 from shaper.live.lateness import Holds
 from shaper.live.meter import Meter
+from shaper.live.nfqueue.output import OutputQueue
 from shaper.live.nfqueue.queue import BATCH, Queue
 from shaper.live.record import PacketRecorder
 from shaper.live.waiting import Waiting, exact_timers
@@ -76,6 +77,7 @@ class Engine:
         core: decides what happens to each packet.
         queue: where the packets come from.
         injector: sends packets that policies make.
+        output: what packets that go out pass before they come to the queue, if there are any.
         recorder: records each packet, if given.
         drain_watcher: watches the sockets that packets go to, if some policy listens for `drained`.
         one_by_one: write each verdict in a system call of its own, so that what it causes in the kernel can be told
@@ -98,6 +100,7 @@ class Engine:
         queue: Queue,
         injector: Injector,
         *,
+        output: OutputQueue | None = None,
         recorder: PacketRecorder | None,
         drain_watcher: DrainWatcher | None = None,
         one_by_one: bool,
@@ -119,7 +122,8 @@ class Engine:
         self._replayed = 0  # how far (ns) a replay of what is recorded has come
         self._drain_watcher = drain_watcher
         self._one_by_one = one_by_one
-        sockets = [queue.fileno()] if drain_watcher is None else [queue.fileno(), drain_watcher.fileno()]
+        self._output = output
+        sockets = [each.fileno() for each in (queue, output, drain_watcher) if each is not None]
         self._waiting = Waiting(sockets, timing, others or ())
         self._longest_turn = LONGEST_TURN if others is None else LONGEST_TURN_ALONE
         self._last_sent = 0  # when packets went on last, in ns
@@ -214,6 +218,8 @@ class Engine:
 
     def _receive(self) -> list[Packet]:
         """Take the packets that wait in the queue, a batch at most, and give them to the core."""
+        if self._output is not None:
+            self._output.hand_on()
         packets = self._queue.take()
         if packets:
             self.last_id = packets[-1].id

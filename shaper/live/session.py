@@ -23,6 +23,7 @@ from shaper.live.guardian.guardian import Guardian
 from shaper.live.inject import Injector
 from shaper.live.memory import MemoryLimit
 from shaper.live.nfqueue.counters import QueueCounters
+from shaper.live.nfqueue.output import OutputQueue
 from shaper.live.nfqueue.queue import open_queue
 from shaper.live.record import PacketRecorder
 from shaper.live.rules.owner import Owner
@@ -104,6 +105,16 @@ def _open(
             )
         )
     )
+    output = None
+    if settings.install_rules and "output" in settings.match.passed_hooks:
+        output = OutputQueue(
+            queue.number,
+            length=settings.length,
+            buffer=settings.buffer,
+            fail_open=settings.fail_open,
+            gso=settings.gso,
+        )
+        opened.enter_context(closing(output))
     recorder = None
     if settings.captures or (settings.journal, settings.marks) != (None, None):
         recorder = PacketRecorder(
@@ -122,6 +133,7 @@ def _open(
         core,
         queue,
         injector,
+        output=output,
         recorder=recorder,
         drain_watcher=drain_watcher,
         one_by_one=settings.one_verdict_per_write,
@@ -144,6 +156,7 @@ def _open(
             text,
             watchdog=settings.watchdog,
             number=queue.number,
+            output=None if output is None else (output.fileno(), output.number),
             realtime=settings.realtime,
             front=shared.front if shared else None,
         )

@@ -52,6 +52,7 @@ class Guardian:
         number: the queue's, if not the one that the owner names.
         realtime: the engine will run under SCHED_FIFO, so the guardian must come before it.
         front: the descriptor of the engine's socket to its front, if it has one; the guardian reports a rescue there.
+        output: the queue that packets on their way out pass first, if there is one: its socket and its number.
 
     Attributes:
         pid: the process.
@@ -67,9 +68,12 @@ class Guardian:
         number: int | None = None,
         realtime: bool = False,
         front: int | None = None,
+        output: tuple[int, int] | None = None,
     ) -> None:
         cpus = sorted(os.sched_getaffinity(0))
-        self._order = GuardianOrder(queue, owner, dict(rules), watchdog, os.getpid(), number, cpus, realtime, front)
+        self._order = GuardianOrder(
+            queue, owner, dict(rules), watchdog, os.getpid(), number, cpus, realtime, front, output
+        )
         self._turn = threading.Lock()
         self._request = threading.Lock()
         self._deaths = 0
@@ -80,13 +84,17 @@ class Guardian:
         # Written before it starts, so that it knows everything even if this process is killed meanwhile.
         order = os.memfd_create("order")
         os.write(order, json.dumps(self._order).encode())
-        passed = (self._order.queue, theirs.fileno(), order)
+        passed = [self._order.queue, theirs.fileno(), order]
+        if self._order.front is not None:
+            passed.append(self._order.front)
+        if self._order.output is not None:
+            passed.append(self._order.output[0])
         # The guardian inherits the mask, so that none of these ends it, not even at its start.
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM, signal.SIGHUP))
         # By exec, never by a fork alone: a fork of a running trio would share its epoll and its threads' locks.
         self._process = subprocess.Popen(
             [sys.executable, "-I", "-S", "-c", RUN, str(ROOT), str(theirs.fileno()), str(order)],
-            pass_fds=passed if self._order.front is None else (*passed, self._order.front),
+            pass_fds=passed,
             stdin=subprocess.DEVNULL,
             start_new_session=True,
         )

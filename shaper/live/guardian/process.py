@@ -58,6 +58,7 @@ class GuardianOrder(NamedTuple):
         cpus: those that the guardian may run on.
         realtime: it runs under SCHED_FIFO, before the engine.
         front: the descriptor of a socket to the front, which wants to know of a rescue; None without a front.
+        output: the descriptor and the number of a queue that packets on their way out pass first; None without one.
     """
 
     queue: int
@@ -69,6 +70,7 @@ class GuardianOrder(NamedTuple):
     cpus: Sequence[int] = ()
     realtime: bool = False
     front: int | None = None
+    output: Sequence[int] | None = None
 
     @classmethod
     def read(cls, text: str) -> GuardianOrder:
@@ -101,16 +103,21 @@ def accept_held(queue: int, number: int) -> bool:
 def rescue(order: GuardianOrder) -> None:
     """Accept all that the queue holds, and what still comes while the rules are removed, until it stays empty."""
     number = order.owner.queue if order.number is None else order.number
-    accept_held(order.queue, number)
+    # What is in the second one came later.
+    queues = [(order.queue, number)] if order.output is None else [(order.queue, number), tuple(order.output)]
+    for descriptor, number in queues:
+        accept_held(descriptor, number)
     # This takes as long as iptables does: a tenth of a second on a busy machine.
     removal = threading.Thread(target=_remove, args=(RuleSet(order.owner, order.rules),))
     removal.start()
     poll = select.poll()
-    poll.register(order.queue, select.POLLIN)
+    for descriptor, _ in queues:
+        poll.register(descriptor, select.POLLIN)
     quiet = 0
     while removal.is_alive() or quiet < 3:
         poll.poll(10)
-        quiet = 0 if accept_held(order.queue, number) else quiet + 1
+        found = [accept_held(descriptor, number) for descriptor, number in queues]
+        quiet = 0 if any(found) else quiet + 1
 
 
 def _remove(rules: RuleSet) -> None:

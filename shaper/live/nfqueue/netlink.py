@@ -16,7 +16,8 @@ NFQA_VERDICT_HDR, NFQA_PAYLOAD = 2, 10
 NFQA_CFG_CMD, NFQA_CFG_PARAMS, NFQA_CFG_QUEUE_MAXLEN, NFQA_CFG_MASK, NFQA_CFG_FLAGS = 1, 2, 3, 4, 5
 NFQNL_CFG_CMD_BIND, NFQNL_CFG_CMD_UNBIND, NFQNL_CFG_CMD_PF_BIND = 1, 2, 3
 NFQNL_COPY_PACKET = 2
-NF_DROP, NF_ACCEPT = 0, 1
+NF_DROP, NF_ACCEPT, NF_QUEUE = 0, 1, 3
+QUEUE_BYPASS = 0x8000  # NF_VERDICT_FLAG_QUEUE_BYPASS, linux/netfilter.h
 
 FAIL_OPEN, GSO = 1 << 0, 1 << 2
 """Flags of a queue: let packets pass when it is full; don't cut up segments that the interface would cut up."""
@@ -100,6 +101,15 @@ def rewrite(queue: int, id: int, raw: bytes) -> bytes:
     """The verdict: the packet goes on with these bytes."""
     verdict = attribute(NFQA_VERDICT_HDR, _verdict.pack(NF_ACCEPT, id))
     return _message(VERDICT, queue, verdict + attribute(NFQA_PAYLOAD, raw))
+
+
+def requeue(queue: int, id: int, to: int, raw: bytes = b"") -> bytes:
+    """The verdict: the packet goes to another queue, or to the same one again; with these bytes, if there are any.
+
+    It doesn't pass the rules again. Where nobody listens to that queue, it goes on.
+    """
+    verdict = attribute(NFQA_VERDICT_HDR, _verdict.pack(to << 16 | QUEUE_BYPASS | NF_QUEUE, id))
+    return _message(VERDICT, queue, verdict + (attribute(NFQA_PAYLOAD, raw) if raw else b""))
 
 
 pack_id = _id.pack

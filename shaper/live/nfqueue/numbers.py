@@ -1,4 +1,4 @@
-"""The numbers of several workers' queues, one after the other."""
+"""The numbers of queues: of several workers, one after the other; of those that packets on their way out pass first."""
 
 from __future__ import annotations
 
@@ -37,3 +37,8 @@ def first_number(number: int | None, workers: int) -> int:
 def numbered(first: int, workers: int) -> str:
     """The queues, in words."""
     return f"queue {first}" if workers == 1 else f"queues {first} to {first + workers - 1}"
+
+
+def output_number(queue: int) -> int:
+    """The number of the queue that packets pass before the one with this number: half of all numbers away."""
+    return queue ^ 0x8000

@@ -66,21 +66,21 @@ def owners(family: Family) -> set[Owner]:
     """
     table = iptables.save(family)
     found = {owner for line in table if (owner := Owner.named_in(line))}
-    named = {owner.chain for owner in found}
+    named = {name for owner in found for name in owner.chains}
     for line in table:
-        chain = re.match(r":(shaper-(\d+)-(\d+)) ", line)
+        chain = re.match(r":(shaper-(\d+)-(\d+)(?:-out)?) ", line)
         if chain and chain[1] not in named:
             found.add(Owner.unnamed(int(chain[2]), int(chain[3])))
     return found
 
 
 def remove(family: Family, owner: Owner, *, keep_counters: bool = False) -> None:
-    """Remove an owner's rules and its chain, as far as they are there.
+    """Remove an owner's rules and its chains, as far as they are there.
 
     Args:
         family: where.
         owner: whose.
-        keep_counters: remove only the rules that lead to the chain; its counters can still be read.
+        keep_counters: remove only the rules that lead to the chains; their counters can still be read.
 
     Raises:
         RulesError: iptables is missing, or not permitted.
@@ -99,7 +99,9 @@ def remove(family: Family, owner: Owner, *, keep_counters: bool = False) -> None
 
 def _deletions(family: Family, owner: Owner, keep_counters: bool) -> Sequence[str]:
     table = iptables.save(family)
-    changes = [f"-D{line[2:]}" for line in table if line.startswith("-A ") and line.endswith(f" -j {owner.chain}")]
-    if not keep_counters and any(line.startswith(f":{owner.chain} ") for line in table):
-        changes += [f"-F {owner.chain}", f"-X {owner.chain}"]
+    jumps = tuple(f" -j {name}" for name in owner.chains)
+    changes = [f"-D{line[2:]}" for line in table if line.startswith("-A ") and line.endswith(jumps)]
+    for name in owner.chains:
+        if not keep_counters and any(line.startswith(f":{name} ") for line in table):
+            changes += [f"-F {name}", f"-X {name}"]
     return changes

@@ -49,6 +49,16 @@ class Owner(NamedTuple):
         """The name of the chain that holds its rules."""
         return f"shaper-{self.queue}-{self.pid}"
 
+    @property
+    def output_chain(self) -> str:
+        """The name of the chain that holds its rules for what goes out, if there are any."""
+        return f"{self.chain}-out"
+
+    @property
+    def chains(self) -> tuple[str, str]:
+        """Both names."""
+        return self.chain, self.output_chain
+
     def alive(self) -> bool | None:
         """Whether the process still runs; None if it is in another PID namespace, so that nobody here knows."""
         if self.namespace != proc.pid_namespace():

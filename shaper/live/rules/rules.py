@@ -1,7 +1,8 @@
 """The rules that bring packets to the queue: which packets, and the text for iptables.
 
-A rule set is a chain of our own in the mangle table, and rules that jump to it from the hooks. What the rules look
-like is in iptables/shaper.rules.
+A rule set is a chain of our own in the mangle table, and rules that jump to it from the hooks. For OUTPUT there is a
+second chain, which leads to a queue of its own (see nfqueue/output.py). What the rules look like is in
+iptables/shaper.rules.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from string import Template
 
 from shaper.errors import UsageError
 from shaper.linux.sock_diag import Service
+from shaper.live.nfqueue.numbers import output_number
 from shaper.live.rules import iptables, ssh
 from shaper.live.rules.bpf import behind_fragment_header, bytecode
 from shaper.live.rules.iptables import Family
@@ -159,21 +161,29 @@ class Rules(RuleSet):
         for family in iptables.families():
             if family not in _families(match):
                 continue
-            values = {
-                "chain": self.owner.chain,
-                "injected": f"{INJECT_MARK:#x}/{INJECT_MARK:#x}",
-                "owner": str(self.owner),
-                "queues": f"--queue-num {queue}" if queues == 1 else f"--queue-balance {queue}:{queue + queues - 1}",
-            }
-            repeated = {
-                "exception": list(_exceptions(match, family)),
-                "match": list(_matches(match, family, filter)),
-                "first": [FIRST] if family == "ipv6" and match.needs_ports else [],
-                "later": list(_later_fragments(match, family)),
-                "group": list(_sent_on_lo(match)),
-                "hook": [f" {way}" for way in _ways(match)],
-            }
-            self._text[family] = _fill(template, values, repeated)
+            chains = []
+            for name, first, ways in (
+                (self.owner.chain, queue, [*_ways(match)]),
+                (self.owner.output_chain, output_number(queue), [way for hook, way in match.jumps if hook == "output"]),
+            ):
+                last = first + queues - 1
+                values = {
+                    "chain": name,
+                    "injected": f"{INJECT_MARK:#x}/{INJECT_MARK:#x}",
+                    "owner": str(self.owner),
+                    "queues": f"--queue-num {first}" if queues == 1 else f"--queue-balance {first}:{last}",
+                }
+                repeated = {
+                    "exception": list(_exceptions(match, family)),
+                    "match": list(_matches(match, family, filter)),
+                    "first": [FIRST] if family == "ipv6" and match.needs_ports else [],
+                    "later": list(_later_fragments(match, family)),
+                    "group": list(_sent_on_lo(match)),
+                    "hook": [f" {way}" for way in ways],
+                }
+                if ways:
+                    chains.append(_fill(template, values, repeated))
+            self._text[family] = "*mangle\n" + "".join(chains) + "COMMIT\n"
 
 
 def _families(match: Match) -> set[Family]:
@@ -221,8 +231,8 @@ def _sent_on_lo(match: Match) -> Iterator[str]:
 
 
 def _ways(match: Match) -> Iterator[str]:
-    """Where packets meet the chain."""
-    yield from (way for _, way in match.jumps)
+    """Where packets meet the chain, but for those on their way out."""
+    yield from (way for hook, way in match.jumps if hook != "output")
     if match.cgroup is not None and _takes_lo_in(match):
         yield "OUTPUT -o lo"
 

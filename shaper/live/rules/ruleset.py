@@ -102,8 +102,9 @@ class RuleSet:
         """
         packets, whole = 0, True
         for family, text in self._text.items():
-            # Each rule of ours is in our chain or leads to it.
-            ours = [line for line in iptables.save(family, counters=True) if self.owner.chain in line.split()]
+            # Each rule of ours is in a chain of ours or leads to it.
+            chains = set(self.owner.chains)
+            ours = [line for line in iptables.save(family, counters=True) if not chains.isdisjoint(line.split())]
             rules = [line for line in ours if line.startswith("[")]
             whole = whole and len(rules) == sum(1 for line in text.splitlines() if line.startswith("-A"))
             packets += sum(int(line[1 : line.index(":")]) for line in rules if " -j NFQUEUE " in line)
