@@ -33,7 +33,7 @@ from shaper.wire.packet import Packet
 IP_PKTINFO, IP_RECVERR, IPV6_RECVERR = 8, 11, 25
 
 REMEMBERED: Final = 1 * s
-"""How long (ns) is remembered which addresses are this machine's own."""
+"""How long (ns) is remembered which addresses are this machine's own, and the interface's index."""
 
 _error = struct.Struct("=IBBBBII")  # struct sock_extended_err, see ip(7)
 
@@ -57,10 +57,9 @@ class Injector:
         self.failed = 0
         # The hook that all packets come from; None if there are several, so that addresses decide.
         self._hook = match.passed_hooks[0] if len(match.passed_hooks) == 1 else None
-        indices = {name: index for index, name in socket.if_nameindex()}
-        # Where the rules are not ours there may be no such interface; 0 stands for any.
-        self._interface = indices.get(match.interfaces[0], 0) if len(match.interfaces) == 1 else 0
-        self._loopback = indices["lo"]
+        self._name = match.interfaces[0] if len(match.interfaces) == 1 else ""
+        self._interface = self._index()
+        self._loopback = socket.if_nametoindex("lo")
         self._is_looped = match.interfaces == ("lo",)
         self._conntrack = Conntrack()
         self._ours: dict[bytes, bool] = {}
@@ -81,6 +80,22 @@ class Injector:
             raw.setblocking(False)
         self._set_options()
 
+    def _index(self) -> int:
+        """The interface's; 0, which stands for any, for several, or where the rules are not ours and it isn't there."""
+        with suppress(OSError):
+            return socket.if_nametoindex(self._name)
+        return 0
+
+    def _look_again(self) -> None:
+        """Forget which addresses are ours after a while, and follow an interface that is deleted and made again."""
+        now = time.monotonic_ns()
+        if now - self._since > REMEMBERED:
+            self._since = now
+            self._ours.clear()
+            before, self._interface = self._interface, self._index()
+            if self._interface != before:
+                self._set_options()
+
     def _set_options(self) -> None:
         v4, v6 = self._sockets[4], self._sockets[6]
         # An error for a packet that is too large then says how large one may be.
@@ -98,6 +113,7 @@ class Injector:
         if version not in self._sockets:
             self.failed += 1
             return
+        self._look_again()
         whole = completed(packet.raw)
         raw = self._conntrack.first_form(whole)
         source, destination = _ends(raw)
@@ -175,10 +191,6 @@ class Injector:
 
     def _is_ours(self, address: bytes) -> bool:
         """Whether it is an address of this machine."""
-        now = time.monotonic_ns()
-        if now - self._since > REMEMBERED:
-            self._ours.clear()
-            self._since = now
         known = self._ours.get(address)
         if known is None:
             known = self._ours[address] = _is_ours(address)

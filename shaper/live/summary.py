@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from shaper.core.counts import StageUse, dropped_by, touched_nothing
@@ -59,6 +59,8 @@ class Summary:
     """What policies counted themselves, by the names of policy and counter."""
     stages: Mapping[str, StageUse]
     """What each stage of the pipeline did, by its name."""
+    interfaces_gone: Mapping[str, int] = field(default_factory=dict)
+    """How often each of the interfaces that are shaped went away."""
     allow_bypass: bool = False
     """Bypassed packets are no reason to fail."""
 
@@ -117,6 +119,7 @@ class Summary:
             "lost_buffer_full": self.lost_buffer_full,
             "lost_to_reload": self.lost_to_reload,
             "rules_lost": self.rules_lost,
+            "interfaces_gone": self.interfaces_gone,
             "wanted_hold": self.wanted.as_json(),
             "actual_hold": self.actual.as_json(),
             "lateness": self.late.as_json(),
@@ -161,4 +164,6 @@ class Summary:
                 others = f"median; p99 {times.p99 / ms:.3f}, max {times.max / ms:.3f} ms"
                 table.add_row(name, f"{times.p50 / ms:.3f} ms", others)
         lines = [f"{name} touched nothing: {reason}" for name, reason in self.touched_nothing.items()]
+        for name, often in self.interfaces_gone.items():
+            lines.append(f"the interface {name} was gone{f', {often} times' if often > 1 else ''}")
         return Group(table, *map(Text, lines))

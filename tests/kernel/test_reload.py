@@ -108,6 +108,14 @@ def test_reloading_with_noflush_is_no_loss(tmp_path: Path, receiver: Receiver, b
     assert (summary["sent"], summary["lost_to_reload"], summary["rules_lost"], shaper.status) == (100, 0, 0, 0)
 
 
+def wait_until_said(shaper: Shaper, line: str) -> None:
+    """Until this is a line of its standard error."""
+    deadline = time.monotonic() + 20
+    while f"shaper: {line}\n" not in shaper.errors:
+        assert time.monotonic() < deadline, shaper.errors
+        time.sleep(0.02)
+
+
 def test_packets_of_an_interface_that_vanishes_are_lost_and_it_may_come_back(
     tmp_path: Path, network: None, shell: Shell
 ) -> None:
@@ -116,20 +124,23 @@ def test_packets_of_an_interface_that_vanishes_are_lost_and_it_may_come_back(
         "ip neigh add 198.18.0.2 dev v0 lladdr 02:00:00:00:00:02"
     )
     shell(add)
-    options = ("--policy", "delay:9s", "--hook", "output", "--interface", "v0", "--protocol", "udp", "--queue", "7")
+    options = ("--policy", "delay:9s", "--interface", "v0,later", "--protocol", "udp", "--queue", "7")
     with Shaper(tmp_path, *options) as shaper, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
         for _ in range(10):
             sender.sendto(b"gone", ("198.18.0.2", 9))
         wait_until_held(7, 10)
         shell("ip link del v0")
-        time.sleep(0.3)  # several times the interval at which the engine looks at the kernel's count
+        wait_until_said(shaper, "the interface v0 is gone; its packets are shaped again when it is back")
         shell(add)
+        wait_until_said(shaper, "the interface v0 is back")
         for _ in range(5):
             sender.sendto(b"back", ("198.18.0.2", 9))
         wait_until_held(7, 5)
         summary = shaper.stop()
     assert (summary["taken"], summary["lost_to_reload"], shaper.status) == (15, 10, 1)
     assert "or their interface went away" in shaper.errors
+    assert "there is no interface later yet; it is shaped when it comes" in shaper.errors
+    assert summary["interfaces_gone"] == {"v0": 1}
 
 
 def test_a_namespace_that_is_deleted_stays_until_the_end(tmp_path: Path, network: None, shell: Shell) -> None:

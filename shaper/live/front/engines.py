@@ -19,6 +19,7 @@ from shaper.core.failure import Failure
 from shaper.errors import ShaperError
 from shaper.linux.netns import Namespace
 from shaper.live.front.forkserver import ForkServer
+from shaper.live.front.interfaces import Interfaces, indices
 from shaper.live.front.results import Result, packets_received
 from shaper.live.front.unmatched import UNMATCHED_AFTER, nothing_matched, passed
 from shaper.live.front.worker import Worker
@@ -52,6 +53,7 @@ class Engines:
         rules: what brings the packets, once a queue is bound; None with `install_rules` off.
         rules_lost: how often another program removed some of them.
         bypassed: packets that they matched and that were never taken, as far as was seen.
+        interfaces: those that are shaped, and how often they went away.
     """
 
     rules: Rules | None = None
@@ -76,6 +78,7 @@ class Engines:
         self._matched_before = 0  # packets counted by rules that were lost
         self._unmatched_after: int | None = UNMATCHED_AFTER * s
         self._passed_before: dict[str, int] = {}
+        self.interfaces = Interfaces(self._match.interfaces, self._here(indices))
         self._stop = trio.Event()
         self._workers: list[Worker] = []
         self._error: ShaperError | None = None  # why there are no rules
@@ -202,6 +205,8 @@ class Engines:
                                 self._passed_before = self._here(passed)
                                 self._here(self.rules.install)
                             started()
+                            for name in self.interfaces.missing if self.rules is not None else ():
+                                self._warned(f"there is no interface {name} yet; it is shaped when it comes")
                             await self._until_stopped()
                     finally:
                         self.stop()
@@ -245,6 +250,8 @@ class Engines:
             matched, whole = await self._there(self.rules.look)
             if self._stop.is_set():
                 return  # perhaps an engine has detached them
+            for change in self.interfaces.look(await self._there(indices)):
+                self._warned(change)
             await self._see_unmatched(self._matched_before + matched)
             if whole:
                 await self._see_bypassed(matched)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -79,6 +80,7 @@ class Front:
         self._past: list[Result] = []  # of engines that have ended
         self._past_progress = Progress()
         self._bypassed = self._rules_lost = 0  # with those
+        self._interfaces_gone: Counter[str] = Counter()
         self._changes, self._numbers = Changes(), count(1)
         self.match = settings.match
         self._is_gone = False  # while the engines end because the place is
@@ -252,6 +254,7 @@ class Front:
             self._past += map(of_gone, engines.results()) if self._is_gone else engines.results()
             self._bypassed += engines.bypassed
             self._rules_lost += engines.rules_lost
+            self._interfaces_gone += engines.interfaces.gone
             self._past_progress = Progress.of_all([self._past_progress, progress._replace(held=0, late=0)])
 
     async def _follow(self, place: Place, ready: Callable[[], None], started: Callable[[], None]) -> None:
@@ -329,13 +332,15 @@ class Front:
         """Counts, losses and holds, as the engines reported them, with those that have ended."""
         now = self._engines
         bypassed = self._bypassed + (now.bypassed if now is not None else 0)
-        return merged(
+        summary = merged(
             [*self._past, *results],
             bypassed=bypassed if self.settings.install_rules else None,
             rules_lost=self._rules_lost + (now.rules_lost if now is not None else 0),
             duration=time.monotonic_ns() - self._started,
             allow=self.settings.allow_bypass,
         )
+        gone = now.interfaces.gone if now is not None else Counter[str]()
+        return replace(summary, interfaces_gone=self._interfaces_gone + gone)
 
 
 def described(match: Match) -> str:

@@ -13,16 +13,11 @@ all the time, and the rules see it once.
 from __future__ import annotations
 
 import os
-import warnings
 from typing import Final
 
-from netfilterqueue import COPY_PACKET, NetfilterQueue
-
-from shaper.linux.recvmmsg import Datagrams
 from shaper.live.nfqueue import netlink
-from shaper.live.nfqueue.layout import NO_PACKET, Layouts
 from shaper.live.nfqueue.numbers import output_number
-from shaper.live.nfqueue.queue import BATCH, METADATA_ROOM, WHOLE, QueueError
+from shaper.live.nfqueue.queue import BATCH, WHOLE, Queue
 from shaper.wire.header import TCP
 
 ROOM: Final = 1024
@@ -34,7 +29,7 @@ ROUNDS: Final = 8
 SYN: Final = 0x02
 
 
-class OutputQueue:
+class OutputQueue(Queue):
     """Takes packets away from their sockets, and hands them on to a queue of this process.
 
     Args:
@@ -50,28 +45,9 @@ class OutputQueue:
     """
 
     def __init__(self, queue: int, *, length: int, buffer: int, fail_open: bool, gso: bool) -> None:
-        self.number = output_number(queue)
+        number = output_number(queue)
+        super().__init__(number, copy_range=WHOLE, length=length, buffer=buffer, fail_open=fail_open, gso=gso)
         self._next, self._gso = queue, gso
-        self._layout, self._layouts = NO_PACKET, Layouts()
-        self._netfilter = NetfilterQueue()
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", RuntimeWarning)  # as in `Queue`
-                self._netfilter.bind(self.number, print, length, COPY_PACKET, WHOLE, buffer)
-        except OSError as error:
-            raise QueueError(
-                f"queue {self.number}, which goes with queue {queue}, is in use; choose another with --queue"
-            ) from error
-        self._fd: int = self._netfilter.get_fd()
-        os.set_inheritable(self._fd, False)
-        self._datagrams = Datagrams(self._fd, room=WHOLE + METADATA_ROOM, most=BATCH)
-        flags = netlink.FAIL_OPEN * fail_open | netlink.GSO * gso
-        os.write(self._fd, netlink.set_flags(self.number, flags, netlink.FAIL_OPEN | netlink.GSO))
-        os.write(self._fd, netlink.copy_mode(self.number, WHOLE))
-
-    def fileno(self) -> int:
-        """The descriptor of the queue's socket: readable while packets wait to be handed on."""
-        return self._fd
 
     def hand_on(self) -> None:
         """Hand on the packets that wait, in their order.
@@ -116,11 +92,6 @@ class OutputQueue:
         if more and len(raw) + more <= netlink.MAX_PAYLOAD:
             return netlink.requeue(self.number, id, self.number, raw + bytes(more)), True
         return netlink.requeue(self.number, id, self._next), False
-
-    def close(self) -> None:
-        """Give the queue up; packets that are still in it go on."""
-        os.write(self._fd, netlink.accept_all(self.number))
-        self._netfilter.unbind()
 
 
 def own_length(raw: bytes) -> int:
