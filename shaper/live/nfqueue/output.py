@@ -27,6 +27,8 @@ BYTES_AT_ONCE: Final = 64 * 1024
 ROUNDS: Final = 8
 """How often the queue is read until others get a turn; each packet is read twice."""
 SYN: Final = 0x02
+SHORTEST: Final = 40
+"""Bytes of a segment at least: the headers of IPv4 and TCP."""
 
 
 class OutputQueue(Queue):
@@ -85,20 +87,22 @@ class OutputQueue(Queue):
 
     def _verdict(self, id: int, raw: bytes) -> tuple[bytes, bool]:
         """The verdict on a packet, and whether it will come to this queue again."""
-        more = 0 if self._gso else lengthening(raw)
         own = own_length(raw)
-        if more and own < len(raw):
+        more = 0 if self._gso else lengthening(raw[:own])
+        # What a raw socket sends may be longer than its header says, too.
+        if more and len(raw) == own + more and raw.endswith(bytes(more)):
             return netlink.requeue(self.number, id, self._next, raw[:own]), False
-        if more and len(raw) + more <= netlink.MAX_PAYLOAD:
+        if more and len(raw) == own and own + more <= netlink.MAX_PAYLOAD:
             return netlink.requeue(self.number, id, self.number, raw + bytes(more)), True
         return netlink.requeue(self.number, id, self._next), False
 
 
 def own_length(raw: bytes) -> int:
-    """How long a packet is, in bytes, by its own header; as long as it is here if that says nothing."""
+    """How long a packet is by its own header, in bytes; 0 if that says nothing."""
     if raw[0] >> 4 == 4:
-        return int.from_bytes(raw[2:4]) or len(raw)
-    return int.from_bytes(raw[4:6]) + 40 if raw[4:6] != b"\0\0" else len(raw)
+        return int.from_bytes(raw[2:4])
+    length = int.from_bytes(raw[4:6])
+    return length and length + 40
 
 
 def lengthening(raw: bytes) -> int:
@@ -107,6 +111,8 @@ def lengthening(raw: bytes) -> int:
     A SYN does, since rules for the first packet of a connection may ask for the owner of its socket. A segment without
     payload gets longer by a byte, only so that it doesn't overtake those that take longer.
     """
+    if len(raw) < SHORTEST:
+        return 0
     if raw[0] >> 4 == 4:
         protocol, at = raw[9], (raw[0] & 0xF) * 4
     else:
