@@ -195,6 +195,9 @@ def test_a_file() -> None:
         ("port = 80", "port = []", "t.toml:11: a port is a number or a name, or a list of these"),
         ("port = 80", 'source = "here"', "t.toml:11: 'here' is not an IP address or network"),
         ("port = 80", "source = 9", "t.toml:11: source is a text, in quotes"),
+        ("port = 80", 'hook = ["input", "out"]', "t.toml:11: 'out' is none of input, output, forward"),
+        ("port = 80", "hook = 3", "t.toml:11: a hook is a text, in quotes, or a list of these"),
+        ("port = 80", 'interface = "eth 0"', "t.toml:11: 'eth 0' is not the name of an interface, such as eth0"),
         ("pipeline = [", "other = [", "t.toml:4: a profile has no 'other'"),
         ("[match]", "[macht]", "t.toml:9: a profile has no 'macht' (did you mean 'match'?)"),
     ],
@@ -252,6 +255,11 @@ def test_the_command_line_comes_after_it_and_wins(capture: str, capsys: pytest.C
     document = replayed(capsys, capture, *given, "--policy", "loss:0%", "--profile", "train.toml")
     assert (document["policies"], document["seed"]) == (["delay:40ms", "loss:0%"], "mine")
     assert document["taken"] == 2
+
+
+def test_lists_of_a_match() -> None:
+    match = read('pipeline = ["delay"]\n[match]\ninterface = "eth0,eth1"\nhook = ["input", "output"]\n', "t.toml").match
+    assert match == {"interface": ["eth0", "eth1"], "hook": ["input", "output"]}
 
 
 @pytest.mark.parametrize(

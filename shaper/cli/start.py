@@ -51,7 +51,7 @@ EXAMPLES = (
     "sudo shaper start --policy ./drop_third.py --interface eth0 --port 53",
     "sudo shaper start --policy delay:20ms --netns web --duration 30s --json",
     "sudo shaper start --policy delay:20ms --container web",
-    "sudo shaper start --profile lte --port 443",
+    "sudo shaper start --profile lte --interface eth0 --port 443",
 )
 
 

@@ -197,3 +197,28 @@ def test_what_goes_out_goes_on_when_the_engine_is_killed(rule_set: Callable[[], 
             shaper.process.wait(60)
     assert received == data
     assert nothing_is_left(rule_set)
+
+
+def test_the_direction_is_that_from_the_one_who_opened_the_connection(tmp_path: Path) -> None:
+    kind = socket.AF_INET, socket.SOCK_DGRAM
+    options = ("--policy", "delay:300ms,direction=original", "--protocol", "udp", "--interface", "veth,lo")
+    with (
+        Host("veth", ["10.1.0.1/24"], ["10.1.0.2/24"]) as host,
+        socket.socket(*kind) as ours,
+        host.socket(*kind) as its,
+        Shaper(tmp_path, *options) as shaper,
+    ):
+        ours.bind(("10.1.0.1", 0))
+        its.bind(("10.1.0.2", 0))
+        with host.socket(*kind) as opener_there, socket.socket(*kind) as opener_here:
+            # A connection that comes in, one that goes out, and one on lo.
+            for opener, other in ((opener_there, ours), (opener_here, its), (opener_here, ours)):
+                began = time.monotonic()
+                opener.sendto(b"request", other.getsockname())
+                _, peer = other.recvfrom(100)
+                requested = time.monotonic()
+                other.sendto(b"reply", peer)
+                assert opener.recv(100) == b"reply"
+                assert requested - began >= 0.3 > time.monotonic() - requested
+        summary = shaper.stop()
+    assert (summary["taken"], summary["stages"]["delay"]["held"]) == (6, 3)

@@ -8,6 +8,8 @@ from shaper.live.nfqueue.queue import AUTOMATIC_NUMBERS, QueueError
 
 LAST = 0xFFFF
 """The highest number that a queue can have."""
+HALF = 0x8000
+"""Half of all numbers."""
 
 
 def first_number(number: int | None, workers: int) -> int:
@@ -18,12 +20,15 @@ def first_number(number: int | None, workers: int) -> int:
         workers: how many queues.
 
     Raises:
-        UsageError: the last would be beyond 65535.
+        UsageError: the last would be beyond 65535, or in the other half of all numbers.
         QueueError: nowhere are this many queues in a row free.
     """
     if number is not None:
         if number + workers - 1 > LAST:
             raise UsageError(f"--queue {number} and --workers {workers} go beyond {LAST}, the last queue")
+        if number < HALF < number + workers:
+            # The queues that packets on their way out pass first would not be in a row.
+            raise UsageError(f"--queue {number} and --workers {workers} go from below to above {HALF}; choose others")
         return number
     taken = bound()
     for first in AUTOMATIC_NUMBERS[: len(AUTOMATIC_NUMBERS) - workers + 1]:
@@ -41,4 +46,4 @@ def numbered(first: int, workers: int) -> str:
 
 def output_number(queue: int) -> int:
     """The number of the queue that packets pass before the one with this number: half of all numbers away."""
-    return queue ^ 0x8000
+    return queue ^ HALF
