@@ -24,8 +24,10 @@ def doctor(json: Json = None) -> int:
     from rich.text import Text
 
     from shaper.doctor.requirements import requirements
+    from shaper.linux.capabilities import take
     from shaper.report.output import console, write_json
 
+    take()
     found = list(requirements())
     table = Table("requirement", "for", "status", "found", box=None, pad_edge=False)
     for each in found:
