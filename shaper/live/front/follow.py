@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -42,7 +41,7 @@ def look_for(place: Place, match: Match) -> Spot | None:
 
     Args:
         place: what to look for.
-        match: which packets are to be shaped; without interfaces, on all but lo.
+        match: which packets are to be shaped.
 
     Raises:
         UsageError: there is nothing of this name, or nothing there can match.
@@ -64,11 +63,6 @@ def _here(match: Match, cgroup: Path | None) -> Match:
     if cgroup is not None:
         path = path_of(cgroup)
         match = replace(match, cgroup=path, served=served(path))
-    if not match.interfaces:
-        names = tuple(name for _, name in socket.if_nameindex() if name != "lo")
-        if not names:
-            raise UsageError("there is no interface but lo; to shape that, add --interface lo")
-        match = replace(match, interfaces=names)
     match.check()
     return match
 

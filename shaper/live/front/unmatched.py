@@ -29,10 +29,12 @@ def nothing_matched(match: Match, before: Mapping[str, int]) -> str:
         match: what is shaped.
         before: how many packets had passed each interface when shaping began, see `passed`.
     """
+    now = passed()
+    interfaces = match.interfaces or [name for name in now if name != "lo"]
     if match.ports:
-        where = where_ports(match.ports, list(_all_sockets(match.ports)), dict(_addresses()), match.interfaces)
+        where = where_ports(match.ports, list(_all_sockets(match.ports)), dict(_addresses()), interfaces)
     else:
-        where = where_interfaces(match.interfaces, before, passed())
+        where = where_interfaces(interfaces, before, now)
     return f"no packet has matched so far; {where}"
 
 
@@ -54,7 +56,8 @@ def where_interfaces(interfaces: Collection[str], before: Mapping[str, int], now
     shaped = {name: count for name, count in more.items() if name in interfaces or ANY in interfaces}
     if shaped:
         return f"{_passed(shaped)}, but none of those that are to be shaped"
-    return f"none passed {' or '.join(interfaces)}; {_passed(more)}; try --interface {_most(more)}"
+    named = " or ".join(interfaces) or "any but lo"
+    return f"none passed {named}; {_passed(more)}; try --interface {_most(more)}"
 
 
 def where_ports(

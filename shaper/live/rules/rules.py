@@ -42,7 +42,7 @@ class Match:
     """Which packets are shaped."""
 
     interfaces: tuple[str, ...] = ("lo",)
-    """Those that they pass; `any` stands for all. None: all but lo, which only the place's namespace knows."""
+    """Those that they pass; `any` stands for all, none for all but lo."""
     hooks: tuple[Hook, ...] = HOOKS
     """On their way into this machine, out of it, or through it."""
     protocol: Protocol = "all"
@@ -77,9 +77,15 @@ class Match:
         been queued skips the rest of the table, so a second line of FORWARD doesn't get it.
         """
         found: list[tuple[Hook, str]] = []
-        for name in (ANY,) if ANY in self.interfaces else dict.fromkeys(self.interfaces):
-            if name == ANY:
-                ways: dict[Hook, list[str]] = {"input": ["INPUT"], "output": ["OUTPUT"], "forward": ["FORWARD"]}
+        for name in (ANY,) if ANY in self.interfaces else dict.fromkeys(self.interfaces or ("",)):
+            if not name:
+                ways: dict[Hook, list[str]] = {
+                    "input": ["INPUT ! -i lo"],
+                    "output": ["OUTPUT ! -o lo"],
+                    "forward": ["FORWARD"],
+                }
+            elif name == ANY:
+                ways = {"input": ["INPUT"], "output": ["OUTPUT"], "forward": ["FORWARD"]}
                 if "input" in self.hooks:
                     ways["output"] = ["OUTPUT ! -o lo"]
             elif name == "lo":
@@ -103,9 +109,7 @@ class Match:
     @property
     def where(self) -> str:
         """The interfaces and hooks in words, such as "packets of eth0", or "input packets of lo"."""
-        if not self.interfaces:
-            return "packets of all interfaces but lo"
-        named = "all interfaces" if ANY in self.interfaces else ", ".join(self.interfaces)
+        named = "all interfaces" if ANY in self.interfaces else ", ".join(self.interfaces) or "all interfaces but lo"
         narrowed = "" if len(self.passed_hooks) == len(HOOKS) else f"{' and '.join(self.passed_hooks)} "
         return f"{narrowed}packets of {named}"
 
@@ -122,7 +126,7 @@ class Match:
         """
         names = [name for _, name in socket.if_nameindex()]
         # Some may come later; if none is there, that is rather a wrong name.
-        if not {ANY, *names}.intersection(self.interfaces):
+        if self.interfaces and not {ANY, *names}.intersection(self.interfaces):
             missing = " or ".join(f"'{name}'" for name in self.interfaces)
             raise UsageError(f"there is no interface {missing}; there are {', '.join(names)}")
         if not self.jumps:
