@@ -39,7 +39,7 @@ def test_what_is_built_is_complete(built: Path, capsys: pytest.CaptureFixture[st
 
 def test_what_is_wrong_is_found(built: Path, tmp_path: Path) -> None:
     (pure,) = built.glob("*-none-any.whl")
-    lacks = ("shaper/iptables/input.rules", "shaper/py.typed", "shaper/policies/delay.py")
+    lacks = ("shaper/iptables/README.md", "shaper/py.typed", "shaper/policies/delay.py")
     with ZipFile(pure) as wheel, ZipFile(tmp_path / pure.name, "w") as damaged:
         for name in wheel.namelist():
             if name not in lacks:
