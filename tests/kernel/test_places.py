@@ -113,9 +113,7 @@ def test_a_container_is_followed_through_two_restarts(tmp_path: Path, runtime: R
             shaper = opened.enter_context(Shaper(tmp_path / "s", *udp))
             assert shaper.process.stdout is not None
             said = iter(shaper.process.stdout.readline, "")
-            assert TRIP <= round_trip(host.pid) < 1
-            first = os.readlink(f"/proc/{host.pid}/ns/net")
-            assert first in namespaces_of(family_of(shaper.process.pid))
+            assert TRIP <= round_trip(host.pid) < 5
             Client("web").set("delay", {"time": "60ms"})
         for _ in range(2):
             assert next(line for line in said if "container web is gone; waiting for it" in line)
@@ -123,8 +121,10 @@ def test_a_container_is_followed_through_two_restarts(tmp_path: Path, runtime: R
             assert (status["state"], status["pipeline"], status["queues"]) == ("waiting", [], [])
             with container(runtime) as host:
                 assert next(line for line in said if "container web is there; shaping" in line)
-                assert TRIP * 1.2 <= round_trip(host.pid) < 1
-                assert first not in namespaces_of(family_of(shaper.process.pid))
+                assert TRIP * 1.2 <= round_trip(host.pid) < 5
+                # Nobody keeps the old one alive.
+                here, there = (os.readlink(f"/proc/{pid}/ns/net") for pid in ("thread-self", host.pid))
+                assert namespaces_of(family_of(shaper.process.pid)) == {here, there}
         summary = shaper.stop()
     assert summary["taken"] == 6
     assert (summary["lost_to_reload"], summary["bypassed"], shaper.status) == (0, 0, 0)
@@ -196,13 +196,13 @@ def with_podman(podman: Podman, tmp_path: Path) -> None:
     with Shaper(tmp_path / "s", "--policy", "delay:50ms", "--container", "web", "--protocol", "udp") as shaper:
         assert shaper.process.stdout is not None
         said = iter(shaper.process.stdout.readline, "")
-        assert 0.1 <= round_trip(pid) < 1
+        assert 0.1 <= round_trip(pid) < 5
         for _ in range(2):
             podman("restart", "--time", "0", "web")
             subprocess.run(["ip", "link", "delete", "veth0"], stderr=subprocess.DEVNULL)
             pid = podman.connect()
             assert next(line for line in said if "container web is there; shaping" in line)
-            assert 0.1 <= round_trip(pid) < 1
+            assert 0.1 <= round_trip(pid) < 5
         summary = shaper.stop()
     assert (summary["taken"], summary["lost_to_reload"], summary["bypassed"], shaper.status) == (6, 0, 0, 0)
 
@@ -271,7 +271,7 @@ def test_a_process_that_ends_ends_the_run(tmp_path: Path, runtime: Runtime) -> N
     with shaper:
         assert f"process {host.pid} is gone\n" in shaper.process.stdout.read() if shaper.process.stdout else ""
         assert shaper.result()["taken"] == 0
-    assert shaper.status == 0
+    assert (shaper.status, shaper.errors) == (0, "")
 
 
 def shaped(*words: str) -> str:
@@ -378,7 +378,7 @@ def test_several_places_in_a_file(tmp_path: Path, runtime: Runtime) -> None:
         said = iter(process.stdout.readline, "")
         begun = [next(line for line in said if " | installed " in line) for _ in range(2)]
         assert sorted(line.partition(" ")[0] for line in begun) == ["local", "web"]
-        assert 0.1 <= round_trip(host.pid) < 1
+        assert 0.1 <= round_trip(host.pid) < 5
         Client("local").stop()
         assert next(line for line in said if line.startswith("local | taken"))
         family = family_of(process.pid)

@@ -13,7 +13,7 @@ from __future__ import annotations
 import os
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from itertools import count
@@ -84,7 +84,8 @@ class Front:
         self._changes, self._numbers = Changes(), count(1)
         self.match = settings.match
         self._is_gone = False  # while the engines end because the place is
-        self._waiting = trio.CancelScope()
+        self._waiting = trio.CancelScope()  # for it
+        self._first_steps: Iterator[Callable[[], None]] = iter(())
         self._engines: Engines | None = None
         self._server: ForkServer | None = None
         if place is None:
@@ -200,7 +201,7 @@ class Front:
 
         Raises:
             RulesError: the rules can't be set or removed.
-            UsageError: there is nothing of the place's name.
+            UsageError: there is nothing of the place's name, or nothing to shape there.
             ShaperError: an engine has not ended in order; UsageError or TakenOver if that is what ended it.
         """
 
@@ -216,14 +217,15 @@ class Front:
             started()
             nursery.start_soon(end_in_time)
 
+        self._first_steps = iter((ready, begin))
         try:
             with ungrouped():
                 async with trio.open_nursery() as nursery:
                     try:
                         if self.place is None:
-                            await self._shape(self._present, ready, begin)
+                            await self._shape(self._present)
                         else:
-                            await self._follow(self.place, ready, begin)
+                            await self._follow(self.place)
                     finally:
                         self.stop()
                     nursery.cancel_scope.cancel()
@@ -238,86 +240,85 @@ class Front:
         if others := os.sched_getaffinity(0).difference(self._cpus):
             os.sched_setaffinity(0, others)
 
-    async def _shape(self, engines: Engines, ready: Callable[[], None], started: Callable[[], None]) -> None:
+    async def _shape(self, engines: Engines) -> None:
         """Shape until these engines end, and keep their counts."""
 
-        async def change_again() -> None:
+        async def ready() -> None:
             for change in self._changes:
                 await engines.change(next(self._numbers), change)
-            ready()
+            self._step()
+
+        def started() -> None:
+            if self.began and self.place is not None:
+                message = f"{self.place.name} is there; shaping {described(self.match)}"
+                self.tell("state", state="shaping", message=message)
+            self._step()
 
         try:
-            await engines.run(change_again, started)
+            await engines.run(ready, started)
         finally:
-            progress = engines.progress()
+            progress, results = engines.progress(), engines.results()
             self._engines = None
-            self._past += map(of_gone, engines.results()) if self._is_gone else engines.results()
+            self._past += map(of_gone, results) if self._is_gone else results
+            self._past_progress = Progress.of_all([self._past_progress, progress._replace(held=0, late=0)])
             self._bypassed += engines.bypassed
             self._rules_lost += engines.rules_lost
             self._interfaces_gone += engines.interfaces.gone
-            self._past_progress = Progress.of_all([self._past_progress, progress._replace(held=0, late=0)])
 
-    async def _follow(self, place: Place, ready: Callable[[], None], started: Callable[[], None]) -> None:
+    def _step(self) -> None:
+        """Take the next of the first steps; those of later engines do nothing."""
+        next(self._first_steps, lambda: None)()
+
+    async def _follow(self, place: Place) -> None:
         """Shape where the place is, again and again.
 
         Raises:
             UsageError: there is nothing of its name, or nothing to shape there.
         """
-        begins = iter((ready, started))
-        is_over = False
-
-        def begin() -> None:
-            next(begins, lambda: None)()
-
-        def shapes() -> None:
-            if self.began:
-                self.tell("state", state="shaping", message=f"{place.name} is there; shaping {described(self.match)}")
-            begin()
-
-        def waits(why: str) -> None:
-            if not self.began:
-                begin()
-                begin()
-            if why or nth == 1:
-                self.tell("state", state="waiting", message=f"waiting for {place.name}{why and ': '}{why}")
-
-        async def end_when_gone(found: Found, engines: Engines) -> None:
-            nonlocal is_over
-            await until_gone(found)
-            self._is_gone = True
-            held = 0
-            with suppress(ShaperError):
-                held = sum(look["held"] for look in await engines.ask("look"))
-            with_it = f", and {held} packets that were held went with it" if held else ""
-            what_now = "" if place.ends else "; waiting for it"
-            self.tell("state", state="waiting", message=f"{place.name} is gone{with_it}{what_now}")
-            is_over = place.ends
-            engines.stop()
-
         for nth in count(1):
-            with self._waiting:
-                spot = await until_there(place, self.settings.match, waits, is_known=nth > 1)
-            if self._waiting.cancelled_caught:
+            spot = None
+            with trio.CancelScope() as self._waiting:
+                spot = await until_there(place, self.settings.match, self._say_that_it_waits, is_known=nth > 1)
+            if spot is None:
                 return
             self.match = spot.match
             settings = replace(self.settings, match=spot.match, elapsed=self._elapsed())
-            if nth > 1:
-                settings = _numbered(settings, nth)
-            engines = self._engines = self._new_engines(settings, spot.namespace)
+            engines = self._engines = self._new_engines(_numbered(settings, nth), spot.namespace)
+            self._is_gone = False
             try:
                 with ungrouped():
                     async with trio.open_nursery() as nursery:
-                        nursery.start_soon(end_when_gone, spot.found, engines)
-                        await self._shape(engines, begin, shapes)
+                        nursery.start_soon(self._end_when_gone, place, spot.found, engines)
+                        await self._shape(engines)
                         nursery.cancel_scope.cancel()
             except ShaperError:
-                # An engine may have failed because of that, before it was seen.
+                # An engine may have failed because it is gone, before that was seen.
                 if spot.found.is_there():
                     raise
                 self._is_gone = True
-            if is_over or not self._is_gone or self._stop.is_set():
+            if not self._is_gone or place.ends or self._stop.is_set():
                 return
-            self._is_gone, self._waiting = False, trio.CancelScope()
+
+    def _say_that_it_waits(self, why: str) -> None:
+        """Say that the place isn't there, unless it was said that it is gone."""
+        is_first = not self.began
+        if is_first:
+            self._step()
+            self._step()
+        if (is_first or why) and self.place is not None:
+            message = f"waiting for {self.place.name}{why and ': '}{why}"
+            self.tell("state", state="waiting", message=message)
+
+    async def _end_when_gone(self, place: Place, found: Found, engines: Engines) -> None:
+        await until_gone(found)
+        self._is_gone = True
+        held = 0
+        with suppress(ShaperError):
+            held = sum(look["held"] for look in await engines.ask("look"))
+        with_it = f", and {held} packets that were held went with it" if held else ""
+        waits = "" if place.ends else "; waiting for it"
+        self.tell("state", state="waiting", message=f"{place.name} is gone{with_it}{waits}")
+        engines.stop()
 
     def _elapsed(self) -> int:
         return time.monotonic_ns() - self._started if self.began else 0
@@ -359,7 +360,9 @@ def described(match: Match) -> str:
 
 
 def _numbered(settings: Settings, nth: int) -> Settings:
-    """With files of their own for the nth place in a row: the second one writes `journal.2.jsonl`."""
+    """With files of their own from the second place in a row on, such as `journal.2.jsonl`."""
+    if nth == 1:
+        return settings
 
     def its_own(path: Path) -> Path:
         return path.with_name(f"{path.stem}.{nth}{path.suffix}")
