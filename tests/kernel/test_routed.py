@@ -67,7 +67,7 @@ begin = time.monotonic()
 client.sendall(bytes(int(sys.argv[1])))
 client.shutdown(socket.SHUT_WR)
 assert int(client.recv(99)) == int(sys.argv[1])
-print(time.monotonic() - begin)
+print(begin, time.monotonic(), flush=True)
 """
 OBEY = """
 import signal, sys
@@ -95,26 +95,27 @@ def test_both_families_pass_the_router_in_order_whole_and_counted(
     assert summary["wanted_hold"]["p50_ms"] == pytest.approx(20, abs=0.1)
 
 
-@pytest.mark.parametrize("offload", ["on", "off"])
-def test_held_packets_do_not_count_against_their_sender(offload: str, tmp_path: Path) -> None:
+def test_held_packets_do_not_count_against_their_sender(tmp_path: Path) -> None:
     """At its OUTPUT, such a sender would need 3 s, because of TCP's small queues."""
-    given = ["--policy", "delay:20ms", "--network", "routed", "--offload", offload, f"--json={tmp_path}/out"]
+    given = ["--policy", "delay:20ms", "--network", "routed", f"--json={tmp_path}/out"]
     ends = ["--at", "server", "--", *python(RECEIVE), "--at", "client", "--", *python(SEND, "1000000")]
     done = subprocess.run([*SHAPER, *given, *ends], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert 0.08 < float(done.stdout.splitlines()[0]) < 2
+    begin, end = map(float, done.stdout.splitlines()[0].split())
+    assert 0.08 < end - begin < 2
     assert json.loads((tmp_path / "out").read_text())["bypassed"] == 0
 
 
-def test_clients_share_the_bottleneck(tmp_path: Path) -> None:
-    given = ["--policy", "rate:8mbit", "--network", "dumbbell", "--clients", "2", f"--json={tmp_path}/out"]
+def test_clients_share_the_bottleneck() -> None:
+    given = ["--policy", "rate:8mbit", "--network", "dumbbell", "--clients", "2", "--offload", "off"]
     ends = ["server", "client", "client2"]
     commands = [python(RECEIVE), python(SEND, "250000"), python(SEND, "250000")]
     words = [word for end, command in zip(ends, commands, strict=True) for word in ("--at", end, "--", *command)]
     done = subprocess.run([*SHAPER, *given, *words], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    # 500 kB by 8 Mbit/s are half a second; alone, each would take a quarter.
-    assert 0.45 < max(map(float, done.stdout.split("\ntaken")[0].split()[:2])) < 3
+    (one, two), (three, four) = (map(float, line.split()) for line in done.stdout.splitlines()[:2])
+    # Together they need half a second for 500 kB, however much of it they are at it at once.
+    assert 0.5 < max(two, four) - min(one, three) < 5
 
 
 def test_the_probe_has_the_same_waits_in_the_same_tables_as_on_lo() -> None:
