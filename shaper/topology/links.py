@@ -35,7 +35,7 @@ BACK, BACK_MAC = "back", "02:00:00:00:00:01"
 """The interface by which what leaves comes in again, and its address."""
 DETOUR = 100
 """The routing table for that, see ip-rule(8)."""
-PATIENCE = 2.0
+PATIENCE = 10.0
 """Seconds that links have to come up."""
 POLLING = 0.001
 """Seconds between two looks."""

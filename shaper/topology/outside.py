@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import NamedTuple
 
 from shaper.errors import ShaperError, UsageError
 from shaper.linux.command import end_with_parent
@@ -34,8 +35,8 @@ ANYWHERE: dict[Family, str] = {"ipv4": "192.0.2.1", "ipv6": "2001:db8::1"}
 """Addresses that nobody has, RFC 5737 and RFC 3849: those of a default route."""
 
 
-class Addresses:
-    """The addresses beyond the far end, which only the program knows of.
+class Addresses(NamedTuple):
+    """The addresses beyond the far end, of IPv4 and IPv6, which only the program knows of.
 
     Attributes:
         own: the far end's, on its interface to the outside.
@@ -43,8 +44,9 @@ class Addresses:
         dns: what is asked there is asked of the host's first name server.
     """
 
-    def __init__(self, own: tuple[str, str], host: tuple[str, str], dns: tuple[str, str]) -> None:
-        self.own, self.host, self.dns = own, host, dns
+    own: tuple[str, str]
+    host: tuple[str, str]
+    dns: tuple[str, str]
 
 
 PASTA = Addresses(*((ipv4(0, number), ipv6(0, number)) for number in (2, 1, 3)))
@@ -58,6 +60,7 @@ class Outside:
 
     Args:
         published: ports of the host that lead inside.
+        mtu: of the interface to the outside, in bytes.
 
     Attributes:
         families: those for which the host has a default route.
@@ -68,11 +71,11 @@ class Outside:
         UsageError: only slirp4netns is there, which can't publish ports like this.
     """
 
-    def __init__(self, published: Sequence[Published]) -> None:
+    def __init__(self, published: Sequence[Published], mtu: int) -> None:
         self.families = [family for family in ANYWHERE if has_route(family)]
         if not self.families:
             raise ShaperError("this machine has no default route, so there is no way out for --network internet")
-        self._published = published
+        self._published, self._mtu = published, mtu
         pasta, slirp = find("pasta"), find("slirp4netns")
         if pasta is None and slirp is None:
             raise ShaperError("--network internet needs pasta: apt install passt (or slirp4netns)")
@@ -128,7 +131,7 @@ class Outside:
                 restore(family, self._translation(family, inside))
 
     def _pasta(self, holder: int, mapped: bool, families: Sequence[Family]) -> Iterator[str]:
-        yield from ("--foreground", "--quiet", "--config-net", "--ns-ifname", WAN)
+        yield from ("--foreground", "--quiet", "--config-net", "--ns-ifname", WAN, "--mtu", str(self._mtu))
         for own, host, dns, family in zip(PASTA.own, PASTA.host, PASTA.dns, ANYWHERE, strict=True):
             if family in families:
                 yield from ("--address", own, "--gateway", host, "--dns-forward", dns)
@@ -147,7 +150,7 @@ class Outside:
             yield from ("--runas", str(os.geteuid()), "--netns-only", "--netns", f"/proc/{holder}/ns/net")
 
     def _slirp(self, holder: int, mapped: bool, families: Sequence[Family]) -> Iterator[str]:
-        yield "--configure"
+        yield from ("--configure", f"--mtu={self._mtu}")
         if mapped:
             yield f"--userns-path=/proc/{holder}/ns/user"
         yield from ("--netns-type=path", f"/proc/{holder}/ns/net", WAN)
@@ -196,11 +199,11 @@ class Outside:
 
 def has_route(family: Family) -> bool:
     """Whether this process's network has a default route; no packet is sent to find out."""
-    with socket.socket(socket.AF_INET if family == "ipv4" else socket.AF_INET6, socket.SOCK_DGRAM) as probe:
-        try:
-            probe.connect((ANYWHERE[family], 9))
-        except OSError:
-            return False
+    try:
+        with socket.socket(socket.AF_INET if family == "ipv4" else socket.AF_INET6, socket.SOCK_DGRAM) as unsent:
+            unsent.connect((ANYWHERE[family], 9))
+    except OSError:  # there is none, or the kernel lacks the family
+        return False
     return True
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from shaper.errors import UsageError
 from shaper.linux import namespace
 from shaper.linux.libc import CLONE_NEWNET, setns
 from shaper.linux.namespace import Private, cover
@@ -25,7 +26,7 @@ class Topology:
         kind: which.
         clients: how many there are.
         mtu: of all interfaces, in bytes.
-        offload: see `Router`.
+        offload: see `Links`.
         published: ports of the host that lead to the client.
 
     Attributes:
@@ -40,8 +41,10 @@ class Topology:
         self, kind: Kind, clients: int, mtu: int, offload: Offload, published: Sequence[Published] = ()
     ) -> None:
         self.ends = ends_of(kind, clients)
+        if offload == "off" and not self.ends:
+            raise UsageError("--offload off needs --network internet, routed or dumbbell: on lo, segments are never cut")
         self._mtu, self._offload = mtu, offload
-        self._outside = Outside(published) if kind == "internet" else None
+        self._outside = Outside(published, mtu) if kind == "internet" else None
         self._links: Links | None = None
 
     def enter(self) -> Private:
@@ -72,7 +75,7 @@ class Topology:
         return Match((far,), ("forward",)) if self._outside is None else Match(("lo", far), ("input", "forward"))
 
     def network_of(self, end: str) -> int:
-        """The descriptor of an end's network namespace; only with a router, once this process has entered."""
+        """The descriptor of an end's network namespace, with a router, once this process has entered."""
         assert self._links is not None
         return self._links.networks[end]
 

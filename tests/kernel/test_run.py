@@ -112,6 +112,8 @@ def test_a_policy_that_fails(tmp_path: Path) -> None:
         (["--policy", "pass_thru", "--", "true"], "there is no policy 'pass_thru' (did you mean 'pass_through'?)"),
         (["--policy", "pass_through", "--mtu", "5", "--", "true"], "an MTU of 5 bytes carries no IP packets"),
         (["--policy", "pass_through", "--filter", "arp", "--", "true"], "filter 'arp': "),
+        (["--policy", "pass_through", "--offload", "off", "--", "true"], "--offload off needs --network internet"),
+        (["--policy", "pass_through", "--publish", "80", "--", "true"], "--publish needs --network internet"),
         (["--policy", "pass_through"], "Missing argument 'COMMAND'"),
     ],
 )
