@@ -42,7 +42,7 @@ class Topology:
     ) -> None:
         self.ends = ends_of(kind, clients)
         if offload == "off" and not self.ends:
-            raise UsageError("--offload off needs --network internet, routed or dumbbell: on lo, segments are never cut")
+            raise UsageError("--offload off needs --network internet, routed or dumbbell: lo never cuts segments")
         self._mtu, self._offload = mtu, offload
         self._outside = Outside(published, mtu) if kind == "internet" else None
         self._links: Links | None = None
