@@ -37,6 +37,12 @@ def test_without_a_total_it_says_what_is_done(capsys: pytest.CaptureFixture[str]
     assert "shaper: 2 trials\n" in capsys.readouterr().err
 
 
+@pytest.mark.usefixtures("clock")
+def test_without_a_total_it_may_say_how_long_the_rest_takes_at_most(capsys: pytest.CaptureFixture[str]) -> None:
+    list(shown(steps(3), "trials", None, Console(file=StringIO()), most=60))
+    assert "shaper: 2 trials, at most 57 s left\n" in capsys.readouterr().err
+
+
 def test_what_is_quick_says_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     list(shown(steps(3), "trials", 3, Console(file=StringIO())))
     assert capsys.readouterr().err == ""

@@ -114,7 +114,7 @@ def causal(
         found = begin(plan, output, executor)
         unpredicted = "commands on a cluster are not traced" if command and dask else predict(plan, found, out, mtu)
         trials = chain(plan.trials(found), plan.curves(found), plan.pairs(found))
-        complete = run(trials, found, plan.result, out, file=output, executor=executor)
+        complete = run(trials, found, plan.result, out, most=budget / s, file=output, executor=executor)
         if not complete:
             out.print(f"interrupted: {len(found.of)} trials are done")
     if not found.of:

@@ -28,6 +28,7 @@ def run(
     out: Console | None = None,
     *,
     total: int | None = None,
+    most: float | None = None,
     file: Path | None = None,
     executor: Executor = execute,
 ) -> bool:
@@ -37,6 +38,7 @@ def run(
         result: makes the result of a trial.
         out: where the report goes; see `shaper.report.progress`.
         total: how many trials there are at most; None if nobody knows.
+        most: seconds that they take at most, if nobody knows the total.
         file: where the results go, in the end and in between; see `Results.write`.
         executor: runs the trials, here or on a cluster.
 
@@ -55,7 +57,7 @@ def run(
 
     written = time.monotonic()
     try:
-        for trial, outcome in shown(executor(to_do()), "trials", total, out):
+        for trial, outcome in shown(executor(to_do()), "trials", total, out, most=most):
             block, levels = under_way.pop(trial.key)
             results.of.append(result(trial, outcome, levels, block))
             if file is not None and time.monotonic() - written > WRITE_INTERVAL:

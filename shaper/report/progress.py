@@ -32,18 +32,26 @@ class Progress:
         out: where the report goes: if that is a terminal, so does the bar; if it is quiet, nothing is shown.
         counts: the numbers are shown, not the share alone.
         still: nothing moves between two steps, for no thread may disturb what is measured.
+        most: seconds that it takes at most, where nobody knows the total.
     """
 
     def __init__(
-        self, what: str, total: int | None, out: Console | None, *, counts: bool = True, still: bool = False
+        self,
+        what: str,
+        total: int | None,
+        out: Console | None,
+        *,
+        counts: bool = True,
+        still: bool = False,
+        most: float | None = None,
     ) -> None:
-        self._what, self._total, self._counts = printable(what), total, counts
+        self._what, self._total, self._counts, self._most = printable(what), total, counts, most
         self._begun = self._said = time.monotonic()
         self._done = 0
         self._is_silent = out is None or out.quiet
         self._bar: Bar | None = None
         if out is not None and not self._is_silent:
-            self._bar = _bar(self._what, total, out, counts, still)
+            self._bar = _bar(self._what, total, out, counts, still, most)
 
     def __enter__(self) -> Progress:
         if self._bar is not None:
@@ -73,7 +81,8 @@ class Progress:
     def _line(self) -> str:
         """`12 of 18 trials, about 3 s left`."""
         if self._total is None:
-            return f"{self._done} {self._what}"
+            rest = max(0.0, (self._most or 0.0) - (self._said - self._begun))
+            return f"{self._done} {self._what}{f', at most {rest:.0f} s left' if self._most else ''}"
         share = f"{self._done} of {self._total} {self._what}"
         if not self._counts:
             share = f"{self._what}: {self._done / max(1, self._total):.0%}"
@@ -83,15 +92,17 @@ class Progress:
         return f"{share}, about {left:.0f} s left"
 
 
-def _bar(what: str, total: int | None, out: Console, counts: bool, still: bool) -> Bar | None:
+def _bar(what: str, total: int | None, out: Console, counts: bool, still: bool, most: float | None) -> Bar | None:
     """The bar; None where there is no terminal for it."""
     from rich.console import Console
     from rich.progress import (
         BarColumn,
         MofNCompleteColumn,
         Progress,
+        ProgressColumn,
         TaskProgressColumn,
         TextColumn,
+        TimeElapsedColumn,
         TimeRemainingColumn,
     )
 
@@ -99,15 +110,26 @@ def _bar(what: str, total: int | None, out: Console, counts: bool, still: bool) 
     if not console.is_terminal:
         return None
     share = MofNCompleteColumn() if counts else TaskProgressColumn()
-    columns = (TextColumn(what, markup=False), BarColumn(), share, TimeRemainingColumn(), TextColumn("left"))
+    left: tuple[ProgressColumn, ...] = (TimeRemainingColumn(), TextColumn("left"))
+    if total is None:
+        left = (TimeElapsedColumn(), TextColumn("" if most is None else f"of {most:.0f} s at most"))
+    columns = (TextColumn(what, markup=False), BarColumn(), share, *left)
     bar = Progress(*columns, console=console, transient=True, auto_refresh=not still)
     bar.add_task("", total=total)
     return bar
 
 
-def shown(steps: Iterable[T], what: str, total: int | None, out: Console | None, *, still: bool = False) -> Iterator[T]:
+def shown(
+    steps: Iterable[T],
+    what: str,
+    total: int | None,
+    out: Console | None,
+    *,
+    still: bool = False,
+    most: float | None = None,
+) -> Iterator[T]:
     """The steps as they end, while `Progress` shows how many have; see there."""
-    with Progress(what, total, out, still=still) as progress:
+    with Progress(what, total, out, still=still, most=most) as progress:
         for step in steps:
             yield step
             progress.advance()
