@@ -132,7 +132,8 @@ def label_lines(axes: Axes, ends: Sequence[End], theme: Theme) -> None:
     """Write beside each line what it is, to the right of the axes."""
     low, high = axes.get_ylim()
     axes.set_ylim(low, high)
-    ends = sorted(ends, key=lambda end: end.y)
+    # Of lines that end at the same height, the shortest has its label on top: so no line leads across another.
+    ends = sorted(ends, key=lambda end: (end.y, -end.x))
     for end, y in zip(ends, keep_apart([end.y for end in ends], LINE / (0.8 * HEIGHT) * (high - low)), strict=True):
         axes.annotate(
             end.label, (end.x, end.y), (1.03, y), textcoords=axes.get_yaxis_transform(), annotation_clip=False,
