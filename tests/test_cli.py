@@ -328,6 +328,8 @@ def test_quiet_stands_before_or_behind_the_command(capture: str, capsys: pytest.
     assert (json.loads(out)["sent"], err) == (1, "")
     assert main([*replay]) == 0
     assert capsys.readouterr().out
+    assert main(["new", str(Path(capture).with_name("mine.py")), "--quiet"]) == 0
+    assert capsys.readouterr() == ("", "")
     assert main(["policies", "delay", "-q"]) == 0  # a listing is what was asked for
     assert capsys.readouterr().out
     assert main(["policies", "frob", "-q"]) == 2

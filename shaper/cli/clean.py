@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from shaper.cli.shaping import Container, Netns, Pid, place_of
+from shaper.report.output import say
 
 EXAMPLES = (
     "sudo shaper clean",
@@ -26,8 +27,8 @@ def clean(netns: Netns = None, container: Container = None, pid: Pid = None) -> 
         what = f"the {families} rules of process {rules.owner.pid}, queue {rules.owner.queue}"
         if rules.dead:
             rules.remove()
-            print(f"removed {what}")
+            say(f"removed {what}")
         else:
-            print(f"kept {what}, which is running")
+            say(f"kept {what}, which is running")
     if not found:
-        print("nothing to remove: shaper has no rules here")
+        say("nothing to remove: shaper has no rules here")

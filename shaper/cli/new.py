@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from shaper.errors import UsageError
+from shaper.report.output import say
 
 EXAMPLES = (
     "shaper new my_policy.py",
@@ -41,5 +42,5 @@ def new(
     for path, source in wanted.items():
         text = files("shaper.cli.templates").joinpath(source).read_text()
         path.write_text(Template(text).substitute(values))
-        print(f"wrote {path}")
-    print(f"try it: pytest {file}" if test else f"try it: shaper check {file}")
+        say(f"wrote {path}")
+    say(f"try it: pytest {file}" if test else f"try it: shaper check {file}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from shaper.cli.running import Name, connect
+from shaper.report.output import say
 
 EXAMPLES = (
     "shaper pause",
@@ -17,4 +18,4 @@ def pause(name: Name = None) -> None:
     still held.
     """
     state = connect(name).pause()
-    print(f"{state['name']}: paused, {state['held']:,} packets are still held")
+    say(f"{state['name']}: paused, {state['held']:,} packets are still held")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from shaper.cli.running import Name, connect
+from shaper.report.output import say
 
 EXAMPLES = (
     "shaper release",
@@ -18,4 +19,4 @@ def release(name: Name = None) -> None:
     shaper = connect(name)
     held = shaper.status()["held"]
     state = shaper.release()
-    print(f"{state['name']}: released what was held, {held:,} {'packet' if held == 1 else 'packets'} just before")
+    say(f"{state['name']}: released what was held, {held:,} {'packet' if held == 1 else 'packets'} just before")

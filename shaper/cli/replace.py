@@ -6,6 +6,7 @@ from pathlib import Path
 
 from shaper.cli.options import Policies, ProfileName
 from shaper.cli.running import Name, connect
+from shaper.report.output import say
 
 EXAMPLES = (
     "shaper replace --policy delay:50ms --policy loss:2%",
@@ -25,7 +26,7 @@ def replace(policy: Policies, name: Name = None, profile: ProfileName = None) ->
     from shaper.top.stage import in_force
 
     for stage in connect(name).replace([with_path(spec) for spec in expand(policy)]):
-        print(in_force(stage))
+        say(in_force(stage))
 
 
 def with_path(spec: str) -> str:

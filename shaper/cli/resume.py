@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from shaper.cli.running import Name, connect
+from shaper.report.output import say
 
 EXAMPLES = (
     "shaper resume",
@@ -13,4 +14,4 @@ EXAMPLES = (
 def resume(name: Name = None) -> None:
     """Shape packets again, after `shaper pause`."""
     state = connect(name).resume()
-    print(f"{state['name']}: {state['state']}")
+    say(f"{state['name']}: {state['state']}")

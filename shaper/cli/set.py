@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from shaper.cli.running import NameOption, changes, connect
+from shaper.report.output import say
 
 EXAMPLES = (
     "shaper set delay:time=50ms",
@@ -37,4 +38,4 @@ def set(
     shaper = connect(name)
     wanted = [options_given(text) for text in change]
     for stage, options in wanted:
-        print(in_force(shaper.set(stage, options)))
+        say(in_force(shaper.set(stage, options)))

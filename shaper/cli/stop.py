@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from shaper.cli.running import Name, connect
+from shaper.report.output import say
 
 EXAMPLES = (
     "shaper stop",
@@ -17,4 +18,4 @@ def stop(name: Name = None) -> None:
     """
     shaper = connect(name)
     shaper.end()
-    print(f"{shaper.name} has ended")
+    say(f"{shaper.name} has ended")

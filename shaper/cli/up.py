@@ -112,6 +112,7 @@ def be(shaped: Shaped, output: int) -> NoReturn:
     """
     from shaper.cli import main
     from shaper.linux.libc import PR_SET_PDEATHSIG, prctl
+    from shaper.report.output import IS_QUIET
 
     status = 1
     try:
@@ -121,7 +122,7 @@ def be(shaped: Shaped, output: int) -> NoReturn:
         for descriptor in (sys.stdout.fileno(), sys.stderr.fileno()):
             os.dup2(output, descriptor)
         os.close(output)
-        status = main(["start", *shaped.options])
+        status = main([*["--quiet"] * IS_QUIET.get(), "start", *shaped.options])
     finally:
         sys.stdout.flush()
         os._exit(status)

@@ -37,6 +37,12 @@ WIDTH = 80
 """Columns of a report."""
 
 
+def say(text: str) -> None:
+    """Print what a command did, unless nobody wants to know."""
+    if not IS_QUIET.get():
+        print(text)
+
+
 def console(document: Path | None, *, is_listing: bool = False) -> Console:
     """Where the report for people goes, at most 80 columns wide.
 
