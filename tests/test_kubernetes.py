@@ -68,7 +68,7 @@ def test_what_is_wrong_would_be_seen() -> None:
     assert len(faults("DaemonSet", daemonset)) == 1
 
 
-@pytest.mark.parametrize(("name", "container"), list(containers()), ids=lambda value: value if isinstance(value, str) else "")
+@pytest.mark.parametrize(("name", "container"), list(containers()), ids=lambda it: it if isinstance(it, str) else "")
 def test_each_has_the_least_privileges(name: str, container: dict[str, Any]) -> None:
     assert faults("Container", container) == []
     context = container["securityContext"]
