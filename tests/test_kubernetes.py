@@ -64,7 +64,7 @@ def test_with_the_sidecar_it_is_still_valid() -> None:
 
 def test_what_is_wrong_would_be_seen() -> None:
     daemonset = load("agent/daemonset.yaml")
-    daemonset["spec"]["template"]["spec"]["containers"][0]["securityContext"]["capabilites"] = {}
+    daemonset["spec"]["template"]["spec"]["containers"][0]["securityContext"]["capability"] = {}
     assert len(faults("DaemonSet", daemonset)) == 1
 
 

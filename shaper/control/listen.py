@@ -99,7 +99,7 @@ def open_listeners(
 
 def _bind(path: Path, owner: int) -> socket.socket | None:
     """Listen at this path, for this user alone; None if a running shaper does. A dead one's socket is replaced."""
-    with _locked(path.parent):
+    with locked(path.parent):
         if path.exists() and is_live(path):
             return None
         path.unlink(missing_ok=True)
@@ -114,7 +114,7 @@ def _bind(path: Path, owner: int) -> socket.socket | None:
 
 
 @contextmanager
-def _locked(folder: Path) -> Iterator[None]:
+def locked(folder: Path) -> Iterator[None]:
     """While nobody else binds in this folder."""
     lock = os.open(folder, os.O_RDONLY)
     try:
@@ -155,10 +155,21 @@ def _live_sockets() -> Iterator[Path]:
     for folder in filter(is_safe, (own_folder(), SYSTEM)):
         for path in sorted(folder.glob(f"*{SUFFIX}")):
             with suppress(OSError):  # somebody else's
-                if is_live(path):
+                if is_live(path) or _is_live_after_all(path):
                     yield path
-                else:
-                    path.unlink()
+
+
+def _is_live_after_all(path: Path) -> bool:
+    """Whether a process listens at this socket now; if not, it is removed.
+
+    Raises:
+        OSError: this user may not connect to it, or not remove it.
+    """
+    with locked(path.parent):  # it may have been in the middle of `_bind`
+        if is_live(path):
+            return True
+        path.unlink()
+        return False
 
 
 def own_folder() -> Path:

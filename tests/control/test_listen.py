@@ -3,13 +3,14 @@
 import os
 import socket
 import stat
+import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from pathlib import Path
 
 import pytest
 
-from shaper.control.listen import Listeners, find, is_live, listen_at, open_listeners, read_token, running
+from shaper.control.listen import Listeners, find, is_live, listen_at, locked, open_listeners, read_token, running
 from shaper.errors import ShaperError, UsageError
 
 
@@ -58,6 +59,22 @@ def test_the_socket_of_a_dead_shaper_is_no_obstacle(opened: ExitStack, runtime: 
     open_one(opened, "0")
     assert find("0") == runtime / "0.sock"
     assert find("1") is None
+
+
+def test_a_shaper_that_is_just_starting_keeps_its_socket(runtime: Path) -> None:
+    runtime.mkdir(mode=0o700)
+    found: list[Path | None] = []
+    looking = threading.Thread(target=lambda: found.append(find("web")))
+    with closing(socket.socket(socket.AF_UNIX)) as starting:
+        # As in the middle of `open_listeners`: it has its file, and nobody can connect yet.
+        with locked(runtime):
+            starting.bind(str(runtime / "web.sock"))
+            looking.start()
+            looking.join(0.05)
+            assert looking.is_alive()
+            starting.listen()
+        looking.join(20)
+    assert found == [runtime / "web.sock"]
 
 
 def test_a_busy_shaper_is_alive(opened: ExitStack) -> None:

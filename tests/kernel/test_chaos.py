@@ -45,8 +45,9 @@ def test_the_experiments(namespaces: None, tmp_path: Path) -> None:
         said, errors = process.communicate(timeout=120)
         journal: dict[str, Any] = json.loads((tmp_path / case / "journal.json").read_text())
         experiment, _, is_weak = SHOPS[case]
+        activities = (*journal["run"], *journal["rollbacks"])
+        assert all(activity["status"] == "succeeded" for activity in activities), (case, said, errors)
         assert (journal["deviated"], process.returncode) == (is_weak, int(is_weak)), (case, said, errors)
-        assert all(activity["status"] == "succeeded" for activity in (*journal["run"], *journal["rollbacks"]))
         (stopped,) = journal["rollbacks"]
         assert stopped["output"]["taken"] > 0
         assert stopped["output"]["bypassed"] == 0
