@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from shaper.report import progress
-from shaper.report.progress import reading, shown
+from shaper.report.progress import Status, reading, shown
 
 
 def steps(count: int) -> Iterator[int]:
@@ -53,6 +53,15 @@ def test_what_is_quick_says_nothing(capsys: pytest.CaptureFixture[str]) -> None:
 def test_whoever_wants_silence_has_it(out: Console | None, capsys: pytest.CaptureFixture[str]) -> None:
     list(shown(steps(9), "trials", 9, out))
     assert capsys.readouterr().err == ""
+
+
+@pytest.mark.usefixtures("clock")
+def test_what_is_under_way(capsys: pytest.CaptureFixture[str]) -> None:
+    for out in (Console(file=StringIO()), Console(file=StringIO(), quiet=True)):
+        with Status(out) as status:
+            for number in range(1, 4):
+                status.update(f"trial {number}")
+    assert capsys.readouterr().err == "shaper: trial 2\n"
 
 
 def test_on_a_terminal_it_is_a_bar() -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
-import time
 from json import loads
 from pathlib import Path
 from tempfile import NamedTemporaryFile
@@ -16,12 +15,10 @@ import typer
 from shaper.cli.options import Json, Seed, duration, policy_names
 from shaper.cli.sweep import shown_file
 from shaper.errors import ShaperError, UsageError
-from shaper.report.progress import SILENCE
+from shaper.report.progress import Status
 from shaper.units import format_duration, ms, parse_duration, s
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from shaper.experiment.hunt.plan import Attempt
     from shaper.experiment.hunt.run import Budget
 
@@ -123,12 +120,12 @@ def hunt(
     trial = Trial(tuple(command), tuple(policy or ()), seed, timeout=max(timeout or 0, PATIENCE))
     kept = Database(database)
     plan = Hunt(seed=seed, known=kept.known(command), late=late)
-    with out.status("") if out.is_terminal else _Lines(out) as status:
+    with Status(out) as status:
 
         def trying(attempt: Attempt, trials: int) -> None:
             of = f" of {attempt.of}" if attempt.of else ""
             text = f"trial {trials + 1}, {PHASES[attempt.phase]} {attempt.nth}{of}: {format_fates(attempt.fates)}"
-            status.update(text[: out.width - 2])
+            status.update(text)
 
         with Lab() as lab:
             hunted = search(
@@ -155,24 +152,6 @@ def hunt(
     if found is not None:
         return 1
     return 130 if hunted.end == "interrupted" else 0
-
-
-class _Lines:
-    """Stands in for the line of progress where there is no terminal: prints one now and then, to standard error."""
-
-    def __init__(self, out: Console) -> None:
-        self._is_silent, self._said = out.quiet, time.monotonic()
-
-    def __enter__(self) -> _Lines:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        pass
-
-    def update(self, text: str) -> None:
-        if not self._is_silent and time.monotonic() - self._said >= SILENCE:
-            self._said = time.monotonic()
-            print(f"shaper: {text}", file=sys.stderr, flush=True)
 
 
 def _traced(words: list[str], timeout: int) -> list[dict[str, Any]]:

@@ -119,6 +119,37 @@ def _bar(what: str, total: int | None, out: Console, counts: bool, still: bool, 
     return bar
 
 
+class Status:
+    """Shows what is under way, while it is entered: on a terminal in a line that changes, else in one now and then.
+
+    Args:
+        out: as for `Progress`.
+    """
+
+    def __init__(self, out: Console) -> None:
+        self._out, self._said = out, time.monotonic()
+        self._line = out.status("") if out.is_terminal and not out.quiet else None
+
+    def __enter__(self) -> Status:
+        if self._line is not None:
+            self._line.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._line is not None:
+            self._line.stop()
+
+    def update(self, text: str) -> None:
+        """Now it is this."""
+        if self._line is not None:
+            self._line.update(text[: self._out.width - 2])
+        elif not self._out.quiet and time.monotonic() - self._said >= SILENCE:
+            self._said = time.monotonic()
+            print(f"shaper: {printable(text)}", file=sys.stderr, flush=True)
+
+
 def shown(
     steps: Iterable[T],
     what: str,
