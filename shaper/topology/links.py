@@ -105,6 +105,8 @@ class Links:
         let_all_listen()
         for interface in ("all", "default"):
             Path(f"/proc/sys/net/ipv4/conf/{interface}/rp_filter").write_text("0")
+        # A held packet must not find its socket before it is held, since that one may be gone by then.
+        Path("/proc/sys/net/ipv4/tcp_early_demux").write_text("0")
         pair = f"type veth peer name {BACK} mtu {self._mtu} address {BACK_MAC}"
         ip([f"link add {ETH} mtu {self._mtu} {pair}", *self._up(ETH, inside.ipv4, inside.ipv6), f"link set {BACK} up"])
         Path(f"/proc/sys/net/ipv4/conf/{BACK}/accept_local").write_text("1")
