@@ -124,6 +124,7 @@ def trace(
         raise UsageError("give either a command after --, or --pid N")
     if time is not None and not pid:
         raise UsageError("--duration needs --pid; a command is traced until it ends")
+    out = console(STDOUT)  # standard output is the command's
     with kept(recording) as directory:
         title = " ".join(f"pid {each}" for each in pid or ())
         if pid:
@@ -133,7 +134,8 @@ def trace(
             if journal is not None:
                 sleep(2 * FLUSH_INTERVAL / s)
                 records = on_clock(recorded.clock, *read_journal(journal, grows=True))
-            status, result = 0, report(recorded, records, pids=pid, listed=longest)
+            with reading(directory, out):
+                status, result = 0, report(recorded, records, pids=pid, listed=longest)
         else:
             tracing = tracing_of(list(command or ()), directory)
             child = Command(
@@ -144,7 +146,6 @@ def trace(
             title, status = shlex.join(command or ()), trio.run(_run, tracing, child)
             if journal is not None:
                 sleep(2 * FLUSH_INTERVAL / s)
-            out = console(STDOUT)  # standard output is the command's
             with reading(tracing.trace, out):
                 result, records = tracing.report(journal, [child.pid], longest)
         incomplete = give(
