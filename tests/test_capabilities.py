@@ -1,5 +1,6 @@
 """What a command says where the kernel refuses something, as in a container that lacks a capability or a mount."""
 
+import errno
 import os
 from pathlib import Path
 
@@ -111,3 +112,11 @@ def test_what_is_only_permitted_is_taken(monkeypatch: pytest.MonkeyPatch) -> Non
         monkeypatch.setattr(proc, "status", fields.__getitem__)
         capabilities.take()
     assert taken == [1 << CAP_NET_ADMIN, CAP_NET_ADMIN]
+
+
+def test_settings_of_the_kernel_that_can_not_be_written() -> None:
+    error = OSError(errno.EROFS, "Read-only file system", "/proc/sys/net/ipv4/ip_forward")
+    assert message_of(error) == (
+        "/proc/sys/net/ipv4/ip_forward: Read-only file system; start the container with "
+        "`--security-opt unmask=/proc/sys` (podman) or `--security-opt systempaths=unconfined` (docker)"
+    )

@@ -7,6 +7,7 @@ what takes long to import only when it runs, so that its help is quick.
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 import traceback
@@ -197,6 +198,9 @@ def message_of(error: ShaperError | typer.TyperException | OSError) -> str:
             message += f"; see `{context.command_path} --help`"
     elif isinstance(error, OSError) and error.filename is not None:
         message = f"{error.filename}: {error.strerror}"
+        if error.errno == errno.EROFS and str(error.filename).startswith("/proc/sys/"):
+            message += "; start the container with `--security-opt unmask=/proc/sys` (podman) or "
+            message += "`--security-opt systempaths=unconfined` (docker)"
     elif isinstance(error, FileNotFoundError) and "temporary directory" in str(error):  # as tempfile says it
         message = "no directory for temporary files can be written; start the container with `--tmpfs /tmp`"
     else:

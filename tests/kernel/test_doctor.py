@@ -10,6 +10,7 @@ import pytest
 
 from shaper.cli import main
 from shaper.doctor import requirements, trial
+from shaper.linux import proc
 
 pytestmark = pytest.mark.usefixtures("backend")
 
@@ -76,6 +77,7 @@ def test_root_in_a_container_reads_which_capability_it_lacks(missing: str, netwo
 
 def test_tracing_is_there_if_trace_can_do_it(monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
     strace = "/usr/bin/strace"
+    monkeypatch.setattr(proc, "in_pid_namespace", lambda: False)
     for why, program, status, found in (
         (None, None, "ok", "tracefs works"),
         ("no tracefs", strace, "ok", "strace, which can't show what woke each call; no tracefs"),
@@ -87,6 +89,10 @@ def test_tracing_is_there_if_trace_can_do_it(monkeypatch: pytest.MonkeyPatch, ca
         tracing = by_name(capsys.readouterr().out)["tracefs or strace"]
         assert (tracing["status"], tracing["found"]) == (status, found)
         assert tracing["mend"] == ("" if status == "ok" else "sudo apt install strace")
+    monkeypatch.setattr(requirements, "obstacle", lambda: None)
+    monkeypatch.setattr(proc, "in_pid_namespace", lambda: True)
+    main(["doctor", "--json"])
+    assert by_name(capsys.readouterr().out)["tracefs or strace"]["found"] == "tracefs works, also in this PID namespace"
 
 
 def test_tracefs_need_not_be_mounted(network: None) -> None:
