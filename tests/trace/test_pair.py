@@ -143,7 +143,7 @@ def test_a_recorder_that_is_killed_leaves_nothing(tracer: None, tmp_path: Path) 
     tracefs = Tracefs()
     try:
         # The copier removes the instances as soon as it notices the recorder's end.
-        left = list((tracefs.path / "instances").glob(f"shaper-{running.pid}-*"))
+        left = list((tracefs.path / "instances").glob(f"shaper-{running.pid}[-.]*"))
         while left:
             left = [path for path in left if path.exists()]
     finally:
