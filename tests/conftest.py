@@ -22,7 +22,7 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 settings.register_profile("busy", deadline=None)
 settings.load_profile("busy")
 
-PART, QUICK_PART = 50, 400
+PART, QUICK_PART = 100, 400
 """Tests of endurance do this many times less than `./dev soak`; with --quick."""
 DOCUMENT = Path(__file__).parents[1] / "docs" / "reliability.md"
 AROUND_FIGURES = re.compile(r"(?<=<!-- figures -->\n)|(?=<!-- end -->)")

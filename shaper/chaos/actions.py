@@ -12,7 +12,7 @@ from contextlib import suppress
 from tempfile import TemporaryFile
 from typing import Any
 
-from shaper.chaos.access import Secrets, client
+from shaper.chaos.access import Secrets, client, status_of
 from shaper.control.client import Client
 from shaper.control.listen import find
 from shaper.errors import ShaperError, UsageError
@@ -50,7 +50,8 @@ def start(name: str, policies: list[str], options: dict[str, Any] | None = None)
         while process.poll() is None and time.monotonic() < deadline:
             with suppress(ShaperError):
                 status = Client(name).status()
-                if status["pid"] == process.pid:
+                # It answers before its rules are installed.
+                if status["pid"] == process.pid and status["started"]:
                     return status
             time.sleep(PERIOD)
         if process.poll() is None:
@@ -122,7 +123,7 @@ def stop(name: str, secrets: Secrets | None = None) -> dict[str, Any] | None:
     if "/" not in name and find(name) is None:
         return None
     shaper = client(name, secrets)
-    status = shaper.status()
+    status = status_of(shaper)
     shaper.end()
     return status
 

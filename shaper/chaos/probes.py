@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from shaper.chaos.access import Secrets, client
+from shaper.chaos.access import Secrets, client, status_of
 from shaper.control.listen import running
 from shaper.errors import ShaperError
 
@@ -18,7 +18,7 @@ def is_running(name: str) -> bool:
 
 def counts(name: str | None = None, secrets: Secrets | None = None) -> dict[str, Any]:
     """How many packets were taken, sent on, dropped, made by policies and bypassed, and how many are held now."""
-    status = client(name, secrets).status()
+    status = status_of(client(name, secrets))
     return {count: status[count] for count in COUNTS}
 
 
@@ -46,5 +46,5 @@ def bypassed(name: str | None = None, secrets: Secrets | None = None) -> int:
 
 def lateness_p99(name: str | None = None, secrets: Secrets | None = None) -> float:
     """How late packets went on, in ms: 99 of 100 were no later; 0 if none has gone on yet."""
-    late = client(name, secrets).status()["late_us"]
+    late = status_of(client(name, secrets))["late_us"]
     return 0.0 if late is None else float(late["p99"]) / 1000

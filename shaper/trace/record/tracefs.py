@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from shaper.linux import proc
@@ -70,8 +70,11 @@ class Tracefs:
         owner = f"{os.getpid()}.{proc.pid_namespace()}" if proc.in_pid_namespace() else str(os.getpid())
         instance = Instance(self.path / "instances" / f"{PREFIX}{owner}-{name}")
         try:
-            instance.path.mkdir()
-            instance.keep()
+            while True:
+                instance.path.mkdir()
+                with ignoring_removed():
+                    instance.keep()
+                    break
         except PermissionError as error:
             raise TraceError(
                 f"tracefs: can't make an instance ({error.strerror}); with AppArmor, start the container with "
@@ -152,8 +155,19 @@ class Instance:
     def remove(self) -> None:
         """Remove it, unless it is gone already. All that reads it must be closed."""
         self.release()
-        with suppress(FileNotFoundError):
+        with ignoring_removed():
             self.path.rmdir()
+
+
+@contextmanager
+def ignoring_removed() -> Iterator[None]:
+    """In here it is no error if somebody else, who found that nobody has it open, has removed the instance."""
+    try:
+        yield
+    except OSError as error:
+        # The kernel looks for the directory, and then for its buffers.
+        if error.errno not in (errno.ENOENT, errno.ENODEV):
+            raise
 
 
 def obstacle() -> str | None:
