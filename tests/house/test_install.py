@@ -1,5 +1,6 @@
 """shaper as others install it: from a wheel or editable, used from another directory."""
 
+import ast
 import os
 import re
 import subprocess
@@ -139,3 +140,25 @@ def test_a_pipeline_of_all_policies_starts_and_ends(installed: Path, namespaces:
     assert done.returncode == 0, done.stderr
     assert "installed ipv4 and ipv6 rules" in done.stdout
     assert "NFQUEUE" not in done.stdout
+
+
+def test_no_compiled_class_has_a_subclass_that_is_not() -> None:
+    """Python refuses to make an object of such a class."""
+    (modules,) = (
+        ast.literal_eval(node.value)
+        for node in ast.parse((ROOT / "setup.py").read_text()).body
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "MODULES"
+    )
+    compiled = {f"shaper.{module.replace('/', '.')}" for module in modules}
+    for path in (ROOT / "shaper").rglob("*.py"):
+        if str(path.relative_to(ROOT / "shaper").with_suffix("")) in modules:
+            continue
+        tree = ast.parse(path.read_text())
+        imported = {
+            alias.asname or alias.name
+            for node in ast.walk(tree)
+            if isinstance(node, ast.ImportFrom) and node.module in compiled
+            for alias in node.names
+        }
+        bases = {ast.unparse(base) for node in ast.walk(tree) if isinstance(node, ast.ClassDef) for base in node.bases}
+        assert not bases & imported, f"{path.relative_to(ROOT)} has to be compiled, too"
