@@ -91,7 +91,7 @@ def _first_sentence(text: str) -> str:
 
 def build(folder: Path) -> int:
     """Build it; returns an exit status: 1 if there are warnings, such as links that lead nowhere."""
-    source = ROOT / "build" / "site-source"
+    source = folder.with_name(f"{folder.name}-source")
     stage(source)
     status = build_main(
         ["-q", "-W", "--keep-going", "-E", "-b", "html", "-d", str(source / ".doctrees"), str(source), str(folder)]

@@ -50,7 +50,7 @@ def test_a_fault_is_found_and_shrinks_to_one_fate(lab: Lab, name: str) -> None:
 def test_the_repaired_twins_do_not_fail(
     lab: Lab, count: Callable[[int], int], figure: Callable[[str, str], None]
 ) -> None:
-    trials = min(count(200), SINGLE_FATES_AND_SOME_PAIRS)
+    trials = min(max(count(200), 4), SINGLE_FATES_AND_SOME_PAIRS)
     for name in FAULTS:
         hunted = hunt(lab, Trial(program(name, "repaired")), budget=Budget(trials=trials))
         assert (name, hunted.found, hunted.flukes) == (name, None, ())

@@ -23,6 +23,8 @@ pytestmark = pytest.mark.usefixtures("network")
 SHAPER = (sys.executable, "-m", "shaper", "run")
 OUTSIDE, OUTSIDE_IPV6 = "203.0.113.2", "2001:db8::2"
 DELAY = 0.02
+SOON = 0.8
+"""Before a lost SYN would be sent again. How often each packet was held is seen by the counts."""
 POLICIES = (
     "--policy", "delay:20ms,only=udp",
     "--policy", "delay:20ms,only=syn+synack+handshake-ack+pure-ack+dup-ack+window-update+data+fin+rst",
@@ -160,15 +162,15 @@ def test_an_ordinary_users_command_gets_out_by_name_and_is_reached_from_outside(
     (body, *times), uploaded = (each.split() for each in done.stderr.splitlines()[:2])
     resolved, connect, first = map(float, times)
     assert body == "hello"
-    assert 2 * DELAY <= resolved < 8 * DELAY
-    assert 2 * DELAY <= connect - resolved < 6 * DELAY
-    assert 2 * DELAY <= first - connect < 6 * DELAY
-    assert 2 * DELAY <= float(uploaded[0]) < 6 * DELAY
+    assert 2 * DELAY <= resolved < SOON
+    assert 2 * DELAY <= connect - resolved < SOON
+    assert 2 * DELAY <= first - connect < SOON
+    assert 2 * DELAY <= float(uploaded[0]) < SOON
     # In `output`, held packets would count against their sender, and this would take 3 s.
     assert 6 * DELAY <= float(uploaded[1]) < 2
     for answer, took in answers:
         assert answer.endswith(b" hello")
-        assert 2 * DELAY <= took < 8 * DELAY
+        assert 2 * DELAY <= took < SOON
     # The outside's own addresses are seen inside.
     assert [answer.split()[0] for answer, _ in answers[2:]] == [b"::ffff:203.0.113.2", b"2001:db8::2"]
     summary = json.loads(done.stdout)

@@ -14,6 +14,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from fcntl import LOCK_EX, flock
 from pathlib import Path
 
 import pytest
@@ -27,7 +28,7 @@ from shaper.places.cgroup import root
 from tests.kernel.hosts import Host
 from tests.kernel.shaping import Shaper, children, command_line
 
-pytestmark = pytest.mark.usefixtures("network")
+pytestmark = pytest.mark.usefixtures("network", "names")
 
 TRIP = 0.1
 PROGRAM = """#!/bin/sh
@@ -54,6 +55,14 @@ class Runtime:
         new = self._state.with_suffix(".new")
         new.write_text("" if pid is None else json.dumps(known))
         new.rename(self._state)
+
+
+@pytest.fixture
+def names() -> Iterator[None]:
+    """Shapers have their names on the whole machine, so of these tests one runs at a time."""
+    with open(__file__) as file:
+        flock(file, LOCK_EX)
+        yield
 
 
 @pytest.fixture

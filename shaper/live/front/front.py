@@ -284,11 +284,11 @@ class Front:
             self.match = spot.match
             settings = replace(self.settings, match=spot.match, elapsed=self._elapsed())
             engines = self._engines = self._new_engines(_numbered(settings, nth), spot.namespace)
-            self._is_gone = False
+            self._is_gone, self._gone_with_it = False, 0
             try:
                 with ungrouped():
                     async with trio.open_nursery() as nursery:
-                        nursery.start_soon(self._end_when_gone, place, spot.found, engines)
+                        nursery.start_soon(self._end_when_gone, spot.found, engines)
                         await self._shape(engines)
                         nursery.cancel_scope.cancel()
             except ShaperError:
@@ -296,6 +296,8 @@ class Front:
                 if spot.found.is_there():
                     raise
                 self._is_gone = True
+            if self._is_gone:
+                self._say_that_it_is_gone(place)
             if not self._is_gone or place.ends or self._stop.is_set():
                 return
 
@@ -309,15 +311,16 @@ class Front:
             message = f"waiting for {self.place.name}{why and ': '}{why}"
             self.tell("state", state="waiting", message=message)
 
-    async def _end_when_gone(self, place: Place, found: Found, engines: Engines) -> None:
-        await until_gone(found)
-        self._is_gone = True
-        held = 0
-        with suppress(ShaperError):
-            held = sum(look["held"] for look in await engines.ask("look"))
-        with_it = f", and {held} packets that were held went with it" if held else ""
+    def _say_that_it_is_gone(self, place: Place) -> None:
+        with_it = f", and {self._gone_with_it} packets that were held went with it" if self._gone_with_it else ""
         waits = "" if place.ends else "; waiting for it"
         self.tell("state", state="waiting", message=f"{place.name} is gone{with_it}{waits}")
+
+    async def _end_when_gone(self, found: Found, engines: Engines) -> None:
+        await until_gone(found)
+        self._is_gone = True
+        with suppress(ShaperError):
+            self._gone_with_it = sum(look["held"] for look in await engines.ask("look"))
         engines.stop()
 
     def _elapsed(self) -> int:
