@@ -75,7 +75,7 @@ def test_the_experiment(either: Probe) -> None:
 
 @pytest.mark.alone
 def test_waits_are_multiples_of_the_delay(real_root: None) -> None:
-    """3.00, 2.00 and 2.00 delays, and at 100 ms within 3 ms of them; the probe has real-time priority here."""
+    """3.00, 2.00 and 2.00 delays, and at 100 ms within 10 ms of them; the probe has real-time priority here."""
     delays = [10, 50, 100, 200]
     contents = [probe("--policy", f"delay:time={delay}ms", "--repeat", "3") for delay in delays]
     measured = {
@@ -85,7 +85,7 @@ def test_waits_are_multiples_of_the_delay(real_root: None) -> None:
     selects = [waited(content, "client", "pselect6") for content in contents]
     for factor, waits in [*measured.items(), (2, selects)]:
         assert linear_regression(delays, waits).slope == pytest.approx(factor, abs=0.03)
-        assert waits[2] == pytest.approx(100 * factor, abs=3)
+        assert waits[2] == pytest.approx(100 * factor, abs=10)
 
 
 @pytest.mark.alone

@@ -163,7 +163,7 @@ def test_web(web, shaper):
 def test_web_unshaped(web, shaper):
     connect(web)
     shaper.expect(syn=1, held=0)
-    assert str(shaper.packets[0].name) == "tcp/8000 #1 original syn 1"
+    assert str(shaper.packets.of("syn")[0].name) == "tcp/8000 #1 original syn 1"
 """,
         "-rA",
     )
