@@ -134,17 +134,23 @@ def _paragraphs(text: str) -> Iterator[str]:
 
 def _options(command: Any, context: Any) -> Iterator[str]:
     """The arguments and options as the help has them."""
-    for kind, title in (("argument", "ARGUMENTS"), ("option", "OPTIONS")):
-        records = [
-            record
-            for parameter in command.get_params(context)
-            if parameter.param_type_name == kind and (record := parameter.get_help_record(context))
-        ]
-        if records:
-            yield f".SH {title}"
+    for title, records in parameters(command, context).items():
+        yield f".SH {title.upper()}"
         for names, meaning in records:
-            # Of an argument typer also names the type, in Python's words.
-            yield from _tagged(_names(names if kind == "option" else names.split(" <")[0].translate(BRACES)), meaning)
+            yield from _tagged(_names(names), meaning)
+
+
+def parameters(command: Any, context: Any) -> dict[str, list[tuple[str, str]]]:
+    """The arguments and the options of a command, where it has any, under these titles: names, and what they mean."""
+    found: dict[str, list[tuple[str, str]]] = {}
+    for kind, title in (("argument", "Arguments"), ("option", "Options")):
+        for parameter in command.get_params(context):
+            if parameter.param_type_name == kind and (record := parameter.get_help_record(context)):
+                names, meaning = record
+                if kind == "argument":  # typer also names the type, in Python's words
+                    names = names.split(" <")[0].translate(BRACES)
+                found.setdefault(title, []).append((names, meaning))
+    return found
 
 
 def _names(text: str) -> str:

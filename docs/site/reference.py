@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from importlib.resources import files
 from typing import Any
 
-from docs.man import BRACES, group_of
+from docs.man import BRACES, group_of, parameters
 from shaper import cli
 
 OPTION = re.compile(r"(?<![\w`-])(--[a-z][\w-]*)")
@@ -44,17 +44,10 @@ def _command(name: str) -> Iterator[str]:
         yield from ["```text", *lines[1:], "```", ""] if lines[:1] == ["\b"] else [_text(paragraph), ""]
     pieces = " ".join(piece.translate(BRACES) for piece in command.collect_usage_pieces(context))
     yield from ("```text", f"shaper {name} {pieces}", "```", "")
-    for kind, title in (("argument", "Arguments"), ("option", "Options")):
-        records = [
-            record
-            for parameter in command.get_params(context)
-            if parameter.param_type_name == kind and (record := parameter.get_help_record(context))
-        ]
-        if records:
-            yield from (f"## {title}", "")
+    for title, records in parameters(command, context).items():
+        yield from (f"## {title}", "")
         for names, meaning in records:
-            shown = names if kind == "option" else names.split(" <")[0].translate(BRACES)
-            yield from (f"`{shown}`", f": {_text(meaning)}", "")
+            yield from (f"`{names}`", f": {_text(meaning)}", "")
     examples = [line.strip() for line in (command.epilog or "").splitlines()[2:]]
     if examples:
         yield from ("## Examples", "", "```sh", *examples, "```", "")
@@ -79,10 +72,10 @@ def _api() -> Iterator[str]:
     for path, methods in document["paths"].items():
         for method, operation in methods.items():
             yield from (f"## {method.upper()} {path}", "", operation["description"], "")
-            parameters = operation.get("parameters", [])
-            if parameters:
+            asked = operation.get("parameters", [])
+            if asked:
                 yield from ("| parameter | type | |", "|---|---|---|")
-                for each in parameters:
+                for each in asked:
                     yield f"| `{each['name']}` | {_type(each['schema'])} | {_cell(each.get('description', ''))} |"
                 yield ""
             if "requestBody" in operation:
