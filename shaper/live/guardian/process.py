@@ -231,6 +231,9 @@ def main(beats_from: int, order_in: int) -> None:
     rescue(order)
     if os.getppid() == order.engine:
         os.kill(order.engine, endless.SIGNAL)
+    # Before anybody hears of it: when the front has ended, no queue is to be bound.
+    for queue in (order.queue, *(order.output or ())[:1]):
+        os.close(queue)
     beats.close()
     with suppress(OSError):
         if order.front is not None:
