@@ -89,7 +89,7 @@ def test_waiting_ends_with_a_packet_a_deadline_or_the_turn(timing: Timing) -> No
         theirs.send(b"x")
         for turn in (50 * us, 10_000 * ms):
             assert waiting.sleep(None, time.monotonic_ns() + turn, all_held=True)
-        _, longest, missed = GATHERING[timing]
+        _, longest, missed, _ = GATHERING[timing]
         for deadline, least in ((None, longest), (10 * ms, longest), (longest - 1, longest - 1), (-1, missed)):
             before = time.monotonic_ns()
             waiting.gather(deadline if deadline is None else before + deadline, before)

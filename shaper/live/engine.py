@@ -29,14 +29,16 @@ from shaper.live.nfqueue.queue import BATCH, Queue
 from shaper.live.record import PacketRecorder
 from shaper.live.waiting import Waiting, exact_timers
 from shaper.policy.signal import Signal, SignalRecord
-from shaper.units import ms, us
+from shaper.units import ms, s, us
 from shaper.wire.header import flow_key
 from shaper.wire.packet import Packet
 
 LONGEST_TURN: Final = 2 * ms
 """The longest time (ns) before other tasks of this process get a turn."""
 LONGEST_TURN_ALONE: Final = 25 * ms
-"""The same, if all that they wait for, but for a time, wakes the engine."""
+"""The same, if all that they wait for, but for a time or a thread, wakes the engine."""
+LONGEST_SLEEP: Final = 250 * ms
+"""Then it may sleep for this long (ns), if no thread is at work, and none of them waits for an earlier time."""
 SMALL_BATCH: Final = 64
 """When fewer packets than this go on at once, it is cheaper to let the next ones join them."""
 ARRIVAL_TOLERANCE: Final = 100 * us
@@ -44,6 +46,8 @@ ARRIVAL_TOLERANCE: Final = 100 * us
 
 That holds even if the engine is halted meanwhile.
 """
+LONE_PACKETS: Final = 250
+"""After a packet was gathered alone, this many are not gathered."""
 IDLE_GAP: Final = 100 * us
 """After half a turn, other tasks get theirs already if the next deadline is further off than this (ns)."""
 DECIDE_AHEAD: Final = 28 * us
@@ -125,8 +129,10 @@ class Engine:
         self._output = output
         sockets = [each.fileno() for each in (queue, output, drain_watcher) if each is not None]
         self._waiting = Waiting(sockets, timing, others or ())
-        self._longest_turn = LONGEST_TURN if others is None else LONGEST_TURN_ALONE
+        self._knows_others = others is not None
         self._last_sent = 0  # when packets went on last, in ns
+        self._is_soon = False  # the packets taken last came soon after that
+        self._lone = 0  # how many packets more are taken for lone ones
         self._woken: trio.Event | None = None  # somebody waits for it
 
     async def run(self) -> None:
@@ -174,26 +180,42 @@ class Engine:
     def _turn(self) -> bool:
         """Work until other tasks should have a turn; returns whether any packets came."""
         core, clock, waiting = self._core, time.monotonic_ns, self._waiting
-        begin = clock()
-        is_lively = False
+        longest = LONGEST_TURN_ALONE if self._knows_others else LONGEST_TURN
+        begin = clock()  # or when it was seen last that others have nothing to do
+        end = 0  # when others have; found out once there is time
+        look_until = 0
+        is_lively = has_gathered = False
         while True:
             taken, answered = self._pass()
             is_lively |= taken > 0
             now = clock()
             deadline = core.next_deadline()
             is_due = taken == BATCH or (deadline is not None and deadline - now < IDLE_GAP)
-            if now - begin >= (self._longest_turn if is_due else self._longest_turn // 2):
+            if now - begin >= (longest if is_due else longest // 2) or (end and now >= end):
                 return True
-            if taken == BATCH:
+            if taken == BATCH or (not taken and now < look_until):
                 continue
-            if self._is_busy(answered, now):
+            if has_gathered and taken <= 1:
+                self._lone = LONE_PACKETS
+            has_gathered = False
+            is_soon = answered > 0 and self._is_soon
+            if self._is_busy(answered, now) and not self._lone:
                 waiting.gather(deadline, now)
+                has_gathered = True
+            elif is_soon:
+                self._lone = max(self._lone - 1, 0)
+                look_until = now + waiting.look
+                if deadline is not None:
+                    look_until = min(look_until, deadline - waiting.lead)
             elif deadline is None or deadline - now > waiting.lead:
-                woken = waiting.sleep(deadline, begin + self._longest_turn, all_held=not answered)
+                end = end or self._end_of_turn(begin)
+                woken = waiting.sleep(deadline, end, all_held=not answered)
                 if woken is None:
                     return is_lively
                 if woken == "others":
                     return True
+                if self._knows_others:
+                    begin = clock()
                 if woken == "deadline" and deadline is not None:
                     waiting.adapt(deadline - DECIDE_AHEAD - clock())
                     self._meet(deadline)
@@ -201,6 +223,15 @@ class Engine:
                 waiting.gather(deadline, now)
             elif deadline > now:
                 self._meet(deadline)
+
+    def _end_of_turn(self, begin: int) -> int:
+        """When (ns) others need their turn, even if packets come seldom; its own turn has begun at `begin`."""
+        if not self._knows_others:
+            return begin + LONGEST_TURN
+        if trio.to_thread.current_default_thread_limiter().borrowed_tokens:
+            return begin + LONGEST_TURN_ALONE
+        pause = trio.lowlevel.current_statistics().seconds_to_next_deadline
+        return time.monotonic_ns() + (LONGEST_SLEEP if pause * s > LONGEST_SLEEP else int(pause * s))
 
     def _is_busy(self, answers: int, now: int) -> bool:
         """Whether packets go on in small batches, in quick succession: gathered, they cost half as much."""
@@ -223,6 +254,7 @@ class Engine:
         packets = self._queue.take()
         if packets:
             self.last_id = packets[-1].id
+            self._is_soon = packets[0].arrived - self._last_sent < self._waiting.look
         core = self._core
         if self._recorder is not None:
             self._record(packets, self._recorder)

@@ -26,6 +26,7 @@ from shaper.live.rules.ruleset import RULES_INTERVAL, RuleSet
 from shaper.live.settings import Settings
 from shaper.live.shared_rules import RulesControl, SharedRules
 from shaper.live.summary import Summary
+from shaper.live.ticks import next_tick
 from shaper.policy.base import Policy
 from shaper.units import ms, s
 
@@ -104,12 +105,12 @@ class Run:
         if self.guardian is not None and self.settings.watchdog is not None:
             while True:
                 self.guardian.beat()
-                await trio.sleep(self.settings.watchdog / 4 / s)
+                await next_tick(self.settings.watchdog // 4)
 
     async def _flush(self) -> None:
         """Keep the files of a long run readable while it goes on."""
         while self.engine.records:
-            await trio.sleep(FLUSH_INTERVAL / s)
+            await next_tick(FLUSH_INTERVAL)
             self.engine.flush()
 
     async def _watch(self, stop: trio.Event) -> None:
@@ -126,12 +127,12 @@ class Run:
             self._notices.failures(self.core.failures)
             if self.core.failures and self.settings.on_error == "stop":
                 stop.set()
-            await trio.sleep(WATCH_INTERVAL / s)
+            await next_tick(WATCH_INTERVAL)
 
     async def _watch_rules(self, stop: trio.Event) -> None:
         """Restore the rules when another program has removed some, or end the run."""
         while self.rules_control is not None:
-            await trio.sleep(RULES_INTERVAL / s)
+            await next_tick(RULES_INTERVAL)
             if await self._check_rules():
                 continue
             self.rules_lost += 1

@@ -33,17 +33,20 @@ class Gathering(NamedTuple):
         frequent: packets are gathered when they go on less than this after each other, on average, in ns.
         longest: how long the next ones are waited for, in ns.
         missed: by how much a deadline may be missed for that, in ns.
+        look: how long the engine looks out for the next packet, when the last one came as soon after the one before,
+            in ns.
     """
 
     frequent: int
     longest: int
     missed: int
+    look: int
 
 
 GATHERING: dict[Timing, Gathering] = {
-    "precise": Gathering(0, 0, 0),
-    "balanced": Gathering(25 * us, 60 * us, 30 * us),
-    "thrifty": Gathering(100 * us, 100 * us, 100 * us),
+    "precise": Gathering(0, 0, 0, 25 * us),
+    "balanced": Gathering(25 * us, 60 * us, 30 * us, 25 * us),
+    "thrifty": Gathering(100 * us, 100 * us, 100 * us, 0),
 }
 LONGEST_LEAD = 120 * us
 TRIO_MARGIN = 300 * us
@@ -75,7 +78,7 @@ class Waiting:
 
     Attributes:
         lead: how long before a deadline a sleeper is woken, in ns.
-        frequent: see `Gathering`; 0 if packets are never to gather.
+        frequent, look: see `Gathering`; 0 if packets are never to gather, or never looked out for.
     """
 
     def __init__(self, sockets: Sequence[int], timing: Timing, others: Sequence[int] = ()) -> None:
@@ -83,7 +86,7 @@ class Waiting:
         self._round = 0 if timing == "thrifty" else TRIO_MARGIN
         self._adapts = timing == "balanced"
         self._gathering = GATHERING[timing]
-        self.frequent = self._gathering.frequent
+        self.frequent, self.look = self._gathering.frequent, self._gathering.look
         self._timeout = TimeSpec()
         self._watched = c_ulong()
         self._timer = TimerFD()
@@ -135,7 +138,7 @@ class Waiting:
 
     def gather(self, deadline: int | None, now: int) -> None:
         """Sleep for a moment while packets gather; `deadline` and `now` are in ns."""
-        _, longest, missed = self._gathering
+        _, longest, missed, _ = self._gathering
         duration = longest if deadline is None else min(max(deadline - now, missed), longest)
         self._sleep(duration, for_packets=False)
 

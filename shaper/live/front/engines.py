@@ -30,6 +30,7 @@ from shaper.live.progress import Progress
 from shaper.live.rules.rules import Rules
 from shaper.live.rules.ruleset import RULES_INTERVAL
 from shaper.live.settings import Settings
+from shaper.live.ticks import next_tick
 from shaper.places.cgroup import served
 from shaper.units import s
 
@@ -246,7 +247,7 @@ class Engines:
     async def _watch_rules(self) -> None:
         """Restore the rules when another program has removed some, or end the run."""
         while self.rules is not None:
-            await trio.sleep(RULES_INTERVAL / s)
+            await next_tick(RULES_INTERVAL)
             matched, whole = await self._there(self.rules.look)
             if self._stop.is_set():
                 return  # perhaps an engine has detached them

@@ -33,6 +33,7 @@ from shaper.live.run import Run
 from shaper.live.session import shape
 from shaper.live.settings import Settings
 from shaper.live.shared_rules import SharedRules
+from shaper.live.ticks import next_tick
 from shaper.units import s
 
 PROGRESS_INTERVAL = 1 * s
@@ -126,7 +127,7 @@ async def work(settings: Settings, control: Control) -> dict[str, Any]:
     async def report_progress(run: Run) -> None:
         while True:
             control.say(progress=run.progress())
-            await trio.sleep(PROGRESS_INTERVAL / s)
+            await next_tick(PROGRESS_INTERVAL)
 
     def started(given: Run) -> None:
         nonlocal run
