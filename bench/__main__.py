@@ -26,6 +26,8 @@ NAMES = (
     "bulk",
     "virtual_bulk",
     "latency",
+    "rest",
+    "neighbour",
     "growth",
     "cores",
     "startup",

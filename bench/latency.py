@@ -2,7 +2,7 @@
 
 from rich.table import Table
 
-from bench.plan import Figures, Plan, interleave
+from bench.plan import Figures, Plan, interleave, spread
 from bench.subjects import Subject, c_accept, no_queue, peer, shaper_pass
 from bench.trial import Trial
 
@@ -36,5 +36,5 @@ def tables(figures: Figures) -> list[Table]:
         table.add_column(column, justify="right")
     base = figures.get("no queue", {}).get("p50", 0)
     for name, found in figures.items():
-        table.add_row(name, *(f"{found[key]:.1f}" for key in ("p50", "p99", "p99.9")), f"{found['p50'] - base:.1f}")
+        table.add_row(name, *(spread(found, key, 1) for key in ("p50", "p99", "p99.9")), f"{found['p50'] - base:.1f}")
     return [table]

@@ -78,12 +78,22 @@ def interleave_conditions(
 
 
 def medians(rounds: Iterable[Found]) -> Found:
-    """The median of each figure over the rounds in which it was found."""
+    """The median of each figure over the rounds in which it was found; under "least …" and "most …" the extremes."""
     values: dict[str, list[float]] = {}
     for figures in rounds:
         for key, value in figures.items():
             values.setdefault(key, []).append(value)
-    return {key: statistics.median(each) for key, each in values.items()}
+    middle = {key: statistics.median(each) for key, each in values.items()}
+    least = {f"least {key}": min(each) for key, each in values.items()}
+    return middle | least | {f"most {key}": max(each) for key, each in values.items()}
+
+
+def spread(found: Found, key: str, digits: int = 0) -> str:
+    """A figure, with its extremes over the rounds, where they are known: "6 (5 to 8)"."""
+    median, least, most = (
+        f"{found[key]:,.{digits}f}" if key in found else "" for key in (key, f"least {key}", f"most {key}")
+    )
+    return f"{median} ({least} to {most})" if least and most and least != most else median
 
 
 def minutes(seconds: float) -> str:

@@ -6,7 +6,7 @@ from functools import partial
 from rich.table import Table
 
 from bench.compiled import BenchError
-from bench.plan import Figures, Found, Plan, interleave_conditions
+from bench.plan import Figures, Found, Plan, interleave_conditions, spread
 from bench.subjects import MS, Subject, hold_subjects, no_queue
 from bench.trial import Trial
 
@@ -78,6 +78,7 @@ def table(title: str, subjects: dict[str, Found]) -> Table:
         table.add_column(column, justify="right")
     table.add_column("CPU µs/packet", justify="right")
     for name, found in subjects.items():
-        late = [f"{found[key]:,.0f}" for key in ("p50", "p99", "p99.9", "max", "mean")]
+        late = [spread(found, key) for key in ("p50", "p99", "p99.9")]
+        late += [f"{found[key]:,.0f}" for key in ("max", "mean")]
         table.add_row(name, *late, f"{found['cpu_us']:.1f}")
     return table

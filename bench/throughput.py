@@ -26,6 +26,7 @@ BACKLOG = 20_000_000
 """A latency this much (ns) beyond the wanted hold, at the end of a run, means that the queue was growing."""
 IN_TARGETS = {
     "C accept loop",
+    "C accept loop, batched verdicts",
     "shaper pass_through",
     "shaper delay 20 ms",
     "NetfilterQueue + scapy",

@@ -103,11 +103,15 @@ class Trial:
             return []
         return proc.children(self.process.pid)
 
-    def resident(self) -> int:
-        """The resident memory in bytes of the process that takes the packets."""
+    def engine(self) -> int:
+        """The process that takes the packets."""
         assert self.process is not None
         (pid,) = self._engines() or [self.process.pid]
-        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+        return pid
+
+    def resident(self) -> int:
+        """The resident memory in bytes of the process that takes the packets."""
+        lines = Path(f"/proc/{self.engine()}/status").read_text().splitlines()
         return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmRSS"))
 
     def stop(self) -> TrialCounts:
