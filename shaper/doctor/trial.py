@@ -6,13 +6,15 @@ import json
 import os
 import socket
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 
 from shaper.errors import ShaperError
 from shaper.linux import namespace
 from shaper.linux.libc import CLONE_NEWUSER, unshare
 from shaper.linux.programs import find
+from shaper.linux.scheduling import FIFO, PRIORITY, check, set_policy
 from shaper.live.nfqueue.queue import HEADERS, Queue
 from shaper.live.rules import iptables
 from shaper.live.rules.rules import Match, Rules
@@ -63,6 +65,12 @@ def user_namespace() -> Outcomes:
         Path("/proc/self/uid_map").write_text(f"0 {user} 1")
 
     return {"namespace": _outcome(make)}
+
+
+def scheduling(cpus: Iterable[int]) -> Outcomes:
+    """Whether this process may use SCHED_FIFO ("realtime"), and each of these CPUs (by its number)."""
+    outcomes = {str(cpu): _outcome(partial(check, [cpu])) for cpu in cpus}
+    return outcomes | {"realtime": _outcome(partial(set_policy, 0, FIFO, PRIORITY))}
 
 
 def _outcome(attempt: Callable[[], object]) -> str:
