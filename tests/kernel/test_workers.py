@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from shaper.cli import main
+from shaper.live.nfqueue.counters import PATH as COUNTS
 from shaper.live.nfqueue.counters import QueueCounters
 from tests.kernel.shaping import START, Receiver, Shaper, children, field
 from tests.schema import schema
@@ -24,6 +25,9 @@ HOSTS = 64
 """How many addresses: enough that the kernel's hash, which differs between machines, leaves no queue empty."""
 EACH = 20
 FIRST, LAST = min(os.sched_getaffinity(0)), max(os.sched_getaffinity(0))
+PORT = 8765
+CLIENTS = [f"127.0.2.{number}" for number in range(1, 33)]
+SERVER6, CLIENTS6 = "fd00::2:0", [f"fd00::1:{number:x}" for number in range(1, 33)]
 EVERYWHERE = field(os.getpid(), "Cpus_allowed_list")
 
 
@@ -119,24 +123,60 @@ def test_a_signal_ends_all_and_all_is_delivered_and_counted_once(
     assert not ours(rule_set())
 
 
-def test_both_directions_of_a_pair_have_one_worker(tmp_path: Path, hosts: Hosts) -> None:
-    """Shown by a policy with one object per connection, which counts the packets of both directions."""
-    policy = tmp_path / "first_two.py"
+def test_both_directions_of_a_pair_have_one_worker(tmp_path: Path, network: None) -> None:
+    """Shown by a policy with one object per connection: it drops an answer if it has seen no request."""
+    policy = tmp_path / "asked.py"
     policy.write_text(
-        "from shaper import Drop, Policy\n\n\nclass FirstTwo(Policy):\n    scope = 'connection'\n\n"
-        "    def start(self):\n        self._seen = 0\n\n    def on_packet(self, packet, now):\n"
-        "        self._seen += 1\n        if self._seen > 2:\n            return Drop(packet)\n"
+        "from shaper import Drop, Policy\n\n\nclass Asked(Policy):\n    scope = 'connection'\n\n"
+        "    def start(self):\n        self._asked = False\n\n    def on_packet(self, packet, now):\n"
+        f"        if packet.flow.sport == {PORT} and not self._asked:\n            return Drop(packet)\n"
+        "        self._asked = True\n"
     )
-    with Shaper(tmp_path, *WORKERS, "--policy", str(policy)) as shaper:
-        for sender in hosts.sockets:
-            sender.sendto(b"there", hosts.receiver.getsockname())
-            _, address = hosts.receiver.recvfrom(100)
-            hosts.receiver.sendto(b"back", address)
-            assert sender.recv(100) == b"back"
-            # The third packet of the connection, in whichever direction; with two objects it would arrive.
-            hosts.receiver.sendto(b"again", address)
+    add = "".join(f"address add {each}/128 dev lo nodad\n" for each in (SERVER6, *CLIENTS6))
+    subprocess.run(["ip", "-6", "-batch", "-"], input=add, check=True, text=True)
+    options = ("--workers", "2", "--queue", "40", "--port", str(PORT))
+    with Shaper(tmp_path, *options, "--policy", str(policy)) as shaper:
+        before = [0, 0]
+        for kind in (socket.SOCK_DGRAM, socket.SOCK_STREAM):
+            for server, clients in (("127.0.0.1", CLIENTS), (SERVER6, CLIENTS6)):
+                exchange(kind, server, clients)
+                after = [taken(queue) for queue in QUEUES]
+                assert all(now > earlier for now, earlier in zip(after, before, strict=True)), "one worker had none"
+                before = after
         summary = shaper.stop()
-    assert (summary["taken"], summary["sent"], summary["dropped"]) == (3 * HOSTS, 2 * HOSTS, HOSTS)
+    assert shaper.status == 0, shaper.errors
+    assert (summary["dropped"], summary["bypassed"]) == (0, 0)
+    assert summary["sent"] == summary["taken"]
+
+
+def exchange(kind: socket.SocketKind, server: str, clients: list[str]) -> None:
+    """A request and an answer between the server and each of these addresses, by UDP or TCP."""
+    family = socket.AF_INET6 if ":" in server else socket.AF_INET
+    with socket.socket(family, kind) as listener:
+        listener.settimeout(20)
+        listener.bind((server, PORT))
+        if kind == socket.SOCK_STREAM:
+            listener.listen()
+        for address in clients:
+            with ExitStack() as opened:
+                client = opened.enter_context(socket.socket(family, kind))
+                client.settimeout(20)
+                client.bind((address, 0))
+                client.connect((server, PORT))
+                answering = listener
+                if kind == socket.SOCK_STREAM:
+                    answering = opened.enter_context(listener.accept()[0])
+                client.send(b"there")
+                said, source = answering.recvfrom(100)
+                assert said == b"there"
+                answering.sendto(b"back", source or client.getsockname())
+                assert client.recv(100) == b"back"
+
+
+def taken(queue: int) -> int:
+    """How many packets the kernel has given this queue: the number of the last one, see `seq_show` in its source."""
+    rows = [[int(each) for each in line.split()] for line in COUNTS.read_text().splitlines()]
+    return next(row[7] for row in rows if row[0] == queue)
 
 
 @pytest.mark.parametrize("how", ["killed", "the parent is"])
