@@ -23,7 +23,7 @@ def program(name: str) -> str:
     built = CACHE / f"{name}-{sha256(text).hexdigest()[:16]}"
     if not built.exists():
         CACHE.mkdir(parents=True, exist_ok=True)
-        libraries = [] if name == "load" else ["-lnetfilter_queue"]
+        libraries = [] if name in ("load", "secret") else ["-lnetfilter_queue"]
         half_built = built.with_suffix(".new")
         command = ["gcc", "-O2", "-Wall", "-Wextra", "-o", str(half_built), str(SOURCES / f"{name}.c"), *libraries]
         try:

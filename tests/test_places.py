@@ -252,6 +252,7 @@ yes = false
 pid = 17
 profile = "lte"
 seed = "other"
+workers = "auto"
 """
 
 
@@ -262,7 +263,7 @@ def test_a_file_with_several_places() -> None:
     assert web.options == shlex.split(
         f"--name web-1 --seed=7 {common} --container=web --policy=delay:20ms --port=80 --port=https --gso"
     )
-    assert db.options == shlex.split(f"--name db --seed=other {common} --pid=17 --profile=lte")
+    assert db.options == shlex.split(f"--name db --seed=other {common} --pid=17 --profile=lte --workers=auto")
 
 
 @pytest.mark.parametrize(
@@ -276,6 +277,8 @@ def test_a_file_with_several_places() -> None:
         ("port =", "ports =", "f:8: [web-1] has no 'ports' (did you mean 'port'?); it has container,"),
         ("pid = 17", "pid = 17\nunit = 'x'", "f:14: pid and unit name several places; give one"),
         ("pid = 17", "pid = '17'", "f:13: pid is a whole number"),
+        ('"auto"', "'all'", "f:16: workers: 'all' is neither a number nor auto"),
+        ('"auto"', "true", 'f:16: workers is a whole number or "auto"'),
         ('"https"', '"nonsense"', "f:8: port: 'nonsense' is not a port"),
         ("delay:20ms", "dealy:20ms", "f:7: policy: there is no policy 'dealy'"),
         ('"lte"', '"let"', "f:14: profile: there is no profile 'let'"),

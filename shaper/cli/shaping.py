@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeVar
 
@@ -13,9 +14,10 @@ import typer
 from shaper.cli.options import duration
 from shaper.errors import UsageError
 from shaper.live import choices
+from shaper.live.front.balance import MOST, workers_for
 from shaper.policy.base import Policy
 from shaper.spec import match
-from shaper.units import format_duration, ms, parse_range, s
+from shaper.units import format_duration, ms, parse_count, parse_range, s
 
 if TYPE_CHECKING:
     from shaper.live.settings import Capture, Settings
@@ -102,6 +104,8 @@ SentFile = Annotated[
     typer.Option("--pcap-sent", metavar="FILE", help="Write a pcapng capture of the packets as they went on."),
 ]
 WATCHDOG = 1 * s
+AUTO = 0
+"""This number of workers stands for `--workers auto`."""
 T = TypeVar("T")
 
 
@@ -157,6 +161,52 @@ def captures(both: Path | None, arrived: Path | None, sent: Path | None) -> tupl
     return found
 
 
+def worker_count(text: str | int) -> int:
+    """Parse the value of --workers: a number, or `auto`, which is `AUTO`."""
+    if isinstance(text, int):
+        return text
+    if text == "auto":
+        return AUTO
+    with suppress(ValueError):
+        if 1 <= (count := parse_count(text)) <= MOST:
+            return count
+    raise typer.BadParameter(f"'{text}' is neither a number from 1 to {MOST} nor auto")
+
+
+def automatic_workers(settings: Settings, cpus: Sequence[int]) -> int:
+    """What `--workers auto` means: one for each CPU of --cpu, else as many as `workers_for` says.
+
+    One where several would do something else, or nothing more: --journal and the like, a policy with scope=queue, and
+    lo alone, where most packets have the same two addresses.
+
+    Raises:
+        UsageError: the rule is the user's own.
+    """
+    from shaper.linux.cpus import usable
+
+    if not settings.install_rules:
+        raise UsageError("--no-rules needs a number for --workers: that of the queues in your own rule")
+    if cpus:
+        return len(cpus)
+    if _needs_one(settings) or _one_per_worker(settings) or settings.match.interfaces == ("lo",):
+        return 1
+    return workers_for(usable())
+
+
+def _needs_one(settings: Settings) -> bool:
+    """Whether all packets have to go through one worker."""
+    return bool(settings.captures) or (settings.journal, settings.marks) != (None, None)
+
+
+def _one_per_worker(settings: Settings) -> list[str]:
+    """The policies that would be one object per worker, rather than one for all packets."""
+    return [
+        policy.name
+        for policy in settings.all_policies
+        if policy.scope == "queue" and type(policy).on_packet is not Policy.on_packet
+    ]
+
+
 def check_workers(settings: Settings, workers: int) -> None:
     """Check that several workers can do this, and print how their result differs from that of one.
 
@@ -165,15 +215,13 @@ def check_workers(settings: Settings, workers: int) -> None:
     """
     if workers == 1:
         return
-    if settings.captures or (settings.journal, settings.marks) != (None, None):
+    if _needs_one(settings):
         raise UsageError("--journal, --pcap and --trace-marker write one file for all packets; use --workers 1")
-    for policy in settings.all_policies:
-        does_nothing = type(policy).on_packet is Policy.on_packet
-        if policy.scope == "queue" and not does_nothing:
-            print(
-                f"shaper: {policy.name}: scope=queue is one object per worker; use --workers 1 to have one for all",
-                file=sys.stderr,
-            )
+    for name in _one_per_worker(settings):
+        print(
+            f"shaper: {name}: scope=queue is one object per worker; use --workers 1 to have one for all",
+            file=sys.stderr,
+        )
 
 
 def interfaces_of(given: list[str] | None) -> tuple[str, ...]:

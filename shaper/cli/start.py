@@ -13,6 +13,7 @@ from shaper.cli.live import Access, run, show_plan
 from shaper.cli.log import LogFormat
 from shaper.cli.options import Json, MaxHold, Policies, ProfileName, Seed, duration, given_scenario
 from shaper.cli.shaping import (
+    AUTO,
     WATCHDOG,
     ArrivedFile,
     CaptureFile,
@@ -33,6 +34,7 @@ from shaper.cli.shaping import (
     Source,
     UnitName,
     Watchdog,
+    automatic_workers,
     captures,
     check_workers,
     cpu_list,
@@ -40,6 +42,7 @@ from shaper.cli.shaping import (
     interfaces_of,
     place_of,
     ports_of,
+    worker_count,
 )
 from shaper.core.core import MAX_HOLD
 from shaper.errors import UsageError
@@ -114,10 +117,11 @@ def start(
     workers: Annotated[
         int,
         typer.Option(
-            metavar="N",
-            min=1,
-            max=64,
-            help="Use N processes, each with its own queue; all packets of a connection go to the same one.",
+            metavar="N|auto",
+            parser=worker_count,
+            help="Use N processes, each with its own queue; all packets of a connection go to the same one. "
+            "auto: two thirds of the CPUs that shaper may use, or as many as --cpu names; 1 on lo, and where several "
+            "would do something else.",
         ),
     ] = 1,
     cpu: Annotated[
@@ -212,7 +216,7 @@ def start(
     if pair and journal is None:
         raise UsageError("--pair is for the journal; add --journal FILE")
     cpus = cpu_list(cpu) if cpu is not None else []
-    if cpus and len(cpus) != workers:
+    if cpus and workers not in (AUTO, len(cpus)):
         raise UsageError(f"--cpu names {len(cpus)} CPUs for --workers {workers}; name one for each worker")
     scheduling.check(cpus)
     settings = Settings(
@@ -241,6 +245,8 @@ def start(
         realtime=realtime,
         confined=True,
     )
+    if workers == AUTO:
+        workers = automatic_workers(settings, cpus)
     check_workers(settings, workers)
     out = console(json)
     if dry_run:

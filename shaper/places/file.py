@@ -70,6 +70,7 @@ KNOWN = (*PLACES, "namespace", *LISTS, *TEXTS, *(key for key in NUMBERS if key n
 KINDS: dict[str, tuple[tuple[type, ...], str]] = {
     **dict.fromkeys(NUMBERS, ((int,), "a whole number")),
     **dict.fromkeys(("port", "seed", "cpu"), ((int, str), "a number or a text")),
+    "workers": ((int, str), 'a whole number or "auto"'),
 }
 """What values may be, where they aren't texts."""
 COMMON = ("seed", "duration", "max-hold", "watchdog", "on-error", "on-rules-lost", "timing")
@@ -112,6 +113,11 @@ def _protocol(text: str) -> None:
         raise UsageError(f"'{text}' is none of {', '.join(get_args(Protocol))}")
 
 
+def _workers(text: str) -> None:
+    if text != "auto" and not text.isdecimal():
+        raise UsageError(f"'{text}' is neither a number nor auto")
+
+
 CHECKS: dict[str, Callable[[str], object]] = {
     "policy": lambda spec: [load(one) for one in expand([spec])],
     "profile": find,
@@ -120,6 +126,7 @@ CHECKS: dict[str, Callable[[str], object]] = {
     "port": parse_ports,
     "protocol": _protocol,
     "pod": labels_of,
+    "workers": _workers,
     **dict.fromkeys(("source", "destination", "host"), _address),
     **dict.fromkeys(("duration", "max-hold", "watchdog"), parse_duration),
 }

@@ -1,6 +1,7 @@
 """Several workers, one process per queue: together they lose and count no more than one would."""
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -14,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from shaper.cli import main
+from shaper.linux import cpus
 from shaper.live.nfqueue.counters import PATH as COUNTS
 from shaper.live.nfqueue.counters import QueueCounters
 from tests.kernel.shaping import START, Receiver, Shaper, children, field
@@ -277,6 +279,7 @@ def test_one_engine_is_ahead_of_others_and_its_guardian_is_replaced(
     [
         (["--cpu", "4095"], "there is no CPU 4095 to run on here; there are "),
         (["--cpu", "0-1"], "--cpu names 2 CPUs for --workers 1; name one for each worker"),
+        (["--workers", "0"], "'0' is neither a number from 1 to 64 nor auto"),
         (["--cpu", "x"], "'x' is not a list of CPUs, such as 1, 0,2 or 0-3"),
         (["--workers", "2", "--journal", "j"], "write one file for all packets; use --workers 1"),
         (["--workers", "2", "--queue", "65535"], "go beyond 65535, the last queue"),
@@ -297,6 +300,25 @@ def test_a_policy_for_all_packets_is_one_per_worker_and_says_so(
     assert main(["start", "--workers", "2", "--dry-run", *policies]) == 0
     (line,) = capsys.readouterr().err.splitlines()
     assert line == "shaper: rate: scope=queue is one object per worker; use --workers 1 to have one for all"
+
+
+@pytest.mark.parametrize(
+    ("options", "queues"),
+    [(("--yes", "--interface", "any"), "40 to 44"), (("--cpu", f"{FIRST},{FIRST}"), "40 to 41"), ((), "40")],
+)
+def test_automatic_workers_get_queues_in_a_row(
+    network: None,
+    options: tuple[str, ...],
+    queues: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(cpus, "usable", lambda: 8)
+    command = ["start", "--workers", "auto", "--queue", "40", "--policy", "delay:1ms", "--dry-run"]
+    assert main([*command, *options]) == 0
+    out, err = capsys.readouterr()
+    assert err == ""
+    assert re.search(rf"^queues? {queues}: ", out, re.MULTILINE)
 
 
 def test_realtime_without_the_capability_is_an_error_of_one_line(network: None) -> None:
