@@ -15,7 +15,9 @@ from typing import NamedTuple
 
 from shaper.doctor import trial
 from shaper.linux import cpus
+from shaper.linux.capabilities import CAP_SYS_NICE, remedy
 from shaper.linux.cpus import ROOT
+from shaper.linux.scheduling import PRIORITY
 
 CPU = "sys/devices/system/cpu"
 SLOW = 50
@@ -182,7 +184,7 @@ def _realtime(tried: trial.Outcomes) -> Hint | None:
         "SCHED_FIFO",
         "not permitted, so --realtime can't be used",
         "on a busy machine a packet that is due waits for other programs, for some ms",
-        "run as root with CAP_SYS_NICE, or after `ulimit -r 1`",
+        f"{remedy(CAP_SYS_NICE)}; or have root set the limit: `ulimit -r {PRIORITY}`",
     )
 
 

@@ -33,6 +33,9 @@ def test_what_these_tests_need_is_there(backend: str, capsys: Capture) -> None:
     assert found["xt_bpf"]["found"] == "works"
     for each in found.values():
         assert (each["status"] == "ok") == (each["mend"] == "")
+    for hint in json.loads(out)["lateness"]:
+        assert set(hint) == {"name", "found", "effect", "mend"}
+        assert all(hint.values())
 
 
 def test_nothing_is_changed(rule_set: Callable[[], list[str]]) -> None:
