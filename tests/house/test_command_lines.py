@@ -15,15 +15,12 @@ import pytest
 
 from shaper import cli
 from shaper.experiment.compare.conditions import parse
-from shaper.spec.load import load_pipeline
+from shaper.spec.load import builtin_names, load_pipeline
 from tests.commands import COMMANDS
-from tests.house.test_docs import blocks
+from tests.house.test_docs import MARKS, PAGES, blocks, names
 
-ROOT = Path(__file__).parents[2]
-PAGES = sorted(
-    [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "iptables/README.md", *(ROOT / "docs").glob("*.md")]
-)
-FENCE = re.compile(r"^( *)```(\w+)[^\n]*\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)
+FENCE = re.compile(r"^ *```(\w+) ?([^\n]*)\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)
+"""A block with its language, and the mark or the file behind it."""
 SPAN = re.compile(r"(?<!`)`([^`]+)`(?!`)")
 PROMPT = re.compile(r"^\s*([$#] )?(ExecStart=)?")
 COMMENT = re.compile(r"(^|\s)# .*$", re.MULTILINE)
@@ -31,10 +28,10 @@ WRAPPER = ("sudo", "env", "exec")
 """Programs that run the one that follows."""
 
 
-def lines(text: str) -> Iterator[str]:
+def lines(text: str, *, only_unmarked: bool = False) -> Iterator[str]:
     """The lines of the blocks for a shell, and of units; a line that goes on below is one."""
-    for _, language, block in FENCE.findall(text):
-        if language in ("sh", "console", "ini"):
+    for language, mark, block in FENCE.findall(text):
+        if language in ("sh", "console", "ini") and not (only_unmarked and mark):
             for line in re.sub(r"\\\n", " ", block).splitlines():
                 if language == "sh" or line.startswith(("$ ", "# ", "    shaper ", "ExecStart=")):
                     yield COMMENT.sub("", PROMPT.sub("", line))
@@ -68,8 +65,8 @@ def invocations(line: str) -> Iterator[list[str]]:
             begins_it &= word in WRAPPER or "=" in word
 
 
-def written(page: Path) -> list[tuple[str, list[str]]]:
-    return [(line, words) for line in lines(page.read_text()) for words in invocations(line)]
+def written(document: Path) -> list[tuple[str, list[str]]]:
+    return [(line, words) for line in lines(document.read_text()) for words in invocations(line)]
 
 
 def check_specs(parameters: dict[str, Any]) -> None:
@@ -80,15 +77,15 @@ def check_specs(parameters: dict[str, Any]) -> None:
         parse(condition)
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
-def test_each_is_taken(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for block in blocks(page):
-        if block.mark not in ("run", "start", "session"):
+@names(PAGES)
+def test_each_is_taken(document: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for block in blocks(document):
+        if block.mark not in MARKS:
             (tmp_path / block.mark).write_text(block.text)
     monkeypatch.chdir(tmp_path)
     # The shaper that --with names isn't running.
     monkeypatch.setattr("shaper.journal.is_journal", lambda path: True)
-    for line, (name, *words) in written(page):
+    for line, (name, *words) in written(document):
         if name.startswith("-"):
             assert cli.main([name, *words]) == 0, line
             continue
@@ -97,14 +94,22 @@ def test_each_is_taken(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPat
             check_specs(context.params)
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
-def test_each_within_a_sentence_has_options_that_exist(page: Path) -> None:
-    outside = FENCE.sub("", page.read_text())
+@names(PAGES)
+def test_each_within_a_sentence_has_options_that_exist(document: Path) -> None:
+    outside = FENCE.sub("", document.read_text())
     for span in SPAN.findall(outside):
-        if not span.startswith("shaper "):
-            continue
-        _, name, *words = span.split()
+        _, *words = span.removeprefix("sudo ").split() if re.match(r"(sudo )?shaper ", span) else ("", "")
+        name = words.pop(0)
         if name in (*COMMANDS, "help"):
             ours = words[: words.index("--")] if "--" in words else words
             known = {option for parameter in COMMANDS[name].params for option in parameter.opts} if ours else set()
             assert {word.partition("=")[0] for word in ours if word.startswith("--")} <= known | {"--help"}, span
+
+
+@names(PAGES)
+def test_each_policy_within_a_sentence_can_be_used(document: Path) -> None:
+    for span in SPAN.findall(FENCE.sub("", document.read_text())):
+        name, _, options = span.partition(":")
+        # With a range of values it is a factor of a sweep, and without any it stands for all.
+        if name in builtin_names() and options and not re.search(r"…|\.\.|=$", options):
+            load_pipeline([" ".join(span.split())])

@@ -2,7 +2,14 @@
 
 A fenced block "```LANGUAGE FILE" is written to that file. Then the blocks "```console run" are run in their order, with
 one directory for each document and one network namespace for each command. In a console block, a line that begins with
-"$ " is a command. The lines below it are its output, in which "…" stands for anything.
+"$ " is a command. The lines below it are its output, in which "…" stands for anything: standard output alone, or with
+what is on standard error behind it. In a block "```console once", `shaper compare` tries each condition once.
+
+The last command of a block "```console start" is a shaper that runs while those of the blocks "```console session" are
+run, in the same namespace. One of a block "```console beside" is left to run until that shaper is stopped, at the end.
+Those of "```console after" are run then.
+
+What can't be run is in test_command_lines.py.
 """
 
 import os
@@ -16,7 +23,16 @@ from typing import NamedTuple
 import pytest
 
 ROOT = Path(__file__).parents[2]
-FENCE = re.compile(r"^```(\w+) ([\w./]+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+PAGES = [
+    ROOT / "README.md",
+    ROOT / "CONTRIBUTING.md",
+    ROOT / "iptables/README.md",
+    *sorted((ROOT / "docs").glob("*.md")),
+]
+MARKS = ("run", "once", "start", "session", "beside", "after")
+"""What is behind the language, if it is no file."""
+BOUNDARY = "--- next ---"
+FENCE = re.compile(r"^```(\w+) ([\w./-]+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
 class Block(NamedTuple):
@@ -43,50 +59,105 @@ def matches(printed: str, said: str) -> bool:
     return re.fullmatch(rf"\s*{pattern}\s*", printed, re.DOTALL) is not None
 
 
-DOCUMENTS = [
-    path
-    for path in (
-        ROOT / "README.md",
-        ROOT / "CONTRIBUTING.md",
-        ROOT / "iptables" / "README.md",
-        *(ROOT / "docs").glob("*.md"),
-    )
-    if any(block.mark == "run" for block in blocks(path))
-]
+def marked(document: Path, *marks: str) -> list[tuple[str, str]]:
+    """The commands of all blocks with one of these marks, each with the output that the document shows."""
+    found: list[tuple[str, str]] = []
+    for block in blocks(document):
+        if block.mark in marks:
+            text = (
+                block.text.replace("shaper compare", "shaper compare --repeat 1")
+                if block.mark == "once"
+                else block.text
+            )
+            found += commands(text)
+    return found
 
 
-@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
-def test_the_commands_of_a_document_work(document: Path, namespaces: None, tmp_path: Path) -> None:
+def having(mark: str) -> list[Path]:
+    """The documents that have a block with this mark."""
+    return [path for path in PAGES if any(block.mark == mark for block in blocks(path))]
+
+
+@pytest.fixture
+def folder(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    """Has the files of the document."""
+    made = tmp_path / "folder"
+    made.mkdir()
+    for block in blocks(request.getfixturevalue("document")):
+        if block.mark not in MARKS:
+            (made / block.mark).write_text(block.text)
+            (made / block.mark).chmod(0o755)
+    return made
+
+
+@pytest.fixture
+def environment(tmp_path: Path) -> dict[str, str]:
+    """The test is root already, and a fresh machine may have no sudo."""
     programs = tmp_path / "programs"
     programs.mkdir()
-    # The test is root already, and a fresh machine may have no sudo.
     (programs / "sudo").write_text('#!/bin/sh\nexec "$@"\n')
     (programs / "sudo").chmod(0o755)
-    folder = tmp_path / "folder"
-    folder.mkdir()
     path = f"{programs}:{Path(sys.executable).parent}:{os.environ['PATH']}"
-    for block in blocks(document):
-        if block.mark != "run":
-            (folder / block.mark).write_text(block.text)
-    for block in blocks(document):
-        for command, said in commands(block.text) if block.mark == "run" else ():
-            done = subprocess.run(
-                ["unshare", "-n", "sh", "-ec", f"ip link set lo up\n{command}"],
-                cwd=folder,
-                env={**os.environ, "PATH": path, "COLUMNS": "80", "PYTEST_ADDOPTS": ""},
-                capture_output=True,
-                text=True,
-                timeout=60,
-            )
-            assert done.returncode == 0, f"$ {command}\n{done.stdout}{done.stderr}"
-            assert matches(done.stdout, said), f"$ {command}\n{done.stdout}\ninstead of\n{said}"
+    ours = {"PATH": path, "COLUMNS": "80", "PYTEST_ADDOPTS": "", "PYTHONUNBUFFERED": "1", "XDG_RUNTIME_DIR": ""}
+    return {**os.environ, **ours}
 
 
-@pytest.mark.parametrize(
-    "document",
-    [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md"), ROOT / "iptables/README.md"],
-    ids=lambda path: path.name,
-)
+def names(documents: list[Path]) -> pytest.MarkDecorator:
+    return pytest.mark.parametrize("document", documents, ids=lambda path: str(path.relative_to(ROOT)))
+
+
+@names(having("run"))
+def test_the_commands_of_a_document_work(
+    document: Path, folder: Path, environment: dict[str, str], namespaces: None
+) -> None:
+    for command, said in marked(document, "run", "once"):
+        done = subprocess.run(
+            ["unshare", "-n", "sh", "-ec", f"ip link set lo up\n{command}"],
+            cwd=folder,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        assert done.returncode == 0, f"$ {command}\n{done.stdout}{done.stderr}"
+        is_right = any(matches(output, said) for output in (done.stdout, done.stdout + done.stderr))
+        assert is_right, f"$ {command}\n{done.stdout}{done.stderr}\ninstead of\n{said}"
+
+
+@names(having("start"))
+def test_the_session_of_a_document_works(
+    document: Path, folder: Path, environment: dict[str, str], namespaces: None
+) -> None:
+    *before, (start, announced) = marked(document, "start")
+    session, beside = marked(document, "session"), marked(document, "beside")
+    lines = ["mount -t tmpfs none /run", "ip link set lo up", *(command for command, _ in before)]
+    lines += [f"{start} >started & shaper=$!", "until grep -q ^shaping started; do kill -0 $shaper; sleep 0.05; done"]
+    for command, _ in session:
+        lines += [command, f"echo; echo '{BOUNDARY}'"]
+    for command, _ in beside:
+        lines += [f"{command} >beside & beside=$!", "until [ -s beside ]; do kill -0 $beside; sleep 0.05; done"]
+    lines += ["sudo shaper stop >stopped", "wait $shaper", "wait $beside"]
+    lines += [command for command, _ in marked(document, "after")]
+    done = subprocess.run(
+        ["unshare", "-nm", "sh", "-ec", "\n".join(lines)],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    printed = [*done.stdout.split(f"{BOUNDARY}\n")[:-1], *((folder / "beside").read_text() for _ in beside)]
+    started = ((start, announced), (folder / "started").read_text())
+    for (command, said), text in (started, *zip([*session, *beside], printed, strict=True)):
+        # A line of the document may be the first of several. Python 3.13 has RFC 9110's phrase for 422, older ones not.
+        text = text.replace("Unprocessable Entity", "Unprocessable Content")
+        assert matches(text, said if said.endswith("…\n") else f"{said}…" if said else ""), (
+            f"$ {command}\n{text}\n{said}"
+        )
+
+
+@names(PAGES)
 def test_links_lead_somewhere(document: Path) -> None:
     for target in re.findall(r"\]\(([^)#:]+)\)", document.read_text()):
         assert (document.parent / target).exists(), f"{document.name} links to {target}"
