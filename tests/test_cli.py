@@ -336,6 +336,16 @@ def test_quiet_stands_before_or_behind_the_command(capture: str, capsys: pytest.
     assert capsys.readouterr().err
 
 
+def test_verbose_stands_before_or_behind_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "mine.toml"
+    file.write_text('pipeline = ["delay:1ms"]\n')
+    for arguments in (["--verbose", "profiles", str(file)], ["profiles", str(file), "--verbose"]):
+        assert main(arguments) == 0
+        assert capsys.readouterr().err == f"shaper: reading {file}\n"
+    assert main(["profiles", str(file)]) == 0
+    assert capsys.readouterr().err == ""
+
+
 @pytest.mark.parametrize("command", ["", "run", "set"])
 def test_help_of_a_command(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["help", *command.split()]) == 0

@@ -19,9 +19,10 @@ import typer
 from typer.core import TyperGroup
 from typer.main import get_command
 
-from shaper.cli.parsing import DEBUG, QUIET, Command, without_help, words_to_complete
+from shaper.cli.parsing import DEBUG, QUIET, VERBOSE, Command, without_help, words_to_complete
 from shaper.errors import ShaperError
 from shaper.report.output import IS_QUIET
+from shaper.verbose import IS_VERBOSE
 
 GROUPS = {
     "Shape packets": {
@@ -155,10 +156,18 @@ def shaper(
         bool,
         typer.Option(*QUIET, help="Print no reports, nor how far a command is: only errors; works with every command."),
     ] = False,
+    verbose: Annotated[
+        bool,
+        typer.Option(
+            VERBOSE,
+            help="Print on standard error what is set, started, read and waited for; works with every command.",
+        ),
+    ] = False,
 ) -> None:
     """Shape network traffic, packet by packet, with policies written in Python."""
     context.ensure_object(dict)[DEBUG] = debug
     IS_QUIET.set(quiet)
+    IS_VERBOSE.set(verbose)
     if context.invoked_subcommand is None:
         print(context.get_help())
         raise typer.Exit(2)

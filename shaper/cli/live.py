@@ -14,6 +14,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from shaper.verbose import detail
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -125,6 +127,7 @@ def run(
                 def ready() -> None:
                     if (opened := open_access(access, front)) is not None:
                         listeners.append(opened)
+                        detail(f"controlled at {opened.path}")
 
                 def started() -> None:
                     say_started(out, front)

@@ -9,11 +9,14 @@ from typer.core import TyperCommand, TyperOption
 
 from shaper.errors import UsageError
 from shaper.report.output import IS_QUIET, STDOUT
+from shaper.verbose import IS_VERBOSE
 
 DEBUG = "--debug"
 """An option of every command; also the key, in the parser's `obj`, for whether it was given."""
 QUIET = ("--quiet", "-q")
 """Options of every command, too."""
+VERBOSE = "--verbose"
+"""One more."""
 JSON = "--json"
 """The option with an optional value: alone it means standard output, and `--json=FILE` a file."""
 
@@ -66,6 +69,9 @@ class Command(TyperCommand):
                 del words[at]
             elif args[at] in QUIET:
                 IS_QUIET.set(True)
+                del words[at]
+            elif args[at] == VERBOSE:
+                IS_VERBOSE.set(True)
                 del words[at]
             elif args[at] == JSON:
                 words[at] = f"{JSON}={STDOUT}"

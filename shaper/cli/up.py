@@ -112,7 +112,6 @@ def be(shaped: Shaped, output: int) -> NoReturn:
     """
     from shaper.cli import main
     from shaper.linux.libc import PR_SET_PDEATHSIG, prctl
-    from shaper.report.output import IS_QUIET
 
     status = 1
     try:
@@ -122,17 +121,26 @@ def be(shaped: Shaped, output: int) -> NoReturn:
         for descriptor in (sys.stdout.fileno(), sys.stderr.fileno()):
             os.dup2(output, descriptor)
         os.close(output)
-        status = main([*["--quiet"] * IS_QUIET.get(), "start", *shaped.options])
+        status = main([*manner(), "start", *shaped.options])
     finally:
         sys.stdout.flush()
         os._exit(status)
+
+
+def manner() -> list[str]:
+    """The options by which each of them says as much or as little as this command."""
+    from shaper.cli.parsing import QUIET, VERBOSE
+    from shaper.report.output import IS_QUIET
+    from shaper.verbose import IS_VERBOSE
+
+    return [*[QUIET[0]] * IS_QUIET.get(), *[VERBOSE] * IS_VERBOSE.get()]
 
 
 def start_in(shaped: Shaped, pod: Pod) -> Process:
     """One `shaper start` in a pod, while trio runs."""
     name = name_in(shaped.name, pod.name)
     reading, writing = os.pipe()
-    arguments = ["start", *shaped.options, f"--name={name}", f"--pid={pod.pid}"]
+    arguments = [*manner(), "start", *shaped.options, f"--name={name}", f"--pid={pod.pid}"]
     pid = os.posix_spawn(
         sys.executable,
         [sys.executable, "-P", "-c", ONE, *arguments],

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from shaper.linux import proc
 from shaper.linux.libc import capset, prctl
+from shaper.verbose import detail
 
 # linux/capability.h
 CAP_NET_ADMIN = 12
@@ -109,6 +110,7 @@ def confine() -> None:
         prctl(PR_SET_KEEPCAPS, 1)
         _become_ordinary()
     capset(1 << CAP_NET_ADMIN)
+    detail(f"process {os.getpid()} keeps CAP_NET_ADMIN alone, as user {os.geteuid()}")
     # So that a guardian that replaces one that died has it too.
     prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, CAP_NET_ADMIN)
 

@@ -12,6 +12,7 @@ import trio
 
 from shaper.linux.command import Command, end_with_parent
 from shaper.linux.sockets import CLOSED, LISTENING, Table, sockets
+from shaper.verbose import detail
 
 SECONDS_TO_LISTEN = 5.0
 """A client starts at last this long after a server that listens to nothing."""
@@ -45,6 +46,7 @@ class Commands:
         for server in self._servers:
             before = listening(server.pid)
             server.release()
+            detail(f"waiting until process {server.pid} listens, {SECONDS_TO_LISTEN:g} s at most")
             with trio.move_on_after(SECONDS_TO_LISTEN) as waiting:
                 while not server.has_ended() and listening(server.pid) <= before:
                     await trio.sleep(POLLING)
@@ -52,6 +54,7 @@ class Commands:
                 self._deaf(server)
         for client in self._clients:
             client.release()
+            detail(f"process {client.pid} begins")
 
     async def pass_signals_on(
         self, before_stop: Callable[[], None] = lambda: None, *, task_status: trio.TaskStatus[None]

@@ -33,6 +33,7 @@ from shaper.linux.libc import (
     setns,
     unshare,
 )
+from shaper.linux.sysctl import set_sysctl
 
 MTU = 1500
 SMALLEST_MTU = 68  # RFC 791; IPv6 needs 1280, RFC 8200
@@ -197,7 +198,7 @@ def _set_up(mtu: int, mapped: bool) -> None:
     # Distributions set this for the first namespace; with it ping needs no privilege in here either.
     gid = 0 if mapped else 2**31 - 1
     with suppress(OSError):  # in somebody else's user namespace not all groups exist
-        Path("/proc/sys/net/ipv4/ping_group_range").write_text(f"0 {gid}")
+        set_sysctl("net/ipv4/ping_group_range", f"0 {gid}")
 
 
 def remedy() -> str | None:

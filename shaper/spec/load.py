@@ -31,6 +31,7 @@ from shaper.policy.base import Policy
 from shaper.policy.options import options_of
 from shaper.spec.lint import lint
 from shaper.spec.netem import translate
+from shaper.verbose import detail
 
 GROUP = "shaper.policies"
 FILE_MODULES = "shaper_policy_file."
@@ -247,6 +248,7 @@ def load_file(path: Path) -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     try:
+        detail(f"reading {path}")
         spec.loader.exec_module(module)
     except SyntaxError as error:
         raise LoadError(f"{error.filename}:{error.lineno}: {error.msg}") from error

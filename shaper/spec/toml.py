@@ -10,6 +10,7 @@ from typing import Any, NoReturn, Self
 
 from shaper.errors import UsageError
 from shaper.spec.load import suggest
+from shaper.verbose import detail
 
 
 class TomlReader:
@@ -56,6 +57,7 @@ class TomlReader:
         if not path.is_file():
             raise cls.error(f"there is no file {path}")
         try:
+            detail(f"reading {name}")
             return cls(path.read_text(encoding="utf-8"), name)
         except UnicodeDecodeError:
             raise cls.error(f"{name} is not in UTF-8, as TOML must be") from None

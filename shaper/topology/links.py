@@ -24,7 +24,9 @@ from pathlib import Path
 from shaper.errors import ShaperError, UsageError
 from shaper.linux.namespace import Private, own, within
 from shaper.linux.programs import find
+from shaper.linux.sysctl import path_of, set_sysctl
 from shaper.topology.ends import BLOCKS, IPV4_PREFIX, IPV6_MTU, IPV6_PREFIX, LARGEST_MTU, OUTSIDE, End, Offload
+from shaper.verbose import detail
 
 ETH = "eth0"
 """The interface of each end."""
@@ -104,12 +106,12 @@ class Links:
         self.join([far])
         let_all_listen()
         for interface in ("all", "default"):
-            Path(f"/proc/sys/net/ipv4/conf/{interface}/rp_filter").write_text("0")
+            set_sysctl(f"net/ipv4/conf/{interface}/rp_filter", 0)
         # A held packet must not find its socket before it is held, since that one may be gone by then.
-        Path("/proc/sys/net/ipv4/tcp_early_demux").write_text("0")
+        set_sysctl("net/ipv4/tcp_early_demux", 0)
         pair = f"type veth peer name {BACK} mtu {self._mtu} address {BACK_MAC}"
         ip([f"link add {ETH} mtu {self._mtu} {pair}", *self._up(ETH, inside.ipv4, inside.ipv6), f"link set {BACK} up"])
-        Path(f"/proc/sys/net/ipv4/conf/{BACK}/accept_local").write_text("1")
+        set_sysctl(f"net/ipv4/conf/{BACK}/accept_local", 1)
         self._finish(ETH)
         self._finish(BACK)
         # Nobody has the routers' addresses here: they stand for the pair's other side.
@@ -161,6 +163,8 @@ def ip(lines: Sequence[str], *descriptors: int, family: str = "") -> None:
     program = find("ip")
     if program is None:
         raise ShaperError("ip is not installed, which makes links: apt install iproute2")
+    for line in lines:
+        detail(f"ip {line}")
     done = subprocess.run(
         [program, *([family] if family else []), "-batch", "-"],
         input="\n".join(lines),
@@ -174,7 +178,7 @@ def ip(lines: Sequence[str], *descriptors: int, family: str = "") -> None:
 
 def let_all_listen() -> None:
     """Let any user listen at any port, as root of a host of its own could."""
-    Path("/proc/sys/net/ipv4/ip_unprivileged_port_start").write_text("0")
+    set_sysctl("net/ipv4/ip_unprivileged_port_start", 0)
 
 
 def has_ipv6() -> bool:
@@ -185,15 +189,15 @@ def has_ipv6() -> bool:
 
 def forward() -> None:
     """Let this process's network forward packets."""
-    for path in ("ipv4/ip_forward", "ipv6/conf/all/forwarding"):
-        if (switch := Path("/proc/sys/net", path)).exists():
-            switch.write_text("1")
+    for name in ("net/ipv4/ip_forward", "net/ipv6/conf/all/forwarding"):
+        if path_of(name).exists():
+            set_sysctl(name, 1)
 
 
 def detect_no_duplicates() -> None:
     """Have interfaces of this network, from now on, use their IPv6 addresses as soon as they are up."""
-    if (switch := Path("/proc/sys/net/ipv6/conf/default/accept_dad")).exists():
-        switch.write_text("0")
+    if path_of(name := "net/ipv6/conf/default/accept_dad").exists():
+        set_sysctl(name, 0)
 
 
 def is_running(interface: str) -> bool:

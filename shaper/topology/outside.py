@@ -8,6 +8,7 @@ command and of the outside.
 from __future__ import annotations
 
 import os
+import shlex
 import signal
 import socket
 import time
@@ -21,9 +22,11 @@ from shaper.linux.command import end_with_parent
 from shaper.linux.libc import capset
 from shaper.linux.namespace import Private, within
 from shaper.linux.programs import find
+from shaper.linux.sysctl import set_sysctl
 from shaper.live.rules.iptables import Family, restore
 from shaper.topology.ends import End, Published, ipv4, ipv6
 from shaper.topology.links import ETH, Links, forward, ip
+from shaper.verbose import detail
 
 WAN = "wan"
 """The far end's interface to the outside."""
@@ -119,14 +122,15 @@ class Outside:
         families = [family for family in self.families if family == "ipv4" or links.has_ipv6]
         with within(links.networks[far.name]):
             self._started.append(holder := hold())
-            arguments = (self._pasta if self.addresses is PASTA else self._slirp)(holder, private.mapped, families)
+            arguments = [*(self._pasta if self.addresses is PASTA else self._slirp)(holder, private.mapped, families)]
+            detail(f"process {self._started[0]}: {shlex.join([self._program, *arguments])}")
             with open(self._gate, "wb") as gate:
                 gate.write("\0".join([self._program, *arguments]).encode())
             self._wait_until_connected(families)
             forward()
             ip(list(self._routes(links, far)))
             # Answers come from where the request was sent: from the far end's own lo.
-            Path(f"/proc/sys/net/ipv4/conf/{ETH}/route_localnet").write_text("1")
+            set_sysctl(f"net/ipv4/conf/{ETH}/route_localnet", 1)
             for family in families:
                 restore(family, self._translation(family, inside))
 

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from shaper import cli
+from shaper.cli.parsing import DEBUG, QUIET, VERBOSE
 from shaper.experiment.compare.conditions import parse
 from shaper.spec.load import builtin_names, load_pipeline
 from tests.commands import COMMANDS
@@ -103,7 +104,12 @@ def test_each_within_a_sentence_has_options_that_exist(document: Path) -> None:
         if name in (*COMMANDS, "help"):
             ours = words[: words.index("--")] if "--" in words else words
             known = {option for parameter in COMMANDS[name].params for option in parameter.opts} if ours else set()
-            assert {word.partition("=")[0] for word in ours if word.startswith("--")} <= known | {"--help"}, span
+            assert {word.partition("=")[0] for word in ours if word.startswith("--")} <= known | {
+                "--help",
+                DEBUG,
+                *QUIET,
+                VERBOSE,
+            }, span
 
 
 @names(PAGES)

@@ -38,7 +38,7 @@ HOUSE = """
     core
     policy linux
     wire
-    units errors schemas policies iptables
+    units errors verbose schemas policies iptables
 """
 LEVELS = {room: level for level, line in enumerate(HOUSE.split("\n")) for room in line.split()}
 PURE_ROOMS = {"core", "policy", "wire", "units", "errors"}

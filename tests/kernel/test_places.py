@@ -450,7 +450,7 @@ def test_pods_are_found_by_their_labels_and_shaped_with_the_least_privileges(
     file.write_text('[shop]\npod = "app=shop"\nnamespace = "prod"\nprotocol = "udp"\npolicy = "delay:50ms"\n')
     capabilities = ",".join(("-all", *(f"+{name.lower()}" for name in LEAST)))
     less = ["setpriv", f"--bounding-set={capabilities}", f"--inh-caps={capabilities}", "--no-new-privs"]
-    command = [*less, sys.executable, "-m", "shaper", "up", str(file)]
+    command = [*less, sys.executable, "-m", "shaper", "up", "--verbose", str(file)]
     with Host("veth0", ["10.1.0.1/24"], ["10.1.0.2/24"]) as host:
         node.runs(("shop-1", "shop", host.pid), ("proxy", "shop", 0), ("db", "database", host.pid))
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
@@ -480,5 +480,7 @@ def test_pods_are_found_by_their_labels_and_shaped_with_the_least_privileges(
         with host.inside():
             rules = subprocess.run(["iptables-save", "-t", "mangle"], capture_output=True, text=True, check=True)
         assert "shaper" not in rules.stdout
+    assert f"shaper: reading {file}\n" in said
+    assert any(line.startswith("shop.shop-2 | shaper: queue 100 is bound by process ") for line in said)
     assert said.count("shop | pod proxy has the node's network, and is left alone\n") == 1
     assert not [line for line in said if "db" in line]

@@ -92,8 +92,19 @@ def test_with_json_the_commands_output_goes_to_standard_error(run: Run) -> None:
 
 
 def test_a_filter_leaves_other_packets_alone(run: Run) -> None:
-    done = run("--policy", "delay", "--filter", "ip6", "--json", "--", sys.executable, "-c", TALK, "5")
+    done = run("--policy", "delay", "--filter", "ip6", "--verbose", "--json", "--", sys.executable, "-c", TALK, "5")
     assert json.loads(done.stdout)["taken"] == 5
+    # What it has set and started, in this order.
+    lines = [line for line in done.stderr.splitlines() if line.startswith("shaper: ")]
+    begins = (
+        "sysctl net.ipv4.ping_group_range=",
+        "queue 100 is bound by process ",
+        "filter 'ip6': ",
+        "the guardian of ",
+    )
+    firsts = [next(nth for nth, line in enumerate(lines) if line.startswith(f"shaper: {begin}")) for begin in begins]
+    assert firsts == sorted(firsts)
+    assert any("iptables: -A " in line and " NFQUEUE " in line for line in lines)
 
 
 def test_a_policy_that_fails(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from shaper.linux.netns import Namespace
 from shaper.live.rules.rules import Match
 from shaper.places.cgroup import path_of, served
 from shaper.places.place import Found, Place
+from shaper.verbose import detail
 
 WATCH_INTERVAL = 0.1
 """Seconds between two looks whether a place is still the same; a look is a system call or two."""
@@ -85,6 +86,7 @@ async def until_there(place: Place, match: Match, waits: Callable[[str], None], 
         try:
             spot = await trio.to_thread.run_sync(look_for, place, match, abandon_on_cancel=True)
             if spot is not None:
+                detail(f"{place.name} is in the network namespace {spot.found.netns}")
                 return spot
         except UsageError as error:
             if not is_known:

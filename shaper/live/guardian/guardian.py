@@ -23,6 +23,7 @@ from shaper.live.guardian.process import BEAT, GOODBYE, STOPS, GuardianOrder
 from shaper.live.rules.iptables import Family, RulesError
 from shaper.live.rules.owner import Owner
 from shaper.live.rules.ruleset import RulesState
+from shaper.verbose import detail
 
 RUN = (
     "import sys; sys.path.append(sys.argv[1]); "
@@ -104,6 +105,7 @@ class Guardian:
         ours.setblocking(False)
         self._beats = ours
         self.pid = self._process.pid
+        detail(f"the guardian of queue {self._order.number} is process {self.pid}")
 
     def beat(self) -> None:
         """Give a sign of life; a guardian that has died or was stopped is replaced.

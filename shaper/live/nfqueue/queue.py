@@ -23,6 +23,7 @@ from shaper.linux.timerfd import wait_until
 from shaper.live.nfqueue import netlink
 from shaper.live.nfqueue.layout import NO_PACKET, Layouts
 from shaper.live.nfqueue.verdict_batches import VerdictBatches
+from shaper.verbose import detail
 from shaper.wire.packet import Packet
 
 HEADERS = 128
@@ -192,7 +193,12 @@ def open_queue(
     """
     for candidate in AUTOMATIC_NUMBERS if number is None else (number,):
         try:
-            return Queue(candidate, copy_range=copy_range, length=length, buffer=buffer, fail_open=fail_open, gso=gso)
+            queue = Queue(candidate, copy_range=copy_range, length=length, buffer=buffer, fail_open=fail_open, gso=gso)
+            detail(
+                f"queue {candidate} is bound by process {os.getpid()}, the engine: {length} packets at most, "
+                f"{queue.buffer} bytes of socket buffer, {copy_range} bytes of each packet copied"
+            )
+            return queue
         except QueueInUse:
             if number is not None:
                 raise

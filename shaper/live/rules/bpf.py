@@ -4,6 +4,7 @@ import subprocess
 
 from shaper.errors import ShaperError, UsageError
 from shaper.linux.programs import find
+from shaper.verbose import detail
 
 # XT_BPF_MAX_NUM_INSTR, linux/netfilter/xt_bpf.h
 MAX_INSTRUCTIONS = 64
@@ -55,4 +56,5 @@ def bytecode(expression: str) -> str:
             f"filter '{expression}': {count} instructions, the kernel takes {MAX_INSTRUCTIONS}; "
             "write ip or ip6 in it, or use --protocol, --port, --source, --destination for a part of it"
         )
+    detail(f"filter '{expression}': {count} instructions, by {tcpdump}")
     return ",".join([count, *instructions])

@@ -15,6 +15,7 @@ from typing import Literal
 from shaper.errors import ShaperError
 from shaper.linux.capabilities import CAP_NET_ADMIN, can, remedy
 from shaper.linux.programs import find
+from shaper.verbose import detail
 
 Family = Literal["ipv4", "ipv6"]
 COMMANDS: dict[Family, str] = {"ipv4": "iptables", "ipv6": "ip6tables"}
@@ -60,6 +61,9 @@ def _call(family: Family, verb: str, *arguments: str, input: str | None = None) 
     if not os.access("/run", os.W_OK):
         # In a namespace of an ordinary user iptables-legacy can't open its lock, /run/xtables.lock.
         environment["XTABLES_LOCKFILE"] = "/proc/self/ns/net"
+    for line in (input or "").splitlines():
+        if line.startswith("-"):
+            detail(f"{COMMANDS[family]}: {line}")
     # A process group of its own: Ctrl-C must not end iptables half way through a removal.
     done = subprocess.run(
         [path, *arguments],

@@ -22,6 +22,7 @@ from shaper.trace.read.events import TraceError
 from shaper.trace.record.numbers import given_numbers
 from shaper.trace.record.snapshot import threads
 from shaper.trace.record.tracefs import Instance, Tracefs
+from shaper.verbose import detail
 
 OF_TASKS = (
     "sched/sched_switch", "sched/sched_waking", "sched/sched_process_exit", "task/task_newtask",
@@ -68,6 +69,7 @@ class TraceRecorder:
             self._copier = self._start_copier(enabled, numbers)
             # Wait for its line: until it has started, open files are not looked at.
             assert self._copier.stdout is not None
+            detail(f"waiting for process {self._copier.pid}, which copies the trace to {self._directory}")
             self._copier.stdout.readline()
             for instance in (tasks, kernel):
                 instance.release()  # the copier has them open, and removes them
@@ -93,6 +95,7 @@ class TraceRecorder:
         instance.write("tracing_on", "0")
         instance.write("trace_clock", "mono")
         instance.write("buffer_size_kb", str(BUFFER_KB))
+        detail(f"tracing into {instance.path}, {BUFFER_KB} kB for each CPU")
         return instance
 
     def _start_copier(
