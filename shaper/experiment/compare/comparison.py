@@ -88,7 +88,8 @@ class Comparison:
 def show(comparison: Comparison, console: Console) -> None:
     """Print the comparison."""
     repeat = len(comparison.columns[0].waits)
-    console.print(f"{comparison.what}: blocked ms, median of {repeat} and spread", style="bold")
+    of = f", median of {repeat} and spread" if repeat > 1 else ""
+    console.print(f"{comparison.what}: blocked ms{of}", style="bold")
     console.print()
     console.print(_table(comparison))
     console.print()
@@ -113,23 +114,25 @@ def _table(comparison: Comparison) -> Table:
     drawn.add_column("Call")
     for column in comparison.columns:
         drawn.add_column(column.condition.name, justify="right")
+    names = [column.condition.name for column in comparison.columns]
+    spread = len(comparison.columns[0].waits) > 1
     for row in comparison.rows:
         title = Text(comparison.call_name(row))
         if row.hidden:
             title.append("\nhidden by netem", style="bold red")
-        cells = [_cell(row, column.condition.name, comparison.threshold) for column in comparison.columns]
+        cells = [_cell(row, name, comparison.threshold, spread=spread) for name in names]
         drawn.add_row(title, *cells)
     return drawn
 
 
-def _cell(row: Row, name: str, threshold: int) -> Text:
+def _cell(row: Row, name: str, threshold: int, *, spread: bool) -> Text:
     from rich.text import Text
 
     cell = row.cells.get(name)
     if cell is None:
         return Text("-")
     text = Text(f"{cell.median / ms:.1f}", style="bold red" if row.is_hidden_in(name, threshold) else "")
-    return text.append(f"\n±{(cell.max - cell.min) / 2 / ms:.1f}", style="dim")
+    return text.append(f"\n±{(cell.max - cell.min) / 2 / ms:.1f}", style="dim") if spread else text
 
 
 def _handshakes(comparison: Comparison) -> Table:
