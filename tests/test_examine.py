@@ -1,6 +1,7 @@
 """`shaper check` and `shaper new`: a policy before it meets real traffic."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -146,7 +147,11 @@ def test_new_writes_a_policy_that_passes_its_own_test(tmp_path: Path, capsys: py
     out = capsys.readouterr().out
     assert json.loads(out[out.index("{") :])["ok"] is True
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", tmp_path], cwd=tmp_path, capture_output=True, text=True
+        [sys.executable, "-m", "pytest", "-q", tmp_path],
+        cwd=tmp_path,
+        env={**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},
+        capture_output=True,
+        text=True,
     )
     assert "1 passed" in done.stdout, done.stdout
 
