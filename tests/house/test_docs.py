@@ -32,6 +32,9 @@ PAGES = [
 MARKS = ("run", "once", "start", "session", "beside", "after")
 """What is behind the language, if it is no file."""
 BOUNDARY = "--- next ---"
+ONLY_SHAPER = {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTEST_ADDOPTS": "-p shaper"}
+"""pytest loads no plugin but shaper's: the others of the development environment take it a second and a half. That it
+finds shaper's by itself is tested with the test that a hunt prints."""
 FENCE = re.compile(r"^```(\w+) ([\w./-]+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
@@ -98,8 +101,8 @@ def environment(tmp_path: Path) -> dict[str, str]:
     (programs / "sudo").write_text('#!/bin/sh\nexec "$@"\n')
     (programs / "sudo").chmod(0o755)
     path = f"{programs}:{Path(sys.executable).parent}:{os.environ['PATH']}"
-    ours = {"PATH": path, "COLUMNS": "80", "PYTEST_ADDOPTS": "", "PYTHONUNBUFFERED": "1", "XDG_RUNTIME_DIR": ""}
-    return {**os.environ, **ours}
+    ours = {"PATH": path, "COLUMNS": "80", "PYTHONUNBUFFERED": "1", "XDG_RUNTIME_DIR": ""}
+    return {**os.environ, **ours, **ONLY_SHAPER}
 
 
 def names(documents: list[Path]) -> pytest.MarkDecorator:
