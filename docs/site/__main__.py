@@ -23,6 +23,11 @@ ELSEWHERE = {
     "iptables/README.md": "iptables.md",
     "CONTRIBUTING.md": "contributing.md",
     "CHANGELOG.md": "changes.md",
+    "examples/README.md": "examples.md",
+    **{
+        str(page.relative_to(ROOT)): page.parent.name.replace("_", "-") + ".md"
+        for page in (ROOT / "examples").glob("*/README.md")
+    },
 }
 """Pages that are not in docs/, and where the site has them."""
 LINK = re.compile(r"(!?\[[^\]]*\]\()([^)#:\s]+)((?:#[^)]*)?\))")
@@ -85,7 +90,7 @@ def write_index_for_programs(folder: Path, source: Path) -> None:
 def _first_sentence(text: str) -> str:
     """Of a page, without links; empty if it doesn't begin with a sentence."""
     paragraphs = text.strip().split("\n\n")
-    sentence = re.match(r"(?!```|#|!|\|)(.*?[.:])(?:\s|$)", " ".join(paragraphs[0].split()))
+    sentence = re.match(r"(?!```|#|!|\|)(.*?[.:?])(?:\s|$)", " ".join(paragraphs[0].split()))
     return re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", sentence[1]) if sentence else ""
 
 

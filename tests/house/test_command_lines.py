@@ -18,7 +18,7 @@ from shaper.cli.parsing import DEBUG, QUIET, VERBOSE
 from shaper.experiment.compare.conditions import parse
 from shaper.spec.load import builtin_names, load_pipeline
 from tests.commands import COMMANDS
-from tests.house.test_docs import MARKS, PAGES, blocks, names
+from tests.house.test_docs import PAGES, names, write_files
 
 FENCE = re.compile(r"^ *```(\w+) ?([^\n]*)\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)
 """A block with its language, and the mark or the file behind it."""
@@ -80,9 +80,7 @@ def check_specs(parameters: dict[str, Any]) -> None:
 
 @names(PAGES)
 def test_each_is_taken(document: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for block in blocks(document):
-        if block.mark not in MARKS:
-            (tmp_path / block.mark).write_text(block.text)
+    write_files(document, tmp_path)
     monkeypatch.chdir(tmp_path)
     # The shaper that --with names isn't running.
     monkeypatch.setattr("shaper.journal.is_journal", lambda path: True)

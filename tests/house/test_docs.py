@@ -1,9 +1,10 @@
 """The commands in the documents work, and print what the documents say; the links lead somewhere.
 
 A fenced block "```LANGUAGE FILE" is written to that file. Then the blocks "```console run" are run in their order, with
-one directory for each document and one network namespace for each command. In a console block, a line that begins with
-"$ " is a command. The lines below it are its output, in which "…" stands for anything: standard output alone, or with
-what is on standard error behind it. In a block "```console once", `shaper compare` tries each condition once.
+one directory for each document and one network namespace for each command. For a page of examples/, the directory is a
+copy of its folder. In a console block, a line that begins with "$ " is a command, with the next line if it ends in a
+backslash. The lines below it are its output, in which "…" stands for anything: standard output alone, or with what is
+on standard error behind it. In a block "```console once", `shaper compare` tries each condition once.
 
 The last command of a block "```console start" is a shaper that runs while those of the blocks "```console session" are
 run, in the same namespace. One of a block "```console beside" is left to run until that shaper is stopped, at the end.
@@ -14,6 +15,7 @@ What can't be run is in test_command_lines.py.
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -22,12 +24,15 @@ from typing import NamedTuple
 
 import pytest
 
+from shaper.trace.record.tracefs import obstacle
+
 ROOT = Path(__file__).parents[2]
 PAGES = [
     ROOT / "README.md",
     ROOT / "CONTRIBUTING.md",
     ROOT / "iptables/README.md",
     *sorted((ROOT / "docs").glob("*.md")),
+    *sorted((ROOT / "examples").rglob("*.md")),
 ]
 MARKS = ("run", "once", "start", "session", "beside", "after")
 """What is behind the language, if it is no file."""
@@ -51,7 +56,7 @@ def blocks(document: Path) -> list[Block]:
 
 def commands(text: str) -> Iterator[tuple[str, str]]:
     """Each command of a console block, with the output that the document shows."""
-    for part in re.split(r"^\$ ", text, flags=re.MULTILINE)[1:]:
+    for part in re.split(r"^\$ ", text.replace("\\\n", ""), flags=re.MULTILINE)[1:]:
         command, _, output = part.partition("\n")
         yield command, output
 
@@ -81,15 +86,22 @@ def having(mark: str) -> list[Path]:
     return [path for path in PAGES if any(block.mark == mark for block in blocks(path))]
 
 
+def write_files(document: Path, folder: Path) -> None:
+    """Write the files of a document, and those beside it if it is an example."""
+    if ROOT / "examples" in document.parents:
+        shutil.copytree(document.parent, folder, dirs_exist_ok=True)
+    for block in blocks(document):
+        if block.mark not in MARKS:
+            (folder / block.mark).write_text(block.text)
+            (folder / block.mark).chmod(0o755)
+
+
 @pytest.fixture
 def folder(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     """Has the files of the document."""
     made = tmp_path / "folder"
     made.mkdir()
-    for block in blocks(request.getfixturevalue("document")):
-        if block.mark not in MARKS:
-            (made / block.mark).write_text(block.text)
-            (made / block.mark).chmod(0o755)
+    write_files(request.getfixturevalue("document"), made)
     return made
 
 
@@ -113,14 +125,18 @@ def names(documents: list[Path]) -> pytest.MarkDecorator:
 def test_the_commands_of_a_document_work(
     document: Path, folder: Path, environment: dict[str, str], namespaces: None
 ) -> None:
-    for command, said in marked(document, "run", "once"):
+    to_run = marked(document, "run", "once")
+    why = obstacle() if any(" --trace " in command for command, _ in to_run) else None
+    if why is not None:
+        pytest.skip(why)
+    for command, said in to_run:
         done = subprocess.run(
             ["unshare", "-n", "sh", "-ec", f"ip link set lo up\n{command}"],
             cwd=folder,
             env=environment,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=120,
         )
         assert done.returncode == 0, f"$ {command}\n{done.stdout}{done.stderr}"
         is_right = any(matches(output, said) for output in (done.stdout, done.stdout + done.stderr))

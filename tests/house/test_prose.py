@@ -9,7 +9,13 @@ import pytest
 ROOT = Path(__file__).parents[2]
 LONGEST = 30
 """Words in a sentence."""
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "iptables/README.md", *(ROOT / "docs").glob("*.md")]
+PAGES = [
+    ROOT / "README.md",
+    ROOT / "CONTRIBUTING.md",
+    ROOT / "iptables/README.md",
+    *(ROOT / "docs").glob("*.md"),
+    *(ROOT / "examples").rglob("*.md"),
+]
 NOT_PROSE = re.compile(r"#|\||!\[|<!--|>|    |\s*([-*+]|\d+\.)\s")
 """How lines begin that belong to headings, tables, pictures, code and lists."""
 
