@@ -5,12 +5,9 @@ It is woken by packets in the queue and by the next deadline (see waiting.py).
 
 from __future__ import annotations
 
-import gc
-import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence, Set
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence, Set
 from typing import Final
 
 import trio
@@ -26,6 +23,7 @@ from shaper.live.lateness import Holds
 from shaper.live.meter import Meter
 from shaper.live.nfqueue.output import OutputQueue
 from shaper.live.nfqueue.queue import BATCH, Queue
+from shaper.live.pauses import few_pauses
 from shaper.live.record import PacketRecorder
 from shaper.live.waiting import Waiting, exact_timers
 from shaper.policy.signal import Signal, SignalRecord
@@ -52,26 +50,6 @@ IDLE_GAP: Final = 100 * us
 """After half a turn, other tasks get theirs already if the next deadline is further off than this (ns)."""
 DECIDE_AHEAD: Final = 28 * us
 """How long (ns) before a deadline its verdicts are decided; packets that arrive meanwhile count as arriving at it."""
-
-
-@contextmanager
-def few_pauses() -> Iterator[None]:
-    """In here Python itself pauses less.
-
-    With 60 000 packets held, a full garbage collection took 100 to 200 ms, or 30 ms without the objects that were
-    there at the start; packets leave nothing to collect. By default another thread, such as the one that waits for
-    iptables, may keep the interpreter for 5 ms.
-    """
-    thresholds, interval = gc.get_threshold(), sys.getswitchinterval()
-    gc.freeze()
-    gc.set_threshold(10_000, 10, 1000)
-    sys.setswitchinterval(0.0005)
-    try:
-        yield
-    finally:
-        sys.setswitchinterval(interval)
-        gc.set_threshold(*thresholds)
-        gc.unfreeze()
 
 
 class Engine:
