@@ -37,6 +37,8 @@ LONGEST_TURN_ALONE: Final = 25 * ms
 """The same, if all that they wait for, but for a time or a thread, wakes the engine."""
 LONGEST_SLEEP: Final = 250 * ms
 """Then it may sleep for this long (ns), if no thread is at work, and none of them waits for an earlier time."""
+WATCH_INTERVAL: Final = 50 * ms
+"""Between two calls of `watch`, in ns. A task of its own would cost a turn of trio each time, 0.1 ms."""
 SMALL_BATCH: Final = 64
 """When fewer packets than this go on at once, it is cheaper to let the next ones join them."""
 ARRIVAL_TOLERANCE: Final = 100 * us
@@ -111,14 +113,19 @@ class Engine:
         self._last_sent = 0  # when packets went on last, in ns
         self._is_soon = False  # the packets taken last came soon after that
         self._lone = 0  # how many packets more are taken for lone ones
-        self._woken: trio.Event | None = None  # somebody waits for it
+        self._watch: Callable[[], bool] = lambda: False
+        self._watches_at = 0  # when it does next, in ns
 
-    async def run(self) -> None:
+    async def run(self, watch: Callable[[], bool] = lambda: False) -> None:
         """Shape until cancelled.
+
+        Args:
+            watch: called every WATCH_INTERVAL while packets come; returns whether another task has something to do.
 
         Raises:
             OSError: the queue's socket fails.
         """
+        self._watch = watch
         with few_pauses(), exact_timers():
             while True:
                 is_lively = self._turn()
@@ -128,15 +135,6 @@ class Engine:
                     await trio.lowlevel.checkpoint()
                     continue
                 await trio.lowlevel.wait_readable(self._waiting.fileno())
-                if self._woken is not None:
-                    self._woken.set()
-                    self._woken = None
-
-    async def woken(self) -> None:
-        """Wait until the engine does, for a packet or a deadline, after a pause that was longer than a turn."""
-        if self._woken is None:
-            self._woken = trio.Event()
-        await self._woken.wait()
 
     def work(self) -> bool:
         """Take packets, a batch at most, and give the verdicts that are due; returns whether more packets may wait."""
@@ -167,6 +165,10 @@ class Engine:
             taken, answered = self._pass()
             is_lively |= taken > 0
             now = clock()
+            if now >= self._watches_at:
+                self._watches_at = now + WATCH_INTERVAL
+                if self._watch():
+                    return True
             deadline = core.next_deadline()
             is_due = taken == BATCH or (deadline is not None and deadline - now < IDLE_GAP)
             if now - begin >= (longest if is_due else longest // 2) or (end and now >= end):

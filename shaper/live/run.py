@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from math import inf
 
 import trio
@@ -30,10 +31,9 @@ from shaper.live.ticks import next_tick
 from shaper.policy.base import Policy
 from shaper.units import ms, s
 
-WATCH_INTERVAL = 50 * ms
-"""Between two looks at the kernel's own count of held packets, and at the memory used, while packets come."""
-IDLE_INTERVAL = 2 * s
-"""The same while none come and none are held, so that nothing can have changed: each look costs CPU time."""
+QUIET_INTERVAL = 250 * ms
+"""Between two looks at the kernel's own count of held packets, and at the memory used, while no packets come. The
+process then wakes for its guardian, too, which is told that it lives."""
 VERDICTS_PER_BEAT = 4096
 """When all packets are let go, a sign of life is given after this many."""
 QUIET_TIME = 5 * ms
@@ -88,7 +88,7 @@ class Run:
         duration = self.settings.duration
         with ungrouped():
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(self.engine.run)
+                nursery.start_soon(self.engine.run, partial(self._look, stop))
                 nursery.start_soon(self._watch, stop)
                 nursery.start_soon(self._watch_rules, stop)
                 nursery.start_soon(self._show_life)
@@ -114,20 +114,20 @@ class Run:
             self.engine.flush()
 
     async def _watch(self, stop: trio.Event) -> None:
-        taken = -1
+        """Look now and then while no packets come; while they come, the engine does, between two of them."""
         while True:
-            counts = self.core.counts
-            if counts.taken == taken and not counts.held:
-                with trio.move_on_after(IDLE_INTERVAL / s):
-                    await self.engine.woken()
-            taken = counts.taken
-            self._look_for_losses()
-            self._look_at_memory()
-            self.engine.take_changes()
-            self._notices.failures(self.core.failures)
-            if self.core.failures and self.settings.on_error == "stop":
-                stop.set()
-            await next_tick(WATCH_INTERVAL)
+            self._look(stop)
+            await next_tick(QUIET_INTERVAL)
+
+    def _look(self, stop: trio.Event) -> bool:
+        """See what packets and policies have done; returns whether a task has something to do for it."""
+        self._look_for_losses()
+        self._look_at_memory()
+        self.engine.take_changes()
+        self._notices.failures(self.core.failures)
+        if self.core.failures and self.settings.on_error == "stop":
+            stop.set()
+        return stop.is_set()
 
     async def _watch_rules(self, stop: trio.Event) -> None:
         """Restore the rules when another program has removed some, or end the run."""
