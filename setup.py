@@ -1,11 +1,16 @@
 """Compiles what each packet runs through, where a wheel is built; SHAPER_COMPILED=0 leaves all of it Python.
 
 An editable install, as developers have it, is Python, too. The source is the same: see docs/performance.md,
-"The compiled core". All else about the package is said in pyproject.toml.
+"The compiled core". Man pages are installed where man/ has them, as in the sdist. All else about the package is said in
+pyproject.toml.
 """
 
 import os
+import shlex
+import shutil
 import sys
+import sysconfig
+from glob import glob
 
 from setuptools import Extension, setup
 
@@ -23,6 +28,11 @@ IS_WANTED = "bdist_wheel" in sys.argv and os.environ.get("SHAPER_COMPILED") != "
 def extensions() -> list[Extension]:
     if not IS_WANTED:
         return []
+    if lacking := lacks():
+        sys.exit(
+            f"shaper's core can't be compiled: there is no {lacking}; install it with `apt install gcc python3-dev`, "
+            "or leave the core in Python: set SHAPER_COMPILED=0"
+        )
     from mypyc.build import mypycify
 
     sources = [f"shaper/{module}.py" for module in MODULES]
@@ -30,4 +40,13 @@ def extensions() -> list[Extension]:
     return mypycify(["--ignore-missing-imports", *sources], opt_level="2", debug_level="0", group_name="shaper")
 
 
-setup(ext_modules=extensions())
+def lacks() -> str | None:
+    """What a compiler needs that this machine doesn't have."""
+    compiler, *_ = shlex.split(os.environ.get("CC") or sysconfig.get_config_var("CC") or "cc")
+    if shutil.which(compiler) is None:
+        return f"C compiler ({compiler})"
+    header = os.path.join(sysconfig.get_path("include"), "Python.h")
+    return None if os.path.exists(header) else header
+
+
+setup(ext_modules=extensions(), data_files=[("share/man/man1", sorted(glob("man/*.1")))])

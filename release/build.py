@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from docs import man
 from release import ROOT, files
 
 PREFIX = "release-of-shaper-"
@@ -32,7 +33,9 @@ def build(into: Path) -> None:
         for file in files():
             (source / file).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(ROOT / file, source / file)
-        (source / "MANIFEST.in").write_text("".join(f"include {file}\n" for file in files() if " " not in str(file)))
+        man.write(source / "man")
+        listed = "".join(f"include {file}\n" for file in files() if " " not in str(file))
+        (source / "MANIFEST.in").write_text(f"{listed}graft man\n")
         _run(source, sys.executable, "-c", SDIST, folder)
         (sdist,) = Path(folder).glob("*.tar.gz")
         # From the sdist, which so turns out to be complete.

@@ -1,7 +1,8 @@
 """Checks what a release has before somebody installs it: python -m release.check FOLDER [TAG]
 
-Each file of a package is in each wheel, and nothing else is; the metadata is that of pyproject.toml; no path of the
-machine on which it was built is in it. Prints a line for each file, or what is wrong; the status is then 1.
+Each file of a package and each man page is in each wheel, and nothing else is; the metadata is that of pyproject.toml;
+no path of the machine on which it was built is in it. Prints a line for each file, or what is wrong; the status is then
+1.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from zipfile import ZipFile
 
 from packaging.requirements import Requirement
 
+from docs import man
 from release import ROOT, files, pyproject
 from release.build import PREFIX
 
@@ -43,9 +45,10 @@ def faults_of_wheel(path: Path) -> Iterator[str]:
     info = {name.partition("/")[2]: name for name in contents if ".dist-info/" in name}
     own = set(contents) - set(info.values())
     compiled = {name for name in own if name.endswith(".so")}
+    data = "-".join(path.name.split("-")[:2]) + ".data/data/share/man/man1"
     if bool(compiled) == ("none-any" in path.name):
         yield f"it has {len(compiled)} compiled modules"
-    yield from _differences(own - compiled, packaged())
+    yield from _differences(own - compiled, packaged() | {f"{data}/{name}" for name in man.pages()})
     yield from _faults_of_metadata(contents[info["METADATA"]])
     scripts = ConfigParser()
     scripts.read_string(contents[info["entry_points.txt"]].decode())
@@ -66,7 +69,7 @@ def faults_of_sdist(path: Path) -> Iterator[str]:
         }
     made = {"PKG-INFO", "setup.cfg", "MANIFEST.in"}
     own = {name for name in contents if name not in made and ".egg-info/" not in name}
-    yield from _differences(own, {str(file) for file in files()})
+    yield from _differences(own, {str(file) for file in files()} | {f"man/{name}" for name in man.pages()})
     yield from (f"it lacks {name}" for name in OPEN if name not in contents)
     yield from _faults_of_metadata(contents["PKG-INFO"])
     yield from _foreign(contents)

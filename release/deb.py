@@ -17,7 +17,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from docs import man
 from release import ROOT, pyproject
 from release.build import PREFIX
 
@@ -43,8 +42,7 @@ Section: net
 Priority: optional
 Maintainer: the authors of shaper <nobody@localhost>
 Depends: {depends}
-Recommends: strace
-Suggests: passt
+Recommends: passt, strace
 Installed-Size: {size}
 Description: packet shaper on NFQUEUE, with policies written in Python
  shaper takes packets from the kernel, and lets policies written in Python
@@ -53,6 +51,27 @@ Description: packet shaper on NFQUEUE, with policies written in Python
  .
  Run 'shaper doctor' to see what this machine lacks.
 """
+SCRIPTS = {
+    # Until it starts anew, what runs is the old version, whose files are gone.
+    "postinst": """\
+if [ "$1" = configure ] && [ -n "$2" ] && [ -d /run/systemd/system ]; then
+    systemctl daemon-reload
+    systemctl try-restart 'shaper@*.service' || true
+fi
+""",
+    "prerm": """\
+if [ "$1" = remove ] && [ -d /run/systemd/system ]; then
+    systemctl stop 'shaper@*.service' || true
+fi
+""",
+    # What `systemctl enable` has left.
+    "postrm": """\
+if [ "$1" = purge ] && [ -d /etc/systemd/system ]; then
+    find /etc/systemd/system -type l -name 'shaper@*.service' -delete
+fi
+""",
+}
+"""What dpkg runs, see deb-postinst(5) and its like."""
 
 
 def build(wheel: Path, into: Path) -> Path:
@@ -78,6 +97,9 @@ def build(wheel: Path, into: Path) -> Path:
         )
         (root / "DEBIAN").mkdir()
         (root / "DEBIAN" / "control").write_text(control)
+        for name, script in SCRIPTS.items():
+            (root / "DEBIAN" / name).write_text(f"#!/bin/sh\nset -e\n{script}")
+            (root / "DEBIAN" / name).chmod(0o755)
         into.mkdir(parents=True, exist_ok=True)
         _output("dpkg-deb", "--root-owner-group", "--build", str(root), str(into))
         return into / f"nfq-shaper_{version}_{_output('dpkg', '--print-architecture')}.deb"
@@ -112,8 +134,9 @@ def _beside(root: Path) -> None:
     (root / "usr" / "bin").mkdir(parents=True)
     (root / "usr" / "bin" / "shaper").symlink_to(Path("..") / HOME.relative_to("usr") / "bin" / "shaper")
     (root / MAN).mkdir(parents=True)
-    for name, text in man.pages().items():
-        (root / MAN / f"{name}.gz").write_bytes(gzip.compress(text.encode(), mtime=0))
+    for page in (root / HOME / "share/man/man1").iterdir():
+        (root / MAN / f"{page.name}.gz").write_bytes(gzip.compress(page.read_bytes(), mtime=0))
+    shutil.rmtree(root / HOME / "share")
     for shell, script in COMPLETIONS.items():
         (root / script).parent.mkdir(parents=True)
         (root / script).write_text(completion(shell))

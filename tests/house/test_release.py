@@ -1,8 +1,10 @@
 """What a release is made of: the files that are built are complete, workflows call what there is, pins are in force."""
 
+import os
 import re
 import shutil
 import subprocess
+import sys
 import tarfile
 from pathlib import Path
 from zipfile import ZipFile
@@ -16,6 +18,7 @@ from release import ROOT, pyproject
 from release.build import build
 from release.check import faults, faults_of_tag, main
 from release.deb import EXTRAS, UNIT, packaged_files
+from release.fresh import WAYS, Fault, System, rows
 from tests.commands import COMMANDS
 
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
@@ -84,6 +87,26 @@ def test_what_is_pinned_is_what_is_needed() -> None:
             assert pinned[canonicalize_name(requirement.name)] in requirement.specifier, "run `./dev lock`"
 
 
+@pytest.mark.parametrize("lacking", ["compiler", "headers"])
+def test_without_what_the_core_is_compiled_with_a_line_says_what_to_do(lacking: str) -> None:
+    compiler = "no-compiler" if lacking == "compiler" else "sh"
+    say = "import sysconfig; sysconfig.get_path = lambda name: '/no-headers'; exec(open('setup.py').read())"
+    done = subprocess.run(
+        [sys.executable, "-c", say, "bdist_wheel"],
+        cwd=ROOT,
+        env={**os.environ, "CC": compiler, "SHAPER_COMPILED": "1"},
+        capture_output=True,
+        text=True,
+    )
+    (line,) = done.stderr.splitlines()
+    what = "C compiler (no-compiler)" if lacking == "compiler" else "/no-headers/Python.h"
+    assert line == (
+        f"shaper's core can't be compiled: there is no {what}; install it with `apt install gcc python3-dev`, "
+        "or leave the core in Python: set SHAPER_COMPILED=0"
+    )
+    assert done.returncode == 1
+
+
 @pytest.mark.parametrize("workflow", WORKFLOWS, ids=lambda path: path.name)
 def test_a_workflow_calls_what_there_is(workflow: Path) -> None:
     there = set(re.findall(r"^    ([a-z]+)\)$", (ROOT / "dev").read_text(), re.MULTILINE))
@@ -113,3 +136,15 @@ def test_the_service_has_options_that_there_are() -> None:
     known = {name for parameter in COMMANDS["start"].params for name in parameter.opts}
     assert set(re.findall(r"--[\w-]+", command)) <= known
     assert all((ROOT / source).is_file() for source in copies.values())
+
+
+def test_each_way_of_the_page_is_tried() -> None:
+    assert list(rows()) == list(WAYS)
+    assert [runs.count("`") >= 2 for runs, _ in rows().values()] == [True] * len(WAYS)
+
+
+def test_what_a_fresh_system_runs_is_never_run_by_the_machine(tmp_path: Path) -> None:
+    (tmp_path / "dev").mkdir()
+    with pytest.raises(Fault):
+        System(tmp_path).run(f"touch {tmp_path / 'here'}", "root")
+    assert not (tmp_path / "here").exists()
