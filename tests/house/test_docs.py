@@ -7,8 +7,8 @@ backslash. The lines below it are its output, in which "…" stands for anything
 on standard error behind it. In a block "```console once", `shaper compare` tries each condition once.
 
 The last command of a block "```console start" is a shaper that runs while those of the blocks "```console session" are
-run, in the same namespace. One of a block "```console beside" is left to run until that shaper is stopped, at the end.
-Those of "```console after" are run then.
+run, in the same namespace; what would take ten seconds takes one. A command of a block "```console beside" runs until
+that shaper is stopped, at the end. Those of "```console after" are run then.
 
 What can't be run is in test_command_lines.py.
 """
@@ -40,6 +40,13 @@ BOUNDARY = "--- next ---"
 ONLY_SHAPER = {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTEST_ADDOPTS": "-p shaper"}
 """pytest loads no plugin but shaper's: the others of the development environment take it a second and a half. That it
 finds shaper's by itself is tested with the test that a hunt prints."""
+STAND_INS = {
+    # The test is root already, and a fresh machine may have no sudo.
+    "sudo": 'exec "$@"',
+    "pidof": 'sleep 60 >/dev/null & echo $! | tee "$1.pid"',
+    "iperf3": 'case $1 in -s) exec nc -l "$3" ;; *) until nc -N "$2" "$4" </dev/null; do sleep 0.05; done ;; esac',
+}
+"""Programs that the tests put in the place of others: what they run."""
 FENCE = re.compile(r"^```(\w+) ([\w./-]+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
@@ -107,11 +114,12 @@ def folder(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def environment(tmp_path: Path) -> dict[str, str]:
-    """The test is root already, and a fresh machine may have no sudo."""
+    """With the stand-ins for other programs."""
     programs = tmp_path / "programs"
     programs.mkdir()
-    (programs / "sudo").write_text('#!/bin/sh\nexec "$@"\n')
-    (programs / "sudo").chmod(0o755)
+    for name, does in STAND_INS.items():
+        (programs / name).write_text(f"#!/bin/sh\n{does}\n")
+        (programs / name).chmod(0o755)
     path = f"{programs}:{Path(sys.executable).parent}:{os.environ['PATH']}"
     ours = {"PATH": path, "COLUMNS": "80", "PYTHONUNBUFFERED": "1", "XDG_RUNTIME_DIR": ""}
     return {**os.environ, **ours, **ONLY_SHAPER}
@@ -150,9 +158,13 @@ def test_the_session_of_a_document_works(
     *before, (start, announced) = marked(document, "start")
     session, beside = marked(document, "session"), marked(document, "beside")
     lines = ["mount -t tmpfs none /run", "ip link set lo up", *(command for command, _ in before)]
-    lines += [f"{start} >started & shaper=$!", "until grep -q ^shaping started; do kill -0 $shaper; sleep 0.05; done"]
+    lines += [
+        "trap 'kill $shaper $(cat *.pid) 2>kill.log || true' EXIT",
+        f"{start} >started & shaper=$!",
+        "until grep -q ^shaping started; do kill -0 $shaper; sleep 0.05; done",
+    ]
     for command, _ in session:
-        lines += [command, f"echo; echo '{BOUNDARY}'"]
+        lines += [command.replace("--duration 10s", "--duration 1s"), f"echo; echo '{BOUNDARY}'"]
     for command, _ in beside:
         lines += [f"{command} >beside & beside=$!", "until [ -s beside ]; do kill -0 $beside; sleep 0.05; done"]
     lines += ["sudo shaper stop >stopped", "wait $shaper", "wait $beside"]
