@@ -157,6 +157,9 @@ def test_the_session_of_a_document_works(
 ) -> None:
     *before, (start, announced) = marked(document, "start")
     session, beside = marked(document, "session"), marked(document, "beside")
+    why = obstacle() if any("shaper trace --pid" in command for command, _ in session) else None
+    if why is not None:
+        pytest.skip(why)
     lines = ["mount -t tmpfs none /run", "ip link set lo up", *(command for command, _ in before)]
     lines += [
         "trap 'kill $shaper $(cat *.pid) 2>kill.log || true' EXIT",
