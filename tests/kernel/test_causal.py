@@ -51,6 +51,13 @@ def certain(found: dict[str, dict[str, Any]], **wanted: float) -> None:
     assert values == pytest.approx({name.replace("_", " "): value for name, value in wanted.items()}, abs=0.1)
 
 
+@pytest.fixture
+def slopes_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is tried but what says the effects: no curves, no pairs. Other tests here have them."""
+    for more in ("curves", "pairs"):
+        monkeypatch.setattr(Causal, more, lambda plan, results: iter(()))
+
+
 def test_netcat(tmp_path: Path) -> None:
     """MISSION-FACTS: accept waits for SYN, SYN-ACK and ACK, select for the first two of these, poll for both FINs."""
     found = effects(tmp_path, "--workload", "netcat", "--order", "keep")
@@ -64,20 +71,20 @@ def test_netcat(tmp_path: Path) -> None:
     assert found["client poll"]["tcp/8765 reply fin"]["value"] == pytest.approx(1, abs=0.1)
 
 
-def test_rounds_of_requests(tmp_path: Path) -> None:
+def test_rounds_of_requests(slopes_alone: None, tmp_path: Path) -> None:
     found = effects(tmp_path, "--workload", "request:rounds=3")["duration"]
     assert found["tcp/8765 original data"]["value"] == pytest.approx(3, abs=0.15)
     assert found["tcp/8765 reply data"]["value"] == pytest.approx(3, abs=0.15)
     assert found["tcp/8765 original data"]["predicted"] == pytest.approx(3, abs=0.15)
 
 
-def test_requests_in_a_pipeline(tmp_path: Path) -> None:
+def test_requests_in_a_pipeline(slopes_alone: None, tmp_path: Path) -> None:
     found = effects(tmp_path, "--workload", "pipeline")["duration"]
     assert found["tcp/8765 original data"]["value"] == pytest.approx(1, abs=0.1)
     assert found["tcp/8765 reply data"]["value"] == pytest.approx(1, abs=0.1)
 
 
-def test_a_page_of_a_web_server(tmp_path: Path) -> None:
+def test_a_page_of_a_web_server(slopes_alone: None, tmp_path: Path) -> None:
     (tmp_path / "server.py").write_text(SERVER)
     server = f"{sys.executable} {tmp_path}/server.py"
     fetch = ["curl", "-s", "-o", "/dev/null", "http://127.0.0.1:8000/"]
