@@ -11,16 +11,13 @@ from fcntl import LOCK_EX, LOCK_SH, LOCK_UN, flock
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
+from hypothesis import is_hypothesis_test, settings
 
 from shaper.linux.capabilities import CAP_SYS_ADMIN, can
+from tests.examples import FULL, USUAL
 
 # Started in the background by a shell without job control, the tests would ignore SIGINT, and so would all they start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
-
-# How long one example takes says nothing on a busy machine.
-settings.register_profile("busy", deadline=None)
-settings.load_profile("busy")
 
 PART, QUICK_PART = 100, 400
 """Tests of endurance do this many times less than `./dev soak`; with --quick."""
@@ -37,7 +34,9 @@ EVERY = 15
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
-        "--full", action="store_true", help="only tests of endurance, at full count; figures go to the documents"
+        "--full",
+        action="store_true",
+        help="only tests of endurance, at full count, and of examples, ten times as many; figures go to the documents",
     )
     parser.addoption(
         "--quick", action="store_true", help="only tests that need neither namespaces nor the kernel's tracer"
@@ -45,6 +44,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--part", type=int, default=1, metavar="N", help="with --full: an Nth of the count; figures are only printed"
     )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    number = FULL // config.getoption("part") if config.getoption("full") else USUAL
+    # How long one example takes says nothing on a busy machine.
+    settings.register_profile("shaper", deadline=None, max_examples=max(1, number))
+    settings.load_profile("shaper")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -65,7 +71,7 @@ def _is_any(item: pytest.Item) -> bool:
 
 
 def _is_endurance(item: pytest.Item) -> bool:
-    return isinstance(item, pytest.Function) and "figure" in item.fixturenames
+    return isinstance(item, pytest.Function) and ("figure" in item.fixturenames or is_hypothesis_test(item.obj))
 
 
 def _is_pure(item: pytest.Item) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from shaper import Packet, Policy, ms
@@ -14,6 +14,7 @@ from shaper.core.core import Core
 from shaper.core.verdict import Verdict
 from shaper.units import Limit
 from shaper.wire.segment import CLASSES
+from tests.examples import examples
 from tests.test_invariants import MAX_HOLD, Move, Puppet, check, moves, pipelines, told
 from tests.traffic import anew, traffic
 
@@ -91,7 +92,7 @@ def play(
 
 
 @given(pipelines, acts, traffic())
-@settings(max_examples=200, deadline=None)
+@examples(100)
 def test_whatever_is_changed_each_packet_gets_one_verdict_in_turn(
     pipeline: list[Puppet], acts: list[Act], packets: list[Packet]
 ) -> None:
@@ -121,7 +122,7 @@ def paused(changes: Sequence[Change], verdicts: Sequence[Verdict]) -> list[Verdi
 
 
 @given(pipelines, acts, traffic())
-@settings(max_examples=100, deadline=None)
+@examples(50)
 def test_how_often_the_core_is_asked_makes_no_difference(
     pipeline: list[Puppet], acts: list[Act], packets: list[Packet]
 ) -> None:
@@ -131,7 +132,7 @@ def test_how_often_the_core_is_asked_makes_no_difference(
 
 
 @given(pipelines, acts, traffic())
-@settings(max_examples=100, deadline=None)
+@examples(50)
 def test_close_lets_all_go(pipeline: list[Puppet], acts: list[Act], packets: list[Packet]) -> None:
     core = Core(pipeline, seed=1, max_hold=MAX_HOLD)
     verdicts: list[Verdict] = []
@@ -151,7 +152,7 @@ class Free(Puppet):
 
 
 @given(moves, pipelines, traffic(), acts)
-@settings(max_examples=100, deadline=None)
+@examples(50)
 def test_the_same_values_again_change_nothing(
     move: Move, pipeline: list[Puppet], packets: list[Packet], acts: list[Act]
 ) -> None:
@@ -170,7 +171,7 @@ def test_the_same_values_again_change_nothing(
     ),
     traffic(),
 )
-@settings(max_examples=100, deadline=None)
+@examples(50)
 def test_a_limit_set_while_packets_are_held_counts_them(some: list[Move], packets: list[Packet]) -> None:
     core = Core([Free(moves=tuple(some), scope="queue")], max_hold=MAX_HOLD)
     half = len(packets) // 2

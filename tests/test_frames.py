@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from shaper.capture import Capture, CaptureError, read_capture
@@ -26,6 +26,7 @@ from shaper.units import ms, s
 from shaper.wire.checksum import put_right
 from shaper.wire.header import ACK
 from tests.captures import EPOCH, UDP, UDP6, frames, ip_of, pcap
+from tests.examples import examples
 from tests.test_capture import block, enhanced, interface, section
 
 DATA = Path(__file__).parent / "data" / "captures"
@@ -447,7 +448,7 @@ mixtures = st.lists(
 )
 
 
-@settings(deadline=None, max_examples=50)
+@examples(25)
 @given(mixture=mixtures)
 def test_any_mixture_passes_through_as_it_is(
     mixture: list[tuple[tuple[int, bytes], int, int]], tmp_path_factory: pytest.TempPathFactory
@@ -469,7 +470,6 @@ def test_any_mixture_passes_through_as_it_is(
     assert sorted(seen(held)) == before
 
 
-@settings(deadline=None)
 @given(st.sampled_from([row[0] for row in LINKED]), st.binary(max_size=120))
 def test_any_bytes_are_ip_or_named(link: int, data: bytes) -> None:
     found = link_type(link).find(data)

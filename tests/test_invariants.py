@@ -6,13 +6,14 @@ from collections.abc import Iterator, Sequence
 from itertools import cycle, pairwise
 from typing import NamedTuple
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from shaper import Answer, Drop, Hold, Limit, Packet, Policy, Send, TruncatedPacket, Wake, ms
 from shaper.core.core import Core, Following
 from shaper.core.verdict import Verdict
 from shaper.wire.segment import CLASSES
+from tests.examples import examples
 from tests.traffic import anew, traffic
 
 MAX_HOLD = 60 * ms
@@ -158,7 +159,7 @@ def check(core: Core, packets: list[Packet], verdicts: list[Verdict]) -> None:
 
 
 @given(pipelines, traffic())
-@settings(max_examples=400, deadline=None)
+@examples(200)
 def test_each_packet_gets_one_verdict_in_its_time(pipeline: list[Puppet], packets: list[Packet]) -> None:
     core, verdicts = play(pipeline, anew(packets))
     check(core, packets, verdicts)
@@ -166,7 +167,7 @@ def test_each_packet_gets_one_verdict_in_its_time(pipeline: list[Puppet], packet
 
 
 @given(puppets, traffic())
-@settings(max_examples=200, deadline=None)
+@examples(100)
 def test_a_stage_did_what_became_of_the_packets(puppet: Puppet, packets: list[Packet]) -> None:
     core, verdicts = play([puppet], anew(packets))
     (stage,) = core.stages.values()
@@ -175,7 +176,7 @@ def test_a_stage_did_what_became_of_the_packets(puppet: Puppet, packets: list[Pa
 
 
 @given(pipelines, traffic())
-@settings(max_examples=200, deadline=None)
+@examples(100)
 def test_how_often_the_core_is_asked_makes_no_difference(pipeline: list[Puppet], packets: list[Packet]) -> None:
     _, eager = play(pipeline, anew(packets))
     _, patient = play(pipeline, anew(packets), patient=True)
@@ -183,7 +184,7 @@ def test_how_often_the_core_is_asked_makes_no_difference(pipeline: list[Puppet],
 
 
 @given(pipelines, traffic(), st.data())
-@settings(max_examples=200, deadline=None)
+@examples(100)
 def test_close_lets_all_go_in_order_of_arrival(
     pipeline: list[Puppet], packets: list[Packet], data: st.DataObject
 ) -> None:
@@ -206,7 +207,7 @@ def test_close_lets_all_go_in_order_of_arrival(
 
 
 @given(pipelines, traffic())
-@settings(max_examples=100, deadline=None)
+@examples(50)
 def test_the_same_again_gives_the_same(pipeline: list[Puppet], packets: list[Packet]) -> None:
     assert told(play(pipeline, anew(packets))[1]) == told(play(pipeline, anew(packets))[1])
 
@@ -243,7 +244,7 @@ failing = st.builds(
 
 
 @given(st.lists(st.one_of(failing, puppets), min_size=1, max_size=3), traffic())
-@settings(max_examples=200, deadline=None)
+@examples(100)
 def test_a_policy_that_raises_fails_open(pipeline: list[Puppet], packets: list[Packet]) -> None:
     core, verdicts = play(pipeline, anew(packets))
     for failure in core.failures:
@@ -258,7 +259,7 @@ def test_a_policy_that_raises_fails_open(pipeline: list[Puppet], packets: list[P
     traffic(),
     st.one_of(st.integers(1, 4).map(Limit), st.integers(1, 3000).map(lambda size: Limit(None, size))),
 )
-@settings(max_examples=200, deadline=None)
+@examples(100)
 def test_a_limit_is_never_exceeded(puppet: Puppet, packets: list[Packet], limit: Limit) -> None:
     # Duplicates and new packets are the policy's own, so they aren't dropped; they are left out here.
     usual = tuple(move for move in puppet.moves if move.verb not in ("twice", "new")) or (Move("send", 5 * ms, 0),)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from shaper import Duration, Packet, ms
@@ -18,6 +18,7 @@ from shaper.timeline.packet_spec import Ends, PacketSpec, bytes_of
 from shaper.wire.craft import too_big
 from shaper.wire.header import ACK, SYN
 from tests.any_options import ABOUT_ORDER, DISORDERLY, check_each_has_a_verdict, check_order, play, specs
+from tests.examples import examples
 from tests.traffic import anew, openings, traffic
 
 
@@ -27,7 +28,7 @@ def fates(verdicts: list[Verdict]) -> list[tuple[int, str, int]]:
 
 @pytest.mark.parametrize("name", builtin_names())
 @given(data=st.data())
-@settings(max_examples=25, deadline=None)
+@examples(12)
 def test_no_packet_is_forgotten(name: str, data: st.DataObject) -> None:
     policy, packets = load(data.draw(specs(name))), data.draw(traffic())
     core, verdicts = play(policy, anew(packets))
@@ -36,7 +37,7 @@ def test_no_packet_is_forgotten(name: str, data: st.DataObject) -> None:
 
 @pytest.mark.parametrize("name", builtin_names())
 @given(data=st.data())
-@settings(max_examples=25, deadline=None)
+@examples(12)
 def test_the_seed_decides_all_chance(name: str, data: st.DataObject) -> None:
     spec = data.draw(specs(name))
     # A SYN from the service's port, or a SYN-ACK to it, would make the client's port the service.
@@ -54,7 +55,7 @@ def is_odd_opening(packet: Packet) -> bool:
 
 @pytest.mark.parametrize("name", builtin_names())
 @given(packets=traffic())
-@settings(max_examples=25, deadline=None)
+@examples(12)
 def test_classes_that_are_not_asked_for_pass_at_once(name: str, packets: list[Packet]) -> None:
     _, verdicts = play(load(f"{name}:only=icmp"), anew(packets))
     for verdict in verdicts:
@@ -66,7 +67,7 @@ def test_classes_that_are_not_asked_for_pass_at_once(name: str, packets: list[Pa
 
 @pytest.mark.parametrize("name", [name for name in builtin_names() if name not in DISORDERLY])
 @given(data=st.data())
-@settings(max_examples=25, deadline=None)
+@examples(12)
 def test_order_is_kept(name: str, data: st.DataObject) -> None:
     policy, packets = load(data.draw(specs(name, without=ABOUT_ORDER))), data.draw(traffic())
     check_order(play(policy, anew(packets))[1])
@@ -75,7 +76,7 @@ def test_order_is_kept(name: str, data: st.DataObject) -> None:
 @given(
     packets=traffic(), gap=st.sampled_from((1 * ms, 20 * ms)), scope=st.sampled_from(("flow", "connection", "queue"))
 )
-@settings(max_examples=25, deadline=None)
+@examples(12)
 def test_spread_burst_keeps_the_gap(packets: list[Packet], gap: Duration, scope: str) -> None:
     core, verdicts = play(load(f"spread_burst:gap={gap}ns,scope={scope}"), anew(packets))
     assert core.counts.cut_short == 0
@@ -90,7 +91,7 @@ def test_spread_burst_keeps_the_gap(packets: list[Packet], gap: Duration, scope:
 
 
 @given(packets=traffic(), time=st.sampled_from((0, 3 * ms, 100 * ms)))
-@settings(max_examples=25, deadline=None)
+@examples(12)
 def test_delay_without_jitter_is_exact(packets: list[Packet], time: int) -> None:
     _, verdicts = play(load(f"delay:{time}ns"), anew(packets))
     assert all(verdict.planned == verdict.packet.root.arrived + time for verdict in verdicts)
@@ -98,7 +99,7 @@ def test_delay_without_jitter_is_exact(packets: list[Packet], time: int) -> None
 
 @pytest.mark.parametrize("policy", ["ack_every", "hold_acks:mode=thin"])
 @given(packets=traffic(), count=st.integers(1, 4))
-@settings(max_examples=25, deadline=None)
+@examples(12)
 def test_thinning_drops_nothing_but_pure_acks(policy: str, packets: list[Packet], count: int) -> None:
     _, verdicts = play(load(f"{policy}{',' if ':' in policy else ':'}count={count}"), anew(packets))
     for verdict in verdicts:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from shaper import Packet, ms
@@ -22,12 +22,13 @@ from tests.any_options import (
     specs,
 )
 from tests.cores import ENDS, Said, run, udp
+from tests.examples import examples
 from tests.traffic import anew, traffic
 
 
 @pytest.mark.parametrize("name", builtin_names())
 @given(data=st.data())
-@settings(max_examples=25, deadline=None)
+@examples(12)
 def test_no_packet_is_forgotten(name: str, data: st.DataObject) -> None:
     policy, packets = load(data.draw(specs(name))), data.draw(traffic())
     core, verdicts = play(policy, anew(packets), data.draw(changes(name)))
@@ -36,7 +37,7 @@ def test_no_packet_is_forgotten(name: str, data: st.DataObject) -> None:
 
 @pytest.mark.parametrize("name", [name for name in builtin_names() if name not in DISORDERLY])
 @given(data=st.data())
-@settings(max_examples=25, deadline=None)
+@examples(12)
 def test_order_is_kept(name: str, data: st.DataObject) -> None:
     policy, packets = load(data.draw(specs(name, without=ABOUT_ORDER))), data.draw(traffic())
     check_order(play(policy, anew(packets), data.draw(changes(name, without=ABOUT_ORDER)))[1])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from shaper import Packet, Policy, Send, Wake, ms
@@ -11,6 +11,7 @@ from shaper.core.verdict import Verdict
 from shaper.spec.load import load, load_pipeline
 from shaper.units import s
 from tests.cores import ENDS, Keeps, run, udp
+from tests.examples import examples
 from tests.test_invariants import MAX_HOLD, Puppet, check, pipelines, play, told
 from tests.traffic import anew, traffic
 
@@ -20,7 +21,7 @@ followings = st.lists(
 
 
 @given(pipelines, followings, traffic())
-@settings(max_examples=200, deadline=None)
+@examples(100)
 def test_each_packet_gets_one_verdict_and_none_overtakes(
     pipeline: list[Puppet], then: list[Following], packets: list[Packet]
 ) -> None:
@@ -38,7 +39,7 @@ def test_each_packet_gets_one_verdict_and_none_overtakes(
 
 
 @given(pipelines, followings, traffic())
-@settings(max_examples=100, deadline=None)
+@examples(50)
 def test_how_often_the_core_is_asked_makes_no_difference(
     pipeline: list[Puppet], then: list[Following], packets: list[Packet]
 ) -> None:
@@ -48,7 +49,7 @@ def test_how_often_the_core_is_asked_makes_no_difference(
 
 
 @given(pipelines, pipelines, traffic(), st.data())
-@settings(max_examples=100, deadline=None)
+@examples(50)
 def test_close_lets_all_go(
     pipeline: list[Puppet], following: list[Puppet], packets: list[Packet], data: st.DataObject
 ) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from shaper import Packet, ms
@@ -26,6 +26,7 @@ from shaper.spec.load import load_pipeline, parse_options
 from shaper.units import s
 from shaper.wire.flow import Flow
 from tests.cores import udp
+from tests.examples import examples
 from tests.schema import schema
 from tests.test_invariants import told
 from tests.traffic import anew, traffic
@@ -170,7 +171,7 @@ def live(
 
 
 @given(st.sampled_from(SPECS), traffic(), steps)
-@settings(max_examples=200, deadline=None)
+@examples(100)
 def test_a_replay_decides_as_the_live_run_did(
     specs: list[str], packets: list[Packet], acts: list[tuple[int, tuple[str, str, dict[str, str]], int]]
 ) -> None:

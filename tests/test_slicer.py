@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from shaper import Packet, tcp_options
@@ -11,6 +11,7 @@ from shaper.spec.load import load
 from shaper.timeline.packet_spec import Ends, PacketSpec, bytes_of
 from shaper.wire.header import ACK, CWR, ECE, FIN, PSH, RST, SYN, URG, WRAP
 from tests.any_options import play
+from tests.examples import examples
 
 MSS, SCALE, SACK_PERMITTED, TIMESTAMPS, MD5, COOKIE = 2, 3, 4, 8, 19, 34
 OPTIONS = {
@@ -42,7 +43,7 @@ def values(packet: Packet) -> dict[int, bytes]:
     size=st.integers(1, 120),
     variation=st.sampled_from((0, 5, 200)),
 )
-@settings(max_examples=300, deadline=None)
+@examples(150)
 def test_pieces_make_up_the_segment_again(
     flags: int, payload: int, seq: int, kinds: set[int], size: int, variation: int
 ) -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 
 from shaper import Packet, Policy, Send, ms
 from shaper.core import virtual
@@ -15,6 +15,7 @@ from shaper.timeline.packet_spec import Ends, PacketSpec, bytes_of, ends_of, spe
 from shaper.timeline.story import offset
 from shaper.wire.header import ACK, RST
 from tests.any_options import play
+from tests.examples import examples
 from tests.traffic import anew, traffic
 
 
@@ -171,7 +172,7 @@ def test_stories_in_docstrings() -> None:
 
 
 @given(packets=traffic())
-@settings(max_examples=60, deadline=None)
+@examples(30)
 def test_a_story_written_from_any_traffic_runs_again(packets: list[Packet]) -> None:
     """Packets made from it have the classes, lengths and fates of the real ones."""
     whole = [packet for packet in anew(packets) if packet.ip.version and not packet.truncated]
@@ -186,7 +187,7 @@ def test_a_story_written_from_any_traffic_runs_again(packets: list[Packet]) -> N
 
 
 @given(packets=traffic())
-@settings(max_examples=60, deadline=None)
+@examples(30)
 def test_a_picture_of_any_traffic_fits(packets: list[Packet]) -> None:
     whole = [packet for packet in anew(packets) if packet.ip.version and not packet.truncated]
     _, verdicts = play(load("delay"), whole)

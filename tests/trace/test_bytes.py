@@ -24,6 +24,7 @@ from shaper.trace.record.copier import saved_names
 from shaper.trace.record.snapshot import Snapshots
 from shaper.trace.report import TraceReport, report
 from shaper.trace.show import as_json
+from tests.examples import examples
 from tests.schema import schema
 from tests.trace.conftest import Shaper
 from tests.trace.test_text import PERF, STRACE, TRACE_CMD, TRACEFS
@@ -31,7 +32,7 @@ from tests.trace.test_text import PERF, STRACE, TRACE_CMD, TRACEFS
 CUT = "сервер--очереди".encode()[:15]  # the last character has lost its second byte
 SHOWN = "сервер--\ufffd"
 NAMES = st.binary(min_size=1, max_size=15).map(lambda name: name.replace(b"\0", b"x"))
-MANY = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+MANY = settings(examples(30), suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 def write_all(result: TraceReport, where: Path) -> None:
