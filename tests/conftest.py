@@ -8,6 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Generator
 from fcntl import LOCK_EX, LOCK_SH, LOCK_UN, flock
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -27,6 +28,15 @@ ROW = re.compile(r"^\| (.*?) \| (.*) \|$", re.MULTILINE)
 
 OUTSIDE = {"namespaces", "tracer", "running", "installed", "wheel_installed"}
 """Fixtures of tests that are more than Python."""
+
+TOGETHER = {
+    "tests/control/test_page.py",  # a browser
+    "tests/house/test_site.py",  # the site
+    "tests/kernel/test_cluster.py",  # a scheduler and its workers
+}
+"""Files with something that takes long to make: one process runs all their tests, so that it is made once."""
+COMPILED = {"installed", "wheel_installed", "built"}
+"""Fixtures of tests that need the compiled core; `./dev test` compiles it while other tests run."""
 
 EVERY = 15
 """Seconds between lines that say how far a test of endurance is."""
@@ -56,14 +66,37 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     wanted = _is_endurance if config.getoption("full") else _is_pure if config.getoption("quick") else _is_any
     config.hook.pytest_deselected(items=[item for item in items if not wanted(item)])
-    # Those that run alone come last, so that no process waits before it has to.
-    items[:] = sorted(filter(wanted, items), key=_is_alone)
+    items[:] = sorted(filter(wanted, items), key=_turn)
 
 
 def pytest_collection_finish() -> None:
     """What was imported stays: each collection of garbage would look at all of it, a tenth of the tests' CPU time."""
     gc.collect()
     gc.freeze()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
+    """The processes of pytest-xdist are given one test after the other, but the files of `TOGETHER` as a whole."""
+    config.option.loadscopereorder = False
+    scheduler = import_module("xdist.scheduler").LoadScopeScheduling(config, log)
+    scheduler._split_scope = _scope
+    return scheduler
+
+
+def _scope(nodeid: str) -> str:
+    file = nodeid.partition("::")[0]
+    return file if file in TOGETHER else nodeid
+
+
+def _turn(item: pytest.Item) -> int:
+    """Which tests come first: long ones, the usual ones, those for which the core must have been compiled, and last
+    those that run alone, so that no process waits before it has to."""
+    if _is_alone(item):
+        return 3
+    if isinstance(item, pytest.Function) and not COMPILED.isdisjoint(item.fixturenames):
+        return 2
+    return 0 if item.nodeid.partition("::")[0] in TOGETHER else 1
 
 
 def _is_any(item: pytest.Item) -> bool:

@@ -24,7 +24,7 @@ from tests.house.test_docs import ROOT, blocks
 pytestmark = pytest.mark.usefixtures("namespaces")
 
 WORKERS = 3
-WITHIN = 30
+WITHIN = 120
 """Seconds for a process to start, or to end."""
 TIMES = ("started", "wanted_ms", "actual_ms", "late_ms", "flags")
 """Columns that differ between two runs of the same trial."""
