@@ -37,7 +37,7 @@ NAMES = (
     "changes",
     "tracing",
 )
-ON_REQUEST = ("netem", "programs", "balance")
+ON_REQUEST = ("netem", "programs", "balance", "tail")
 """Parts that take long or need other programs, and that no target needs."""
 RAN = "ran"
 """Under this name, FILE has when, how and on which machine each part was measured."""
