@@ -23,7 +23,7 @@ from bench.subjects import HERE, MS, SHAPER, Subject, milliseconds, shaper
 from bench.tail_causes import Batch, Share, causes
 from bench.tail_events import CpuTrace, Recorded
 from bench.tail_probe import LATE
-from bench.tail_spans import PROGRAM, TRIO, Cpu
+from bench.tail_spans import PROGRAM, TRIO, Cpu, Span
 from bench.trial import Trial
 from shaper.linux import proc
 from shaper.trace.read.events import TraceEvent
@@ -42,21 +42,23 @@ KTHREADD = 2
 """The kernel's process that starts its others (kernel/kthread.c)."""
 
 
-class Traced(NamedTuple):
-    """One load under trace.
+class Loaded(NamedTuple):
+    """One load, and what was seen meanwhile.
 
     Attributes:
         condition: its name.
         begin, end: in ns.
-        names: of the tasks of this shaper and of the kernel.
-        recorded: what the kernel traced.
+        late: the lateness as the application sees it.
+        recorded: what the kernel traced, if it did.
+        names: of the tasks of this shaper and of the kernel, if the kernel traced.
     """
 
     condition: str
     begin: int
     end: int
+    late: Found
+    recorded: Recorded | None
     names: dict[int, str]
-    recorded: Recorded
 
 
 def measure(plan: Plan) -> Figures:
@@ -86,24 +88,30 @@ def _run(how: str, plan: Plan, found: Figures) -> Iterator[tuple[str, Found]]:
         trial = opened.enter_context(Trial(Subject(f"shaper, {how}", command, HOLD)))
         trial.load(rate=1000, seconds=0.3)
         trace = opened.enter_context(CpuTrace(_engine(trial), CONSUMER_CPU)) if how == TRACED else None
-        traced = []
-        for rate in _rates(plan):
-            condition = f"{HOLD // MS} ms hold, {rate} packets/s"
-            begin = time.monotonic_ns()
-            if trace is not None:
-                trace.start()
-            late = lateness(trial, rate * OFF_BEAT, SECONDS[rate])
-            if trace is not None:
-                recorded = trace.stop()
-                names = {trace.number(task): name for task, name in _names(trial).items()}
-                traced.append(Traced(condition, begin, time.monotonic_ns(), names, recorded))
-            yield condition, late
-        if trace is not None:
-            engine = trace.number(_engine(trial))
-            trial.stop()
-            said = json.loads(notes.read_text())
-            for each in traced:
-                _add(found.setdefault(each.condition, {}), each, engine, said)
+        engine = trace.number(_engine(trial)) if trace is not None else 0
+        loads = [_load(trial, rate, trace) for rate in _rates(plan)]
+        trial.stop()
+        said = json.loads(notes.read_text()) if how != ALONE else None
+        for load in loads:
+            if said is not None:
+                reports, batches, packets = reported(said, load.begin, load.end)
+                load.late["over_%"] = 100 * sum(len(batch.late) for batch in batches) / packets
+                if load.recorded is not None:
+                    _no_loss(said, load.recorded)
+                    events = merge(load.recorded.events(), reports, key=attrgetter("at"))
+                    spans = list(Cpu(engine, CONSUMER_CPU, load.names).spans(events))
+                    _add(found.setdefault(load.condition, {}), spans, batches, packets)
+            yield load.condition, load.late
+
+
+def _load(trial: Trial, rate: int, trace: CpuTrace | None) -> Loaded:
+    begin = time.monotonic_ns()
+    if trace is not None:
+        trace.start()
+    late = lateness(trial, rate * OFF_BEAT, SECONDS[rate])
+    recorded = trace.stop() if trace is not None else None
+    names = {trace.number(task): name for task, name in _names(trial).items()} if trace is not None else {}
+    return Loaded(f"{HOLD // MS} ms hold, {rate} packets/s", begin, time.monotonic_ns(), late, recorded, names)
 
 
 def _engine(trial: Trial) -> int:
@@ -148,18 +156,19 @@ def reported(said: dict[str, Any], begin: int, end: int) -> tuple[list[TraceEven
     return sorted(events, key=attrgetter("at")), batches, packets
 
 
-def _add(found: dict[str, Any], traced: Traced, engine: int, said: dict[str, Any]) -> None:
-    """Add what one load has shown.
+def _no_loss(said: dict[str, Any], recorded: Recorded) -> None:
+    """See whether there was room for all that was noted and traced.
 
     Raises:
-        BenchError: there was no room for all that was noted or traced.
+        BenchError: there wasn't.
     """
-    reports, batches, packets = reported(said, traced.begin, traced.end)
-    recorded = list(traced.recorded.events())
-    lost = said["lost"] + sum(event.fields["count"] for event in recorded if event.name == "lost")
+    lost = said["lost"] + sum(event.fields["count"] for event in recorded.events() if event.name == "lost")
     if lost:
         raise BenchError(f"{lost} events lost; the buffers are too small")
-    spans = list(Cpu(engine, CONSUMER_CPU, traced.names).spans(merge(recorded, reports, key=attrgetter("at"))))
+
+
+def _add(found: dict[str, Any], spans: list[Span], batches: list[Batch], packets: int) -> None:
+    """Add what one load has shown."""
     found["packets"] = found.get("packets", 0) + packets
     for name, undisturbed in (("causes", False), ("undisturbed", True)):
         shares = found.setdefault(name, {})
@@ -208,10 +217,9 @@ def _row(share: Share, whole: float) -> tuple[str, str, str]:
 
 def _lateness_table(condition: str, late: dict[str, Found]) -> Table:
     table = Table(title=f"Lateness in µs as the application sees it, {condition}", title_justify="left")
-    table.add_column("shaper")
-    for column in ("p50", "p99", "p99.9", "max", "CPU µs/packet"):
-        table.add_column(column, justify="right")
+    for column in ("shaper", "p50", "p99", "p99.9", "max", "CPU µs", "late %"):
+        table.add_column(column, justify="right" if table.columns else "left")
     for how, each in late.items():
         figures = (f"{each[key]:,.0f}" for key in ("p50", "p99", "p99.9", "max"))
-        table.add_row(how, *figures, f"{each['cpu_us']:.1f}")
+        table.add_row(how, *figures, f"{each['cpu_us']:.1f}", f"{each['over_%']:.2f}" if "over_%" in each else "-")
     return table
