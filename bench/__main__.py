@@ -29,6 +29,7 @@ NAMES = (
     "rest",
     "neighbour",
     "growth",
+    "memory",
     "cores",
     "startup",
     "trials",

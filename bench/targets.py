@@ -8,6 +8,7 @@ from rich.table import Table
 
 from bench import neighbour
 from bench.bulk import LO
+from bench.memory import CAPTURED, COMPILED, replayed
 from bench.plan import Figures
 from bench.subjects import DEFAULT_TIMING
 
@@ -15,6 +16,7 @@ MAIN = "64 bytes, 1 flow"
 DELAY = "shaper delay 20 ms"
 TRIAL = "ping of 10 packets, delay:1ms"
 C_HOLD = "C hold 10 ms"
+HELD_PACKET, FLOW = "a packet held by delay", "a flow, delay"
 DEFAULT = f"shaper delay 10 ms, {DEFAULT_TIMING}"
 
 
@@ -88,6 +90,11 @@ def alone(figure: str) -> Callable[[Figures], tuple[float]]:
 def at_rest(figure: str) -> Callable[[Figures], tuple[float]]:
     """Finds a figure of the engine while no packets come, or few."""
     return lambda figures: (at(figures, "rest", "shaper delay 10 ms", figure),)
+
+
+def memory(what: str) -> Callable[[Figures], tuple[float]]:
+    """Finds the bytes that one of something takes, the core compiled."""
+    return lambda figures: (at(figures, "memory", what, COMPILED, "bytes"),)
 
 
 def watched(figure: str) -> Callable[[Figures], tuple[float]]:
@@ -165,6 +172,12 @@ TARGETS = [
     Target(
         "cost per packet, 60 k held ÷ 100 held", "≤ 1.5",
         ratio(("growth", "packets held", "60000", "cpu_us"), ("growth", "packets held", "100", "cpu_us")), at_most(1.5),
+    ),
+    Target("bytes of a packet held by delay, beyond its own", "≤ 300", memory(HELD_PACKET), at_most(300), 0),
+    Target("bytes of a flow through delay", "≤ 600", memory(FLOW), at_most(600), 0),
+    Target(
+        "memory of a replay, 1,000,000 packets ÷ 100,000", "≤ 1.1",
+        ratio(*(("memory", replayed(packets), COMPILED, "mb") for packets in reversed(CAPTURED))), at_most(1.1),
     ),
     Target("lateness p50 at 20 k/s, watched ÷ alone", "≤ 1.2", watched("p50"), at_most(1.2)),
     Target("lateness p99 at 20 k/s, watched ÷ alone", "≤ 1.5", watched("p99"), at_most(1.5)),

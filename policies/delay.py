@@ -101,16 +101,20 @@ class Delay(Policy):
     times: Trace = ()
     """A file of delays over time, used instead of `time`: lines such as `1.5s 80ms`."""
 
+    # What a constant delay never needs, so that none of its many flows has it.
+    _last = 0
+    _begin: int | None = None
+    _delayed = 0
+    _has_chance = False
+    _link: Link | None = None
+
     def start(self) -> None:
-        self._last = 0
-        self._begin: int | None = None
-        self._delayed = 0
-        self._has_chance = False
         self.on_change(())
 
     def on_change(self, changed: Collection[str]) -> None:
         """Other `times` count from the next packet."""
-        self._link = Link(self.rate, self.overhead, self.cell, self.cell_overhead) if self.rate else None
+        if self.rate or self._link is not None:
+            self._link = Link(self.rate, self.overhead, self.cell, self.cell_overhead) if self.rate else None
         self._is_constant = not (self.jitter or self.reorder or self.times or self.rate)
         if "times" in changed:
             self._begin = None

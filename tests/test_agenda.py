@@ -7,10 +7,10 @@ from hypothesis import strategies as st
 from shaper.core import agenda as agenda_module
 from shaper.core.agenda import Agenda
 from shaper.core.counts import StageCounts
-from shaper.core.instances import PolicyInstance
+from shaper.core.instances import Place, PolicyInstance
 from shaper.policy.base import Policy
 
-INSTANCE = PolicyInstance(Policy(), "x", 0, StageCounts())
+INSTANCE = PolicyInstance(Policy(), Place("x", 0, StageCounts()))
 plans = st.lists(st.tuples(st.integers(0, 20), st.booleans()))
 
 
@@ -46,7 +46,7 @@ def test_what_is_planned_on_the_way_takes_its_place(
 
 def test_entries_that_later_plans_replaced_are_removed_once_they_are_many(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(agenda_module, "TOO_MANY_REPLACED", 3)
-    agenda, instance = Agenda(), PolicyInstance(Policy(), "x", 0, StageCounts())
+    agenda, instance = Agenda(), PolicyInstance(Policy(), Place("x", 0, StageCounts()))
     for begin, before in ((100, 0), (200, 1)):
         for nth in range(4):
             instance.plan = agenda.add(begin + nth, instance, None)

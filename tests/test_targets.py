@@ -13,9 +13,10 @@ from bench.__main__ import main
 from bench.bulk import LO
 from bench.compiled import BenchError
 from bench.load import Load
+from bench.memory import CAPTURED, COMPILED, replayed
 from bench.plan import Found, interleave_conditions
 from bench.subjects import MS, Subject
-from bench.targets import DEFAULT, DELAY, HARM, MAIN, TRIAL, table
+from bench.targets import DEFAULT, DELAY, FLOW, HARM, HELD_PACKET, MAIN, TRIAL, table
 
 LATE = {"p50": 20.0, "p99": 200.0, "p99.9": 300.0}
 EARLIER = {"p50": 4.0, "p99": 100.0, "p99.9": 300.0}
@@ -43,6 +44,11 @@ MEASURED: dict[str, Any] = {
         "10 ms hold, 1000 packets/s": {DEFAULT: {"mean": 9.0, "lost": 0}, "no delay": {"mean": 4.0, "lost": 0}}
     },
     "bulk": {LO: {DELAY: {"mbit": 80.0}, "C hold 20 ms": {"mbit": 100.0}}},
+    "memory": {
+        HELD_PACKET: {COMPILED: {"bytes": 250.0}},
+        FLOW: {COMPILED: {"bytes": 500.0}},
+        **{replayed(packets): {COMPILED: {"mb": 40.0}} for packets in CAPTURED},
+    },
     "growth": {"packets held": {"60000": {"cpu_us": 7.0}, "100": {"cpu_us": 6.0}}},
     "control": {
         "20000 packets/s": {

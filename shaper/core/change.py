@@ -36,7 +36,7 @@ def check(stage: str, prototype: Policy, values: Mapping[str, Any]) -> None:
     if values.get("scope", prototype.scope) != prototype.scope:
         raise ChangeError(f"{stage}: scope can't be changed while packets flow; replace the pipeline instead")
     try:
-        copy = prototype.prototype().fresh("")
+        copy = prototype.prototype().fresh()
         for name, value in values.items():
             setattr(copy, name, value)
         copy.on_change(frozenset(values))

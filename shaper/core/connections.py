@@ -8,16 +8,18 @@ belongs to the flow of its datagram; if the first one wasn't seen, to a flow wit
 from __future__ import annotations
 
 from collections import OrderedDict, deque
-from typing import cast
+from typing import Final, cast
 
 from shaper.core.datagrams import Datagrams
-from shaper.core.instances import Instances, PolicyInstance
+from shaper.core.instances import NO_INSTANCES, Identity, Instances, PolicyInstance
 from shaper.core.turns import Turns
 from shaper.units import s
 from shaper.wire.flow import Flow
 from shaper.wire.header import (
     ACK,
     SYN,
+    TCP,
+    UDP,
     WRAP,
     TCPHeader,
     flow_key,
@@ -26,6 +28,7 @@ from shaper.wire.header import (
     plain_key,
     read_quoted,
     reverse_key,
+    split_key,
 )
 from shaper.wire.packet import Packet
 from shaper.wire.segment import SenderState, classify_other
@@ -36,30 +39,41 @@ MOST = 1 << 16
 """The most connections remembered, so that a flood from ever new addresses doesn't fill the memory."""
 LOOKS = 4
 """The most old connections examined for each new one, so that forgetting never takes long."""
+OPPOSITE: Final = {"original": "reply", "reply": "original"}
+NOTHING_SENT: Final = SenderState()
+"""The state of an end of which nothing was seen."""
 
 
-class Connection:
+class Connection(Identity):
     """Both directions of one TCP connection, or of any other exchange between two ends.
 
     Attributes:
-        identity: protocol, addresses, service port, and a number that counts the connections
-            between these addresses to this service; the same in every run, whatever port the client got.
-            Empty for fragments of which nothing is known: they pass all policies.
-        keys: the flow keys of its two directions.
+        nth: see `Identity`; 0 for fragments of which nothing is known: they pass all policies.
         seen: when its last packet came, in ns.
         examined: what `seen` was when the connection was last examined, to forget or to keep it.
-        shared: by stage, the instances that both directions share.
-        made_by: the `Instances` that made them.
+        shared: who made the instances that both directions share, and these, by stage; None without any.
     """
 
-    __slots__ = ("examined", "identity", "keys", "made_by", "seen", "shared")
+    __slots__ = ("examined", "seen", "shared")
 
-    def __init__(self, identity: str, keys: tuple[bytes, bytes], now: int) -> None:
-        self.identity = identity
-        self.keys = keys
+    def __init__(self, key: bytes, nth: int, now: int) -> None:
+        super().__init__(key, nth)
         self.seen = self.examined = now
-        self.shared: dict[int, PolicyInstance] = {}
-        self.made_by: Instances | None = None
+        self.shared: tuple[Instances, dict[int, PolicyInstance]] | None = None
+
+    @property
+    def identity(self) -> str:
+        """Its text."""
+        return str(self)
+
+    def shared_by(self, instances: Instances) -> dict[int, PolicyInstance]:
+        """Those of these instances that both directions share, by stage; not to be changed if none ever is."""
+        if self.shared is not None and self.shared[0] is instances:
+            return self.shared[1]
+        if not instances.shares:
+            return NO_INSTANCES
+        self.shared = (instances, {})
+        return self.shared[1]
 
 
 class FlowState:
@@ -90,12 +104,29 @@ class FlowState:
         self.sender = SenderState() if protocol == "tcp" else None
         self.kind = "udp" if protocol == "udp" else None
         self.version = -1
-        self.instances: list[PolicyInstance] = []
-        self.all_instances: list[PolicyInstance] = []
+        self.instances: tuple[PolicyInstance, ...] = ()
+        self.all_instances: tuple[PolicyInstance, ...] = ()
         self.made_by: Instances | None = None
         self.inside = 0
         self.turn = 0
         self.turns: Turns | None = None
+
+
+def kind_of(key: bytes) -> str:
+    """The protocol of a flow as `FlowState` takes it; "other" also without ports."""
+    if len(key) in (13, 37) and key[-4:] != b"\0\0\0\0":
+        return "tcp" if key[0] == TCP else "udp" if key[0] == UDP else "other"
+    return "other"
+
+
+def take_over(state: FlowState, before: FlowState | None) -> None:
+    """The flow belongs to another connection with the same ports from now on.
+
+    Each end's segments are classified by what it sent itself, as if the other direction weren't queued.
+    """
+    if before is not None and state.sender is not None and before.sender is not None:
+        state.sender = before.sender
+        state.sender.begin = state.sender.next
 
 
 class Connections:
@@ -114,19 +145,19 @@ class Connections:
         self._pass_strays = pass_strays
         self._flows: dict[bytes, FlowState] = {}
         self._datagrams = Datagrams()
-        self._stray = FlowState(Connection("", (b"", b""), 0), "original", "other")
+        self._stray = FlowState(Connection(b"", 0, 0), "original", "other")
         self._ring: deque[Connection] = deque()
-        self._counts: OrderedDict[tuple[str, str, str, int], int] = OrderedDict()
+        self._counts: OrderedDict[bytes, int] = OrderedDict()
 
     def __len__(self) -> int:
-        return len(self._flows)
+        return 2 * len(self._ring)
 
     def classify(self, packet: Packet, now: int) -> FlowState:
         """Fill in the packet's class and direction, and return the state of its flow."""
         key = plain_key(packet.raw)
         state = self._flows.get(key)
         if state is None:
-            state = self._open(key, packet, now) if key else self._state_of(packet, now)
+            state = self._known(key) or self._open(key, packet, now) if key else self._state_of(packet, now)
         if key and state.kind is not None:
             packet.kind = state.kind
         elif state.sender is not None and (tcp := packet.tcp) is not None:
@@ -164,37 +195,40 @@ class Connections:
             key = self._key_of(packet, now)
             if self._pass_strays and packet.joined is None and fragment_offset(packet.raw, packet.ip):
                 return self._stray
-            return self._flows.get(key) or self._open(key, packet, now)
+            return self._known(key) or self._open(key, packet, now)
         key = self._key_of(cause, now)
-        reverse = reverse_key(key)
-        if reverse not in self._flows:
+        state = self._known(reverse_key(key))
+        if state is None:
             self._open(key, cause, now)
-        return self._flows[reverse]
+            state = cast(FlowState, self._known(reverse_key(key)))
+        return state
+
+    def _known(self, key: bytes) -> FlowState | None:
+        """The state of the flow with this key, made now if only the other direction was met; None if neither was."""
+        state = self._flows.get(key)
+        if state is None:
+            other = self._flows.get(reverse_key(key))
+            if other is not None:
+                kind = other.kind or ("tcp" if other.sender is not None else "other")
+                state = self._flows[key] = FlowState(other.connection, OPPOSITE[other.direction], kind)
+        return state
 
     def _key_of(self, packet: Packet, now: int) -> bytes:
         return self._datagrams.flow_of(packet, now) if packet.ip.fragment else flow_key(packet.raw)
 
     def _open(self, key: bytes, packet: Packet, now: int) -> FlowState:
-        flow, tcp = packet.flow, packet.tcp
+        tcp = packet.tcp
         reverse = reverse_key(key)
         opened_by_other = is_answer(key) or (tcp is not None and tcp.flags & (SYN | ACK) == SYN | ACK)
-        source, destination, service = flow.source, flow.destination, flow.dport
-        if opened_by_other:
-            source, destination, service = destination, source, flow.sport
-        counted = (flow.protocol, source, destination, service)
-        identity = f"{flow.protocol} {source} > {destination} {service} #{self._count(counted)}"
-        connection = Connection(identity, (key, reverse), now)
-        kind = flow.protocol if flow.protocol in ("tcp", "udp") and flow.dport + flow.sport else "other"
-        here = FlowState(connection, "reply" if opened_by_other else "original", kind)
-        there = FlowState(connection, "original" if opened_by_other else "reply", kind)
-        for state, of in ((here, key), (there, reverse)):
-            before = self._flows.get(of)
-            if before is not None and state.sender is not None and before.sender is not None:
-                # Another connection with these ports. Each end's segments are classified by what it sent itself, as
-                # if the other direction weren't queued.
-                state.sender = before.sender
-                state.sender.begin = state.sender.next
-        self._flows[reverse] = there
+        original = reverse if opened_by_other else key
+        connection = Connection(original, self._count(original), now)
+        direction, kind = "reply" if opened_by_other else "original", kind_of(key)
+        here = FlowState(connection, direction, kind)
+        take_over(here, self._flows.get(key))
+        before = self._flows.get(reverse)
+        if before is not None:
+            self._flows[reverse] = there = FlowState(connection, OPPOSITE[direction], kind)
+            take_over(there, before)
         self._flows[key] = here
         self._ring.append(connection)
         self._forget_some(now)
@@ -212,7 +246,8 @@ class Connections:
             here: the state of its sender before it.
             key: its flow's.
         """
-        there = self._flows[reverse_key(key)].sender
+        state = self._flows.get(reverse_key(key))
+        there = NOTHING_SENT if state is None else state.sender
         if there is None or tcp.seq in (here.isn, here.synack_isn):
             return False
         if tcp.flags & ACK:
@@ -228,8 +263,13 @@ class Connections:
         """Connections that begin from now on are counted from 1 again."""
         self._counts.clear()
 
-    def _count(self, counted: tuple[str, str, str, int]) -> int:
-        """The number of this connection among those between these addresses to this service."""
+    def _count(self, key: bytes) -> int:
+        """The number of this connection, given by its original direction, among those to the same service.
+
+        They have the same addresses, too, but not the client's port or an identifier.
+        """
+        source, destination, ends = split_key(key)
+        counted = key[:1] + source + destination + (ends[2:] if len(ends) == 4 else b"\0\0")
         nth = self._counts[counted] = self._counts.pop(counted, 0) + 1
         if len(self._counts) > MOST:
             self._counts.popitem(last=False)
@@ -255,7 +295,7 @@ class Connections:
             self._forget(ring.popleft())
 
     def _forget(self, connection: Connection) -> None:
-        for key in connection.keys:
+        for key in (connection.key, reverse_key(connection.key)):
             # A later connection may have these ports by now.
             if (state := self._flows.get(key)) is not None and state.connection is connection:
                 del self._flows[key]

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from random import Random
-from typing import Final
+from types import MethodType
+from typing import Any, Final
 
 from shaper.core.counts import StageCounts
 from shaper.core.failure import FAULTS, Failure, Failures, PolicyError, failure_of
 from shaper.policy.base import Policy
 from shaper.units import Limit
+from shaper.wire.flow import Flow
 from shaper.wire.packet import Packet
 from shaper.wire.segment import CLASSES
 
@@ -20,6 +22,54 @@ WAKES_IN_A_ROW = 1000
 AT_ONCE = 100
 """A wake within this time (ns) counts as one at once: no engine is quicker, so nothing else could happen before."""
 NO_LIMIT: Final = Limit()
+NOTHING_HELD: Final[dict[Packet, Packet]] = {}
+"""What an instance holds that has never kept a packet; nothing is ever put into it."""
+
+
+class Identity:
+    """What names a connection: its text has protocol, addresses, service port, and number.
+
+    It is the same in every run, whatever port the client got. Without a number it is empty.
+
+    Attributes:
+        key: the flow key of the connection's original direction.
+        nth: counts the connections between these addresses to this service.
+    """
+
+    __slots__ = ("key", "nth")
+
+    def __init__(self, key: bytes, nth: int) -> None:
+        self.key = key
+        self.nth = nth
+
+    def __str__(self) -> str:
+        if not self.nth:
+            return ""
+        flow = Flow.of_key(self.key)
+        return f"{flow.protocol} {flow.source} > {flow.destination} {flow.dport} #{self.nth}"
+
+
+class Place:
+    """What all instances at one stage have in common.
+
+    Attributes:
+        name: of the stage.
+        stage: its place in the pipeline, from 0.
+        is_last: whether it is the last one.
+        made_by: the `Instances` that these are of.
+        counts: what the stage has done, with all its instances.
+    """
+
+    __slots__ = ("counts", "is_last", "made_by", "name", "stage")
+
+    def __init__(
+        self, name: str, stage: int, counts: StageCounts, made_by: Instances | None = None, *, is_last: bool = True
+    ) -> None:
+        self.name = name
+        self.stage = stage
+        self.counts = counts
+        self.made_by = made_by
+        self.is_last = is_last
 
 
 class PolicyInstance:
@@ -27,48 +77,30 @@ class PolicyInstance:
 
     Attributes:
         policy: the object.
-        name: of its stage.
-        stage: its place in the pipeline, from 0.
-        is_last: whether it is at the last stage.
-        made_by: the `Instances` that it is one of.
+        place: what it has in common with the others at its stage.
         version: of the pipeline, whose options the object has.
-        counts: what the stage has done, with all its instances.
         held: packets held until a later answer sends or drops them, in the order in which they were held.
             The key is the packet as taken, the value as the policy rewrote it.
         wake: the time of the pending Wake, in ns; None without one.
         plan: the number of the agenda's entry that wakes it.
         wakes: how often in a row it asked, when woken, to be woken again at once.
         is_failed: it raised an error, and packets pass it now.
-        on_packet: the policy's hook.
+        hook: the policy's `on_packet`, to be called with the policy, the packet and the time; all objects share it.
         selects: whether some packets pass the policy, see `shapes`; most policies see all packets.
         limited: whether the policy has a `limit`, see `is_full`.
     """
 
     __slots__ = (
         "_bytes", "_packets",
-        "counts", "held", "is_failed", "is_last", "limited", "made_by",
-        "name", "on_packet", "plan", "policy", "selects", "stage", "version", "wake", "wakes",
+        "held", "hook", "is_failed", "limited", "place", "plan", "policy", "selects", "version", "wake", "wakes",
     )  # fmt: skip
 
-    def __init__(
-        self,
-        policy: Policy,
-        name: str,
-        stage: int,
-        counts: StageCounts,
-        made_by: Instances | None = None,
-        *,
-        is_last: bool = True,
-    ) -> None:
+    def __init__(self, policy: Policy, place: Place) -> None:
         self.policy = policy
-        self.on_packet = policy.on_packet
-        self.name = name
-        self.stage = stage
-        self.is_last = is_last
-        self.made_by = made_by
-        self.version = made_by.version if made_by is not None else 0
-        self.counts = counts
-        self.held: dict[Packet, Packet] = {}
+        self.hook = hook_of(policy)
+        self.place = place
+        self.version = place.made_by.version if place.made_by is not None else 0
+        self.held = NOTHING_HELD
         self.wake: int | None = None
         self.plan = 0
         self.wakes = 0
@@ -96,8 +128,8 @@ class PolicyInstance:
         root.holder = self
         root.since = now
         noted = root.noted
-        if not noted or noted[-1][0] != self.name:
-            self.counts.held += 1
+        if not noted or noted[-1][0] != self.place.name:
+            self.place.counts.held += 1
         if self.limited:
             self._packets += 1
             self._bytes += root.length
@@ -112,9 +144,15 @@ class PolicyInstance:
             self.held.pop(root, None)
         # By far the most common, a packet's first hold, takes no call.
         if root.noted:
-            root.note_hold(self.name, now - root.since)
+            root.note_hold(self.place.name, now - root.since)
         else:
-            root.noted = ((self.name, now - root.since),)
+            root.noted = ((self.place.name, now - root.since),)
+
+    def keep(self, root: Packet, packet: Packet) -> None:
+        """Hold a packet until a later answer: `root` is the packet as taken, `packet` as the policy rewrote it."""
+        if self.held is NOTHING_HELD:
+            self.held = {}
+        self.held[root] = packet
 
     def count(self, packets: Iterable[Packet]) -> None:
         """These, as taken, are all that it holds: it has a `limit` from now on."""
@@ -171,8 +209,12 @@ class PolicyInstance:
         self.wake, self.plan = None, 0
         # It may have failed because memory ran out, so its state is freed before anything else is done.
         self.policy = Policy()
-        self.on_packet = self.policy.on_packet
-        return failure_of(kind, self.name, error, hook)
+        self.hook = hook_of(self.policy)
+        return failure_of(kind, self.place.name, error, hook)
+
+
+NO_INSTANCES: Final[dict[int, PolicyInstance]] = {}
+"""What the directions of a connection share while no policy works on both; nothing is ever put into it."""
 
 
 class Instances:
@@ -199,72 +241,82 @@ class Instances:
         failures: Failures,
         version: int = 0,
     ) -> None:
-        self._counts = counts
-        self._stages = list(enumerate(zip(prototypes, names, strict=True)))
-        self._seed = seed
+        self._stages = list(enumerate(prototypes))
+        self._places = [
+            Place(name, stage, counts[stage], self, is_last=stage + 1 == len(names)) for stage, name in enumerate(names)
+        ]
+        self._seeds = [f"{seed}|{stage}|{type(policy).__name__}" for stage, policy in enumerate(prototypes)]
         self._failures = failures
         self._of_queue: dict[int, PolicyInstance] = {}
-        self.kept: dict[object, list[PolicyInstance]] = {}
+        self.kept: dict[object, tuple[PolicyInstance, ...]] = {}
         self.version = version
+
+    @property
+    def shares(self) -> bool:
+        """Whether some policy has objects that the two directions of a connection share."""
+        return any(policy.scope == "connection" for _, policy in self._stages)
 
     def of(
         self,
-        connection: str,
+        connection: Identity,
         direction: str,
         shared: dict[int, PolicyInstance],
         before: Sequence[PolicyInstance] = (),
-    ) -> list[PolicyInstance]:
+    ) -> tuple[PolicyInstance, ...]:
         """The instances that the packets of one flow meet, one for each stage.
 
         Args:
-            connection: its identity, see `Connection`; policies see nothing of one without.
+            connection: its identity; policies see nothing of one without a number.
             direction: of the flow.
             shared: by stage, the instances that both directions of the connection share; new ones are added.
             before: those that they met so far, and go on meeting if their policies still shape this connection.
         """
-        return [
-            self._instance(stage, policy, name, connection, direction, shared, before[stage] if before else None)
-            for stage, (policy, name) in self._stages
-        ]
+        return tuple(
+            [
+                self._instance(stage, policy, connection, direction, shared, before[stage] if before else None)
+                for stage, policy in self._stages
+            ]
+        )
 
     def _instance(
         self,
         stage: int,
         policy: Policy,
-        name: str,
-        connection: str,
+        connection: Identity,
         direction: str,
         shared: dict[int, PolicyInstance],
         before: PolicyInstance | None,
     ) -> PolicyInstance:
-        identity = f"{self._seed}|{stage}|{type(policy).__name__}"
-        passes = policy.connections < 1 and not is_chosen(f"{identity}|{connection}", policy.connections)
-        if passes or not connection:
-            return self._at_work(Policy(only=frozenset()), name, stage)
+        passes = policy.connections < 1 and not is_chosen(f"{self._seeds[stage]}|{connection}", policy.connections)
+        if passes or not connection.nth:
+            return PolicyInstance(Policy(only=frozenset()), self._places[stage])
         if before is not None and not is_left_out(before):
             return before
-        instances = self._of_queue
-        if policy.scope != "queue":
-            identity += f"|{connection}"
-            instances = shared
         if policy.scope == "flow":
-            identity += f"|{direction}"
-            instances = {}
+            return self._start(stage, policy, connection, direction)
+        instances = self._of_queue if policy.scope == "queue" else shared
         if stage not in instances:
-            instances[stage] = self._start(policy, name, stage, identity)
+            # One without `shared`, so that nothing refers to itself in a circle, which only the collector would free.
+            whose = "" if policy.scope == "queue" else Identity(connection.key, connection.nth)
+            instances[stage] = self._start(stage, policy, whose, "")
         return instances[stage]
 
-    def _start(self, prototype: Policy, name: str, stage: int, identity: str) -> PolicyInstance:
+    def _start(self, stage: int, prototype: Policy, whose: object, direction: str) -> PolicyInstance:
         """An instance with a fresh object of this policy; out of service if its `start` fails."""
         try:
-            return self._at_work(prototype.fresh(identity), name, stage)
+            return PolicyInstance(prototype.fresh(self._seeds[stage], whose, direction), self._places[stage])
         except FAULTS as error:
-            instance = self._at_work(prototype, name, stage)
+            instance = PolicyInstance(prototype, self._places[stage])
             self._failures.append(instance.failed(error, "start"))
             return instance
 
-    def _at_work(self, policy: Policy, name: str, stage: int) -> PolicyInstance:
-        return PolicyInstance(policy, name, stage, self._counts[stage], self, is_last=stage + 1 == len(self._stages))
+
+def hook_of(policy: Policy) -> Callable[..., Any]:
+    """The policy's `on_packet` as `PolicyInstance.hook`. A method bound to each object would take 64 bytes a flow."""
+    bound = policy.on_packet
+    if isinstance(bound, MethodType) and bound.__self__ is policy:
+        return bound.__func__
+    return lambda _, packet, now: bound(packet, now)
 
 
 def selects(policy: Policy) -> bool:

@@ -48,7 +48,7 @@ class Pipeline(Stages):
                 if at > self.now:
                     self.now = at
                 instance.wake, instance.plan = None, 0
-                if instance.made_by is self.instances or instance.held:
+                if instance.place.made_by is self.instances or instance.held:
                     self.wake(instance)
                 continue
             root = packet.origin or packet
@@ -59,7 +59,7 @@ class Pipeline(Stages):
             if instance.held and root in instance.held:
                 self._cut_short(root)  # the policy held it without a plan for too long
             instance.let_go(root, self.now)
-            if instance.is_last:
+            if instance.place.is_last:
                 self.conclude(packet, "sent")
             else:
                 self.go_on(instance, packet)
@@ -67,7 +67,7 @@ class Pipeline(Stages):
 
     # The packet's way through the stages.
 
-    def enter(self, packet: Packet, instances: list[PolicyInstance], stage: int = 0) -> None:
+    def enter(self, packet: Packet, instances: tuple[PolicyInstance, ...], stage: int = 0) -> None:
         """The packet reaches this stage, or the end of the pipeline.
 
         Args:
@@ -81,13 +81,13 @@ class Pipeline(Stages):
             if instance.selects:
                 if not instance.shapes(packet):
                     continue
-                instance.counts.met = True
+                instance.place.counts.met = True
             if instance.limited and instance.is_full(packet):
                 self.counts.overflowed += 1
                 self._drop(instance, packet)
                 return
             try:
-                answer: Any = instance.on_packet(packet, self.now)
+                answer: Any = instance.hook(instance.policy, packet, self.now)
             except FAULTS as error:
                 self._fail(instance, error, "on_packet", packet)
                 return
@@ -104,13 +104,13 @@ class Pipeline(Stages):
     def go_on(self, instance: PolicyInstance, packet: Packet) -> None:
         """The packet goes on from this instance to the next stage."""
         state = cast(FlowState, packet.flow_state)
-        if instance.made_by is not self.instances:
+        if instance.place.made_by is not self.instances:
             instances = self.kept(instance, state)
         elif state.version == self.version:
             instances = state.all_instances
         else:
             instances = self.catch_up(state)
-        self.enter(packet, instances, instance.stage + 1)
+        self.enter(packet, instances, instance.place.stage + 1)
 
     def conclude(self, packet: Packet, fate: Fate) -> None:
         """The packet leaves the pipeline: count it and give its verdict, when it is its turn."""
@@ -166,7 +166,7 @@ class Pipeline(Stages):
 
     def wake(self, instance: PolicyInstance, signal: Signal | None = None) -> None:
         """Call the policy's `on_wake`, or with a signal its `on_signal`, and carry out the answer."""
-        if instance.version != self.version and instance.made_by is self.instances:
+        if instance.version != self.version and instance.place.made_by is self.instances:
             self._update(instance)
         policy, hook = instance.policy, "on_wake" if signal is None else "on_signal"
         try:
@@ -202,7 +202,7 @@ class Pipeline(Stages):
                 if pending is not None and packet.root is pending.root:
                     pending = None
                     if packet is not current:
-                        instance.counts.changed = True
+                        instance.place.counts.changed = True
                 elif not self._claim(instance, action):
                     continue
                 if isinstance(action, Send):
@@ -236,7 +236,7 @@ class Pipeline(Stages):
             self._duplicate(instance, packet, action.at)
             return False
         can = "it can use the packet it was just given and those it answered with Hold"
-        raise PolicyError(f"{action!r}: {instance.name} does not hold this packet; {can}")
+        raise PolicyError(f"{action!r}: {instance.place.name} does not hold this packet; {can}")
 
     def _send(self, instance: PolicyInstance, packet: Packet, at: int | None) -> None:
         if at is None or at <= self.now:
@@ -247,14 +247,16 @@ class Pipeline(Stages):
             self._cut_short(root)
             at = max(root.arrived + self._max_hold, self.now)
         instance.take(root, self.now)
+        if instance.place.is_last:
+            packet.forget_headers()
         root.plan = self.agenda.add(at, instance, packet)
 
     def _drop(self, instance: PolicyInstance, packet: Packet) -> None:
-        packet.root.by = instance.name
+        packet.root.by = instance.place.name
         if packet.id:
-            instance.counts.dropped += 1
+            instance.place.counts.dropped += 1
         else:
-            instance.counts.changed = True
+            instance.place.counts.changed = True
         self.conclude(packet, "dropped")
 
     def _duplicate(self, instance: PolicyInstance, packet: Packet, at: int | None) -> None:
@@ -266,8 +268,8 @@ class Pipeline(Stages):
         """Take over a packet that a policy made: it arrives when it is sent or held."""
         root = packet.root
         root.arrived = root.taken = self.now
-        root.by = instance.name
-        instance.counts.injected += 1
+        root.by = instance.place.name
+        instance.place.counts.injected += 1
         state = self._connections.find(packet, self.now)
         if root.flow_state is None:
             root.flow_state = state
@@ -280,7 +282,7 @@ class Pipeline(Stages):
         latest = root.arrived + self._max_hold
         if latest > self.now:
             instance.take(root, self.now)
-            instance.held[root] = packet
+            instance.keep(root, packet)
             root.plan = self.agenda.add_far(latest, instance, packet)
         else:
             self._cut_short(root)

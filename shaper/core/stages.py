@@ -105,12 +105,12 @@ class Stages:
         """A stage has a limit from now on: count what its objects hold."""
         held: dict[PolicyInstance, list[Packet]] = {}
         for _, _, instance, packet in self.agenda.entries():
-            if packet is not None and instance.made_by is self.instances and instance.stage == stage:
+            if packet is not None and instance.place.made_by is self.instances and instance.place.stage == stage:
                 held.setdefault(instance, []).append(packet.root)
         for instance, packets in held.items():
             instance.count(packets)
 
-    def catch_up(self, state: FlowState) -> list[PolicyInstance]:
+    def catch_up(self, state: FlowState) -> tuple[PolicyInstance, ...]:
         """The instances that the packets of a flow meet, even while the core is paused, after all changes so far."""
         connection, instances, former = state.connection, self.instances, state.made_by
         if self._turn > state.turn:
@@ -123,42 +123,40 @@ class Stages:
         if former is not instances:
             if former is not None and state.inside:
                 former.kept[state] = state.all_instances
-            if connection.made_by is not instances:
-                connection.made_by, connection.shared = instances, {}
             state.made_by = instances
-            state.all_instances = instances.of(connection.identity, state.direction, connection.shared)
+            state.all_instances = instances.of(connection, state.direction, connection.shared_by(instances))
         elif state.version != self.version and any("connections" in changed for changed in self._changed):
             before = state.all_instances
-            state.all_instances = instances.of(connection.identity, state.direction, connection.shared, before)
+            state.all_instances = instances.of(connection, state.direction, connection.shared_by(instances), before)
         for instance in state.all_instances:
             if instance.version != self.version:
                 self._update(instance)
         state.version = self.version if state.turns is None else -1
-        state.instances = [] if self.is_paused else state.all_instances
+        state.instances = () if self.is_paused else state.all_instances
         return state.all_instances
 
-    def admit(self, packet: Packet, state: FlowState) -> list[PolicyInstance]:
+    def admit(self, packet: Packet, state: FlowState) -> tuple[PolicyInstance, ...]:
         """The instances that a packet meets that comes now, where its flow may have to catch up."""
         self.catch_up(state)
         packet.root.turn = state.turn
         return state.instances
 
-    def kept(self, instance: PolicyInstance, state: FlowState) -> list[PolicyInstance]:
+    def kept(self, instance: PolicyInstance, state: FlowState) -> tuple[PolicyInstance, ...]:
         """The instances that the packets of a flow meet which one of another pipeline has held."""
-        former = cast(Instances, instance.made_by)
+        former = cast(Instances, instance.place.made_by)
         if state.made_by is former:
             return state.all_instances
         instances = former.kept.get(state)
         if instances is None:  # a policy has made a packet of another flow than those that it holds
-            instances = former.kept[state] = former.of(state.connection.identity, state.direction, {})
+            instances = former.kept[state] = former.of(state.connection, state.direction, {})
         return instances
 
     def _update(self, instance: PolicyInstance) -> None:
         """Give an object the options that were changed since it was met last."""
-        changed = self._changed[instance.stage].items()
+        changed = self._changed[instance.place.stage].items()
         names = {name for name, version in changed if version > instance.version}
         try:
-            instance.change(self.prototypes[instance.stage], names, self.version)
+            instance.change(self.prototypes[instance.place.stage], names, self.version)
         except FAULTS as error:
             self._fail(instance, error, "on_change", None)
 

@@ -122,7 +122,8 @@ class Policy:
             return self.__random
         except AttributeError:
             # A string is hashed with SHA-512, so it gives the same seed on every platform and in every run.
-            self.__random: Random = Random(self.__identity)
+            identity = filter(None, (self.__seed, str(self.__whose), self.__direction))
+            self.__random: Random = Random("|".join(identity))
             return self.__random
 
     def tally(self, name: str, number: int = 1) -> None:
@@ -140,18 +141,33 @@ class Policy:
         new.__counters = before.__counters if before is not None else Counter()
         return new
 
-    def fresh(self, identity: str) -> Self:
+    def fresh(self, seed: str = "", whose: object = "", direction: str = "") -> Self:
         """A new object with this one's options, started.
 
         Args:
-            identity: seeds its `random`: the run's seed, the stage, the connection, the direction.
+            seed: seeds its `random`, together with what follows: the run's seed and the stage.
+            whose: whose packets it gets. As text, the identity of a connection; empty for the whole queue.
+            direction: of the flow; empty for both.
         """
-        new = copy(self)
-        new.__identity = identity
+        new = self.__copy()
+        new.__seed = seed
+        new.__whose, new.__direction = whose, direction
         new.start()
         return new
 
-    __identity: str = ""
+    def __copy(self) -> Self:
+        """As `copy`, but without a dict of its own, which takes 64 bytes a flow."""
+        state = self.__getstate__()
+        if not isinstance(state, dict) or hasattr(self, "__copy__"):
+            return copy(self)  # it has slots, or its own way
+        new = object.__new__(type(self))
+        for name, value in state.items():
+            object.__setattr__(new, name, value)
+        return new
+
+    # What seeds its `random`, in parts, since these are there anyway, and the whole text would be anew for each flow.
+    __seed = __direction = ""
+    __whose: object = ""
 
     @classmethod
     def option_names(cls) -> list[str]:

@@ -6,7 +6,7 @@ import re
 from ipaddress import ip_address
 from typing import NamedTuple
 
-from shaper.wire.header import ANSWER, ICMP, ICMPV6, PROTOCOLS, REQUEST, read_ends, read_ip
+from shaper.wire.header import ANSWER, ICMP, ICMPV6, PROTOCOLS, REQUEST, flow_key, split_key
 
 FLOW = re.compile(rf"({'|'.join(PROTOCOLS.values())}|[0-9]{{1,3}}) (\S+) > (\S+)")
 END = re.compile(r"(?:\[(.+)\]|([^:]+)):([0-9]{1,5})")
@@ -28,15 +28,19 @@ class Flow(NamedTuple):
     @classmethod
     def of(cls, raw: bytes) -> Flow:
         """The flow of a packet, whose bytes begin with its IP header; "other", without addresses, if it has none."""
-        ip = read_ip(raw)
-        if not ip.version:
+        return cls.of_key(flow_key(raw))
+
+    @classmethod
+    def of_key(cls, key: bytes) -> Flow:
+        """The flow of the packets for which `shaper.wire.header.flow_key` returns this."""
+        source, destination, ends = split_key(key)
+        if not source:
             return NOT_IP
-        ends = read_ends(raw, ip)
         if len(ends) == 3:
             ends = ends[1:] + b"\0\0" if ends[:1] == REQUEST else b"\0\0" + ends[1:]
         sport, dport = int.from_bytes(ends[:2]), int.from_bytes(ends[2:])
-        protocol = PROTOCOLS.get(ip.protocol, str(ip.protocol))
-        return cls(protocol, str(ip_address(ip.source)), sport, str(ip_address(ip.destination)), dport)
+        protocol = PROTOCOLS.get(key[0], str(key[0]))
+        return cls(protocol, str(ip_address(source)), sport, str(ip_address(destination)), dport)
 
     @classmethod
     def parse(cls, text: str) -> Flow:

@@ -157,10 +157,15 @@ def flow_key(raw: bytes) -> bytes:
 
 def reverse_key(key: bytes) -> bytes:
     """The flow key of the other direction. The answer to an ICMP query has the query's reverse key."""
-    size = 16 if len(key) >= 33 else 4 if len(key) >= 9 else 0
-    ends = key[1 + 2 * size :]
+    source, destination, ends = split_key(key)
     ends = (ANSWER if ends[:1] == REQUEST else REQUEST) + ends[1:] if len(ends) == 3 else ends[2:] + ends[:2]
-    return key[:1] + key[1 + size : 1 + 2 * size] + key[1 : 1 + size] + ends
+    return key[:1] + destination + source + ends
+
+
+def split_key(key: bytes) -> tuple[bytes, bytes, bytes]:
+    """Source and destination of a flow key, empty for what is no IP packet, and what `read_ends` returned."""
+    size = 16 if len(key) >= 33 else 4 if len(key) >= 9 else 0
+    return key[1 : 1 + size], key[1 + size : 1 + 2 * size], key[1 + 2 * size :]
 
 
 def is_answer(key: bytes) -> bool:

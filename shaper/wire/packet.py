@@ -44,13 +44,14 @@ class Packet:
     copy_of: Packet | None = None
     frame: object | None = None
     # The core's own: the packet as taken, if this is a rewritten one; its FlowState; the PolicyInstance that holds it,
-    # since when, and the number of the agenda's entry that releases it; whether a hold was cut short; whether it was
-    # let go by `Core.release`; finished holds; how many changes of its flow's pipeline came before it, see `Turns`.
+    # since when, the number of the plan that releases it, and when that is; whether a hold was cut short; whether it
+    # was let go by `Core.release`; finished holds; how many changes of its flow's pipeline came before it, see `Turns`.
     origin: Packet | None = None
     flow_state: object | None = None
     holder: object | None = None
     since = 0
     plan = 0
+    due = 0
     cut_short = False
     released = False
     noted: tuple[tuple[str, int], ...] = ()
@@ -117,6 +118,16 @@ class Packet:
     def hold_times(self) -> tuple[tuple[str, int], ...]:
         """How long each policy has held it so far, as (policy, ns); a hold counts once it has ended."""
         return self.root.noted
+
+    def forget_headers(self) -> None:
+        """Give back the memory of what was read from its bytes, which is read again when somebody asks for it."""
+        if self._tcp is not None:
+            self._tcp = None
+        if self.joined is None:
+            if self._ip is not None:
+                self._ip = None
+            if self._flow is not None:
+                self._flow = None
 
     def order(self) -> tuple[int, int]:
         """The key that sorts packets by arrival."""
