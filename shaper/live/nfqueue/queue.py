@@ -115,6 +115,10 @@ class Queue:
         self._datagrams = Datagrams(self._fd, room=WHOLE + METADATA_ROOM, most=BATCH)
         os.write(self._fd, netlink.copy_mode(self.number, WHOLE))
 
+    def cut(self) -> None:
+        """From now on take single segments; those that wait already stay uncut."""
+        os.write(self._fd, netlink.set_flags(self.number, 0, netlink.GSO))
+
     def fileno(self) -> int:
         """The descriptor of the queue's socket: readable while packets wait to be taken."""
         return self._fd
