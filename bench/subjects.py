@@ -48,8 +48,8 @@ def peer(name: str, *arguments: str) -> list[str]:
 
 
 def shaper(*policies: str, options: Sequence[str] = ()) -> list[str]:
-    """`shaper start` on the benchmark's own rule and queue; fail-open is off, as in all subjects."""
-    command = [SHAPER, "start", "--queue", str(QUEUE), "--no-rules", "--json"]
+    """`shaper start` on the benchmark's own rule and queue; fail-open is off, and segments cut, as in all subjects."""
+    command = [SHAPER, "start", "--queue", str(QUEUE), "--no-rules", "--json", "--no-gso"]
     # The guardian shares the CPU, and at nice -20 shaper leaves it no time to look at shaper.
     command += ["--fail", "closed", "--watchdog", "60s", *options]
     for policy in policies:

@@ -11,6 +11,7 @@ from bench.bulk import LO
 from bench.memory import CAPTURED, COMPILED, replayed
 from bench.plan import Figures
 from bench.subjects import DEFAULT_TIMING
+from bench.virtual_bulk import GUEST
 
 MAIN = "64 bytes, 1 flow"
 DELAY = "shaper delay 20 ms"
@@ -168,6 +169,10 @@ TARGETS = [
     Target(
         "TCP bulk through 20 ms, no --gso ÷ C hold", "≥ 0.7",
         ratio(("bulk", LO, DELAY, "mbit"), ("bulk", LO, "C hold 20 ms", "mbit")), at_least(0.7),
+    ),
+    Target(
+        "TCP bulk through 20 ms in the guest, --gso ÷ netem", "≥ 0.9",
+        ratio(*(("virtual_bulk", GUEST, subject, "mbit") for subject in (f"{DELAY} --gso", "netem"))), at_least(0.9),
     ),
     Target(
         "cost per packet, 60 k held ÷ 100 held", "≤ 1.5",

@@ -12,6 +12,7 @@ from bench.plan import Figures, Plan, say
 from bench.subjects import HERE, MS, Subject
 
 ROUNDS = 1
+GUEST = "lo of the guest, virtual time"
 
 
 def measure(plan: Plan) -> Figures:
@@ -22,7 +23,7 @@ def measure(plan: Plan) -> Figures:
     except BenchError as error:
         say(f"not measured: {error}")
         return {}
-    return {"lo of the guest, virtual time": {line["subject"]: {"mbit": megabits(line["stream"])} for line in lines}}
+    return {GUEST: {line["subject"]: {"mbit": megabits(line["stream"])} for line in lines}}
 
 
 def expected(plan: Plan) -> float:

@@ -124,6 +124,10 @@ class Delay(Policy):
         self._delays = Chance(self.random, self.correlation)
         self._choices = Chance(self.random, self.reorder_correlation)
 
+    @property
+    def takes_uncut(self) -> bool:
+        return not (self.jitter or self.reorder or self.rate)
+
     def on_packet(self, packet: Packet, now: int) -> Send | None:
         if self._is_constant:
             return Send(packet, now + self.time)

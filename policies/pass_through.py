@@ -18,3 +18,7 @@ class PassThrough(Policy):
 
     scope: Literal["flow", "connection", "queue"] = "queue"
     """One object for all packets, which takes the least CPU time."""
+
+    @property
+    def takes_uncut(self) -> bool:
+        return True

@@ -17,6 +17,7 @@ from bench.memory import CAPTURED, COMPILED, replayed
 from bench.plan import Found, interleave_conditions
 from bench.subjects import MS, Subject
 from bench.targets import DEFAULT, DELAY, FLOW, HARM, HELD_PACKET, MAIN, TRIAL, table
+from bench.virtual_bulk import GUEST
 
 LATE = {"p50": 20.0, "p99": 200.0, "p99.9": 300.0}
 EARLIER = {"p50": 4.0, "p99": 100.0, "p99.9": 300.0}
@@ -44,6 +45,7 @@ MEASURED: dict[str, Any] = {
         "10 ms hold, 1000 packets/s": {DEFAULT: {"mean": 9.0, "lost": 0}, "no delay": {"mean": 4.0, "lost": 0}}
     },
     "bulk": {LO: {DELAY: {"mbit": 80.0}, "C hold 20 ms": {"mbit": 100.0}}},
+    "virtual_bulk": {GUEST: {f"{DELAY} --gso": {"mbit": 95.0}, "netem": {"mbit": 100.0}}},
     "memory": {
         HELD_PACKET: {COMPILED: {"bytes": 250.0}},
         FLOW: {COMPILED: {"bytes": 500.0}},

@@ -135,13 +135,15 @@ def start(
         ),
     ] = False,
     gso: Annotated[
-        bool,
+        bool | None,
         typer.Option(
-            "--gso",
+            "--gso/--no-gso",
             help="Take TCP data before it is cut into segments, up to 64 kB at once: bulk transfers are faster, but "
-            "policies see many segments as one packet.",
+            "policies see many segments as one packet. By default where all policies allow it, for what doesn't go out "
+            "through a real interface, and without files of packets.",
+            show_default=False,
         ),
-    ] = False,
+    ] = None,
     allow_bypass: Annotated[
         bool, typer.Option("--allow-bypass", help="Don't count it as a failure if packets passed unshaped.")
     ] = False,

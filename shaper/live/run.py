@@ -53,6 +53,7 @@ class Run:
         engine: has the holds so far.
         rules_lost: how often other programs removed some of the rules.
         bypassed: packets that our rules matched and that were never taken, as far as was seen.
+        takes_uncut: whether TCP segments that the sender left uncut are taken whole; once a change ends it, it is over.
         rules_control: changes the rules: the guardian, if there is one; None with `install_rules` off.
         guardian: lets the packets go on when this process can't; None with `watchdog` off.
         memory_limit: how much memory the policies may take; None if there is no limit.
@@ -76,6 +77,7 @@ class Run:
         self.settings = settings
         self.queue, self.rules = queue, rules
         self.core, self.engine = core, engine
+        self.takes_uncut = settings.takes_uncut(settings.all_policies)
         self.bypassed = self.rules_lost = 0
         self._losses = Losses()
         self._matched_before = 0  # packets counted by rules that were lost
@@ -240,7 +242,7 @@ class Run:
                 await trio.lowlevel.checkpoint()
 
     def prepare(self, pipeline: Sequence[Policy]) -> None:
-        """Get ready for policies that ask for more than those at work: whole packets, or a look at sockets.
+        """Get ready for policies that ask for more than those at work: whole packets, cut segments, a look at sockets.
 
         Raises:
             ShaperError: this kernel gives no information about sockets.
@@ -249,6 +251,9 @@ class Run:
             self.engine.watch_drained()
         if self.settings.copy_range < WHOLE and any(policy.needs == "packet" for policy in pipeline):
             self.queue.copy_whole()
+        if self.takes_uncut and not self.settings.takes_uncut(pipeline):
+            self.takes_uncut = False
+            self.queue.cut()
 
     def progress(self) -> Progress:
         """The state now; resets the greatest lateness."""
@@ -280,4 +285,5 @@ class Run:
             counters=core.counters,
             stages=core.stages,
             allow_bypass=self.settings.allow_bypass,
+            uncut=self.takes_uncut,
         )

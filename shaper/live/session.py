@@ -101,7 +101,7 @@ def _open(
                 length=settings.length,
                 buffer=settings.buffer,
                 fail_open=settings.fail_open,
-                gso=settings.gso,
+                gso=settings.takes_uncut(settings.all_policies),
             )
         )
     )
@@ -112,7 +112,7 @@ def _open(
             length=settings.length,
             buffer=settings.buffer,
             fail_open=settings.fail_open,
-            gso=settings.gso,
+            gso=settings.takes_uncut(settings.all_policies),
         )
         opened.enter_context(closing(output))
     recorder = None

@@ -14,6 +14,8 @@ from shaper.live.nfqueue.queue import HEADERS, WHOLE
 from shaper.live.rules.rules import Match
 from shaper.policy.base import Policy
 from shaper.spec.scenario import Scenario
+from shaper.units import Limit
+from shaper.wire.segment import CLASSES
 
 
 class Capture(NamedTuple):
@@ -65,8 +67,8 @@ class Settings:
     """Bytes of the socket's receive buffer to ask for."""
     fail_open: bool = True
     """When the queue is full, packets pass unshaped instead of being dropped."""
-    gso: bool = False
-    """Take TCP segments that the sender left uncut, up to 64 kB, whole."""
+    gso: bool | None = False
+    """Take TCP segments that the sender left uncut, up to 64 kB, whole; None: where nothing speaks against it."""
     timing: Timing = "balanced"
     """How much CPU time punctuality is worth, see choices.py and waiting.py."""
     on_rules_lost: OnRulesLost = "restore"
@@ -95,3 +97,20 @@ class Settings:
     def all_policies(self) -> Sequence[Policy]:
         """The policies of the pipeline and of all that follow."""
         return self.scenario.policies(self.max_hold) if self.scenario else self.policies
+
+    def takes_uncut(self, pipeline: Sequence[Policy]) -> bool:
+        """Whether these policies get TCP segments that the sender left uncut, up to 64 kB, whole.
+
+        Unless `gso` says so, they do where all of them allow it, and neither a file nor a trace wants each packet. What
+        goes out is cut: an uncut packet that is held counts for its sender, who then sends no more.
+        """
+        if self.gso is not None:
+            return self.gso
+        shows_each = self.captures or self.one_verdict_per_write or (self.journal, self.marks) != (None, None)
+        goes_out = self.install_rules and "output" in self.match.passed_hooks
+        return not shows_each and not goes_out and all(map(allows_uncut, pipeline))
+
+
+def allows_uncut(policy: Policy) -> bool:
+    """Whether a policy with these options may get segments uncut; the last of them may be a FIN."""
+    return policy.takes_uncut and policy.limit == Limit() and len(policy.only) == len(CLASSES)

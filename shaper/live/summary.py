@@ -61,6 +61,8 @@ class Summary:
     """What each stage of the pipeline did, by its name."""
     interfaces_gone: Mapping[str, int] = field(default_factory=dict)
     """How often each of the interfaces that are shaped went away."""
+    uncut: bool = False
+    """TCP segments that the sender left uncut were taken whole."""
     allow_bypass: bool = False
     """Bypassed packets are no reason to fail."""
 
@@ -120,6 +122,7 @@ class Summary:
             "lost_to_reload": self.lost_to_reload,
             "rules_lost": self.rules_lost,
             "interfaces_gone": self.interfaces_gone,
+            "uncut": self.uncut,
             "wanted_hold": self.wanted.as_json(),
             "actual_hold": self.actual.as_json(),
             "lateness": self.late.as_json(),
@@ -164,6 +167,8 @@ class Summary:
                 others = f"median; p99 {times.p99 / ms:.3f}, max {times.max / ms:.3f} ms"
                 table.add_row(name, f"{times.p50 / ms:.3f} ms", others)
         lines = [f"{name} touched nothing: {reason}" for name, reason in self.touched_nothing.items()]
+        if self.uncut:
+            lines.append("TCP segments were taken uncut: one packet may be many (--no-gso)")
         for name, often in self.interfaces_gone.items():
             lines.append(f"the interface {name} was gone{f', {often} times' if often > 1 else ''}")
         return Group(table, *map(Text, lines))

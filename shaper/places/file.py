@@ -169,7 +169,7 @@ class PlacesReader(TomlReader):
             if key in FLAGS:
                 if not isinstance(value, bool):
                     self._fail(key, f"{key} is true or false", section)
-                options += [f"--{key}"] * value
+                options += [f"--{key}"] if value else ["--no-gso"] if key == "gso" else []
             else:
                 texts = self._texts(key, value, section)
                 options += [f"--{key}={text}" for text in texts if key not in OF_PODS]

@@ -102,6 +102,15 @@ class Policy:
         """
 
     @property
+    def takes_uncut(self) -> bool:
+        """Whether it may get TCP segments before they are cut: many as one packet, of up to 64 kB.
+
+        Only if nothing that it does depends on how many packets there are, how long they are, or what is in them. A
+        `limit` and `only` need them cut, whatever this says.
+        """
+        return False
+
+    @property
     def signals(self) -> Collection[Kind]:
         """The kinds of signals that it asks for; most policies ask for none."""
         return ()

@@ -5,14 +5,18 @@ from __future__ import annotations
 import socket
 import threading
 import time
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import trio
 
 from shaper import Action, Packet, Policy
 from shaper.live.rules.rules import Match
+from shaper.live.run import Run
 from shaper.live.session import Settings, shape
 from shaper.live.summary import Summary
+from shaper.spec.load import load
 from tests.kernel.conftest import Shell
 
 AMOUNT = 5_000_000
@@ -54,22 +58,47 @@ def segments() -> int:
     return int(dict(zip(names, values, strict=True))["InSegs"])
 
 
-def test_segments_that_find_no_room_are_counted(shell: Shell) -> None:
-    shell("ip link set lo mtu 1500")
-    settings = Settings((Slow(),), Match(protocol="tcp"), buffer=1 << 14)
-    before = segments()
+def shaped(settings: Settings, begun: Callable[[Run], None] = lambda run: None) -> Summary:
+    """Shape a transfer; `begun` is called before it."""
 
     async def main() -> Summary:
         stop = trio.Event()
 
-        async def talk() -> None:
-            await trio.to_thread.run_sync(bulk)
+        async def talk(run: Run) -> None:
+            begun(run)
+            talking = threading.Thread(target=bulk)  # a thread of trio's may be of another test's network
+            talking.start()
+            while talking.is_alive():
+                await trio.sleep(0.01)
             stop.set()
 
         async with trio.open_nursery() as nursery:
-            return await shape(settings, started=lambda run: nursery.start_soon(talk), stop=stop)
+            return await shape(settings, started=lambda run: nursery.start_soon(talk, run), stop=stop)
 
-    summary = trio.run(main)
+    return trio.run(main)
+
+
+def test_segments_that_find_no_room_are_counted(shell: Shell) -> None:
+    shell("ip link set lo mtu 1500")
+    before = segments()
+    summary = shaped(Settings((Slow(),), Match(protocol="tcp"), buffer=1 << 14))
     assert summary.bypassed
     assert summary.taken + summary.bypassed == segments() - before
     assert summary.lost == 0
+
+
+def test_segments_are_taken_uncut_where_all_policies_allow_it_until_one_does_not(shell: Shell) -> None:
+    shell("ip link set lo mtu 1500")
+    fixed = Settings((load("delay:1ms"), load("pass_through")), Match(protocol="tcp"), gso=None)
+    summary = shaped(fixed)
+    assert summary.uncut
+    assert summary.taken + (summary.bypassed or 0) < AMOUNT // 1500  # cut, the data alone would be more
+    for settings in (replace(fixed, gso=False), replace(fixed, policies=(load("loss:0%"),))):
+        before = segments()
+        summary = shaped(settings)
+        assert not summary.uncut
+        assert summary.taken == segments() - before
+    before = segments()
+    summary = shaped(fixed, lambda run: run.prepare([load("delay:1ms,jitter=1us")]))
+    assert not summary.uncut
+    assert summary.taken == segments() - before

@@ -111,6 +111,10 @@ class Requests:
             prototype = core.prototypes[core.names.index(stage)]
             values = await trio.to_thread.run_sync(parse_options, prototype, given, max_hold, abandon_on_cancel=True)
             check(stage, prototype, values)
+            changed = prototype.prototype()
+            for name, value in values.items():
+                setattr(changed, name, value)
+            self._run.prepare([changed if each is prototype else each for each in core.prototypes])
             return partial(self._change, stage, values, given)
         simple: dict[str, Callable[[int], None]] = {
             "pause": core.pause,

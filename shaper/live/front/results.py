@@ -38,6 +38,7 @@ def result_of(summary: Summary, holds: Holds, *, samples: int = MAX_SAMPLES) -> 
         "stages": summary.stages,
         "failures": list(summary.failures),
         "failed": summary.failures.total,
+        "uncut": summary.uncut,
         "holds": holds.to_json(samples),
     }
 
@@ -88,6 +89,7 @@ def merged(results: Sequence[Result], *, bypassed: int | None, rules_lost: int, 
         duration=duration,
         counters=counters,
         stages=stages,
+        uncut=any(each["uncut"] for each in results),
         allow_bypass=allow,
     )
 
