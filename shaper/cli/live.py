@@ -50,7 +50,7 @@ def show_plan(out: Console, settings: Settings, workers: int, place: Place | Non
     out.print(
         f"{numbered(number, workers)}: {settings.length} packets at most, {settings.buffer} bytes of socket buffer,\n"
         f"{settings.copy_range} bytes of each packet copied, "
-        f"TCP segments {'uncut' if settings.takes_uncut(settings.all_policies) else 'cut'}"
+        f"segments {'uncut' if settings.takes_uncut(settings.all_policies) else 'cut'}"
     )
     if settings.install_rules:
         for family, text in Rules(settings.match, number, workers).text().items():

@@ -200,7 +200,8 @@ def open_queue(
             queue = Queue(candidate, copy_range=copy_range, length=length, buffer=buffer, fail_open=fail_open, gso=gso)
             detail(
                 f"queue {candidate} is bound by process {os.getpid()}, the engine: {length} packets at most, "
-                f"{queue.buffer} bytes of socket buffer, {copy_range} bytes of each packet copied"
+                f"{queue.buffer} bytes of socket buffer, {copy_range} bytes of each packet copied, "
+                f"segments {'uncut' if gso else 'cut'}"
             )
             return queue
         except QueueInUse:
