@@ -45,7 +45,7 @@ class Gathering(NamedTuple):
 
 GATHERING: dict[Timing, Gathering] = {
     "precise": Gathering(0, 0, 0, 25 * us),
-    "balanced": Gathering(25 * us, 60 * us, 30 * us, 25 * us),
+    "balanced": Gathering(25 * us, 60 * us, 15 * us, 25 * us),
     "thrifty": Gathering(100 * us, 100 * us, 100 * us, 0),
 }
 LONGEST_LEAD = 120 * us
