@@ -142,7 +142,8 @@ def check_package(system: System) -> None:
     _expect(system.run("systemd-analyze verify shaper@lab.service", "root"), "^$")
     system.run("systemctl enable shaper@lab", "root")
     system.run("apt purge nfq-shaper", "root")
-    left = "find / -xdev -path /dist -prune -o -path /source -prune -o -name '*shaper*' -print"
+    others = " -o ".join(f"-path {path}" for path in ("/dist", "/source", "/var/cache/man"))
+    left = rf"find / -xdev \( {others} \) -prune -o -name '*shaper*' -print"
     _expect(system.run(left, "root"), "^$")
 
 
@@ -212,6 +213,7 @@ def take(name: str, fresh: System) -> str:
         version = system.run(f"{way.shell}shaper --version").strip()
         _expect(version, rf"^shaper {re.escape(pyproject()['project']['version'])}\b")
         green = _doctor(system, shaper)
+        system.install("python3")
         run, talk = "run --policy delay:time=20ms", f"-- python3 -c {_quoted(TALK)}"
         # AppArmor may allow no user namespaces.
         is_allowed = "user namespaces" not in _missing(system, f"{way.shell}shaper")
@@ -256,8 +258,8 @@ def fresh_system(suite: str) -> Iterator[System]:
     """A system of this suite, such as trixie, with the files of dist in /dist, and the sdist's in /source."""
     with TemporaryDirectory(prefix="fresh-") as folder:
         root = Path(folder, "root")
-        make = ("mmdebstrap", "--quiet", "--variant=minbase", f"--include={INCLUDED}", suite, str(root))
-        subprocess.run(make, check=True)
+        options = ("--quiet", "--variant=minbase", f"--include={INCLUDED}", *_apt_options())
+        subprocess.run(["mmdebstrap", *options, suite, root], check=True)
         root.chmod(0o755)
         Path(folder).chmod(0o755)
         for setting in filter(os.path.exists, SETTINGS):
@@ -280,6 +282,14 @@ def fresh_system(suite: str) -> Iterator[System]:
         system.run("mkdir source && tar -xzf /dist/*.tar.gz -C source --strip-components 1", "root")
         system.run("chown -R user: /root/source && mv /root/source /source", "root")
         yield system
+
+
+def _apt_options() -> Iterator[str]:
+    """How this machine's apt reaches the archive: its proxy, and whether a mirror may be behind."""
+    dump = subprocess.run(["apt-config", "dump"], check=True, stdout=subprocess.PIPE, text=True).stdout
+    for line in dump.splitlines():
+        if line.startswith(("Acquire::Check-", "Acquire::http")):
+            yield f"--aptopt={line}"
 
 
 def attempt(what: str, action: Callable[[], str]) -> bool:
