@@ -29,11 +29,11 @@ def times(shell: Shell, address: str, size: int = 56) -> list[float]:
 @pytest.mark.parametrize("address", ["127.0.0.1", "::1"])
 def test_a_direction_is_delayed_alone(tmp_path: Path, shell: Shell, address: str, direction: str, wanted: int) -> None:
     with Shaper(tmp_path, "--policy", f"delay:100ms,direction={direction}"):
-        assert wanted - 1 <= median(times(shell, address)) <= wanted + 30
+        assert wanted - 1 <= median(times(shell, address)) <= wanted + 90
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1", "::1"])
 def test_fragments_of_a_ping_have_its_direction(tmp_path: Path, shell: Shell, address: str) -> None:
     shell("ip link set lo mtu 1500")
     with Shaper(tmp_path, "--policy", "delay:100ms,direction=reply"):
-        assert 99 <= median(times(shell, address, 4000)) <= 130
+        assert 99 <= median(times(shell, address, 4000)) <= 190
