@@ -27,7 +27,7 @@ from shaper.wire.packet import Packet
 
 LATE = 200_000
 """From which lateness on (ns) a packet's own due time is noted, too."""
-ROOM = 1 << 20
+ROOM = 1 << 18
 """How many rows of each kind there is room for."""
 
 
