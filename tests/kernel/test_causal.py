@@ -140,7 +140,7 @@ def test_an_idle_pair_of_nagle_and_delayed_acks(tmp_path: Path) -> None:
     first = ("chrt", "-f", "1") if can(CAP_SYS_NICE) else ()
     command = (*first, sys.executable, "-I", "-S", str(tmp_path / "nagle.py"))
     syn = PacketClass("tcp/9000", "original", "syn")
-    plan = Causal(command=command, delay=20 * ms, budget=6 * s, classes=[syn])
+    plan = Causal(command=command, delay=20 * ms, budget=10 * s, classes=[syn])
     found = Results(plan.about())
     assert run(chain(plan.trials(found), plan.curves(found)), found, plan.result)
     [effect] = Profile(found).shown[0].effects
