@@ -143,7 +143,7 @@ def check_package(system: System) -> None:
     system.run("systemctl enable shaper@lab", "root")
     system.run("apt purge nfq-shaper", "root")
     others = " -o ".join(f"-path {path}" for path in ("/dist", "/source", "/var/cache/man"))
-    left = rf"find / -xdev \( {others} \) -prune -o -name '*shaper*' -print"
+    left = rf"find / -xdev \( {others} \) -prune -o -regex '.*/\(nfq[_-]\|_\)?shaper[^/]*' -print"
     _expect(system.run(left, "root"), "^$")
 
 
