@@ -24,7 +24,6 @@ Status = Literal["ok", "missing", "unknown"]
 TUN = "/dev/net/tun"
 ENOUGH_BUFFER = 16 * 2**20
 """Bytes; with this buffer a queue's socket lost nothing of a burst of 60 000 small packets."""
-NOT_TRIED = "can only be tried with a network namespace and iptables"
 
 
 @dataclass(frozen=True)
@@ -53,32 +52,35 @@ def requirements() -> Iterator[Requirement]:
     yield _of("Python", "start", True, platform.python_version())
     yield _iptables("iptables", "start")
     yield _iptables("ip6tables", "start")
-    yield _tried(
-        "kernel queue", "start", outcomes, "queue", "sudo modprobe -a nfnetlink_queue xt_NFQUEUE xt_comment xt_mark"
-    )
+    modules = "sudo modprobe -a nfnetlink_queue xt_NFQUEUE xt_comment xt_mark"
+    yield _tried("kernel queue", "start", outcomes, "queue", "iptables", modules)
     for name, capability in (("CAP_NET_ADMIN", CAP_NET_ADMIN), ("CAP_NET_RAW", CAP_NET_RAW)):
         there = can(capability)
         mend = f"{remedy(capability)}; `shaper run` needs neither"
         yield _of(name, "start", there, "held" if there else "not held", mend)
     yield _user_namespaces()
     yield _socket_buffer(root)
-    yield _tried("xt_bpf", "--filter", outcomes, "bpf", "sudo modprobe xt_bpf")
+    yield _tried("xt_bpf", "--filter", outcomes, "bpf", "iptables", "sudo modprobe xt_bpf")
     yield _program("tcpdump", "--filter", "tcpdump")
     yield _tracing()
     yield _program("ip", "--network", "iproute2")
     yield _way_out()
     yield _program("tc", "compare", "iproute2")
-    yield _tried("netem", "compare", outcomes, "netem", "sudo modprobe sch_netem")
+    yield _tried("netem", "compare", outcomes, "netem", "tc", "sudo modprobe sch_netem")
 
 
 def _of(name: str, needed_by: str, there: bool, found: str, mend: str = "") -> Requirement:
     return Requirement(name, needed_by, "ok" if there else "missing", found, "" if there else mend)
 
 
-def _tried(name: str, needed_by: str, outcomes: trial.Outcomes, what: str, mend: str) -> Requirement:
-    if what not in outcomes:
-        return Requirement(name, needed_by, "unknown", NOT_TRIED, "sudo shaper doctor")
-    return _of(name, needed_by, not outcomes[what], outcomes[what] or "works", mend)
+def _tried(name: str, needed_by: str, outcomes: trial.Outcomes, what: str, program: str, mend: str) -> Requirement:
+    """What was tried with this program, in a network namespace, if there were both."""
+    if what in outcomes:
+        return _of(name, needed_by, not outcomes[what], outcomes[what] or "works", mend)
+    if outcomes.get("namespace") == "":
+        then = f"install {program}, then run `shaper doctor` again"
+        return Requirement(name, needed_by, "unknown", f"can't be tried without {program}", then)
+    return Requirement(name, needed_by, "unknown", "can't be tried without a network namespace", "sudo shaper doctor")
 
 
 def _iptables(command: str, needed_by: str) -> Requirement:

@@ -114,7 +114,9 @@ def test_missing_programs(monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> N
     assert (found["iptables"]["status"], found["iptables"]["mend"]) == ("missing", "sudo apt install iptables")
     assert found["tcpdump"]["mend"] == "sudo apt install tcpdump"
     assert found["pasta"]["mend"] == "sudo apt install passt"
-    assert found["kernel queue"]["status"] == "unknown"
+    for name, program in (("kernel queue", "iptables"), ("xt_bpf", "iptables"), ("netem", "tc")):
+        assert (found[name]["status"], found[name]["found"]) == ("unknown", f"can't be tried without {program}")
+        assert found[name]["mend"] == f"install {program}, then run `shaper doctor` again"
 
 
 def test_no_kernel_support(monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
