@@ -21,6 +21,13 @@ Family = Literal["ipv4", "ipv6"]
 COMMANDS: dict[Family, str] = {"ipv4": "iptables", "ipv6": "ip6tables"}
 
 
+LACKING = (
+    (r"initialize nft:|rule set generation id: Invalid argument", "nf_tables", "nf_tables"),
+    (r"unable to initialize table 'mangle'", "mangle table", "-a iptable_mangle ip6table_mangle"),
+)
+"""What iptables says without a module, what that is, and which modules modprobe(8) loads for it."""
+
+
 class RulesError(ShaperError):
     """iptables refused; the message says why and what to do."""
 
@@ -92,6 +99,9 @@ def explain(program: str, stderr: str, status: int) -> str:
     missing = re.search(r"Extension (\S+) revision|Couldn't load (?:match|target) [`'](\S+?)'", stderr)
     if missing:
         return f"{program}: this system has no '{missing[1] or missing[2]}' extension; `shaper doctor` says more"
+    for said, what, modules in LACKING:
+        if re.search(said, stderr):
+            return f"{program}: this kernel has no {what} (try `modprobe {modules}`); `shaper doctor` says more"
     lines = [line.strip() for line in stderr.splitlines() if line.strip() and not line.startswith("Try ")]
     reason = re.sub(r"^\S+ v\S+ \(\w+\): ?", "", " ".join(lines))
     if not reason:
