@@ -67,7 +67,15 @@ def replay(command: str, packets: int) -> Found:
     with tempfile.TemporaryDirectory() as folder:
         capture = Path(folder) / "packets.pcap"
         write(capture, packets)
-        line = [command, "replay", str(capture), "--policy", "delay:20ms", "--pcap", str(Path(folder) / "sent.pcapng")]
+        line = [
+            command,
+            "replay",
+            str(capture),
+            "--policy",
+            "delay:20ms",
+            "--output",
+            str(Path(folder) / "sent.pcapng"),
+        ]
         process = subprocess.Popen(line, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         _, status, usage = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)

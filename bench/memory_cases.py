@@ -65,11 +65,12 @@ def flows(spec: str, many: int, *, both: bool = False) -> dict[str, float]:
             core.due(one.arrived)
 
     meet(0, FEW)
-    before = started() if many < 1 << 16 else 0
+    is_counted = many < 1 << 16
+    before = started() if is_counted else 0
     meet(FEW, FEW + many)
     core.due(BEGIN + 2 * (FEW + many) * STEP)
     core.close()
-    if not before:
+    if not is_counted:
         return {"resident": resident()}
     return {"bytes": (taken() - before) / many / (1 + both), "resident": resident()}
 

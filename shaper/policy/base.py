@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Iterable
 from copy import copy
+from functools import lru_cache
 from inspect import get_annotations
 from random import Random
 from typing import Annotated, Any, ClassVar, Literal, Self
@@ -39,6 +40,12 @@ def format_classes(classes: frozenset[str]) -> str:
 
 
 Classes = Annotated[frozenset[str], Unit("segment classes", parse_classes, format_classes)]
+
+
+@lru_cache(256)
+def _seed(seed: str, direction: str) -> tuple[str, str]:
+    """Both together, the same object for all flows."""
+    return seed, direction
 
 
 class Policy:
@@ -131,7 +138,8 @@ class Policy:
             return self.__random
         except AttributeError:
             # A string is hashed with SHA-512, so it gives the same seed on every platform and in every run.
-            identity = filter(None, (self.__seed, str(self.__whose), self.__direction))
+            seed, direction = self.__seed
+            identity = filter(None, (seed, str(self.__whose), direction))
             self.__random: Random = Random("|".join(identity))
             return self.__random
 
@@ -159,8 +167,7 @@ class Policy:
             direction: of the flow; empty for both.
         """
         new = self.__copy()
-        new.__seed = seed
-        new.__whose, new.__direction = whose, direction
+        new.__seed, new.__whose = _seed(seed, direction), whose
         new.start()
         return new
 
@@ -175,7 +182,7 @@ class Policy:
         return new
 
     # What seeds its `random`, in parts, since these are there anyway, and the whole text would be anew for each flow.
-    __seed = __direction = ""
+    __seed = ("", "")
     __whose: object = ""
 
     @classmethod
