@@ -44,6 +44,8 @@ MS_BIND, MS_REC, MS_PRIVATE = 1 << 12, 1 << 14, 1 << 18
 FSOPEN_CLOEXEC = FSMOUNT_CLOEXEC = 1
 FSCONFIG_CMD_CREATE = 6
 _FSOPEN, _FSCONFIG, _FSMOUNT = 430, 431, 432
+# asm/unistd.h: older system calls have a number for each architecture; those made since 2009 share the last one.
+_SCHED_SETATTR = {"x86_64": 314, "i686": 351, "armv7l": 380, "ppc64le": 355, "s390x": 345}.get(os.uname().machine, 274)
 
 
 class TimeSpec(ctypes.Structure):
@@ -175,6 +177,17 @@ def fsmount(context: int, flags: int) -> int:
         OSError: see there.
     """
     return _checked(_libc.syscall(c_long(_FSMOUNT), c_int(context), c_uint(flags), c_uint(0)))
+
+
+def sched_setattr(policy: int, nice: int, runtime: int) -> None:
+    """Set this thread's scheduling policy, nice value and slice (ns; 0 for the default), see sched_setattr(2).
+
+    Raises:
+        OSError: see there.
+    """
+    size = 48  # SCHED_ATTR_SIZE_VER0, linux/sched/types.h
+    attributes = struct.pack("=IIQiIQQQ", size, policy, 0, nice, 0, runtime, 0, 0)
+    _checked(_libc.syscall(c_long(_SCHED_SETATTR), c_int(0), c_char_p(attributes), c_uint(0)))
 
 
 def timerfd_create(clock: int, flags: int) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Self
 
@@ -16,7 +17,8 @@ class Holds:
     """Planned ("wanted") and actual holds of the packets that went on: an even sample, and the exact maxima."""
 
     def __init__(self) -> None:
-        self._samples: list[tuple[int, int]] = []  # wanted, actual
+        # Two arrays, not a list of tuples: to free 16 000 of these would take 2 ms.
+        self._wanted, self._actual = array("q"), array("q")
         self._step = 1
         self._next = 0  # how many packets until the next sample
         self._max_actual = self._max_late = self._worst = 0
@@ -35,10 +37,11 @@ class Holds:
         for verdict in verdicts[self._next :: self._step]:
             if verdict.fate != "dropped":
                 arrived = verdict.packet.arrived
-                self._samples.append((verdict.planned - arrived, at - arrived))
+                self._wanted.append(verdict.planned - arrived)
+                self._actual.append(at - arrived)
         self._next = (self._next - len(verdicts)) % self._step
-        if len(self._samples) > MAX_SAMPLES:
-            self._samples = self._samples[::2]
+        if len(self._wanted) > MAX_SAMPLES:
+            self._wanted, self._actual = self._wanted[::2], self._actual[::2]
             self._step *= 2
 
     def worst_lately(self) -> int:
@@ -50,13 +53,14 @@ class Holds:
     def to_json(self, most: int = MAX_SAMPLES) -> dict[str, Any]:
         """All of it as JSON has it, for `joined`; with at most about this number of samples."""
         longest, each = (self._max_actual, max(self._max_late, self._worst)), 1
-        while len(self._samples) > most * each:
+        while len(self._wanted) > most * each:
             each *= 2
-        return {"step": self._step * each, "samples": self._samples[::each], "longest": longest}
+        samples = list(zip(self._wanted[::each], self._actual[::each], strict=True))
+        return {"step": self._step * each, "samples": samples, "longest": longest}
 
     def latenesses(self, most: int) -> list[int]:
         """How late (ns) the packets of the last samples were, this number of samples at most."""
-        return [actual - wanted for wanted, actual in self._samples[-most:]]
+        return [actual - wanted for wanted, actual in zip(self._wanted[-most:], self._actual[-most:], strict=True)]
 
     @classmethod
     def joined(cls, parts: Iterable[Mapping[str, Any]]) -> Self:
@@ -65,7 +69,9 @@ class Holds:
         made = cls()
         made._step = max((part["step"] for part in parts), default=1)
         for part in parts:
-            made._samples += [(wanted, actual) for wanted, actual in part["samples"][:: made._step // part["step"]]]
+            for wanted, actual in part["samples"][:: made._step // part["step"]]:
+                made._wanted.append(wanted)
+                made._actual.append(actual)
             actual, late = part["longest"]
             made._max_actual, made._max_late = max(made._max_actual, actual), max(made._max_late, late)
         return made
@@ -73,16 +79,14 @@ class Holds:
     @property
     def wanted(self) -> Quantiles:
         """Planned departure minus arrival."""
-        return Quantiles.of([wanted for wanted, _ in self._samples])
+        return Quantiles.of(list(self._wanted))
 
     @property
     def actual(self) -> Quantiles:
         """Departure minus arrival."""
-        return Quantiles.of([actual for _, actual in self._samples])._replace(max=self._max_actual)
+        return Quantiles.of(list(self._actual))._replace(max=self._max_actual)
 
     @property
     def late(self) -> Quantiles:
         """Departure minus planned departure."""
-        return Quantiles.of([actual - wanted for wanted, actual in self._samples])._replace(
-            max=max(self._max_late, self._worst)
-        )
+        return Quantiles.of(self.latenesses(len(self._wanted)))._replace(max=max(self._max_late, self._worst))
