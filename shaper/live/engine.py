@@ -202,6 +202,7 @@ class Engine:
             elif waiting.frequent and deadline - self._last_sent < waiting.frequent:
                 waiting.gather(deadline, now)
             elif deadline > now:
+                waiting.stay_awake()
                 self._meet(deadline)
 
     def _end_of_turn(self, begin: int) -> int:

@@ -53,6 +53,8 @@ TRIO_MARGIN = 300 * us
 """How long before a deadline trio wakes the engine, so that it can wait for the rest of the time in ppoll."""
 WAKE_MARGIN = 5 * us
 """By how much the lead of balanced timing is longer than waking up takes."""
+MOST_LONGER = 8 * us
+"""By how much the lead becomes longer at once, at most."""
 UNDISTURBED = 100 * us
 """When a deadline is closer than this and the last packets were all held, new packets don't end the sleep."""
 PR_SET_TIMERSLACK = 29
@@ -151,9 +153,14 @@ class Waiting:
     def adapt(self, early: int) -> None:
         """Adapt the lead: after the last sleep before a deadline, this much time (ns) was left to spare."""
         if self._adapts:
-            # Longer at once, shorter slowly.
+            # Longer soon, shorter slowly. One that was very late was kept from running by others: no lead helps there.
             change = WAKE_MARGIN - early
-            self.lead = min(self.lead + (change >> 2 if change > 0 else change >> 6), LONGEST_LEAD)
+            self.lead = min(self.lead + (min(change >> 2, MOST_LONGER) if change > 0 else change >> 6), LONGEST_LEAD)
+
+    def stay_awake(self) -> None:
+        """The deadline is too near for a sleep. If that was so again and again, a lead too long would stay for ever."""
+        if self._adapts and self.lead > MOST_LONGER:
+            self.lead -= self.lead >> 8
 
     def close(self) -> None:
         """Give the timer and the epoll up."""
