@@ -311,6 +311,10 @@ class Instances:
             return instance
 
 
+NOTHING: Final[Callable[..., Any]] = Policy.on_packet
+"""The hook of a policy that does nothing with packets: it isn't called."""
+
+
 def hook_of(policy: Policy) -> Callable[..., Any]:
     """The policy's `on_packet` as `PolicyInstance.hook`. A method bound to each object would take 64 bytes a flow."""
     bound = policy.on_packet

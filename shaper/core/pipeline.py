@@ -12,7 +12,7 @@ from typing import Any, cast
 from shaper.core.answer import actions_of
 from shaper.core.connections import Connections, FlowState
 from shaper.core.failure import FAULTS, PolicyError
-from shaper.core.instances import PolicyInstance
+from shaper.core.instances import NOTHING, PolicyInstance
 from shaper.core.stages import Stages
 from shaper.core.verdict import Fate, Verdict
 from shaper.policy.action import Action, Drop, Hold, Send, Wake
@@ -86,6 +86,8 @@ class Pipeline(Stages):
                 self.counts.overflowed += 1
                 self._drop(instance, packet)
                 return
+            if instance.hook is NOTHING:
+                continue
             try:
                 answer: Any = instance.hook(instance.policy, packet, self.now)
             except FAULTS as error:
