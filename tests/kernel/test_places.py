@@ -197,6 +197,9 @@ def podman(network: None, real_root: None, monkeypatch: pytest.MonkeyPatch) -> I
         monkeypatch.setenv("PATH", f"{folder}/bin:{os.environ['PATH']}")
         yield made
         made("rm", "--force", "--time", "0", "web")
+        # conmon has started another podman, which cleans up after the container and still writes there.
+        while any(folder.encode() in command_line(int(entry.name)) for entry in Path("/proc").glob("[0-9]*")):
+            time.sleep(0.01)
 
 
 def with_podman(podman: Podman, tmp_path: Path) -> None:

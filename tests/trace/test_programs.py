@@ -10,7 +10,8 @@ from shaper.journal import read_journal
 from tests.trace.conftest import Shaper
 
 DELAY = 40.0
-LATE = 15.0
+LATE = 30.0
+"""On a busy machine the engine itself may be late; less than one delay more or less."""
 """How much later than planned things may happen here (ms)."""
 
 ANSWER = """
