@@ -10,6 +10,7 @@ would make a call up to twice as slow.
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 import struct
 from collections.abc import Callable, Iterable
@@ -44,8 +45,8 @@ MS_BIND, MS_REC, MS_PRIVATE = 1 << 12, 1 << 14, 1 << 18
 FSOPEN_CLOEXEC = FSMOUNT_CLOEXEC = 1
 FSCONFIG_CMD_CREATE = 6
 _FSOPEN, _FSCONFIG, _FSMOUNT = 430, 431, 432
-# asm/unistd.h: older system calls have a number for each architecture; those made since 2009 share the last one.
-_SCHED_SETATTR = {"x86_64": 314, "i686": 351, "armv7l": 380, "ppc64le": 355, "s390x": 345}.get(os.uname().machine, 274)
+# asm/unistd.h: this one differs. A 32-bit program on a 64-bit machine has other numbers than the machine's.
+_SCHED_SETATTR = {"x86_64": 314, "aarch64": 274, "riscv64": 274, "ppc64le": 355, "s390x": 345}
 
 
 class TimeSpec(ctypes.Structure):
@@ -183,11 +184,14 @@ def sched_setattr(policy: int, nice: int, runtime: int) -> None:
     """Set this thread's scheduling policy, nice value and slice (ns; 0 for the default), see sched_setattr(2).
 
     Raises:
-        OSError: see there.
+        OSError: see there; ENOSYS where its number isn't known.
     """
+    number = _SCHED_SETATTR.get(os.uname().machine) if ctypes.sizeof(c_void_p) == 8 else None
+    if number is None:
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
     size = 48  # SCHED_ATTR_SIZE_VER0, linux/sched/types.h
     attributes = struct.pack("=IIQiIQQQ", size, policy, 0, nice, 0, runtime, 0, 0)
-    _checked(_libc.syscall(c_long(_SCHED_SETATTR), c_int(0), c_char_p(attributes), c_uint(0)))
+    _checked(_libc.syscall(c_long(number), c_int(0), c_char_p(attributes), c_uint(0)))
 
 
 def timerfd_create(clock: int, flags: int) -> int:
