@@ -9,6 +9,10 @@ from bench.namespace import Namespace
 SECOND = 1_000_000_000
 
 
+PRIORITY = 10
+"""Of the load under SCHED_FIFO; it is alone on its CPU there, so any would do."""
+
+
 class Load(NamedTuple):
     """The counts of one run, and latencies in ns from sending to receipt.
 
@@ -51,6 +55,7 @@ def load(
     watch: bool = False,
     patience: int = 2 * SECOND,
     sleeps: bool = False,
+    before_others: bool = False,
 ) -> Load:
     """Send UDP packets over lo, and receive them.
 
@@ -64,8 +69,10 @@ def load(
         watch: look for packets to receive all the time, for exact latencies; otherwise every millisecond.
         patience: after this time (ns) without a receipt, packets still on their way are lost.
         sleeps: between packets, so that others can use the CPU; each is sent a little later.
+        before_others: under SCHED_FIFO, so that others on the CPU make no packet late; only with `sleeps`.
     """
-    command = [program("load"), "-r", f"{rate:.0f}", "-t", str(seconds), "-l", str(length), "-f", str(flows)]
+    command = ["chrt", "--fifo", str(PRIORITY)] if before_others else []
+    command += [program("load"), "-r", f"{rate:.0f}", "-t", str(seconds), "-l", str(length), "-f", str(flows)]
     command += ["-n", str(row), "-g", str(patience)]
     command += (["-w", str(window)] if window else []) + (["-d", "0"] if watch else [])
     command += ["-s"] if sleeps else []

@@ -40,7 +40,9 @@ def at_all_rates(subject: Subject) -> Sequence[tuple[str, Found]]:
     """The lateness of a subject at each rate, with the name of the condition."""
     with Trial(subject) as trial, busy(LOAD_CPU):
         trial.load(rate=1000, seconds=0.3)
-        return [(f"{rate} packets/s", lateness(trial, rate * OFF_BEAT, SECONDS[rate])) for rate in RATES]
+        return [
+            (f"{rate} packets/s", lateness(trial, rate * OFF_BEAT, SECONDS[rate], beside_others=True)) for rate in RATES
+        ]
 
 
 @contextmanager

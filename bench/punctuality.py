@@ -53,13 +53,20 @@ def at_all_rates(subject: Subject, hold: int, plan: Plan) -> Iterator[tuple[str,
             yield f"{hold // MS} ms hold, {rate} packets/s", lateness(trial, rate * OFF_BEAT, SECONDS[rate])
 
 
-def lateness(trial: Trial, rate: float, seconds: float) -> Found:
+def lateness(trial: Trial, rate: float, seconds: float, *, beside_others: bool = False) -> Found:
     """Lateness in µs at a rate.
+
+    Args:
+        trial: the subject at work.
+        rate: packets/s.
+        seconds: for how long.
+        beside_others: other programs want the load's CPU, but are not to make its packets late.
 
     Raises:
         BenchError: packets were lost, or came out of order.
     """
-    result, cost = trial.load_and_cost(rate=rate, seconds=seconds, watch=True)
+    manner = {"sleeps": True, "before_others": True} if beside_others else {"watch": True}
+    result, cost = trial.load_and_cost(rate=rate, seconds=seconds, **manner)
     if result.received < result.sent or result.reordered:
         raise BenchError(f"{result.sent - result.received} lost, {result.reordered} out of order at {rate:.0f}/s")
     hold = trial.subject.hold

@@ -35,7 +35,13 @@ class Traffic:
     def fileno(self) -> int:
         return self._reader
 
-    def take(self) -> list[Packet]:
+    def receive(self) -> int:
+        return self._waiting
+
+    def row(self) -> None:
+        return None
+
+    def packets(self) -> list[Packet]:
         now = time.monotonic_ns()
         packets = [Packet(UDP, self.taken + nth + 1, now) for nth in range(self._waiting)]
         self.taken += self._waiting

@@ -8,6 +8,7 @@ belongs to the flow of its datagram; if the first one wasn't seen, to a flow wit
 from __future__ import annotations
 
 from collections import OrderedDict, deque
+from collections.abc import Callable, Sequence
 from typing import Final, cast
 
 from shaper.core.datagrams import Datagrams
@@ -27,6 +28,7 @@ from shaper.wire.header import (
     is_answer,
     plain_key,
     read_quoted,
+    read_tcp,
     reverse_key,
     split_key,
 )
@@ -85,8 +87,9 @@ class FlowState:
         sender: the state of its sender; None unless the protocol is TCP.
         kind: the class of all its packets, where the flow key alone decides it; else None.
         version: of the pipeline, with which all below agrees; -1 before the first packet, and while it has `turns`.
-        instances: by stage, the instances that its packets meet when they come; none while the core is paused.
-        all_instances: the same, but also while the core is paused, for packets that are held then.
+        instances: by stage, the instances that its packets meet when they come; none while the core is paused, nor if
+            none of them does anything with packets.
+        all_instances: the same, but all of them at any time, for packets that are held.
         made_by: the `Instances` that made them.
         inside: how many of its packets are in the pipeline.
         turn: how many changes that keep the order of packets it has seen.
@@ -127,6 +130,26 @@ def take_over(state: FlowState, before: FlowState | None) -> None:
     if before is not None and state.sender is not None and before.sender is not None:
         state.sender = before.sender
         state.sender.begin = state.sender.next
+
+
+def classify_all(senders: Sequence[SenderState | None], raws: Sequence[bytes]) -> bool:
+    """Note the segments among these packets with their senders, unless one may begin a connection.
+
+    Args:
+        senders: that of each packet, None unless its protocol is TCP.
+        raws: the bytes of each packet.
+
+    Returns:
+        Whether they were noted.
+    """
+    segments = [read_tcp(raw) for raw in raws]
+    for tcp in segments:
+        if tcp is not None and tcp.flags & SYN:
+            return False
+    for sender, tcp in zip(senders, segments, strict=True):
+        if sender is not None and tcp is not None:
+            sender.classify(tcp)
+    return True
 
 
 class Connections:
@@ -172,6 +195,34 @@ class Connections:
         packet.flow_state = state
         state.connection.seen = now
         return state
+
+    def pass_on(
+        self, flows: Sequence[tuple[bytes, int]], raws: Callable[[], Sequence[bytes]], version: int, now: int
+    ) -> bool:
+        """Note packets as `classify` does, if all are of known flows in which no policy wants them.
+
+        Args:
+            flows, raws, now: see `Core.pass_on`.
+            version: of the pipeline.
+
+        Returns:
+            Whether they are; if not, nothing is noted.
+        """
+        states: list[FlowState] = []
+        are_segments = False
+        for key, _ in flows:
+            state = self._flows.get(key)
+            if state is None or state.version != version or state.instances:
+                return False
+            are_segments |= state.sender is not None
+            states.append(state)
+        if are_segments:
+            senders = [state.sender for state, (_, count) in zip(states, flows, strict=True) for _ in range(count)]
+            if not classify_all(senders, raws()):
+                return False
+        for state in states:
+            state.connection.seen = now
+        return True
 
     def known(self, flow: Flow) -> FlowState | None:
         """The state of a flow; None if no packet of its connection was seen lately."""

@@ -18,7 +18,7 @@ Packets go through the pipeline: what one policy sends at t, the next receives a
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from shaper.core.agenda import is_valid
@@ -102,6 +102,32 @@ class Core:
         instances = state.instances if state.version == pipeline.version else pipeline.admit(packet, state)
         state.inside += 1
         pipeline.enter(packet, instances)
+
+    def pass_on(self, flows: Sequence[tuple[bytes, int]], raws: Callable[[], Sequence[bytes]], now: int) -> bool:
+        """Packets were taken at `now` (ns), or shortly before, that go on at once if no policy wants any of them.
+
+        As `receive` for each, and `due`, but without an object for any of them. That goes only if their flows are
+        known, and nothing else happens up to `now`.
+
+        Args:
+            flows: the flow key of the first packet, as `plain_key` has it, and of how many in a row; and so on.
+            raws: gives the bytes of each packet.
+            now: see above.
+
+        Returns:
+            Whether they go on; if not, nothing has happened.
+        """
+        pipeline = self._pipeline
+        now = max(now, pipeline.now)
+        if now >= self._replaces_at or self._agenda.earliest <= now or pipeline.verdicts:
+            return False
+        if not self._connections.pass_on(flows, raws, pipeline.version, now):
+            return False
+        pipeline.now = now
+        for _, count in flows:
+            self.counts.taken += count
+            self.counts.sent += count
+        return True
 
     def signal(self, policy: str, signal: Signal, now: int) -> None:
         """Pass a signal to a policy that asks for it; without effect where it has no object for this flow.

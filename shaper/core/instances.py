@@ -116,6 +116,13 @@ class PolicyInstance:
             return False
         return policy.direction in ("both", packet.direction)
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether no packet of its flow is anything to it: its policy does nothing, or doesn't shape the connection."""
+        if is_left_out(self) or self.is_failed:
+            return True
+        return self.hook is NOTHING and not self.limited and not self.selects
+
     def is_full(self, packet: Packet) -> bool:
         """Whether holding this packet as well would exceed the policy's `limit`."""
         packets, size = self.policy.limit

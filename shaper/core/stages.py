@@ -132,7 +132,8 @@ class Stages:
             if instance.version != self.version:
                 self._update(instance)
         state.version = self.version if state.turns is None else -1
-        state.instances = () if self.is_paused else state.all_instances
+        is_met = not self.is_paused and any(not instance.is_idle for instance in state.all_instances)
+        state.instances = state.all_instances if is_met else ()
         return state.all_instances
 
     def admit(self, packet: Packet, state: FlowState) -> tuple[PolicyInstance, ...]:

@@ -20,10 +20,14 @@ class Datagrams:
 
     Attributes:
         slots: the room for each; datagrams fill them in order.
+        memory: that of all slots, one behind the other.
+        room: see above.
     """
 
     def __init__(self, descriptor: int, *, room: int, most: int) -> None:
-        whole = memoryview(bytearray(room * most))
+        self.room = room
+        self.memory = bytearray(room * most)
+        whole = memoryview(self.memory)
         self.slots = [whole[start : start + room] for start in range(0, len(whole), room)]
         self._vectors = (IOVec * most)()
         messages = (MMsgHdr * most)()
@@ -33,16 +37,26 @@ class Datagrams:
         self._lengths = memoryview(messages).cast("B").cast("I")
         self._recvmmsg, self._arguments = recvmmsg(descriptor, messages, socket.MSG_DONTWAIT)
 
-    def receive(self) -> list[int]:
-        """Take the datagrams that wait; returns the length of each.
+    def receive(self) -> int:
+        """Take the datagrams that wait; returns how many.
 
         Raises:
             OSError: see recvmmsg(2).
         """
         count = self._recvmmsg(*self._arguments)
         if count >= 0:
-            return self._lengths[_FIRST : count * _STEP : _STEP].tolist()
+            return count
         # To build an OSError each time that nothing waits would cost half a microsecond.
         if ctypes.get_errno() in (errno.EAGAIN, errno.EINTR):
-            return []
+            return 0
         raise last_error()
+
+    def shortest(self, count: int) -> int:
+        """The length of the shortest of the first of those taken last; `count` is above 0."""
+        lengths = self._lengths[_FIRST : count * _STEP : _STEP]
+        found = lengths.tobytes()
+        return lengths[0] if found == found[:4] * count else min(lengths.tolist())
+
+    def lengths(self, count: int) -> list[int]:
+        """The lengths of the first of those taken last."""
+        return self._lengths[_FIRST : count * _STEP : _STEP].tolist()

@@ -23,6 +23,7 @@ from shaper.live.lateness import Holds
 from shaper.live.meter import Meter
 from shaper.live.nfqueue.output import OutputQueue
 from shaper.live.nfqueue.queue import BATCH, Queue
+from shaper.live.nfqueue.row import Row
 from shaper.live.pauses import few_pauses
 from shaper.live.record import PacketRecorder
 from shaper.live.waiting import Waiting, exact_timers
@@ -96,6 +97,7 @@ class Engine:
         self._queue = queue
         self.injector = injector
         self.last_id = 0
+        self._arrived = 0  # when that one did, in ns
         self._injected = 0  # verdicts on packets that policies made, carried out so far
         # Packets that the core holds and the kernel no longer does, since a copy went in their place; by id.
         self._replaced: set[int] = set()
@@ -145,13 +147,17 @@ class Engine:
     def _pass(self) -> tuple[int, int]:
         """Take a batch, and give the verdicts that are due; returns how many of each."""
         seen = time.monotonic_ns()
-        packets = self._receive()
-        taken = len(packets)
-        # While more packets wait, or may have come since, the core's time must not pass their arrival.
-        now = packets[-1].arrived if taken == BATCH else min(time.monotonic_ns(), seen + ARRIVAL_TOLERANCE)
-        verdicts = self._core.due(now)
+        taken, answered = self._receive()
+        verdicts = self._core.due(self._now(seen, taken))
         self.answer(verdicts)
-        return taken, len(verdicts)
+        return taken, answered + len(verdicts)
+
+    def _now(self, seen: int, taken: int) -> int:
+        """The core's time, after so many packets were taken at a time (ns).
+
+        While more packets wait, or may have come since, it must not pass their arrival.
+        """
+        return self._arrived if taken == BATCH else min(time.monotonic_ns(), seen + ARRIVAL_TOLERANCE)
 
     def _turn(self) -> bool:
         """Work until other tasks should have a turn; returns whether any packets came."""
@@ -228,13 +234,19 @@ class Engine:
         self.answer(self._core.due(deadline), deadline)
         self._last_sent = deadline
 
-    def _receive(self) -> list[Packet]:
-        """Take the packets that wait in the queue, a batch at most, and give them to the core."""
+    def _receive(self) -> tuple[int, int]:
+        """Take the packets that wait in the queue, a batch at most, and give them to the core.
+
+        Returns:
+            How many; and how many of them went on already, as no policy wants them.
+        """
         if self._output is not None:
             self._output.hand_on()
-        packets = self._queue.take()
+        if self._queue.receive() and self._looks_at_none and (row := self._queue.row()) and self._pass_on(row):
+            return row.count, row.count
+        packets = self._queue.packets()
         if packets:
-            self.last_id = packets[-1].id
+            self.last_id, self._arrived = packets[-1].id, packets[-1].arrived
             self._is_soon = packets[0].arrived - self._last_sent < self._waiting.look
         core = self._core
         if self._recorder is not None:
@@ -245,7 +257,25 @@ class Engine:
             self.meter.arrived(packets)
         if self._drain_watcher is not None:
             self._signal_drained(self._drain_watcher)
-        return packets
+        return len(packets), 0
+
+    @property
+    def _looks_at_none(self) -> bool:
+        """Whether nobody but the core has anything to do with the packets that come."""
+        return not (self._recorder or self.meter or self._drain_watcher or self._one_by_one or self._replaced)
+
+    def _pass_on(self, row: Row) -> bool:
+        """Let packets go on at once, if no policy wants them; returns whether they do."""
+        queue, core, last = self._queue, self._core, row.count - 1
+        first, arrived, before = queue.arrival(row, 0), queue.arrival(row, last), core.now
+        if not core.pass_on(row.flows, row.raws, arrived):
+            return False
+        samples = [queue.arrival(row, nth) for nth in self.holds.sampled(row.count)]
+        queue.accept(row)
+        self.holds.passed(row.count, samples, first, before, time.monotonic_ns())
+        self.last_id, self._arrived = row.last_id, arrived
+        self._is_soon = first - self._last_sent < self._waiting.look
+        return True
 
     def _record(self, packets: Sequence[Packet], recorder: PacketRecorder) -> None:
         """Record that these packets arrived, and that some are late for the core's time, which a replay must know."""
@@ -273,10 +303,8 @@ class Engine:
             ChangeError: the core refuses; nothing has changed.
         """
         seen = time.monotonic_ns()
-        packets = self._receive()
-        # As in a turn: while more packets wait, the core's time must not pass their arrival.
-        is_full = len(packets) == BATCH
-        now = packets[-1].arrived if is_full else min(time.monotonic_ns(), seen + ARRIVAL_TOLERANCE)
+        taken, _ = self._receive()
+        now = self._now(seen, taken)
         try:
             change(now)
         finally:

@@ -40,6 +40,31 @@ class Holds:
                 self._wanted.append(verdict.planned - arrived)
                 self._actual.append(at - arrived)
         self._next = (self._next - len(verdicts)) % self._step
+        self._thin_out()
+
+    def sampled(self, count: int) -> range:
+        """Which of the next packets, so many and all sent, belong to the sample."""
+        return range(self._next, count, self._step)
+
+    def passed(self, count: int, samples: Sequence[int], first: int, planned: int, at: int) -> None:
+        """As `add` for packets that nobody held.
+
+        Args:
+            count: how many.
+            samples: when those of `sampled` arrived, in ns.
+            first: when the first of all did.
+            planned: they were to go on when they arrived, but not before this time (ns).
+            at: when they all went on.
+        """
+        self._worst = max(self._worst, at - max(first, planned))
+        self._max_actual = max(self._max_actual, at - first)
+        for arrived in samples:
+            self._wanted.append(max(planned - arrived, 0))
+            self._actual.append(at - arrived)
+        self._next = (self._next - count) % self._step
+        self._thin_out()
+
+    def _thin_out(self) -> None:
         if len(self._wanted) > MAX_SAMPLES:
             self._wanted, self._actual = self._wanted[::2], self._actual[::2]
             self._step *= 2

@@ -40,6 +40,8 @@ class Layout(NamedTuple):
         stamped: the kernel has stamped the packet.
         payload: where the packet begins.
         reads: for each length of a message, what reads it.
+        words: the type and the heads again, as bytes: where each begins, and what it is.
+        id_at, stamp_at: where the packet's id and its stamp begin.
         is_packet: the message is about a packet; some are not.
     """
 
@@ -49,6 +51,9 @@ class Layout(NamedTuple):
     stamped: bool
     payload: int
     reads: dict[int, Read]
+    words: tuple[tuple[int, bytes], ...] = ()
+    id_at: int = 0
+    stamp_at: int = 0
     is_packet: bool = True
 
     def read(self, length: int) -> Read:
@@ -60,7 +65,7 @@ class Layout(NamedTuple):
         return read
 
 
-NO_PACKET = Layout(_type, (), "", False, 0, {}, False)
+NO_PACKET = Layout(_type, (), "", False, 0, {}, is_packet=False)
 """Stands for messages that no layout can be learnt from; no message matches it."""
 
 
@@ -70,7 +75,9 @@ def learn(message: memoryview) -> Layout:
     if kind != NFQNL_MSG_PACKET:
         return NO_PACKET
     heads, expected = "=4xH14x", [kind]
+    words = [(4, bytes(message[4:6]))]
     values, read, stamped = ">", 0, False
+    id_at = stamp_at = 0
     at = HEADERS
     while at < length:
         size, attribute = ATTRIBUTE.unpack_from(message, at)
@@ -78,15 +85,18 @@ def learn(message: memoryview) -> Layout:
         if attribute == NFQA_PAYLOAD:
             # The packet's length is its own, so of this head only the type counts.
             expected.append(attribute)
+            words.append((at + 2, bytes(message[at + 2 : content])))
             values += f"{content - read}x"
-            return Layout(Struct(heads + "2xH").unpack_from, tuple(expected), values, stamped, content, {})
+            unpack = Struct(heads + "2xH").unpack_from
+            return Layout(unpack, tuple(expected), values, stamped, content, {}, tuple(words), id_at, stamp_at)
         if attribute == NFQA_PACKET_HDR:
             values += f"{content - read}xI"
-            read = content + 4
+            read, id_at = content + 4, content
         elif attribute == NFQA_TIMESTAMP:
             values += f"{content - read}xQQ"
-            read, stamped = content + 16, True
+            read, stamped, stamp_at = content + 16, True, content
         expected += _head.unpack_from(message, at)
+        words.append((at, bytes(message[at:content])))
         padded = max(size, ATTRIBUTE.size) + 3 & ~3
         heads += f"I{padded - _head.size}x"
         at += padded

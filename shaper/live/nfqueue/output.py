@@ -63,7 +63,7 @@ class OutputQueue(Queue):
 
     def _hand_on_some(self) -> bool:
         """Hand on a batch; returns whether there is more, or will be."""
-        lengths = self._datagrams.receive()
+        lengths = self._datagrams.lengths(self._datagrams.receive())
         is_more = len(lengths) == BATCH
         parts: list[bytes] = []
         size = 0

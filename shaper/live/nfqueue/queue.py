@@ -22,6 +22,7 @@ from shaper.linux.recvmmsg import Datagrams
 from shaper.linux.timerfd import wait_until
 from shaper.live.nfqueue import netlink
 from shaper.live.nfqueue.layout import NO_PACKET, Layouts
+from shaper.live.nfqueue.row import Row, Rows
 from shaper.live.nfqueue.verdict_batches import VerdictBatches
 from shaper.verbose import detail
 from shaper.wire.packet import Packet
@@ -32,8 +33,12 @@ WHOLE = netlink.MAX_PAYLOAD
 """Bytes copied if some policy reads or changes what follows the headers."""
 METADATA_ROOM = 512
 """Room for all that the kernel says about a packet, in bytes."""
+LINE = 64
+"""Each message begins where this many bytes begin that are read from memory at once."""
 BATCH: Final = 128
 """The most packets taken at once."""
+SHORTEST_ROW: Final = 8
+"""To look at fewer packets by column would cost more than to look at each."""
 
 CLOCK_STEP: Final = 1_000_000
 """The wall clock was set if its distance from CLOCK_MONOTONIC changed by more than this (ns) between two reads."""
@@ -78,7 +83,8 @@ class Queue:
     ) -> None:
         self.number = number
         self._last_arrival = 0
-        self._offset = time.time_ns() - time.monotonic_ns()
+        self._now = time.monotonic_ns()
+        self._offset = time.time_ns() - self._now
         self._layout = NO_PACKET
         self._layouts = Layouts()
         self._batches = VerdictBatches(number)
@@ -91,7 +97,7 @@ class Queue:
         with suppress(PermissionError):  # only root of the first user namespace may exceed the limit
             self._socket.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, buffer)
         self.buffer = self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
-        self._datagrams = Datagrams(self._fd, room=copy_range + METADATA_ROOM, most=BATCH)
+        self._read(copy_range)
         flags = netlink.FAIL_OPEN * fail_open | netlink.GSO * gso
         os.write(self._fd, netlink.copy_mode(number, copy_range))
         os.write(self._fd, netlink.max_length(number, length))
@@ -110,9 +116,16 @@ class Queue:
                 raise QueueError(f"queue {self.number} can't be set up: {error.strerror}") from error
             raise QueueInUse(f"queue {self.number} is in use; choose another with --queue, or leave it out") from error
 
+    def _read(self, copy_range: int) -> None:
+        """From now on read packets of which this many bytes are copied."""
+        room = copy_range + METADATA_ROOM + LINE - 1 & ~(LINE - 1)
+        self._datagrams = Datagrams(self._fd, room=room, most=BATCH)
+        self._rows = Rows(self._datagrams, self._layouts)
+        self._count = 0
+
     def copy_whole(self) -> None:
         """From now on copy all bytes of each packet; those that wait already stay cut."""
-        self._datagrams = Datagrams(self._fd, room=WHOLE + METADATA_ROOM, most=BATCH)
+        self._read(WHOLE)
         os.write(self._fd, netlink.copy_mode(self.number, WHOLE))
 
     def cut(self) -> None:
@@ -125,9 +138,33 @@ class Queue:
 
     def take(self) -> list[Packet]:
         """The next packets that wait, in their order, `BATCH` at most."""
-        lengths = self._datagrams.receive()
+        self.receive()
+        return self.packets()
+
+    def receive(self) -> int:
+        """Read the next packets that wait, `BATCH` at most; returns how many messages these were."""
+        self._count = self._datagrams.receive()
+        return self._count
+
+    def row(self) -> Row | None:
+        """The packets that were read as a row; None if they aren't alike, or few, or if earlier ones await verdicts."""
+        if self._count < SHORTEST_ROW or len(self._batches):
+            return None
+        self._now = time.monotonic_ns()
+        offset = time.time_ns() - self._now
+        if abs(offset - self._offset) > CLOCK_STEP:
+            return None
+        self._offset = offset
+        return self._rows.row(self._count)
+
+    def arrival(self, row: Row, nth: int) -> int:
+        """When one of the packets of the row that was read last arrived, in ns."""
+        return max(min(row.stamped(nth) - self._offset, self._now), self._last_arrival)
+
+    def packets(self) -> list[Packet]:
+        """The packets that were read, in their order."""
         taken: list[Packet] = []
-        if not lengths:
+        if not self._count:
             return taken
         clock, last = time.monotonic_ns, self._last_arrival
         seconds: int  # so that compiled code needn't check their types
@@ -138,12 +175,12 @@ class Queue:
             last = now  # nobody knows by which clock these were stamped: they count as arrived now
         self._offset = offset
         slots, layout = self._datagrams.slots, self._layout
-        heads, expected, _, stamped, _, reads, is_packet = layout
-        for nth, length in enumerate(lengths):
+        heads, expected, _, stamped, _, reads, _, _, _, is_packet = layout
+        for nth, length in enumerate(self._datagrams.lengths(self._count)):
             message = slots[nth]
             if heads(message) != expected:
                 layout = self._layouts.of(message)
-                heads, expected, _, stamped, _, reads, is_packet = layout
+                heads, expected, _, stamped, _, reads, _, _, _, is_packet = layout
             if not is_packet:
                 continue
             read = reads.get(length) or layout.read(length)
@@ -164,6 +201,15 @@ class Queue:
         self._layout, self._last_arrival = layout, last
         self._batches.expect([packet.id for packet in taken])
         return taken
+
+    def accept(self, row: Row) -> None:
+        """Let the packets of the row that was read last go on.
+
+        Raises:
+            OSError: the socket fails.
+        """
+        self._last_arrival = self.arrival(row, row.count - 1)
+        os.write(self._fd, self._batches.accept_up_to(row.last_id))
 
     def answer(self, verdicts: Sequence[Verdict], at: int = 0) -> None:
         """Give these verdicts, in their order, in as few system calls as possible, but not before a time (ns).

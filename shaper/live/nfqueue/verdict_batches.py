@@ -44,6 +44,10 @@ class VerdictBatches:
             self._outstanding = deque(id for id in self._outstanding if id not in self._early)
             self._early.clear()
 
+    def accept_up_to(self, id: int) -> bytes:
+        """What to write to accept all packets up to this one, while none of those taken before has no verdict."""
+        return self._accept_up_to + netlink.pack_id(id)
+
     def messages(self, verdicts: Sequence[Verdict]) -> list[bytes]:
         """What to write for these verdicts, one item per write, in their order; none may be of an injected packet."""
         outstanding, early, pack_id = self._outstanding, self._early, netlink.pack_id
