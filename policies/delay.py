@@ -128,6 +128,10 @@ class Delay(Policy):
     def takes_uncut(self) -> bool:
         return not (self.jitter or self.reorder or self.rate)
 
+    @property
+    def constant_hold(self) -> int | None:
+        return self.time if self._is_constant else None
+
     def on_packet(self, packet: Packet, now: int) -> Send | None:
         if self._is_constant:
             return Send(packet, now + self.time)

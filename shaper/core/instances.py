@@ -86,18 +86,21 @@ class PolicyInstance:
         wakes: how often in a row it asked, when woken, to be woken again at once.
         is_failed: it raised an error, and packets pass it now.
         hook: the policy's `on_packet`, to be called with the policy, the packet and the time; all objects share it.
+        hold: how long (ns) it holds every packet without being asked, see `Policy.constant_hold`; -1 if it is asked.
         selects: whether some packets pass the policy, see `shapes`; most policies see all packets.
         limited: whether the policy has a `limit`, see `is_full`.
     """
 
     __slots__ = (
         "_bytes", "_packets",
-        "held", "hook", "is_failed", "limited", "place", "plan", "policy", "selects", "version", "wake", "wakes",
+        "held", "hold", "hook", "is_failed", "limited", "place", "plan", "policy", "selects", "version", "wake",
+        "wakes",
     )  # fmt: skip
 
     def __init__(self, policy: Policy, place: Place) -> None:
         self.policy = policy
         self.hook = hook_of(policy)
+        self.hold = hold_of(policy, self.hook)
         self.place = place
         self.version = place.made_by.version if place.made_by is not None else 0
         self.held = NOTHING_HELD
@@ -184,6 +187,7 @@ class PolicyInstance:
         self.limited = self.limited or policy.limit != NO_LIMIT
         self.selects = selects(policy)
         policy.on_change(names)
+        self.hold = hold_of(policy, self.hook)
 
     def plan_wake(self, at: int, now: int, *, is_woken: bool) -> int:
         """When to wake it (ns), after it asked for `at`.
@@ -217,6 +221,7 @@ class PolicyInstance:
         # It may have failed because memory ran out, so its state is freed before anything else is done.
         self.policy = Policy()
         self.hook = hook_of(self.policy)
+        self.hold = -1
         return failure_of(kind, self.place.name, error, hook)
 
 
@@ -328,6 +333,12 @@ def hook_of(policy: Policy) -> Callable[..., Any]:
     if isinstance(bound, MethodType) and bound.__self__ is policy:
         return bound.__func__
     return lambda _, packet, now: bound(packet, now)
+
+
+def hold_of(policy: Policy, hook: Callable[..., Any]) -> int:
+    """The policy's `constant_hold` as `PolicyInstance.hold`; -1 also if the object has an `on_packet` of its own."""
+    hold = policy.constant_hold
+    return -1 if hold is None or hook is not type(policy).on_packet else max(hold, 0)
 
 
 def selects(policy: Policy) -> bool:

@@ -86,6 +86,9 @@ class Pipeline(Stages):
                 self.counts.overflowed += 1
                 self._drop(instance, packet)
                 return
+            if instance.hold >= 0:
+                self._send(instance, packet, self.now + instance.hold)
+                return
             if instance.hook is NOTHING:
                 continue
             try:

@@ -51,12 +51,6 @@ class Datagrams:
             return 0
         raise last_error()
 
-    def shortest(self, count: int) -> int:
-        """The length of the shortest of the first of those taken last; `count` is above 0."""
-        lengths = self._lengths[_FIRST : count * _STEP : _STEP]
-        found = lengths.tobytes()
-        return lengths[0] if found == found[:4] * count else min(lengths.tolist())
-
     def lengths(self, count: int) -> list[int]:
         """The lengths of the first of those taken last."""
         return self._lengths[_FIRST : count * _STEP : _STEP].tolist()

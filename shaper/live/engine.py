@@ -40,6 +40,8 @@ LONGEST_SLEEP: Final = 250 * ms
 """Then it may sleep for this long (ns), if no thread is at work, and none of them waits for an earlier time."""
 WATCH_INTERVAL: Final = 50 * ms
 """Between two calls of `watch`, in ns. A task of its own would cost a turn of trio each time, 0.1 ms."""
+FEW: Final = 32
+"""When fewer packets than this were taken since, it isn't called."""
 SMALL_BATCH: Final = 64
 """When fewer packets than this go on at once, it is cheaper to let the next ones join them."""
 ARRIVAL_TOLERANCE: Final = 100 * us
@@ -117,12 +119,14 @@ class Engine:
         self._lone = 0  # how many packets more are taken for lone ones
         self._watch: Callable[[], bool] = lambda: False
         self._watches_at = 0  # when it does next, in ns
+        self._watched = 0  # how many packets were taken until it did
 
     async def run(self, watch: Callable[[], bool] = lambda: False) -> None:
         """Shape until cancelled.
 
         Args:
-            watch: called every WATCH_INTERVAL while packets come; returns whether another task has something to do.
+            watch: called every WATCH_INTERVAL while more than a FEW packets come; returns whether another task has
+                something to do.
 
         Raises:
             OSError: the queue's socket fails.
@@ -167,14 +171,14 @@ class Engine:
         end = 0  # when others have; found out once there is time
         look_until = 0
         is_lively = has_gathered = False
+        met = -1  # how many packets were taken just now to meet a deadline, so that hardly any wait; else -1
         while True:
-            taken, answered = self._pass()
+            taken, answered = self._pass() if met < 0 else (met, 0)
+            met = -1
             is_lively |= taken > 0
             now = clock()
-            if now >= self._watches_at:
-                self._watches_at = now + WATCH_INTERVAL
-                if self._watch():
-                    return True
+            if now >= self._watches_at and self._has_to_watch(now):
+                return True
             deadline = core.next_deadline()
             is_due = taken == BATCH or (deadline is not None and deadline - now < IDLE_GAP)
             if now - begin >= (longest if is_due else longest // 2) or (end and now >= end):
@@ -204,12 +208,12 @@ class Engine:
                     begin = clock()
                 if woken == "deadline" and deadline is not None:
                     waiting.adapt(deadline - DECIDE_AHEAD - clock())
-                    self._meet(deadline)
+                    met = self._meet(deadline)
             elif waiting.frequent and deadline - self._last_sent < waiting.frequent:
                 waiting.gather(deadline, now)
             elif deadline > now:
                 waiting.stay_awake()
-                self._meet(deadline)
+                met = self._meet(deadline)
 
     def _end_of_turn(self, begin: int) -> int:
         """When (ns) others need their turn, even if packets come seldom; its own turn has begun at `begin`."""
@@ -227,12 +231,23 @@ class Engine:
         before, self._last_sent = self._last_sent, now
         return answers < SMALL_BATCH and now - before < answers * self._waiting.frequent
 
-    def _meet(self, deadline: int) -> None:
-        """Decide just before the deadline, so that at the deadline only the verdicts have to be written."""
+    def _meet(self, deadline: int) -> int:
+        """Decide just before the deadline, so that at the deadline only the verdicts have to be written.
+
+        Returns:
+            How many packets were taken for that.
+        """
         wait_until(deadline - DECIDE_AHEAD)
-        self._receive()
+        taken, _ = self._receive()
         self.answer(self._core.due(deadline), deadline)
         self._last_sent = deadline
+        return taken
+
+    def _has_to_watch(self, now: int) -> bool:
+        """Watch, if packets came; returns whether another task has something to do."""
+        self._watches_at = now + WATCH_INTERVAL
+        before, self._watched = self._watched, self._core.counts.taken
+        return self._watched - before >= FEW and self._watch()
 
     def _receive(self) -> tuple[int, int]:
         """Take the packets that wait in the queue, a batch at most, and give them to the core.

@@ -31,9 +31,13 @@ from shaper.live.ticks import next_tick
 from shaper.policy.base import Policy
 from shaper.units import ms, s
 
+IDLE_INTERVAL = 1 * s
+"""Between two looks at the kernel's own count of held packets while no packets come."""
 QUIET_INTERVAL = 250 * ms
-"""Between two looks at the kernel's own count of held packets, and at the memory used, while no packets come. The
-process then wakes for its guardian, too, which is told that it lives."""
+"""The same while few come, or some are held, and at any time between two looks at the memory used.
+
+The process then wakes for its guardian, too, which is told that it lives.
+"""
 VERDICTS_PER_BEAT = 4096
 """When all packets are let go, a sign of life is given after this many."""
 QUIET_TIME = 5 * ms
@@ -80,6 +84,8 @@ class Run:
         self.takes_uncut = settings.takes_uncut(settings.all_policies)
         self.bypassed = self.rules_lost = 0
         self._losses = Losses()
+        self._seen = 0  # how many packets were taken when it was last seen whether there are losses
+        self._sees_at = 0  # when that is seen next (ns), even if no more come
         self._matched_before = 0  # packets counted by rules that were lost
         self._notices = Notices(failed, warned)
         self._started = time.monotonic_ns()
@@ -93,7 +99,6 @@ class Run:
                 nursery.start_soon(self.engine.run, partial(self._look, stop))
                 nursery.start_soon(self._watch, stop)
                 nursery.start_soon(self._watch_rules, stop)
-                nursery.start_soon(self._show_life)
                 nursery.start_soon(self._flush)
                 with trio.move_on_after(inf if duration is None else duration / s):
                     await stop.wait()
@@ -116,10 +121,16 @@ class Run:
             self.engine.flush()
 
     async def _watch(self, stop: trio.Event) -> None:
-        """Look now and then while no packets come; while they come, the engine does, between two of them."""
+        """Show life, and look while few packets come; while many do, the engine looks, between two of them.
+
+        Both in one task, as each task takes as long again where the process wakes only for this.
+        """
+        watchdog = self.settings.watchdog
+        interval = QUIET_INTERVAL if watchdog is None else min(QUIET_INTERVAL, watchdog // 4)
         while True:
+            self._beat()
             self._look(stop)
-            await next_tick(QUIET_INTERVAL)
+            await next_tick(interval)
 
     def _look(self, stop: trio.Event) -> bool:
         """See what packets and policies have done; returns whether a task has something to do for it."""
@@ -154,8 +165,15 @@ class Run:
         await trio.to_thread.run_sync(rules_control.restore)
 
     def _look_for_losses(self) -> None:
-        """See whether the kernel still has all packets that it holds for the core."""
-        counters, held, taken = self._counters.read(), self.engine.held, self.core.counts.taken
+        """See whether the kernel still has all packets that it holds for the core.
+
+        Where none is held and none has come, every QUIET_INTERVAL would be too much of an idle engine's CPU time.
+        """
+        held, taken, now = self.engine.held, self.core.counts.taken, time.monotonic_ns()
+        if not held and taken == self._seen and now < self._sees_at:
+            return
+        self._seen, self._sees_at = taken, now + IDLE_INTERVAL
+        counters = self._counters.read()
         waiting = counters.held if counters else held
         if self._losses.see(held, waiting) and not self.engine.work():
             self._losses.settle(held, waiting, self.core.counts.taken - taken)

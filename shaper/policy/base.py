@@ -76,6 +76,12 @@ class Policy:
     limit: Bound = Limit()
     """The most one object may hold; packets beyond it are dropped."""
 
+    def __init_subclass__(cls, **arguments: Any) -> None:
+        super().__init_subclass__(**arguments)
+        if "on_packet" in vars(cls) and "constant_hold" not in vars(cls):
+            # What a class above says about its `on_packet` doesn't hold for this one.
+            setattr(cls, "constant_hold", None)  # noqa: B010, mypy takes it for the property
+
     def __init__(self, **options: Any) -> None:
         known = self.option_names()
         for name, value in options.items():
@@ -116,6 +122,15 @@ class Policy:
         `limit` and `only` need them cut, whatever this says.
         """
         return False
+
+    @property
+    def constant_hold(self) -> int | None:
+        """How long (ns) it holds every packet, whatever that is; None if it has to be asked, by `on_packet`.
+
+        If it is so, `on_packet` isn't called, which saves CPU time. A class with an `on_packet` of its own is asked, as
+        long as it doesn't have this, too.
+        """
+        return None
 
     @property
     def signals(self) -> Collection[Kind]:

@@ -20,6 +20,8 @@ from shaper.wire.header import plain_key
 
 LONGEST_KEY: Final = 44
 """Bytes of a packet that `plain_key` looks at."""
+V4_KEY: Final = 13
+"""Bytes of a flow key of IPv4."""
 MOST_GROUPS: Final = 4
 """Of how many groups of messages a row consists, at most; with more, looking at columns saves nothing."""
 MAX_COLUMNS: Final = 32
@@ -70,7 +72,7 @@ class Row:
 
     def _key(self, nth: int) -> bytes:
         group = self._group(nth)
-        first, last = KEY[4 if len(group.key) == 13 else 6]
+        first, last = KEY[4 if len(group.key) == V4_KEY else 6]
         at = group.layout.payload
         return group.key[:1] + bytes(self._datagrams.slots[nth][at + first : at + last])
 
@@ -109,30 +111,23 @@ class Rows:
 
     def row(self, count: int) -> Row | None:
         """All the messages, so many, as a row; None if not all are about plain packets with a stamp, or too mixed."""
-        datagrams, slots = self._datagrams, self._datagrams.slots
+        slots, lengths = self._datagrams.slots, self._datagrams.lengths(count)
         groups: list[Group] = []
-        others = -1  # the messages that aren't in a group yet; -1 for all
-        shortest = datagrams.shortest(count)
+        everything = others = ones(count)  # the messages that aren't in a group yet
         while others:
-            if len(groups) == MOST_GROUPS:
-                return None
-            first = slots[0 if others < 0 else lowest(others)]
+            nth = lowest(others)
+            first, length = slots[nth], lengths[nth]
             layout = self._layouts.of(first)
-            key = plain_key(bytes(first[layout.payload : layout.payload + LONGEST_KEY]))
-            if not key or not layout.stamped:
+            key = plain_key(bytes(first[layout.payload : min(layout.payload + LONGEST_KEY, length)]))
+            if not key or not layout.stamped or len(groups) == MOST_GROUPS:
                 return None
-            columns = self._columns_of(layout, 4 if len(key) == 13 else 6)
-            # What an earlier, longer message left behind must not be taken for ports.
-            if shortest < columns.least:
-                return None
-            group = columns.whole(first, key, count) if others < 0 else None
+            columns = self._columns_of(layout, 4 if len(key) == V4_KEY else 6)
+            group = columns.whole(first, key, lengths) if others == everything else None
             if group is None:
-                group = columns.part(first, key, count, ones(count) if others < 0 else others)
-                others = (ones(count) if others < 0 else others) & ~group.messages
-            else:
-                others = 0
+                group = columns.part(first, key, lengths, others)
+            others &= ~group.messages
             groups.append(group)
-        return Row(count, groups, datagrams)
+        return Row(count, groups, self._datagrams)
 
     def _columns_of(self, layout: Layout, version: int) -> Columns:
         named = (version, layout.expected)
@@ -145,30 +140,28 @@ class Rows:
 
 
 class Columns:
-    """The columns of one layout, for one version of IP.
-
-    Attributes:
-        least: bytes of a message that has all of them.
-    """
+    """The columns of one layout, for one version of IP."""
 
     def __init__(self, datagrams: Datagrams, layout: Layout, version: int) -> None:
         self._datagrams = datagrams
         self._layout = layout
         # Each byte but the zeros: types and lengths are so small that those which differ do so in another byte.
-        self._fixed = [place + nth for place, word in layout.words for nth in range(len(word)) if word[nth]] + [
-            layout.payload + place for place in SAME[version]
-        ]
-        first, self.least = (layout.payload + place for place in KEY[version])
-        self._key = range(first, self.least)
+        heads = [place + nth for place, word in layout.words for nth in range(len(word)) if word[nth]]
+        self._fixed = heads + [layout.payload + place for place in SAME[version]]
+        first, self._least = (layout.payload + place for place in KEY[version])
+        self._key = range(first, self._least)
 
-    def whole(self, first: memoryview, key: bytes, count: int) -> Group | None:
-        """All messages as a group; None if they differ from the first one.
+    def whole(self, first: memoryview, key: bytes, lengths: list[int]) -> Group | None:
+        """All messages as a group; None if not all are like the first one.
 
         Args:
             first: see above.
             key: the flow key of its packet.
-            count: how many messages there are.
+            lengths: those of all messages. What an earlier message left behind a short one is no part of it.
         """
+        count = len(lengths)
+        if min(lengths) < self._least:
+            return None
         for place in self._fixed:
             if self._column(place, count) != bytes(first[place : place + 1]) * count:
                 return None
@@ -177,10 +170,13 @@ class Columns:
             if self._column(place, count) != bytes(first[place : place + 1]) * count:
                 is_one_flow = False
                 break
-        return Group(0, self._layout, key, is_one_flow)
+        return Group(ones(count), self._layout, key, is_one_flow)
 
-    def part(self, first: memoryview, key: bytes, count: int, among: int) -> Group:
-        """Those of some messages that don't differ from the first of these; `whole` has the arguments."""
+    def part(self, first: memoryview, key: bytes, lengths: list[int], among: int) -> Group:
+        """Those of some messages that are like the first of these; see `whole`."""
+        count = len(lengths)
+        if min(lengths) < self._least:
+            among &= int.from_bytes(bytes([255 * (length >= self._least) for length in lengths]), "little")
         for place in self._fixed:
             differing = self._differing(place, first, count) & among
             if differing:
