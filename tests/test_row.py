@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from collections.abc import Sequence
 from struct import pack
 
 import pytest
@@ -31,7 +32,7 @@ def v6(client: int = 1, *, protocol: int = 17, payload: bytes = b"payload") -> b
     return pack(">IHBB", 0x6000_0000, 4 + len(payload), protocol, 64) + ends + payload
 
 
-def row_of(messages: list[bytes], before: list[bytes] = []) -> Row | None:  # noqa: B006, it isn't changed
+def row_of(messages: Sequence[bytes], before: Sequence[bytes] = ()) -> Row | None:
     """The messages as a row, where others were taken before them."""
     with (
         socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as ours,

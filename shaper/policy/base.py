@@ -80,7 +80,7 @@ class Policy:
         super().__init_subclass__(**arguments)
         if "on_packet" in vars(cls) and "constant_hold" not in vars(cls):
             # What a class above says about its `on_packet` doesn't hold for this one.
-            setattr(cls, "constant_hold", None)  # noqa: B010, mypy takes it for the property
+            type.__setattr__(cls, "constant_hold", None)
 
     def __init__(self, **options: Any) -> None:
         known = self.option_names()

@@ -6,6 +6,8 @@ import json
 import subprocess
 from pathlib import Path
 
+import pytest
+
 from tests.kernel.test_profile import SHAPER
 
 PHASES = """
@@ -33,10 +35,11 @@ def test_the_phases_of_a_probe_follow_each_other(tmp_path: Path) -> None:
     assert document["policies"] == ["delay:time=50ms"]
     accepts = [wait for wait in document["blockings"] if wait["syscall"] == "accept4"]
     assert len(accepts) == 2
+    wanted = {"syn": 50, "synack": 50, "handshake-ack": 1}
     for accept in accepts:
         # The ACK comes after 100 ms, in the second phase; the next run begins with the first one again.
-        holds = {hold["class"]: round(hold["hold_ms"]) for hold in accept["held"]}
-        assert holds == {"syn": 50, "synack": 50, "handshake-ack": 1}
+        holds = {hold["class"]: hold["hold_ms"] for hold in accept["held"]}
+        assert holds == {name: pytest.approx(ms, abs=20) for name, ms in wanted.items()}
 
 
 def test_a_profile_is_a_condition(tmp_path: Path) -> None:
