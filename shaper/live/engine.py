@@ -29,11 +29,11 @@ LONGEST_TURN: Final = 2 * ms
 LONGEST_TURN_ALONE: Final = 25 * ms
 """The same, if all that they wait for, but for a time or a thread, wakes the engine."""
 LONGEST_SLEEP: Final = 250 * ms
-"""Then it may sleep for this long (ns), if no thread is at work, and none of them waits for an earlier time."""
+"""Then it may sleep for this long (ns), if no thread is at work, and none of them has to do something earlier."""
 WATCH_INTERVAL: Final = 50 * ms
 """Between two calls of `watch`, in ns. A task of its own would cost a turn of trio each time, 0.1 ms."""
 FEW: Final = 32
-"""When fewer packets than this were taken since, it isn't called."""
+"""When fewer packets than this were taken since, it is called less often, see `Engine.run`."""
 SMALL_BATCH: Final = 64
 """When fewer packets than this go on at once, it is cheaper to let the next ones join them."""
 ARRIVAL_TOLERANCE: Final = 100 * us
@@ -84,27 +84,30 @@ class Engine(Exchange):
         self._watch: Callable[[], bool] = lambda: False
         self._watches_at = 0  # when it does next, in ns
         self._watched = 0  # how many packets were taken until it did
+        self._rest = LONGEST_SLEEP
+        self._rests_until = 0  # when it does next (ns) if few packets come
 
-    async def run(self, watch: Callable[[], bool] = lambda: False) -> None:
+    async def run(self, watch: Callable[[], bool] = lambda: False, rest: int = LONGEST_SLEEP) -> None:
         """Shape until cancelled.
 
         Args:
-            watch: called every WATCH_INTERVAL while more than a FEW packets come; returns whether another task has
-                something to do.
+            watch: called again and again; returns whether another task has something to do.
+            rest: how long (ns) after a call of `watch` the next one is due, if no more than a FEW packets come.
 
         Raises:
             OSError: the queue's socket fails.
         """
-        self._watch = watch
+        self._watch, self._rest = watch, rest
         with few_pauses(), exact_timers():
             while True:
                 is_lively = self._turn()
                 # `work` sets it too, so that this task wakes in time for what others have taken.
                 self._waiting.set(self._core.next_deadline())
-                if is_lively:
+                if is_lively or self._can_wait_for_others():
                     await trio.lowlevel.checkpoint()
                     continue
-                await trio.lowlevel.wait_readable(self._waiting.fileno())
+                with trio.move_on_after(self._until_rest_is_over() / s):
+                    await trio.lowlevel.wait_readable(self._waiting.fileno())
 
     def work(self) -> bool:
         """Take packets, a batch at most, and give the verdicts that are due; returns whether more packets may wait."""
@@ -171,10 +174,12 @@ class Engine(Exchange):
             elif deadline is None or deadline - now > waiting.lead:
                 end = end or self._end_of_turn(begin)
                 woken = waiting.sleep(deadline, end, all_held=not answered)
-                if woken is None:
-                    return is_lively
                 if woken == "others":
                     return True
+                if woken is None:
+                    if not self._can_wait_for_others() or self._end_of_turn(begin) <= clock():
+                        return is_lively
+                    end = 0
                 if self._knows_others:
                     begin = clock()
                 if woken == "deadline" and deadline is not None:
@@ -186,14 +191,25 @@ class Engine(Exchange):
                 waiting.stay_awake()
                 met = self._meet(deadline)
 
+    def _can_wait_for_others(self) -> bool:
+        """Whether a sleep of its own ends as soon as others have something to do: no thread is at work for them."""
+        return self._knows_others and not trio.to_thread.current_default_thread_limiter().borrowed_tokens
+
     def _end_of_turn(self, begin: int) -> int:
         """When (ns) others need their turn, even if packets come seldom; its own turn has begun at `begin`."""
         if not self._knows_others:
             return begin + LONGEST_TURN
-        if trio.to_thread.current_default_thread_limiter().borrowed_tokens:
+        if not self._can_wait_for_others():
             return begin + LONGEST_TURN_ALONE
-        pause = trio.lowlevel.current_statistics().seconds_to_next_deadline
-        return time.monotonic_ns() + (LONGEST_SLEEP if pause * s > LONGEST_SLEEP else int(pause * s))
+        others = trio.lowlevel.current_statistics()
+        if others.tasks_runnable:
+            return begin
+        pause, rest = others.seconds_to_next_deadline, self._until_rest_is_over()
+        return time.monotonic_ns() + (rest if pause * s > rest else int(pause * s))
+
+    def _until_rest_is_over(self) -> int:
+        """How long (ns) it is until `watch` is due: regular times, so that what other tasks do often joins in."""
+        return self._rest - time.monotonic_ns() % self._rest
 
     def _is_busy(self, answers: int, now: int) -> bool:
         """Whether packets go on in small batches, in quick succession: gathered, they cost half as much."""
@@ -215,10 +231,15 @@ class Engine(Exchange):
         return taken
 
     def _has_to_watch(self, now: int) -> bool:
-        """Watch, if packets came; returns whether another task has something to do."""
-        self._watches_at = now + WATCH_INTERVAL
-        before, self._watched = self._watched, self._core.counts.taken
-        return self._watched - before >= FEW and self._watch()
+        """Watch, if it is time; returns whether another task has something to do."""
+        self._watches_at = now + min(WATCH_INTERVAL, self._rest // 2)
+        taken = self._core.counts.taken
+        if taken - self._watched < FEW and now < self._rests_until:
+            return False
+        self._watched = taken
+        # A little less, so that the next regular time is never too early.
+        self._rests_until = now + self._rest * 3 // 4
+        return self._watch()
 
     def at_once(self, change: Callable[[int], None]) -> None:
         """Change the core between two packets; `change` is given the time (ns).

@@ -96,8 +96,7 @@ class Run:
         duration = self.settings.duration
         with ungrouped():
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(self.engine.run, partial(self._look, stop))
-                nursery.start_soon(self._watch, stop)
+                nursery.start_soon(self.engine.run, partial(self._look, stop), self._rest)
                 nursery.start_soon(self._watch_rules, stop)
                 nursery.start_soon(self._flush)
                 with trio.move_on_after(inf if duration is None else duration / s):
@@ -114,26 +113,20 @@ class Run:
                 self.guardian.beat()
                 await next_tick(self.settings.watchdog // 4)
 
+    @property
+    def _rest(self) -> int:
+        """How long (ns) it may go without a sign of life and a look."""
+        return min(QUIET_INTERVAL, (self.settings.watchdog or QUIET_INTERVAL * 4) // 4)
+
     async def _flush(self) -> None:
         """Keep the files of a long run readable while it goes on."""
         while self.engine.records:
             await next_tick(FLUSH_INTERVAL)
             self.engine.flush()
 
-    async def _watch(self, stop: trio.Event) -> None:
-        """Show life, and look while few packets come; while many do, the engine looks, between two of them.
-
-        Both in one task, as each task takes as long again where the process wakes only for this.
-        """
-        watchdog = self.settings.watchdog
-        interval = QUIET_INTERVAL if watchdog is None else min(QUIET_INTERVAL, watchdog // 4)
-        while True:
-            self._beat()
-            self._look(stop)
-            await next_tick(interval)
-
     def _look(self, stop: trio.Event) -> bool:
-        """See what packets and policies have done; returns whether a task has something to do for it."""
+        """Show life, and see what packets and policies have done; returns whether a task has something to do for it."""
+        self._beat()
         self._look_for_losses()
         self._look_at_memory()
         self.engine.take_changes()
