@@ -9,6 +9,7 @@ from shaper.core.agenda import Agenda
 from shaper.core.counts import StageCounts
 from shaper.core.instances import Place, PolicyInstance
 from shaper.policy.base import Policy
+from shaper.wire.packet import Packet
 
 INSTANCE = PolicyInstance(Policy(), Place("x", 0, StageCounts()))
 plans = st.lists(st.tuples(st.integers(0, 20), st.booleans()))
@@ -56,3 +57,26 @@ def test_entries_that_later_plans_replaced_are_removed_once_they_are_many(monkey
         agenda.note_replaced()
         assert len(agenda) == 1
         assert agenda.next_time() == begin + 3
+
+
+@given(st.lists(st.tuples(st.integers(0, 20), st.booleans(), st.booleans())))
+def test_packets_that_need_no_entry_come_first_only_if_they_are(planned: list[tuple[int, bool, bool]]) -> None:
+    agenda, plain = Agenda(), Agenda()
+    for nth, (at, far, is_packet) in enumerate(planned):
+        for each in (agenda, plain):
+            packet = Packet(b"", nth + 1) if is_packet else None
+            if packet is not None:
+                packet.holder = INSTANCE
+            number = each.add_far(at, INSTANCE, packet) if far else each.add(at, INSTANCE, packet)
+            assert number == nth + 1
+    while len(plain):
+        at, number, _, expected = plain.pop()
+        earliest, packet = agenda.earliest, agenda.pop_packet()
+        if packet is not None:
+            found = [packet.due, packet.plan]
+        else:
+            *found, _, packet = agenda.pop()
+        assert (earliest, *found) == (at, at, number)
+        assert (packet and packet.id) == (expected and expected.id)
+    assert agenda.pop_packet() is None
+    assert agenda.earliest == plain.earliest

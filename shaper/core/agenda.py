@@ -124,6 +124,18 @@ class Agenda:
             self.earliest = time_of(fifo[0]) if fifo else NEVER
         return entry
 
+    def pop_packet(self) -> Packet | None:
+        """Remove and return the packet of the earliest entry, if it needs no entry of its own; else change nothing."""
+        fifo = self._fifo
+        if self._heap or not fifo:
+            return None
+        first = fifo[0]
+        if not isinstance(first, Packet):
+            return None
+        fifo.popleft()
+        self.earliest = time_of(fifo[0]) if fifo else NEVER
+        return first
+
     def next_time(self) -> int | None:
         """The time of the earliest valid entry (ns), None without one; replaced entries before it are removed."""
         if not self._heap and self._fifo and isinstance(self._fifo[0], Packet):

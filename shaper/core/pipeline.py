@@ -40,20 +40,25 @@ class Pipeline(Stages):
         """Do everything that is planned up to `now`, each at its own time."""
         agenda = self.agenda
         while agenda.earliest <= now:
-            entry = agenda.pop()
-            at, number, instance, packet = entry
-            if packet is None:
-                if instance.plan != number:
+            # By far the most common, a packet in the FIFO, takes no tuple and no numbers in it.
+            packet = agenda.pop_packet()
+            if packet is not None:
+                root = packet.origin or packet
+                at, instance = root.due, cast(PolicyInstance, root.holder)
+            else:
+                at, number, instance, packet = agenda.pop()
+                if packet is None:
+                    if instance.plan != number:
+                        continue
+                    if at > self.now:
+                        self.now = at
+                    instance.wake, instance.plan = None, 0
+                    if instance.place.made_by is self.instances or instance.held:
+                        self.wake(instance)
                     continue
-                if at > self.now:
-                    self.now = at
-                instance.wake, instance.plan = None, 0
-                if instance.place.made_by is self.instances or instance.held:
-                    self.wake(instance)
-                continue
-            root = packet.origin or packet
-            if root.plan != number:
-                continue
+                root = packet.origin or packet
+                if root.plan != number:
+                    continue
             if at > self.now:
                 self.now = at
             if instance.held and root in instance.held:
