@@ -49,6 +49,7 @@ class Journal:
             **({"forwarded": True} if forwarded else {}),
         }
         self._write(json.dumps(header) + "\n")
+        self.flush()  # a journal is known by it, while it is written, too
 
     def record(self, verdict: Verdict, *, begin: int = 0, end: int = 0, tid: int = 0, shift: int = 0) -> None:
         """Write down a verdict.
