@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as some
 
 from shaper.linux.recvmmsg import Datagrams
-from shaper.live.nfqueue.layout import Layouts
-from shaper.live.nfqueue.row import MOST_GROUPS, Row, Rows, lowest, ones, spread
+from shaper.live.nfqueue.layout import NFQNL_MSG_PACKET, Layouts
+from shaper.live.nfqueue.row import MOST_GROUPS, Row, Rows, lowest, ones, spread, telling
 from shaper.wire.header import plain_key
 from tests.test_taking import message
 
@@ -90,9 +90,20 @@ def test_a_row_says_of_each_packet_what_its_message_says(sent: list[tuple[bytes,
         message(9, b"\x45", stamp=True),
         message(9, v4(), stamp=False),
         message(9, v4(), stamp=True, kind=2),
+        message(9, v4(), stamp=True, kind=NFQNL_MSG_PACKET | 2),
         pack("=IHHII", 36, 2, 0, 0, 0) + bytes(20),
     ],
-    ids=["first fragment", "later fragment", "no ports", "options", "cut", "no stamp", "no packet", "error"],
+    ids=[
+        "first fragment",
+        "later fragment",
+        "no ports",
+        "options",
+        "cut",
+        "no stamp",
+        "no packet",
+        "settings",
+        "error",
+    ],
 )
 @pytest.mark.parametrize("at", [0, 5, 19])
 def test_with_a_packet_that_is_not_plain_they_are_no_row(other: bytes, at: int) -> None:
@@ -125,3 +136,10 @@ def test_each_byte_that_is_not_0_becomes_255(given: list[int]) -> None:
     assert found & ~ones(count) == 0
     if number:
         assert lowest(number) == next(nth for nth, each in enumerate(given) if each)
+
+
+def test_of_a_long_attribute_all_bytes_are_looked_at() -> None:
+    # Two bytes of length, two of type.
+    assert telling(pack("=HH", 20, 4)) == ([0, 2] if pack("=H", 1)[0] else [1, 3])
+    assert telling(pack("=HH", 256, 4)) == [0, 1, 2, 3]
+    assert telling(pack("=H", NFQNL_MSG_PACKET)) == [0, 1]

@@ -104,7 +104,8 @@ class Exchange:
     @property
     def _looks_at_none(self) -> bool:
         """Whether nobody but the core has anything to do with the packets that come."""
-        return not (self._recorder or self.meter or self._drain_watcher or self._one_by_one or self._replaced)
+        is_observed = self._recorder is not None or self.meter is not None or self._drain_watcher is not None
+        return not (is_observed or self._one_by_one or self._replaced)
 
     def _pass_on(self, row: Row) -> bool:
         """Let packets go on at once, if no policy wants them; returns whether they do."""

@@ -16,6 +16,7 @@ from typing import Final, NamedTuple
 
 from shaper.linux.recvmmsg import Datagrams
 from shaper.live.nfqueue.layout import Layout, Layouts
+from shaper.live.nfqueue.netlink import ATTRIBUTE
 from shaper.wire.header import plain_key
 
 LONGEST_KEY: Final = 44
@@ -145,9 +146,8 @@ class Columns:
     def __init__(self, datagrams: Datagrams, layout: Layout, version: int) -> None:
         self._datagrams = datagrams
         self._layout = layout
-        # Each byte but the zeros: types and lengths are so small that those which differ do so in another byte.
-        heads = [place + nth for place, word in layout.words for nth in range(len(word)) if word[nth]]
-        self._fixed = heads + [layout.payload + place for place in SAME[version]]
+        self._fixed = [place + nth for place, word in layout.words for nth in telling(word)]
+        self._fixed += [layout.payload + place for place in SAME[version]]
         first, self._least = (layout.payload + place for place in KEY[version])
         self._key = range(first, self._least)
 
@@ -196,6 +196,16 @@ class Columns:
         """How the bytes of a column differ from that of the first message."""
         expected = bytes(first[place : place + 1]) * count
         return int.from_bytes(self._column(place, count), "little") ^ int.from_bytes(expected, "little")
+
+
+def telling(word: bytes) -> list[int]:
+    """Which bytes of one of `Layout.words` tell it from all others.
+
+    The types of attributes are below 256, and so are the lengths of nearly all: of these, only the bytes that aren't 0
+    can differ.
+    """
+    is_short_head = len(word) == ATTRIBUTE.size and ATTRIBUTE.unpack(word)[0] < 256
+    return [nth for nth, byte in enumerate(word) if byte or not is_short_head]
 
 
 def ones(count: int) -> int:
