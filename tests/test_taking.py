@@ -11,7 +11,7 @@ from hypothesis import strategies as some
 from shaper.linux.recvmmsg import Datagrams
 from shaper.live.choices import Timing
 from shaper.live.nfqueue.layout import NFQNL_MSG_PACKET, NO_PACKET, Layout, learn
-from shaper.live.waiting import GATHERING, Waiting
+from shaper.live.waiting import GATHERING, LONGEST_AWAKE, NAP, Waiting
 from shaper.units import ms, us
 
 PACKET_HDR, MARK, TIMESTAMP, INDEV, PAYLOAD, CAP_LEN = 1, 3, 4, 5, 10, 13
@@ -97,3 +97,19 @@ def test_waiting_ends_with_a_packet_a_deadline_or_the_turn(timing: Timing) -> No
             waiting.gather(deadline if deadline is None else before + deadline, before)
             assert time.monotonic_ns() >= before + least
         waiting.close()
+
+
+@pytest.mark.parametrize("timing", ["precise", "balanced", "thrifty"])
+def test_only_balanced_timing_takes_naps(timing: Timing) -> None:
+    waiting = Waiting([], timing)
+    before = time.monotonic_ns()
+    waiting.nap()
+    assert (waiting.tired_at < time.monotonic_ns() + 2 * LONGEST_AWAKE) == (timing == "balanced")
+    assert waiting.tired_at >= before + NAP + LONGEST_AWAKE
+    # A short sleep is none, unless packets gather again and again.
+    last = waiting.tired_at
+    waiting.sleep(None, 0, all_held=False)
+    assert waiting.tired_at == last
+    waiting.gather(0, last)
+    assert waiting.tired_at > last
+    waiting.close()

@@ -154,6 +154,9 @@ class Engine(Exchange):
             if now >= self._watches_at and self._has_to_watch(now):
                 return True
             deadline = core.next_deadline()
+            if deadline is not None and now >= waiting.tired_at and taken < SMALL_BATCH:
+                waiting.nap()
+                now = clock()
             is_due = taken == BATCH or (deadline is not None and deadline - now < IDLE_GAP)
             if now - begin >= (longest if is_due else longest // 2) or (end and now >= end):
                 return True

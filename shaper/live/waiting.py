@@ -57,6 +57,11 @@ MOST_LONGER = 8 * us
 """By how much the lead becomes longer at once, at most."""
 UNDISTURBED = 100 * us
 """When a deadline is closer than this and the last packets were all held, new packets don't end the sleep."""
+LONGEST_AWAKE = 600 * us
+"""For how long (ns) at most balanced timing watches the clock while packets are held, until it takes a nap."""
+NAP = 60 * us
+"""How long a nap is, in ns. From one who never sleeps, schedulers take the CPU for milliseconds, and hypervisors, too."""
+NEVER = 1 << 62
 PR_SET_TIMERSLACK = 29
 
 
@@ -81,12 +86,15 @@ class Waiting:
     Attributes:
         lead: how long before a deadline a sleeper is woken, in ns.
         frequent, look: see `Gathering`; 0 if packets are never to gather, or never looked out for.
+        tired_at: when the next nap is due, in ns.
     """
 
     def __init__(self, sockets: Sequence[int], timing: Timing, others: Sequence[int] = ()) -> None:
         self.lead = 0 if timing == "thrifty" else LONGEST_LEAD
         self._round = 0 if timing == "thrifty" else TRIO_MARGIN
         self._adapts = timing == "balanced"
+        self._longest_awake = LONGEST_AWAKE if timing == "balanced" else NEVER
+        self.tired_at = 0
         self._gathering = GATHERING[timing]
         self.frequent, self.look = self._gathering.frequent, self._gathering.look
         self._timeout = TimeSpec()
@@ -143,12 +151,22 @@ class Waiting:
         _, longest, missed, _ = self._gathering
         duration = longest if deadline is None else min(max(deadline - now, missed), longest)
         self._sleep(duration, for_packets=False)
+        self.tired_at = now + self._longest_awake  # who gathers sleeps often, if not for long
+
+    def nap(self) -> None:
+        """Sleep, whatever comes."""
+        self._sleep(NAP, for_packets=False)
 
     def _sleep(self, duration: int, *, for_packets: bool) -> int:
         """Returns how many descriptors are ready; negative if a signal came."""
+        begin = time.monotonic_ns()
         self._watched.value = self._all if for_packets else 0
         self._timeout.tv_sec, self._timeout.tv_nsec = divmod(max(duration, 0), SECOND)
-        return self._ppoll(*self._arguments)
+        ready = self._ppoll(*self._arguments)
+        end = time.monotonic_ns()
+        if end - begin >= NAP:
+            self.tired_at = end + self._longest_awake
+        return ready
 
     def adapt(self, early: int) -> None:
         """Adapt the lead: after the last sleep before a deadline, this much time (ns) was left to spare."""
