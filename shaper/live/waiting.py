@@ -60,7 +60,7 @@ UNDISTURBED = 100 * us
 LONGEST_AWAKE = 600 * us
 """For how long (ns) at most balanced timing watches the clock while packets are held, until it takes a nap."""
 NAP = 60 * us
-"""How long a nap is, in ns. From one who never sleeps, schedulers take the CPU for milliseconds, and hypervisors, too."""
+"""How long a nap is, in ns. From who never sleeps, schedulers take the CPU for milliseconds; hypervisors do, too."""
 NEVER = 1 << 62
 PR_SET_TIMERSLACK = 29
 
