@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from ctypes import c_ulong
 from typing import Literal, NamedTuple
 
+from shaper.core.instances import NEVER
 from shaper.linux.libc import PollFD, TimeSpec, ppoll, prctl
 from shaper.linux.timerfd import SECOND, TimerFD
 from shaper.live.choices import Timing
@@ -61,7 +62,6 @@ LONGEST_AWAKE = 600 * us
 """For how long (ns) at most balanced timing watches the clock while packets are held, until it takes a nap."""
 NAP = 60 * us
 """How long a nap is, in ns. From who never sleeps, schedulers take the CPU for milliseconds; hypervisors do, too."""
-NEVER = 1 << 62
 PR_SET_TIMERSLACK = 29
 
 
@@ -86,15 +86,14 @@ class Waiting:
     Attributes:
         lead: how long before a deadline a sleeper is woken, in ns.
         frequent, look: see `Gathering`; 0 if packets are never to gather, or never looked out for.
-        tired_at: when the next nap is due, in ns.
+        tired_at: when the next nap is due, in ns; only balanced timing takes any.
     """
 
     def __init__(self, sockets: Sequence[int], timing: Timing, others: Sequence[int] = ()) -> None:
         self.lead = 0 if timing == "thrifty" else LONGEST_LEAD
         self._round = 0 if timing == "thrifty" else TRIO_MARGIN
         self._adapts = timing == "balanced"
-        self._longest_awake = LONGEST_AWAKE if timing == "balanced" else NEVER
-        self.tired_at = 0
+        self.tired_at = 0 if self._adapts else NEVER
         self._gathering = GATHERING[timing]
         self.frequent, self.look = self._gathering.frequent, self._gathering.look
         self._timeout = TimeSpec()
@@ -151,7 +150,8 @@ class Waiting:
         _, longest, missed, _ = self._gathering
         duration = longest if deadline is None else min(max(deadline - now, missed), longest)
         self._sleep(duration, for_packets=False)
-        self.tired_at = now + self._longest_awake  # who gathers sleeps often, if not for long
+        if self._adapts:
+            self.tired_at = now + LONGEST_AWAKE  # who gathers sleeps often, if not for long
 
     def nap(self) -> None:
         """Sleep, whatever comes."""
@@ -164,8 +164,8 @@ class Waiting:
         self._timeout.tv_sec, self._timeout.tv_nsec = divmod(max(duration, 0), SECOND)
         ready = self._ppoll(*self._arguments)
         end = time.monotonic_ns()
-        if end - begin >= NAP:
-            self.tired_at = end + self._longest_awake
+        if self._adapts and end - begin >= NAP:
+            self.tired_at = end + LONGEST_AWAKE
         return ready
 
     def adapt(self, early: int) -> None:
