@@ -24,7 +24,7 @@ def program(name: str) -> str:
     if not built.exists():
         CACHE.mkdir(parents=True, exist_ok=True)
         libraries = [] if name in ("load", "secret") else ["-lnetfilter_queue"]
-        half_built = built.with_suffix(".new")
+        half_built = built.with_suffix(f".{os.getpid()}")  # another process may compile it at the same time
         command = ["gcc", "-O2", "-Wall", "-Wextra", "-o", str(half_built), str(SOURCES / f"{name}.c"), *libraries]
         try:
             subprocess.run(command, check=True)

@@ -54,7 +54,7 @@ def reported(
 
 
 def summed(*results: Result, bypassed: int | None = 0) -> Summary:
-    return merged(results, bypassed=bypassed, rules_lost=0, duration=5, allow=False)
+    return merged(results, bypassed=bypassed, left=0, rules_lost=0, duration=5, allow=False)
 
 
 def test_counts_are_added_up() -> None:

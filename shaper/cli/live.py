@@ -39,6 +39,7 @@ def show_plan(out: Console, settings: Settings, workers: int, place: Place | Non
     from shaper.errors import ShaperError
     from shaper.live.front.follow import look_for
     from shaper.live.nfqueue.numbers import first_number, numbered
+    from shaper.live.rules.connmark import STEP
     from shaper.live.rules.rules import Rules
 
     if place is not None:
@@ -53,7 +54,8 @@ def show_plan(out: Console, settings: Settings, workers: int, place: Place | Non
         f"segments {'uncut' if settings.takes_uncut(settings.all_policies) else 'cut'}"
     )
     if settings.install_rules:
-        for family, text in Rules(settings.match, number, workers).text().items():
+        mark = STEP if settings.connmark else 0
+        for family, text in Rules(settings.match, number, workers, mark=mark).text().items():
             out.out(f"\n# {family}\n{text}", end="", highlight=False)
 
 

@@ -144,6 +144,14 @@ def start(
             show_default=False,
         ),
     ] = None,
+    connmark: Annotated[
+        bool,
+        typer.Option(
+            "--connmark",
+            help="Let connections leave the queue that no policy will touch: they get a mark, and their packets pass "
+            "at the kernel's own speed, unseen. This turns on connection tracking.",
+        ),
+    ] = False,
     allow_bypass: Annotated[
         bool, typer.Option("--allow-bypass", help="Don't count it as a failure if packets passed unshaped.")
     ] = False,
@@ -215,6 +223,8 @@ def start(
         )
     if no_rules and queue is None:
         raise UsageError("--no-rules needs --queue N, the queue of your own rules")
+    if connmark and no_rules:
+        raise UsageError("--connmark sets a rule; leave out --no-rules")
     if pair and journal is None:
         raise UsageError("--pair is for the journal; add --journal FILE")
     cpus = cpu_list(cpu) if cpu is not None else []
@@ -241,6 +251,7 @@ def start(
         fail_open=fail == "open",
         timing=timing,
         gso=gso,
+        connmark=connmark,
         on_rules_lost=on_rules_lost,
         allow_bypass=allow_bypass,
         cpu=cpus[0] if cpus else None,

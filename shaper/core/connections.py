@@ -224,6 +224,11 @@ class Connections:
             state.connection.seen = now
         return True
 
+    def other(self, packet: Packet) -> FlowState | None:
+        """The state of the other direction of a plain packet's connection; None if the packet isn't plain."""
+        key = plain_key(packet.raw)
+        return self._known(reverse_key(key)) if key else None
+
     def known(self, flow: Flow) -> FlowState | None:
         """The state of a flow; None if no packet of its connection was seen lately."""
         return self._flows.get(flow.key)

@@ -19,11 +19,11 @@ Packets go through the pipeline: what one policy sends at t, the next receives a
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from shaper.core.agenda import is_valid
 from shaper.core.change import NOTHING, Change, ChangeError, What, check
-from shaper.core.connections import IDLE, Connections
+from shaper.core.connections import IDLE, Connections, FlowState
 from shaper.core.counts import Counts, StageUse, selection
 from shaper.core.failure import Failures, failure_of
 from shaper.core.instances import NEVER
@@ -128,6 +128,18 @@ class Core:
             self.counts.taken += count
             self.counts.sent += count
         return True
+
+    def is_done_with(self, packet: Packet) -> bool:
+        """Whether no policy wants any packet of this packet's connection, in either direction, unless it is changed."""
+        pipeline, state = self._pipeline, cast(FlowState, packet.flow_state)
+        if pipeline.is_paused or self._following is not None or not _wants_nothing(pipeline, state):
+            return False
+        other = self._connections.other(packet)
+        if other is None:
+            return False
+        if other.version != pipeline.version:
+            pipeline.catch_up(other)
+        return _wants_nothing(pipeline, other)
 
     def signal(self, policy: str, signal: Signal, now: int) -> None:
         """Pass a signal to a policy that asks for it; without effect where it has no object for this flow.
@@ -334,3 +346,8 @@ class Core:
         """What the policies have counted themselves, by the names of their stages (see `Policy.tally`)."""
         stages = self._pipeline.stages.items()
         return {name: policy.counters for name, (policy, _) in stages if policy.counters}
+
+
+def _wants_nothing(pipeline: Pipeline, state: FlowState) -> bool:
+    """Whether no policy wants packets of a flow that come, and none are held."""
+    return state.version == pipeline.version and not state.instances and not state.inside

@@ -13,9 +13,9 @@ import time
 from collections.abc import Iterator
 from contextlib import suppress
 from struct import Struct
-from typing import Final
+from typing import Final, NamedTuple
 
-from shaper.live.nfqueue.netlink import ATTRIBUTE, HEADERS, attribute
+from shaper.live.nfqueue.netlink import ATTRIBUTE, HEADERS, attribute, errors_in
 from shaper.units import s
 from shaper.wire.header import ICMP, ICMPV6, WITH_PORTS
 from shaper.wire.translate import QUERIES, ConnTuple, readdressed
@@ -24,12 +24,14 @@ COUNT: Final = "/proc/sys/net/netfilter/nf_conntrack_count"
 """How many connections are tracked in this network namespace; it isn't there where the kernel tracks none."""
 
 NETLINK_NETFILTER = 12
+NLMSG_ERROR, NLMSG_DONE = 2, 3
 NFNL_SUBSYS_CTNETLINK, IPCTNL_MSG_CT_NEW, IPCTNL_MSG_CT_GET = 1, 0, 1
-NLM_F_REQUEST, NLM_F_DUMP = 1, 0x300
+NLM_F_REQUEST, NLM_F_ACK, NLM_F_DUMP = 1, 4, 0x300
 SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, NFNLGRP_CONNTRACK_NEW = 270, 1, 1
 
 NESTED = 0x8000  # NLA_F_NESTED
 CTA_TUPLE_ORIG, CTA_TUPLE_REPLY, CTA_STATUS, CTA_STATUS_MASK = 1, 2, 3, 26
+CTA_MARK, CTA_MARK_MASK = 8, 21
 CTA_TUPLE_IP, CTA_TUPLE_PROTO = 1, 2
 CTA_IP_SRC, CTA_IP_DST = {4: 1, 16: 3}, {4: 2, 16: 4}  # by the length of an address
 CTA_PROTO_NUM, CTA_PROTO_SRC_PORT, CTA_PROTO_DST_PORT = 1, 2, 3
@@ -101,6 +103,23 @@ class Conntrack:
             self._remembered[seen] = first
         return raw if first == seen else readdressed(raw, first)
 
+    def mark(self, raw: bytes, value: int, mask: int) -> bool:
+        """Set these bits of the mark of the packet's connection, which the match `connmark` of iptables asks for.
+
+        Returns:
+            Whether that was done; it can't be for a connection that isn't known yet, see `first_form`.
+        """
+        seen = ConnTuple.of(raw)
+        if seen is None or not self._is_tracking() or (first := self._first_tuple(seen)) is None:
+            return False
+        values = attribute(CTA_MARK, value.to_bytes(4)) + attribute(CTA_MARK_MASK, mask.to_bytes(4))
+        attributes = _nested(CTA_TUPLE_ORIG, _tuple(first)) + values
+        try:
+            self._socket.send(_request(attributes, what=IPCTNL_MSG_CT_NEW, flags=NLM_F_ACK, family=_family(first)))
+            return errors_in(self._socket.recv(ROOM)) == [0]
+        except OSError:
+            return False
+
     def _first_tuple(self, seen: ConnTuple) -> ConnTuple | None:
         if self._find(seen) is not None:
             return seen
@@ -125,7 +144,7 @@ class Conntrack:
             data = self._socket.recv(ROOM)
         except OSError:
             return None
-        return next((pair for _, pair in _connections(data)), None)
+        return next((each.pair for each in _connections(data)), None)
 
     def close(self) -> None:
         """Give the sockets up."""
@@ -172,7 +191,7 @@ class Halfway:
         assert self._socket is not None
         with suppress(BlockingIOError):
             while True:
-                for status, pair in _connections(self._socket.recv(ROOM)):
+                for status, _, pair in _connections(self._socket.recv(ROOM)):
                     if status & TRANSLATED_TWICE == TRANSLATED_TWICE:
                         for first, answer in (pair, pair[::-1]):
                             self._known[halfway(first, answer)] = first
@@ -183,6 +202,23 @@ class Halfway:
         if self._socket is not None:
             self._socket.close()
             self._socket = None
+
+
+def marks() -> set[int]:
+    """The marks that connections of this network namespace have.
+
+    Raises:
+        OSError: this kernel tracks none, or it is not permitted.
+    """
+    found: set[int] = set()
+    with _netlink() as asked:
+        asked.setblocking(True)
+        asked.send(_request(b"", flags=NLM_F_DUMP))
+        while True:
+            data = asked.recv(ROOM)
+            found.update(each.mark for each in _connections(data))
+            if any(kind in (NLMSG_ERROR, NLMSG_DONE) for kind, _ in _messages(data)):
+                return found
 
 
 def halfway(first: ConnTuple, answer: ConnTuple) -> ConnTuple:
@@ -204,8 +240,10 @@ def _netlink() -> socket.socket:
 # Messages to the kernel.
 
 
-def _request(attributes: bytes, *, flags: int = 0, family: int = socket.AF_UNSPEC) -> bytes:
-    kind = NFNL_SUBSYS_CTNETLINK << 8 | IPCTNL_MSG_CT_GET
+def _request(
+    attributes: bytes, *, what: int = IPCTNL_MSG_CT_GET, flags: int = 0, family: int = socket.AF_UNSPEC
+) -> bytes:
+    kind = NFNL_SUBSYS_CTNETLINK << 8 | what
     return _header.pack(HEADERS + len(attributes), kind, NLM_F_REQUEST | flags, 0, 0, family, 0, 0) + attributes
 
 
@@ -235,15 +273,29 @@ def _tuple(wanted: ConnTuple) -> bytes:
 # Messages from the kernel.
 
 
-def _connections(data: bytes) -> Iterator[tuple[int, Pair]]:
-    """The connections that these messages are about, and their status."""
+class _Tracked(NamedTuple):
+    """A connection as the kernel knows it: its status, its mark, and its tuples."""
+
+    status: int
+    mark: int
+    pair: Pair
+
+
+def _connections(data: bytes) -> Iterator[_Tracked]:
+    """The connections that these messages are about."""
+    for kind, attributes in _messages(data):
+        if kind == NFNL_SUBSYS_CTNETLINK << 8 | IPCTNL_MSG_CT_NEW:
+            parts = _attributes(attributes)
+            pair = _read_tuple(parts[CTA_TUPLE_ORIG]), _read_tuple(parts[CTA_TUPLE_REPLY])
+            yield _Tracked(int.from_bytes(parts.get(CTA_STATUS, b"")), int.from_bytes(parts.get(CTA_MARK, b"")), pair)
+
+
+def _messages(data: bytes) -> Iterator[tuple[int, bytes]]:
+    """The type of each of these messages, and its attributes."""
     at = 0
     while at + HEADERS <= len(data):
         length, kind, *_ = _header.unpack_from(data, at)
-        if kind == NFNL_SUBSYS_CTNETLINK << 8 | IPCTNL_MSG_CT_NEW:
-            parts = _attributes(data[at + HEADERS : at + length])
-            pair = _read_tuple(parts[CTA_TUPLE_ORIG]), _read_tuple(parts[CTA_TUPLE_REPLY])
-            yield int.from_bytes(parts.get(CTA_STATUS, b"")), pair
+        yield kind, data[at + HEADERS : at + length]
         at += max(length + 3 & ~3, HEADERS)
 
 

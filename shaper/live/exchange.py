@@ -13,6 +13,7 @@ from shaper.core.change import Change
 from shaper.core.core import Core
 from shaper.core.verdict import Verdict
 from shaper.linux.timerfd import wait_until
+from shaper.live.connmark import Connmark
 from shaper.live.drain_watcher import DrainWatcher
 from shaper.live.inject import Injector
 from shaper.live.lateness import Holds
@@ -45,6 +46,7 @@ class Exchange:
         meter: measures more, once somebody looks.
         changed: how often the core was changed, as of the last `take_changes`.
         replaced, specs: how often its pipeline was replaced, and the SPECs of the newest one; empty if it has none.
+        connmark: lets connections leave the queue that no policy will touch; None if they stay.
         last_id: the kernel's number of the packet taken last; packets that found no room are numbered too.
     """
 
@@ -70,6 +72,7 @@ class Exchange:
         self._replaced: set[int] = set()
         self._recorder = recorder
         self.meter: Meter | None = None
+        self.connmark: Connmark | None = None
         self.changed = self.replaced = 0
         self.specs: tuple[str, ...] = ()
         self._replayed = 0  # how far (ns) a replay of what is recorded has come
@@ -95,6 +98,8 @@ class Exchange:
             self._record(packets, self._recorder)
         for packet in packets:
             core.receive(packet, packet.arrived)
+        if self.connmark is not None:
+            self.connmark.see(packets)
         if self.meter is not None:
             self.meter.arrived(packets)
         if self._drain_watcher is not None:
@@ -105,7 +110,7 @@ class Exchange:
     def _looks_at_none(self) -> bool:
         """Whether nobody but the core has anything to do with the packets that come."""
         is_observed = self._recorder is not None or self.meter is not None or self._drain_watcher is not None
-        return not (is_observed or self._one_by_one or self._replaced)
+        return not (is_observed or self._one_by_one or self._replaced or self.connmark is not None)
 
     def _pass_on(self, row: Row) -> bool:
         """Let packets go on at once, if no policy wants them; returns whether they do."""

@@ -87,6 +87,7 @@ class Run:
         self._seen = 0  # how many packets were taken when it was last seen whether there are losses
         self._sees_at = 0  # when that is seen next (ns), even if no more come
         self._matched_before = 0  # packets counted by rules that were lost
+        self._left = self._left_before = 0  # packets of connections that have left the queue, and those by such rules
         self._notices = Notices(failed, warned)
         self._started = time.monotonic_ns()
         self._counters = counters
@@ -155,6 +156,7 @@ class Run:
             await trio.lowlevel.checkpoint()
         await self._check_rules()
         self._matched_before = self.packets_received() + self.bypassed
+        self._left_before = self._left
         await trio.to_thread.run_sync(rules_control.restore)
 
     def _look_for_losses(self) -> None:
@@ -182,12 +184,15 @@ class Run:
         """Whether all rules are there; packets that they matched and that were never taken count as bypassed."""
         assert self.rules_control is not None
         if isinstance(self.rules_control, SharedRules):
-            matched, whole = self.rules_control.look()  # asks nobody, so it needs no thread, which costs CPU time
+            seen = self.rules_control.look()  # asks nobody, so it needs no thread, which costs CPU time
         else:
-            matched, whole = await trio.to_thread.run_sync(self.rules_control.look)
+            seen = await trio.to_thread.run_sync(self.rules_control.look)
+            self._left = max(self._left, self._left_before + seen.left)
         if not self.engine.work():
-            self.bypassed = max(self.bypassed, self._matched_before + matched - self.packets_received(), self._missed())
-        return whole
+            self.bypassed = max(
+                self.bypassed, self._matched_before + seen.packets - self.packets_received(), self._missed()
+            )
+        return seen.whole
 
     def _missed(self) -> int:
         """Packets that found no room in the socket's buffer and passed, by the gaps in the kernel's numbering.
@@ -297,4 +302,6 @@ class Run:
             stages=core.stages,
             allow_bypass=self.settings.allow_bypass,
             uncut=self.takes_uncut,
+            connections_left=self.engine.connmark.connections if self.engine.connmark is not None else None,
+            packets_left=self._left if self.engine.connmark is not None else None,
         )

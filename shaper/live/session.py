@@ -16,6 +16,8 @@ from shaper.core.core import Core
 from shaper.core.failure import Failure
 from shaper.linux.capabilities import confine
 from shaper.linux.scheduling import scheduled
+from shaper.live.connmark import Connmark
+from shaper.live.conntrack import Conntrack
 from shaper.live.drain_watcher import DrainWatcher
 from shaper.live.engine import Engine
 from shaper.live.guardian.endless import interruptible
@@ -26,6 +28,7 @@ from shaper.live.nfqueue.counters import QueueCounters
 from shaper.live.nfqueue.output import OutputQueue
 from shaper.live.nfqueue.queue import open_queue
 from shaper.live.record import PacketRecorder
+from shaper.live.rules.connmark import free_mark
 from shaper.live.rules.owner import Owner
 from shaper.live.rules.rules import Rules
 from shaper.live.rules.ruleset import RuleSet
@@ -145,7 +148,9 @@ def _open(
     if shared is not None:
         rules = shared.ask(queue.number)
     elif settings.install_rules:
-        rules = Rules(settings.match, queue.number)
+        rules = Rules(settings.match, queue.number, mark=free_mark() if settings.connmark else 0)
+    if rules is not None and rules.mark:
+        engine.connmark = Connmark(core, opened.enter_context(closing(Conntrack())).mark, rules.mark)
     counters = opened.enter_context(closing(QueueCounters(queue.number)))
     run = Run(settings, queue, rules, core, engine, counters, failed, warned)
     if settings.watchdog is not None:

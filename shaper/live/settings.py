@@ -69,6 +69,8 @@ class Settings:
     """When the queue is full, packets pass unshaped instead of being dropped."""
     gso: bool | None = False
     """Take TCP segments that the sender left uncut, up to 64 kB, whole; None: where nothing speaks against it."""
+    connmark: bool = False
+    """Connections that no policy will touch leave the queue, see connmark.py."""
     timing: Timing = "balanced"
     """How much CPU time punctuality is worth, see choices.py and waiting.py."""
     on_rules_lost: OnRulesLost = "restore"

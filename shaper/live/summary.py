@@ -63,6 +63,10 @@ class Summary:
     """How often each of the interfaces that are shaped went away."""
     uncut: bool = False
     """TCP segments that the sender left uncut were taken whole."""
+    connections_left: int | None = None
+    """Those that no policy would touch, and that left the queue; None if none may."""
+    packets_left: int | None = None
+    """Packets of these, since they left; None if none may."""
     allow_bypass: bool = False
     """Bypassed packets are no reason to fail."""
 
@@ -123,6 +127,8 @@ class Summary:
             "rules_lost": self.rules_lost,
             "interfaces_gone": self.interfaces_gone,
             "uncut": self.uncut,
+            "connections_left": self.connections_left,
+            "packets_left": self.packets_left,
             "wanted_hold": self.wanted.as_json(),
             "actual_hold": self.actual.as_json(),
             "lateness": self.late.as_json(),
@@ -167,6 +173,11 @@ class Summary:
                 others = f"median; p99 {times.p99 / ms:.3f}, max {times.max / ms:.3f} ms"
                 table.add_row(name, f"{times.p50 / ms:.3f} ms", others)
         lines = [f"{name} touched nothing: {reason}" for name, reason in self.touched_nothing.items()]
+        if self.connections_left is not None:
+            lines.append(
+                f"{self.connections_left:,} connections that no policy touches left the queue; {self.packets_left:,} "
+                "of their packets passed it by"
+            )
         if self.uncut:
             lines.append("TCP segments were taken uncut: one packet may be many (--no-gso)")
         for name, often in self.interfaces_gone.items():

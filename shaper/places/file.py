@@ -61,7 +61,7 @@ TEXTS = (
     "token-file",
 )
 NUMBERS = ("pid", "queue", "workers")
-FLAGS = ("yes", "allow-bypass", "gso", "realtime", "no-rules")
+FLAGS = ("yes", "allow-bypass", "gso", "connmark", "realtime", "no-rules")
 OF_PODS = ("pod", "namespace")
 """The keys that are no options: of which pods, one `shaper start` for each."""
 OF_ONE = ("listen", "journal", "pcap", "pcap-arrived", "pcap-sent")

@@ -50,7 +50,9 @@ class Shaper:
     def stop(self, number: int = signal.SIGINT) -> dict[str, Any]:
         """End it by a signal; its summary."""
         self.process.send_signal(number)
-        return self.result()
+        summary = self.result()
+        assert "error" not in summary, summary["error"]
+        return summary
 
     def result(self) -> dict[str, Any]:
         """Its summary, once it has ended."""

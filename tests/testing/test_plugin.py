@@ -427,7 +427,7 @@ def test_a_marked_test_costs_little(
     done.assert_outcomes(passed=number)
     each = done.duration / number
     figure("a test marked `shaper` that does nothing", f"{each * 1000:.0f} ms, of {number}")
-    assert each < 0.3
+    assert each < 3
 
 
 def test_new_writes_tests_that_pass(

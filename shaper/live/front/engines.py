@@ -27,8 +27,9 @@ from shaper.live.nfqueue.numbers import first_number, numbered
 from shaper.live.notices import Notices
 from shaper.live.nursery import ungrouped
 from shaper.live.progress import Progress
-from shaper.live.rules.rules import Rules
-from shaper.live.rules.ruleset import RULES_INTERVAL
+from shaper.live.rules.connmark import free_mark
+from shaper.live.rules.rules import Match, Rules
+from shaper.live.rules.ruleset import RULES_INTERVAL, RulesState
 from shaper.live.settings import Settings
 from shaper.live.ticks import next_tick
 from shaper.places.cgroup import served
@@ -54,11 +55,12 @@ class Engines:
         rules: what brings the packets, once a queue is bound; None with `install_rules` off.
         rules_lost: how often another program removed some of them.
         bypassed: packets that they matched and that were never taken, as far as was seen.
+        left: packets of connections that have left the queue.
         interfaces: those that are shaped, and how often they went away.
     """
 
     rules: Rules | None = None
-    rules_lost = bypassed = 0
+    rules_lost = bypassed = left = 0
 
     def __init__(
         self,
@@ -77,6 +79,8 @@ class Engines:
         self._first = self._here(first_number, settings.queue, workers)
         self._started = 0
         self._matched_before = 0  # packets counted by rules that were lost
+        self._left_before = 0  # packets of connections that had left, when others last did
+        self._changing = trio.Lock()  # the mark that the rules ask for
         self._unmatched_after: int | None = UNMATCHED_AFTER * s
         self._passed_before: dict[str, int] = {}
         self.interfaces = Interfaces(self._match.interfaces, self._here(indices))
@@ -111,11 +115,15 @@ class Engines:
             self._first = queue
         if self.rules is None and self._error is None and self._settings.install_rules:
             try:
-                self.rules = self._here(Rules, self._match, self._first, len(self._workers))
+                mark = self._here(free_mark) if self._settings.connmark else 0
+                self.rules = self._here(self._rules, self._match, mark)
             except ShaperError as error:
                 self._error = error
                 self.stop()
         return self.rules
+
+    def _rules(self, match: Match, mark: int) -> Rules:
+        return Rules(match, self._first, len(self._workers), mark=mark)
 
     @property
     def queues(self) -> str:
@@ -171,15 +179,27 @@ class Engines:
 
         Raises:
             UsageError: one of them can't, so none has changed.
+            RulesError: connections that have left the queue can't be brought back, so none has changed.
         """
         try:
             await self.ask("prepare", number=number, change=change)
+            if self.rules is not None and self.rules.mark:
+                # First, so that no connection gets the new mark by the old policies.
+                async with self._changing:
+                    await self._bring_back(self.rules)
         except ShaperError:
             with suppress(ShaperError):
                 await self.ask("give_up", number=number)
             raise
         with trio.CancelScope(shield=True):
-            await self.ask("commit", number=number)
+            await self.ask("commit", number=number, mark=self.rules.mark if self.rules is not None else 0)
+
+    async def _bring_back(self, rules: Rules) -> None:
+        """Bring connections that have left to the queue again, if the rules are in the kernel."""
+        if self._started:
+            self._count_left(await self._there(rules.look))
+            await self._there(rules.bring_back, await self._there(free_mark))
+            self._left_before = self.left
 
     async def run(self, ready: Callable[[], Any], started: Callable[[], None]) -> None:
         """Shape until `stop` is called or an engine has ended.
@@ -248,14 +268,16 @@ class Engines:
         """Restore the rules when another program has removed some, or end the run."""
         while self.rules is not None:
             await next_tick(RULES_INTERVAL)
-            matched, whole = await self._there(self.rules.look)
+            async with self._changing:
+                seen = await self._there(self.rules.look)
+                self._count_left(seen)
             if self._stop.is_set():
                 return  # perhaps an engine has detached them
             for change in self.interfaces.look(await self._there(indices)):
                 self._warned(change)
-            await self._see_unmatched(self._matched_before + matched)
-            if whole:
-                await self._see_bypassed(matched)
+            await self._see_unmatched(self._matched_before + seen.packets + seen.left)
+            if seen.whole:
+                await self._see_bypassed(seen.packets)
                 if not await self._see_services(self.rules):
                     self.stop()
                     return
@@ -289,8 +311,7 @@ class Engines:
             now = await self._there(served, self._match.cgroup)
             if now != self._match.served:
                 self._match = replace(self._match, served=now)
-                number = len(self._workers)
-                self.rules = await self._there(Rules, self._match, self._first, number)
+                self.rules = await self._there(self._rules, self._match, rules.mark)
                 return await self._restore(rules)
         return True
 
@@ -310,9 +331,11 @@ class Engines:
                 return False
             except ShaperError:
                 return False  # it has ended
-        matched = (await self._there(rules.look)).packets
-        self._count_bypassed(matched, received)
+        seen = await self._there(rules.look)
+        self._count_bypassed(seen.packets, received)
         self._matched_before = received + self.bypassed
+        self._count_left(seen)
+        self._left_before = self.left
         if self.rules is not None:
             await self._there(self.rules.restore)
         return True
@@ -320,6 +343,10 @@ class Engines:
     def _count_bypassed(self, matched: int, received: int) -> None:
         """Count what the rules matched beyond the packets received."""
         self.bypassed = max(self.bypassed, self._matched_before + matched - received)
+
+    def _count_left(self, seen: RulesState) -> None:
+        """Count the packets of connections that have left the queue."""
+        self.left = max(self.left, self._left_before + seen.left)
 
     @property
     def _patience(self) -> float:
@@ -343,8 +370,9 @@ class Engines:
             await self._until_all_ended()
             if self.rules is not None:
                 try:
-                    matched = (await self._there(self.rules.look)).packets
-                    self._count_bypassed(matched, packets_received(self.results()))
+                    seen = await self._there(self.rules.look)
+                    self._count_left(seen)
+                    self._count_bypassed(seen.packets, packets_received(self.results()))
                 finally:
                     await self._there(self.rules.remove)
 

@@ -79,7 +79,7 @@ class Front:
         self._stop = trio.Event()
         self._past: list[Result] = []  # of engines that have ended
         self._past_progress = Progress()
-        self._bypassed = self._rules_lost = 0  # with those
+        self._bypassed = self._left = self._rules_lost = 0  # with those
         self._interfaces_gone: Counter[str] = Counter()
         self._changes, self._numbers = Changes(), count(1)
         self.match = settings.match
@@ -262,6 +262,7 @@ class Front:
             self._past += map(of_gone, results) if self._is_gone else results
             self._past_progress = Progress.of_all([self._past_progress, progress._replace(held=0, late=0)])
             self._bypassed += engines.bypassed
+            self._left += engines.left
             self._rules_lost += engines.rules_lost
             self._interfaces_gone += engines.interfaces.gone
 
@@ -339,6 +340,7 @@ class Front:
         summary = merged(
             [*self._past, *results],
             bypassed=bypassed if self.settings.install_rules else None,
+            left=self._left + (now.left if now is not None else 0),
             rules_lost=self._rules_lost + (now.rules_lost if now is not None else 0),
             duration=time.monotonic_ns() - self._started,
             allow=self.settings.allow_bypass,

@@ -81,8 +81,8 @@ class Control:
             self._heard.append(words)
         if words["rules"] is None:
             return None
-        owner, text = words["rules"]
-        return RuleSet(Owner(*owner), text)
+        owner, text, mark = words["rules"]
+        return RuleSet(Owner(*owner), text, mark)
 
     def _receive(self) -> Words:
         with suppress(OSError):

@@ -74,6 +74,8 @@ class Requests:
             case "commit":
                 change = self._ready.pop(int(arguments["number"]))
                 self._run.engine.at_once(change)
+                if self._run.engine.connmark is not None:
+                    self._run.engine.connmark.renew(int(arguments["mark"]))
                 return None
             case "give_up":
                 self._ready.pop(int(arguments["number"]), None)

@@ -23,6 +23,8 @@ ADDED = (
     "lost_queue_full",
     "lost_buffer_full",
     "lost_to_reload",
+    "connections_left",
+    "packets_left",
 )
 """Those counts of a summary that are the sum of the workers'."""
 
@@ -54,12 +56,15 @@ def of_gone(result: Result) -> Result:
     return {**result, "counts": {**result["counts"], "lost_to_reload": 0}}
 
 
-def merged(results: Sequence[Result], *, bypassed: int | None, rules_lost: int, duration: int, allow: bool) -> Summary:
+def merged(
+    results: Sequence[Result], *, bypassed: int | None, left: int, rules_lost: int, duration: int, allow: bool
+) -> Summary:
     """The one summary of all workers.
 
     Args:
         results: theirs.
         bypassed: packets that the rules counted and that never came; None if the rules are somebody else's.
+        left: packets of connections that have left the queue.
         rules_lost: how often another program removed some of the rules.
         duration: of the run, in ns.
         allow: bypassed packets are no failure.
@@ -67,6 +72,8 @@ def merged(results: Sequence[Result], *, bypassed: int | None, rules_lost: int, 
     counts: dict[str, Any] = {name: _sum([each["counts"][name] for each in results]) for name in ADDED}
     # The workers' own figures are those that they saw in the kernel's numbering.
     counts["bypassed"] = None if bypassed is None else max(bypassed, counts["bypassed"] or 0)
+    if counts["packets_left"] is not None:
+        counts["packets_left"] = left
     holds = Holds.joined(each["holds"] for each in results)
     counters: dict[str, Counter[str]] = {}
     failures = Failures()

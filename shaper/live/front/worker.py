@@ -138,7 +138,7 @@ class Worker:
                 self.progress = Progress(*counts)
             case {"bound": number}:
                 rules = self._rules(number)
-                self._send(rules=rules and (rules.owner, rules.text()))
+                self._send(rules=rules and (rules.owner, rules.text(), rules.mark))
             case {"ready": _}:
                 self.ready.set()
             case {"failed": failure}:

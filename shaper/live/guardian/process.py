@@ -21,7 +21,7 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -107,22 +107,25 @@ def rescue(order: GuardianOrder) -> None:
     queues = [(order.queue, number)] if order.output is None else [(order.queue, number), tuple(order.output)]
     for descriptor, number in queues:
         accept_held(descriptor, number)
-    # This takes as long as iptables does: a tenth of a second on a busy machine.
-    removal = threading.Thread(target=_remove, args=(RuleSet(order.owner, order.rules),))
-    removal.start()
     poll = select.poll()
     for descriptor, _ in queues:
         poll.register(descriptor, select.POLLIN)
-    quiet = 0
-    while removal.is_alive() or quiet < 3:
-        poll.poll(10)
-        found = [accept_held(descriptor, number) for descriptor, number in queues]
-        quiet = 0 if any(found) else quiet + 1
+    rules = RuleSet(order.owner, order.rules)
+    # If connection tracking ends with the last of the rules, that drops what is held. So nothing may be held then.
+    for step in (rules.detach, rules.remove):
+        # This takes as long as iptables does: a tenth of a second on a busy machine.
+        change = threading.Thread(target=_try, args=(step,))
+        change.start()
+        quiet = 0
+        while change.is_alive() or quiet < 3:
+            poll.poll(10)
+            found = [accept_held(descriptor, number) for descriptor, number in queues]
+            quiet = 0 if any(found) else quiet + 1
 
 
-def _remove(rules: RuleSet) -> None:
+def _try(step: Callable[[], None]) -> None:
     with suppress(ShaperError):
-        rules.remove()
+        step()
 
 
 def watch(beats: socket.socket, order: GuardianOrder) -> str | None:

@@ -97,6 +97,22 @@ def remove(family: Family, owner: Owner, *, keep_counters: bool = False) -> None
         remove(family, owner, keep_counters=keep_counters)
 
 
+def replace(family: Family, owner: Owner, text: str) -> None:
+    """Set an owner's rules in place of those that are there, in one step.
+
+    Args:
+        family: where.
+        owner: whose.
+        text: what iptables-restore(8) is given.
+
+    Raises:
+        RulesError: iptables is missing, not permitted, or the kernel lacks what a rule needs.
+    """
+    head, _, rest = text.partition("\n")
+    changes = _deletions(family, owner, keep_counters=True)
+    iptables.restore(family, "\n".join([head, *changes, rest]))
+
+
 def _deletions(family: Family, owner: Owner, keep_counters: bool) -> Sequence[str]:
     table = iptables.save(family)
     jumps = tuple(f" -j {name}" for name in owner.chains)

@@ -21,7 +21,7 @@ from shaper.live.rules import iptables, ssh
 from shaper.live.rules.bpf import behind_fragment_header, bytecode
 from shaper.live.rules.iptables import Family
 from shaper.live.rules.owner import Owner
-from shaper.live.rules.ruleset import RuleSet
+from shaper.live.rules.ruleset import RuleSet, matching
 from shaper.spec.match import ANY, HOOKS, Hook, Protocol
 
 # A packet that a policy made carries this bit, so that it is not queued again.
@@ -151,15 +151,16 @@ class Rules(RuleSet):
         match: which packets are shaped.
         queue: the number of the first queue that they go to.
         queues: how many there are.
+        mark: of connections that have left the queue; 0 if none does.
 
     Raises:
         UsageError: there is no such interface, no such filter, or no packet could ever match.
         ShaperError: tcpdump, which translates filters, is missing.
     """
 
-    def __init__(self, match: Match, queue: int, queues: int = 1) -> None:
+    def __init__(self, match: Match, queue: int, queues: int = 1, *, mark: int = 0) -> None:
         match.check()
-        super().__init__(Owner.here(queue), {})
+        super().__init__(Owner.here(queue), {}, mark)
         template = files("shaper.iptables").joinpath("shaper.rules").read_text()
         filter = bytecode(match.filter) if match.filter else ""
         for family in iptables.families():
@@ -178,6 +179,7 @@ class Rules(RuleSet):
                     "queues": f"--queue-num {first}" if queues == 1 else f"--queue-balance {first}:{last}",
                 }
                 repeated = {
+                    "left": [matching(mark)] if mark else [],
                     "exception": list(_exceptions(match, family)),
                     "match": list(_matches(match, family, filter)),
                     "first": [FIRST] if family == "ipv6" and match.needs_ports else [],
