@@ -37,9 +37,9 @@ def show_plan(out: Console, settings: Settings, workers: int, place: Place | Non
         ShaperError: the place isn't there.
     """
     from shaper.errors import ShaperError
+    from shaper.live.connmark import STEP
     from shaper.live.front.follow import look_for
     from shaper.live.nfqueue.numbers import first_number, numbered
-    from shaper.live.rules.connmark import STEP
     from shaper.live.rules.rules import Rules
 
     if place is not None:

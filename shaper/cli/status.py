@@ -66,5 +66,8 @@ def show(out: Console, state: dict[str, Any], stages: list[dict[str, Any]]) -> N
         ("late", "nothing yet" if late is None else ", ".join(f"{part} {micros(late[part])}" for part in late)),
     ):
         out.print(f"{what:9} {text}")
+    left = state["summary"].get("connections_left")
+    if left is not None:
+        out.print(f"left      {left:,} connection{'s' * (left != 1)}, {state['summary']['packets_left']:,} packets")
     for problem in state["summary"].get("problems", ()):
         out.print(f"! {problem}")

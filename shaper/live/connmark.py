@@ -1,19 +1,27 @@
 """Connections that no policy will touch leave the queue, and pass at the kernel's own speed.
 
 Their connection tracking entry gets a mark, by which the rules let their packets pass. It holds for both directions.
-When the policies are changed, the rules ask for another mark from then on (see rules/connmark.py), and all connections
-come to the queue again.
+When the policies are changed, the rules ask for another mark from then on, and all connections come to the queue again.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
+from typing import Final
 
 from shaper.core.connections import MOST, FlowState
 from shaper.core.core import Core
 from shaper.core.instances import Identity
+from shaper.errors import ShaperError
+from shaper.live import conntrack
+from shaper.live.nfqueue.queue import BATCH
+from shaper.live.rules import iptables
 from shaper.live.rules.ruleset import MASK
 from shaper.wire.packet import Packet
+
+STEP: Final = 0x0001_0000
+"""The least of the bits of a mark."""
 
 
 class Connmark:
@@ -28,7 +36,7 @@ class Connmark:
         connections: how many have left so far; after a change of the policies each counts anew.
     """
 
-    def __init__(self, core: Core, set_mark: Callable[[bytes, int, int], bool], mark: int) -> None:
+    def __init__(self, core: Core, set_mark: Callable[[bytes, int, int, bool], bool], mark: int) -> None:
         self.connections = 0
         self._core = core
         self._mark = mark
@@ -53,7 +61,8 @@ class Connmark:
                 continue
             connection = state.connection
             number = self._packets[connection] = self._packets.get(connection, 0) + 1
-            if number & number - 1 or not self._set_mark(packet.raw, self._mark, MASK):
+            # Up to a batch of packets may have been taken together, before any went on.
+            if number & number - 1 or not self._set_mark(packet.raw, self._mark, MASK, number > BATCH):
                 continue
             if connection not in self._left:
                 self._left.add(connection)
@@ -64,3 +73,26 @@ class Connmark:
     def _forget(self) -> None:
         self._packets.clear()
         self._left.clear()
+
+
+def free_mark() -> int:
+    """A mark that no connection of this network namespace has, and no rule asks for.
+
+    So what an earlier run has marked, which the kernel remembers for days, doesn't count.
+
+    Raises:
+        ShaperError: all are in use; this kernel tracks no connections, or it is not permitted.
+    """
+    try:
+        used = {mark & MASK for mark in conntrack.marks()}
+    except OSError as error:
+        raise ShaperError(
+            f"--connmark needs connection tracking: {error.strerror} (try `modprobe nf_conntrack_netlink`)"
+        ) from error
+    for family in iptables.families():
+        for line in iptables.save(family):
+            used |= {int(mark, 0) & MASK for mark in re.findall(rf"--mark (\w+)/{MASK:#x}", line)}
+    for mark in range(STEP, MASK + STEP, STEP):
+        if mark not in used:
+            return mark
+    raise ShaperError("all marks for --connmark are in use by connections: `conntrack -F` forgets these")

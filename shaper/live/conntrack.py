@@ -103,14 +103,23 @@ class Conntrack:
             self._remembered[seen] = first
         return raw if first == seen else readdressed(raw, first)
 
-    def mark(self, raw: bytes, value: int, mask: int) -> bool:
+    def mark(self, raw: bytes, value: int, mask: int, is_known: bool) -> bool:
         """Set these bits of the mark of the packet's connection, which the match `connmark` of iptables asks for.
 
+        Args:
+            raw: the packet.
+            value, mask: which bits.
+            is_known: the kernel must know the connection by now, see `first_form`. So if it doesn't know this packet,
+                both ends may be translated.
+
         Returns:
-            Whether that was done; it can't be for a connection that isn't known yet, see `first_form`.
+            Whether that was done; it can't be for a connection that isn't known yet.
         """
         seen = ConnTuple.of(raw)
-        if seen is None or not self._is_tracking() or (first := self._first_tuple(seen)) is None:
+        if seen is None or not self._is_tracking():
+            return False
+        first = self._first_tuple(seen) if is_known else self._one_step_back(seen)
+        if first is None:
             return False
         values = attribute(CTA_MARK, value.to_bytes(4)) + attribute(CTA_MARK_MASK, mask.to_bytes(4))
         attributes = _nested(CTA_TUPLE_ORIG, _tuple(first)) + values
@@ -121,13 +130,17 @@ class Conntrack:
             return False
 
     def _first_tuple(self, seen: ConnTuple) -> ConnTuple | None:
+        return self._one_step_back(seen) or self._halfway.first_tuple(seen)
+
+    def _one_step_back(self, seen: ConnTuple) -> ConnTuple | None:
+        """The tuple before NAT, if it translates no more than one end, or has translated both."""
         if self._find(seen) is not None:
             return seen
         pair = self._find(seen.inverse)
-        if pair is not None:
-            original, reply = pair
-            return original if reply == seen.inverse else reply
-        return self._halfway.first_tuple(seen)
+        if pair is None:
+            return None
+        original, reply = pair
+        return original if reply == seen.inverse else reply
 
     def _is_tracking(self) -> bool:
         try:
@@ -216,6 +229,8 @@ def marks() -> set[int]:
         asked.send(_request(b"", flags=NLM_F_DUMP))
         while True:
             data = asked.recv(ROOM)
+            for code in filter(None, errors_in(data)):
+                raise OSError(-code, os.strerror(-code))
             found.update(each.mark for each in _connections(data))
             if any(kind in (NLMSG_ERROR, NLMSG_DONE) for kind, _ in _messages(data)):
                 return found

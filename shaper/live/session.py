@@ -16,7 +16,7 @@ from shaper.core.core import Core
 from shaper.core.failure import Failure
 from shaper.linux.capabilities import confine
 from shaper.linux.scheduling import scheduled
-from shaper.live.connmark import Connmark
+from shaper.live.connmark import Connmark, free_mark
 from shaper.live.conntrack import Conntrack
 from shaper.live.drain_watcher import DrainWatcher
 from shaper.live.engine import Engine
@@ -28,7 +28,6 @@ from shaper.live.nfqueue.counters import QueueCounters
 from shaper.live.nfqueue.output import OutputQueue
 from shaper.live.nfqueue.queue import open_queue
 from shaper.live.record import PacketRecorder
-from shaper.live.rules.connmark import free_mark
 from shaper.live.rules.owner import Owner
 from shaper.live.rules.rules import Rules
 from shaper.live.rules.ruleset import RuleSet

@@ -174,9 +174,9 @@ class Summary:
                 table.add_row(name, f"{times.p50 / ms:.3f} ms", others)
         lines = [f"{name} touched nothing: {reason}" for name, reason in self.touched_nothing.items()]
         if self.connections_left is not None:
+            connections = f"{self.connections_left:,} connection{'s' * (self.connections_left != 1)}"
             lines.append(
-                f"{self.connections_left:,} connections that no policy touches left the queue; {self.packets_left:,} "
-                "of their packets passed it by"
+                f"left the queue, as no policy touches them: {connections}, with {self.packets_left:,} packets"
             )
         if self.uncut:
             lines.append("TCP segments were taken uncut: one packet may be many (--no-gso)")

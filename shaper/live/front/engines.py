@@ -18,6 +18,7 @@ import trio
 from shaper.core.failure import Failure
 from shaper.errors import ShaperError
 from shaper.linux.netns import Namespace
+from shaper.live.connmark import free_mark
 from shaper.live.front.forkserver import ForkServer
 from shaper.live.front.interfaces import Interfaces, indices
 from shaper.live.front.results import Result, packets_received
@@ -27,7 +28,6 @@ from shaper.live.nfqueue.numbers import first_number, numbered
 from shaper.live.notices import Notices
 from shaper.live.nursery import ungrouped
 from shaper.live.progress import Progress
-from shaper.live.rules.connmark import free_mark
 from shaper.live.rules.rules import Match, Rules
 from shaper.live.rules.ruleset import RULES_INTERVAL, RulesState
 from shaper.live.settings import Settings
