@@ -20,7 +20,7 @@ from tests.examples import FULL, USUAL
 # Started in the background by a shell without job control, the tests would ignore SIGINT, and so would all they start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
-PART, QUICK_PART = 100, 400
+PART, QUICK_PART = 200, 400
 """Tests of endurance do this many times less than `./dev soak`; with --quick."""
 DOCUMENT = Path(__file__).parents[1] / "docs" / "reliability.md"
 AROUND_FIGURES = re.compile(r"(?<=<!-- figures -->\n)|(?=<!-- end -->)")
@@ -90,13 +90,15 @@ def _scope(nodeid: str) -> str:
 
 
 def _turn(item: pytest.Item) -> int:
-    """Which tests come first: long ones, the usual ones, those for which the core must have been compiled, and last
-    those that run alone, so that no process waits before it has to."""
-    if _is_alone(item):
-        return 3
+    """Which tests come first: those that run alone, long ones, the usual ones, last those that need the compiled core.
+
+    A test that runs alone leaves most of the CPUs to the compiler and mypy, which take only what others leave.
+    """
     if isinstance(item, pytest.Function) and not COMPILED.isdisjoint(item.fixturenames):
-        return 2
-    return 0 if item.nodeid.partition("::")[0] in TOGETHER else 1
+        return 4 if _is_alone(item) else 3
+    if _is_alone(item):
+        return 0
+    return 1 if item.nodeid.partition("::")[0] in TOGETHER else 2
 
 
 def _is_any(item: pytest.Item) -> bool:

@@ -35,6 +35,9 @@ CAPABILITY_VERSION = 0x2008_0522
 TFD_NONBLOCK, TFD_CLOEXEC = os.O_NONBLOCK, os.O_CLOEXEC
 TFD_TIMER_ABSTIME = 1
 
+# asm-generic/mman.h
+MCL_CURRENT, MCL_ONFAULT = 1, 4
+
 # linux/signalfd.h
 SFD_NONBLOCK, SFD_CLOEXEC = os.O_NONBLOCK, os.O_CLOEXEC
 
@@ -192,6 +195,15 @@ def sched_setattr(policy: int, nice: int, runtime: int) -> None:
     size = 48  # SCHED_ATTR_SIZE_VER0, linux/sched/types.h
     attributes = struct.pack("=IIQiIQQQ", size, policy, 0, nice, 0, runtime, 0, 0)
     _checked(_libc.syscall(c_long(number), c_int(0), c_char_p(attributes), c_uint(0)))
+
+
+def mlockall(flags: int) -> None:
+    """Keep pages of this process in memory, see mlockall(2).
+
+    Raises:
+        OSError: it is not permitted, or more than may be locked.
+    """
+    _checked(_libc.mlockall(flags))
 
 
 def timerfd_create(clock: int, flags: int) -> int:

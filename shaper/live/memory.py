@@ -1,4 +1,6 @@
-"""A limit on the memory that policies may take: beyond it they fail, and not the machine.
+"""The memory of an engine: it stays where it is, and policies may not take too much of it.
+
+Beyond a limit they fail, and not the machine.
 
 A hook that asks for too much at once gets a MemoryError, by the kernel's limit. Memory taken little by little must be
 noticed sooner: at the kernel's limit it could as well be the engine that gets no more.
@@ -8,11 +10,25 @@ from __future__ import annotations
 
 import os
 import resource
+from contextlib import suppress
+
+from shaper.linux.libc import MCL_CURRENT, MCL_ONFAULT, mlockall
 
 GRADUAL_LIMIT = 768 << 20
 """Bytes that may be taken little by little."""
 HARD_LIMIT = 1 << 30
 """Bytes that the kernel gives this process at most, beyond what it has at the start."""
+
+
+def keep_pages() -> None:
+    """Keep the pages in memory that this process has by now; without effect where that isn't permitted.
+
+    When memory is short, the kernel takes away what was not used lately, such as the engine's code while no packets
+    come. To read a page from a disk takes it a millisecond, in which packets wait. Not what comes later, for the limit
+    on locked memory holds for that, once the process has given its privileges up.
+    """
+    with suppress(OSError):
+        mlockall(MCL_CURRENT | MCL_ONFAULT)
 
 
 class MemoryLimit:

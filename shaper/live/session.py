@@ -23,7 +23,7 @@ from shaper.live.engine import Engine
 from shaper.live.guardian.endless import interruptible
 from shaper.live.guardian.guardian import Guardian
 from shaper.live.inject import Injector
-from shaper.live.memory import MemoryLimit
+from shaper.live.memory import MemoryLimit, keep_pages
 from shaper.live.nfqueue.counters import QueueCounters
 from shaper.live.nfqueue.output import OutputQueue
 from shaper.live.nfqueue.queue import open_queue
@@ -174,6 +174,7 @@ def _open(
     elif rules is not None:
         rules.install()
     opened.enter_context(scheduled(cpu=settings.cpu, realtime=settings.realtime))
+    keep_pages()
     if settings.confined:
         confine()
         run.memory_limit = opened.enter_context(closing(MemoryLimit()))

@@ -197,7 +197,7 @@ class Engines:
     async def _bring_back(self, rules: Rules) -> None:
         """Bring connections that have left to the queue again, if the rules are in the kernel."""
         if self._started:
-            self._count_left(await self._there(rules.look))
+            await self._look(rules)
             await self._there(rules.bring_back, await self._there(free_mark))
             self._left_before = self.left
 
@@ -265,12 +265,14 @@ class Engines:
             nursery.cancel_scope.cancel()
 
     async def _watch_rules(self) -> None:
-        """Restore the rules when another program has removed some, or end the run."""
-        while self.rules is not None:
+        """Count; restore the rules when another program has removed some, or end the run."""
+        while True:
             await next_tick(RULES_INTERVAL)
+            if self.rules is None:
+                await self._see_bypassed(0)
+                continue
             async with self._changing:
-                seen = await self._there(self.rules.look)
-                self._count_left(seen)
+                seen = await self._look(self.rules)
             if self._stop.is_set():
                 return  # perhaps an engine has detached them
             for change in self.interfaces.look(await self._there(indices)):
@@ -331,10 +333,8 @@ class Engines:
                 return False
             except ShaperError:
                 return False  # it has ended
-        seen = await self._there(rules.look)
-        self._count_bypassed(seen.packets, received)
+        self._count_bypassed((await self._look(rules)).packets, received)
         self._matched_before = received + self.bypassed
-        self._count_left(seen)
         self._left_before = self.left
         if self.rules is not None:
             await self._there(self.rules.restore)
@@ -344,9 +344,11 @@ class Engines:
         """Count what the rules matched beyond the packets received."""
         self.bypassed = max(self.bypassed, self._matched_before + matched - received)
 
-    def _count_left(self, seen: RulesState) -> None:
-        """Count the packets of connections that have left the queue."""
+    async def _look(self, rules: Rules) -> RulesState:
+        """See what the rules have counted, and count the packets of connections that have left the queue."""
+        seen: RulesState = await self._there(rules.look)
         self.left = max(self.left, self._left_before + seen.left)
+        return seen
 
     @property
     def _patience(self) -> float:
@@ -370,8 +372,7 @@ class Engines:
             await self._until_all_ended()
             if self.rules is not None:
                 try:
-                    seen = await self._there(self.rules.look)
-                    self._count_left(seen)
+                    seen = await self._look(self.rules)
                     self._count_bypassed(seen.packets, packets_received(self.results()))
                 finally:
                     await self._there(self.rules.remove)

@@ -33,11 +33,7 @@ from shaper.live.run import Run
 from shaper.live.session import shape
 from shaper.live.settings import Settings
 from shaper.live.shared_rules import SharedRules
-from shaper.live.ticks import next_tick
-from shaper.units import s
 
-PROGRESS_INTERVAL = 1 * s
-"""Between two reports of progress."""
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGTSTP, signal.SIGUSR1)
 """What a terminal, or who ends a whole group of processes, sends to the engine too; it is the front that obeys."""
 
@@ -110,7 +106,11 @@ async def work(settings: Settings, control: Control) -> dict[str, Any]:
 
     async def answer(requests: Requests, number: int, what: str, arguments: Words) -> None:
         try:
-            control.say(id=number, value=await requests.answer(what, arguments))
+            answer = {"value": await requests.answer(what, arguments)}
+            if what == "count":
+                # The front counts once a second. A task of its own would cost a turn of trio, and wake the front again.
+                answer["progress"] = requests.progress()
+            control.say(id=number, **answer)
         except (ShaperError, OSError) as error:
             control.say(id=number, error=_message_of(error), usage=isinstance(error, UsageError | OSError))
 
@@ -124,16 +124,10 @@ async def work(settings: Settings, control: Control) -> dict[str, Any]:
         await stop.wait()
         control.say(stop=True)
 
-    async def report_progress(run: Run) -> None:
-        while True:
-            control.say(progress=run.progress())
-            await next_tick(PROGRESS_INTERVAL)
-
     def started(given: Run) -> None:
         nonlocal run
         run = given
         control.say(ready=True)
-        nursery.start_soon(report_progress, run)
         nursery.start_soon(obey, Requests(given))
 
     with ungrouped():

@@ -16,6 +16,7 @@ from shaper.core.change import check
 from shaper.errors import ShaperError, UsageError
 from shaper.live.front.results import result_of
 from shaper.live.meter import Meter
+from shaper.live.progress import Progress
 from shaper.live.run import Run
 from shaper.policy.base import Policy
 from shaper.spec.load import expand, format_options, load_pipeline, parse_options
@@ -81,6 +82,10 @@ class Requests:
                 self._ready.pop(int(arguments["number"]), None)
                 return None
         raise ShaperError(f"an engine does not know what '{what}' is")
+
+    def progress(self) -> Progress:
+        """The state now, see `Run.progress`."""
+        return self._run.progress()
 
     async def _count(self, *, is_sure: bool) -> int | None:
         """How many packets the queue received; None if more wait than can be taken at once."""

@@ -50,7 +50,7 @@ class Worker:
         pid: the process.
         ready: set when its packets can come.
         ended: set when the process has ended.
-        progress: its state when it last reported.
+        progress: its state when it was last asked to count.
         result: its counts, if it ended in order.
     """
 
@@ -131,11 +131,11 @@ class Worker:
     def _take(self, words: dict[str, Any]) -> None:
         match words:
             case {"id": number, **answer}:
+                if "progress" in answer:
+                    self.progress = Progress(*answer["progress"])
                 if (question := self._questions.get(number)) is not None:
                     question.answer = answer
                     question.answered.set()
-            case {"progress": counts}:
-                self.progress = Progress(*counts)
             case {"bound": number}:
                 rules = self._rules(number)
                 self._send(rules=rules and (rules.owner, rules.text(), rules.mark))
