@@ -118,7 +118,7 @@ def run(
             task_status.started()
             async for number in signals:
                 if number == signal.SIGUSR1:
-                    speaks.counts()
+                    await speaks.counts()
                 else:
                     front.stop()
 
@@ -252,7 +252,7 @@ async def keep_log(log: Log) -> None:
 
     while True:
         await trio.sleep(INTERVAL)
-        log.counts()
+        await log.counts()
 
 
 def warn(message: str) -> None:
@@ -293,5 +293,6 @@ async def show_progress(out: Console, front: Front) -> None:
 
     with Live(console=out, auto_refresh=False, transient=True) as line:
         while True:
+            await front.count()
             line.update(described(front), refresh=True)
             await trio.sleep(1)

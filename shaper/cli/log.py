@@ -46,8 +46,9 @@ class Log:
             self._lines.put(None, timeout=PATIENCE)
             self._writing.join(PATIENCE)
 
-    def counts(self) -> None:
+    async def counts(self) -> None:
         """Write a line with the counts so far."""
+        await self._front.count()
         now = self._front.progress()
         if self._form == "json":
             self._write("counts", now._asdict())

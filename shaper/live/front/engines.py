@@ -265,12 +265,9 @@ class Engines:
             nursery.cancel_scope.cancel()
 
     async def _watch_rules(self) -> None:
-        """Count; restore the rules when another program has removed some, or end the run."""
-        while True:
+        """Restore the rules when another program has removed some, or end the run; count."""
+        while self.rules is not None:
             await next_tick(RULES_INTERVAL)
-            if self.rules is None:
-                await self._see_bypassed(0)
-                continue
             async with self._changing:
                 seen = await self._look(self.rules)
             if self._stop.is_set():

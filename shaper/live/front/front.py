@@ -327,6 +327,12 @@ class Front:
     def _elapsed(self) -> int:
         return time.monotonic_ns() - self._started if self.began else 0
 
+    async def count(self) -> None:
+        """Bring `progress` up to date where the rules are somebody else's; else that is done once a second."""
+        if self._engines is not None and self._engines.rules is None:
+            with suppress(ShaperError):  # one of them ends
+                await self._engines.ask("count")
+
     def progress(self) -> Progress:
         """The state that the engines last reported, added up, with those that have ended."""
         if self._engines is None:
