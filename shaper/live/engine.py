@@ -20,6 +20,7 @@ from shaper.live.inject import Injector
 from shaper.live.nfqueue.output import OutputQueue
 from shaper.live.nfqueue.queue import BATCH, Queue
 from shaper.live.pauses import few_pauses
+from shaper.live.pending import Pending
 from shaper.live.record import PacketRecorder
 from shaper.live.waiting import Waiting, exact_timers
 from shaper.units import ms, s, us
@@ -78,6 +79,7 @@ class Engine(Exchange):
         sockets = [each.fileno() for each in (queue, output, drain_watcher) if each is not None]
         self._waiting = Waiting(sockets, timing, others or ())
         self._knows_others = others is not None
+        self._pending = Pending()
         self._last_sent = 0  # when packets went on last, in ns
         self._is_soon = False  # the packets taken last came soon after that
         self._lone = 0  # how many packets more are taken for lone ones
@@ -98,7 +100,7 @@ class Engine(Exchange):
             OSError: the queue's socket fails.
         """
         self._watch, self._rest = watch, rest
-        with few_pauses(), exact_timers():
+        with few_pauses(), exact_timers(), self._pending.watching():
             while True:
                 is_lively = self._turn()
                 # `work` sets it too, so that this task wakes in time for what others have taken.
@@ -204,10 +206,10 @@ class Engine(Exchange):
             return begin + LONGEST_TURN
         if not self._can_wait_for_others():
             return begin + LONGEST_TURN_ALONE
-        others = trio.lowlevel.current_statistics()
-        if others.tasks_runnable:
+        if len(self._pending):
             return begin
-        pause, rest = others.seconds_to_next_deadline, self._until_rest_is_over()
+        pause = trio.lowlevel.current_statistics().seconds_to_next_deadline
+        rest = self._until_rest_is_over()
         return time.monotonic_ns() + (rest if pause * s > rest else int(pause * s))
 
     def _until_rest_is_over(self) -> int:

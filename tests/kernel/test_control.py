@@ -61,6 +61,15 @@ def test_its_state_is_shown_and_changed(workers: int, name: str, tmp_path: Path,
     assert shaper.status == 0
 
 
+def test_an_engine_that_nobody_else_wakes_answers_each_time(name: str, tmp_path: Path) -> None:
+    """Without rules of ours nothing is checked once a second, so it sleeps until it is asked."""
+    with Shaper(tmp_path, *FAR, "--no-rules", "--name", name):
+        client = Client(name)
+        for _ in range(20):
+            assert client.status()["bypassed"] is None
+            time.sleep(0.03)  # what the front knows is fresh for 20 ms
+
+
 @pytest.mark.parametrize("workers", [1, 2])
 def test_what_is_wrong_changes_nothing(workers: int, name: str, tmp_path: Path, receiver: Receiver) -> None:
     exits = tmp_path / "exits.py"
