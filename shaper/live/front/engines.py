@@ -183,7 +183,7 @@ class Engines:
         """
         try:
             await self.ask("prepare", number=number, change=change)
-            if self.rules is not None and self.rules.mark:
+            if self.rules is not None and self.rules.mark and change["what"] != "release":
                 # First, so that no connection gets the new mark by the old policies.
                 async with self._changing:
                     await self._bring_back(self.rules)

@@ -85,16 +85,7 @@ def remove(family: Family, owner: Owner, *, keep_counters: bool = False) -> None
     Raises:
         RulesError: iptables is missing, or not permitted.
     """
-    changes = _deletions(family, owner, keep_counters)
-    if not changes:
-        return
-    try:
-        iptables.restore(family, "\n".join(["*mangle", *changes, "COMMIT", ""]))
-    except RulesError:
-        if _deletions(family, owner, keep_counters) == changes:
-            raise
-        # Somebody removed some of them at the same time.
-        remove(family, owner, keep_counters=keep_counters)
+    _change(family, owner, keep_counters)
 
 
 def replace(family: Family, owner: Owner, text: str) -> None:
@@ -108,9 +99,22 @@ def replace(family: Family, owner: Owner, text: str) -> None:
     Raises:
         RulesError: iptables is missing, not permitted, or the kernel lacks what a rule needs.
     """
-    head, _, rest = text.partition("\n")
-    changes = _deletions(family, owner, keep_counters=True)
-    iptables.restore(family, "\n".join([head, *changes, rest]))
+    _change(family, owner, True, text)
+
+
+def _change(family: Family, owner: Owner, keep_counters: bool, text: str = "") -> None:
+    """Remove what is there, see `remove`, and add what the text has, all in one step."""
+    changes = _deletions(family, owner, keep_counters)
+    if not changes and not text:
+        return
+    rest = text.removeprefix("*mangle\n") or "COMMIT\n"
+    try:
+        iptables.restore(family, "\n".join(["*mangle", *changes, rest]))
+    except RulesError:
+        if _deletions(family, owner, keep_counters) == changes:
+            raise
+        # Somebody removed some of them at the same time.
+        _change(family, owner, keep_counters, text)
 
 
 def _deletions(family: Family, owner: Owner, keep_counters: bool) -> Sequence[str]:
