@@ -82,15 +82,18 @@ class Front:
     def _answer(self, verdicts: Sequence[Verdict]) -> None:
         now = time.monotonic_ns()
         for verdict in verdicts:
-            flow = self._flows[str(verdict.packet.flow)]
+            if verdict.fate == "injected":
+                continue
+            root = verdict.packet.root  # as it came: a policy may have given the packet other addresses or ports
+            flow = self._flows[str(root.flow)]
             flow["held"] -= 1
             flow["dropped"] += verdict.fate == "dropped"
-            hold, late = (now - verdict.packet.root.arrived) / s, (now - verdict.planned) / s
+            hold, late = (now - root.arrived) / s, (now - verdict.planned) / s
             flow["hold us"] += round(hold * 1e6)
             self._holds.append(hold)
             self._late = [*self._late[-999:], late]
             if self._number % 20 == 0:
-                packet = {"flow": str(verdict.packet.flow), "fate": verdict.fate, "hold_ms": hold * 1e3}
+                packet = {"flow": str(root.flow), "fate": verdict.fate, "hold_ms": hold * 1e3}
                 self.tell("packet", packet)
 
     def tell(self, kind: Literal["packet", "change", "warning", "failure", "state"], data: dict[str, Any]) -> None:
