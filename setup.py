@@ -17,7 +17,7 @@ from setuptools import Extension, setup
 MODULES = (
     "wire/flow", "wire/header", "wire/packet", "wire/segment", "wire/tcp_options",
     "core/agenda", "core/connections", "core/core", "core/counts", "core/datagrams", "core/instances", "core/pipeline",
-    "core/stages", "core/turns", "core/verdict",
+    "core/stages", "core/train", "core/turns", "core/verdict",
     "live/engine", "live/exchange", "live/lateness", "live/nfqueue/verdict_batches", "live/nfqueue/layout",
     "live/nfqueue/netlink", "live/nfqueue/output", "live/nfqueue/queue", "live/nfqueue/row", "live/waiting",
     "linux/timerfd",

@@ -68,16 +68,36 @@ packets = some.one_of(
 )
 
 
-@given(some.lists(some.tuples(packets, some.booleans()), min_size=1, max_size=MOST))
-def test_a_row_says_of_each_packet_what_its_message_says(sent: list[tuple[bytes, bool]]) -> None:
-    # With a mark, all that follows in the message is further back.
-    row = row_of([message(nth, packet, stamp=True, mark=mark) for nth, (packet, mark) in enumerate(sent)])
+batch = some.one_of(
+    some.lists(some.tuples(packets, some.booleans()), min_size=1, max_size=MOST),
+    # Packets that are alike, but for one or two.
+    some.builds(
+        lambda alike, count, other: [*[alike] * count, *other],
+        some.tuples(packets, some.booleans()),
+        some.integers(1, MOST - 2),
+        some.lists(some.tuples(packets, some.booleans()), max_size=2),
+    ),
+)
+
+
+@given(batch, some.sampled_from((1, 1, 1, 3)), some.sampled_from((0, 1, 999_990)))
+def test_a_row_says_of_each_packet_what_its_message_says(sent: list[tuple[bytes, bool]], step: int, begin: int) -> None:
+    # With a mark, all that follows in the message is further back. The kernel numbers packets that find no room, too.
+    ids = [nth * step for nth in range(len(sent))]
+    times = [divmod(begin + nth, 1_000_000) for nth in range(len(sent))]
+    row = row_of(
+        [
+            message(id, packet, stamp=True, at=at, mark=mark)
+            for id, at, (packet, mark) in zip(ids, times, sent, strict=True)
+        ]
+    )
     raws = [packet for packet, _ in sent]
     assert row is not None
     assert flows_in(row) == [plain_key(raw) for raw in raws]
     assert row.raws() == raws
-    assert row.last_id == len(sent) - 1
-    assert {row.stamped(nth) for nth in range(row.count)} == {STAMP}
+    assert (row.last_id, list(row.ids())) == (ids[-1], ids)
+    stamps = [seconds * SECOND + microseconds * MICROSECOND for seconds, microseconds in times]
+    assert [row.stamped(nth) for nth in range(row.count)] == row.stamps() == stamps
 
 
 @pytest.mark.parametrize(

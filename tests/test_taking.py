@@ -21,11 +21,19 @@ def attribute(kind: int, value: bytes) -> bytes:
     return pack("=HH", 4 + len(value), kind) + value + bytes(-len(value) % 4)
 
 
-def message(id: int, packet: bytes, *, stamp: bool = False, mark: bool = False, kind: int = NFQNL_MSG_PACKET) -> bytes:
+def message(
+    id: int,
+    packet: bytes,
+    *,
+    stamp: bool = False,
+    at: tuple[int, int] = (12, 34),
+    mark: bool = False,
+    kind: int = NFQNL_MSG_PACKET,
+) -> bytes:
     """As nfqnl_build_packet_message() in net/netfilter/nfnetlink_queue.c makes it; the payload comes last, unpadded."""
     parts = attribute(PACKET_HDR, pack(">IHB", id, 0x0800, 1)) + attribute(INDEV, pack(">I", 1))
     parts += attribute(MARK, pack(">I", 7)) if mark else b""
-    parts += attribute(TIMESTAMP, pack(">QQ", 12, 34)) if stamp else b""
+    parts += attribute(TIMESTAMP, pack(">QQ", *at)) if stamp else b""
     parts += pack("=HH", 4 + len(packet), PAYLOAD) + packet
     return pack("=IHHII", 20 + len(parts), kind, 0, 0, 0) + bytes(4) + parts
 

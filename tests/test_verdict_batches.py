@@ -50,28 +50,42 @@ class Kernel:
             at += length + 3 & ~3
 
 
-Turn = tuple[int, list[tuple[int, str]]]
-"""How many packets arrive; which of those that wait, by their place among them, then get a verdict."""
+Turn = tuple[int, list[tuple[int, str]], int]
+"""How many packets arrive; which of those that wait, by their place among them, then get a verdict; and whether these
+are accepted, whatever it is, in runs of this length."""
 fates = st.sampled_from(["sent", "sent", "sent", "dropped", "rewritten"])
 
 
 @given(
-    st.lists(st.tuples(st.integers(0, 6), st.lists(st.tuples(st.integers(0, 9), fates), max_size=8)), max_size=40),
+    st.lists(
+        st.tuples(
+            st.integers(0, 6),
+            st.lists(st.tuples(st.integers(0, 9), fates), max_size=8),
+            st.sampled_from([0, 0, 1, 3, 8]),
+        ),
+        max_size=40,
+    ),
     st.sampled_from([1, (1 << 32) - 20]),
 )
 def test_whatever_the_order_each_packet_gets_its_verdict(turns: list[Turn], at: int) -> None:
     answers, kernel = VerdictBatches(QUEUE), Kernel()
     said: list[tuple[int, str]] = []
     waiting: list[int] = []
-    for arriving, verdicts in turns:
+    for arriving, verdicts, length in turns:
         taken = [(at + nth) % (1 << 32) for nth in range(arriving)]
         at += arriving
         kernel.held += taken
         waiting += taken
         answers.expect(taken)
         chosen = [(waiting.pop(nth % len(waiting)), fate) for nth, fate in verdicts if waiting]
-        said += chosen
-        for data in answers.messages([verdict(*each) for each in chosen]):
+        if length:
+            ids = [id for id, _ in chosen]
+            said += [(id, "sent") for id in ids]
+            messages = answers.accept([ids[start : start + length] for start in range(0, len(ids), length)])
+        else:
+            said += chosen
+            messages = answers.messages([verdict(*each) for each in chosen])
+        for data in messages:
             kernel.read(data)
         assert kernel.done == said
         assert kernel.held == waiting
@@ -105,6 +119,19 @@ def test_one_that_waits_long_makes_room_for_those_that_go_on() -> None:
         assert len(answers) <= 4 * netlink.MAX_LENGTH
     assert len(list(answers.messages([verdict(1, "sent")]))) == 1
     assert len(answers) == 0
+
+
+def test_many_that_are_accepted_out_of_turn_are_written_in_several_parts() -> None:
+    answers, kernel = VerdictBatches(QUEUE), Kernel()
+    kernel.held = list(range(2001))
+    answers.expect(kernel.held)
+    written = answers.accept([range(start, start + 100) for start in range(1, 2001, 100)])
+    for data in written:
+        kernel.read(data)
+    assert (len(written), kernel.held) == (7, [0])
+    (data,) = answers.accept([[0]])
+    kernel.read(data)
+    assert (kernel.held, len(answers)) == ([], 0)
 
 
 def test_many_verdicts_are_written_in_several_parts() -> None:

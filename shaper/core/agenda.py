@@ -6,13 +6,17 @@ from heapq import heapify, heappop, heappush
 from typing import cast
 
 from shaper.core.instances import NEVER, PolicyInstance
+from shaper.core.train import Part, Train
 from shaper.wire.packet import Packet
 
 Entry = tuple[int, int, PolicyInstance, Packet | None]
 """The time (ns), the plan's number, the instance it belongs to; the packet to release, or None for a wake."""
 
-Planned = Entry | Packet
-"""What the FIFO has: a packet that has its time, number and instance itself takes no entry, which saves 140 bytes."""
+Single = Entry | Packet
+"""A packet that has its time, number and instance itself takes no entry, which saves 140 bytes."""
+
+Planned = Single | Train
+"""What the FIFO has. To all others, a train that is met becomes packets."""
 
 TOO_MANY_REPLACED = 1 << 16
 """Once more entries than this were replaced by later plans, they are removed before their time."""
@@ -66,6 +70,52 @@ class Agenda:
             self.earliest = at
         return order
 
+    def takes_trains(self, at: int) -> bool:
+        """Whether a train may be planned whose first packet is due at this time (ns): nothing is for a later one."""
+        return not self._heap and (not self._fifo or at >= self._last)
+
+    def add_train(self, train: Train) -> None:
+        """Plan the release of a train's packets; only if it `takes_trains`."""
+        train.plan = self._order + 1
+        self._order += len(train)
+        self._last = train.due(len(train) - 1)
+        self._fifo.append(train)
+        self.earliest = min(self.earliest, train.due(0))
+
+    def take_trains(self, now: int) -> list[Part]:
+        """Remove and return the packets of trains that are due by `now` (ns), up to the first other entry."""
+        parts: list[Part] = []
+        fifo = self._fifo
+        while self.earliest <= now and not self._heap:
+            first = fifo[0]
+            # After a change, packets may have to wait for others of their flow.
+            if not isinstance(first, Train) or first.state.turns is not None:
+                break
+            begin = first.gone
+            first.gone = first.due_by(now)
+            parts.append(Part(first, begin, first.gone))
+            if not len(first):
+                fifo.popleft()
+            self.earliest = time_of(fifo[0]) if fifo else NEVER
+        return parts
+
+    def _break_up(self) -> None:
+        """If a train is first in the FIFO, make packets of it."""
+        first = self._fifo[0]
+        if isinstance(first, Train):
+            self._fifo.popleft()
+            self._fifo.extendleft(reversed(first.packets()))
+
+    def _break_up_all(self) -> None:
+        planned: list[Planned] = []
+        for each in self._fifo:
+            if isinstance(each, Train):
+                planned += each.packets()
+            else:
+                planned.append(each)
+        self._fifo.clear()
+        self._fifo.extend(planned)
+
     def note_replaced(self) -> None:
         """Count an entry that a later plan has replaced; without a bound, such entries could fill the memory."""
         self._replaced += 1
@@ -75,7 +125,7 @@ class Agenda:
     def _purge(self) -> None:
         """Remove all entries that later plans have replaced."""
         self._replaced = 0
-        valid = [planned for planned in self._fifo if is_valid(entry_of(planned))]
+        valid = [planned for planned in self._fifo if isinstance(planned, Train) or is_valid(entry_of(planned))]
         self._fifo.clear()
         self._fifo.extend(valid)
         self._heap[:] = filter(is_valid, self._heap)
@@ -84,8 +134,9 @@ class Agenda:
 
     def entries(self) -> Iterator[Entry]:
         """The valid entries, in no particular order."""
+        self._break_up_all()
         for planned in self._fifo:
-            entry = entry_of(planned)
+            entry = entry_of(cast(Single, planned))
             if is_valid(entry):
                 yield entry
         yield from filter(is_valid, self._heap)
@@ -106,7 +157,8 @@ class Agenda:
         heap = self._heap
         if not self._fifo:
             return heap[0] if heap else None
-        entry = entry_of(self._fifo[0])
+        self._break_up()
+        entry = entry_of(cast(Single, self._fifo[0]))
         return heap[0] if heap and heap[0] < entry else entry
 
     def pop(self) -> Entry:
@@ -116,11 +168,14 @@ class Agenda:
             IndexError: the agenda is empty.
         """
         heap, fifo = self._heap, self._fifo
+        if fifo:
+            self._break_up()
         if heap:
-            entry = heappop(heap) if not fifo or heap[0] < entry_of(fifo[0]) else entry_of(fifo.popleft())
+            is_first = not fifo or heap[0] < entry_of(cast(Single, fifo[0]))
+            entry = heappop(heap) if is_first else entry_of(cast(Single, fifo.popleft()))
             self._look()
         else:
-            entry = entry_of(fifo.popleft())
+            entry = entry_of(cast(Single, fifo.popleft()))
             self.earliest = time_of(fifo[0]) if fifo else NEVER
         return entry
 
@@ -129,6 +184,7 @@ class Agenda:
         fifo = self._fifo
         if self._heap or not fifo:
             return None
+        self._break_up()
         first = fifo[0]
         if not isinstance(first, Packet):
             return None
@@ -138,8 +194,8 @@ class Agenda:
 
     def next_time(self) -> int | None:
         """The time of the earliest valid entry (ns), None without one; replaced entries before it are removed."""
-        if not self._heap and self._fifo and isinstance(self._fifo[0], Packet):
-            return self.earliest  # no later plan ever replaces that of such a packet
+        if not self._heap and self._fifo and isinstance(self._fifo[0], Packet | Train):
+            return self.earliest  # no later plan ever replaces that of these
         while entry := self.first():
             if is_valid(entry):
                 return entry[0]
@@ -152,7 +208,7 @@ class Agenda:
         self.earliest = min(earliest, heap[0][0]) if heap else earliest
 
 
-def entry_of(planned: Planned) -> Entry:
+def entry_of(planned: Single) -> Entry:
     """What the FIFO has, as an entry."""
     if not isinstance(planned, Packet):
         return planned
@@ -162,6 +218,8 @@ def entry_of(planned: Planned) -> Entry:
 
 def time_of(planned: Planned) -> int:
     """The time of what the FIFO has, in ns."""
+    if isinstance(planned, Train):
+        return planned.due(planned.gone)
     return (planned.origin or planned).due if isinstance(planned, Packet) else planned[0]
 
 

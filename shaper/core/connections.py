@@ -114,6 +114,11 @@ class FlowState:
         self.turn = 0
         self.turns: Turns | None = None
 
+    @property
+    def is_held_alike(self) -> bool:
+        """Whether each packet that comes is held for the same time by its only instance, so that they may be trains."""
+        return len(self.instances) == 1 and self.instances[0].holds_all and (self.kind or self.sender) is not None
+
 
 def kind_of(key: bytes) -> str:
     """The protocol of a flow as `FlowState` takes it; "other" also without ports."""
@@ -132,24 +137,25 @@ def take_over(state: FlowState, before: FlowState | None) -> None:
         state.sender.begin = state.sender.next
 
 
-def classify_all(senders: Sequence[SenderState | None], raws: Sequence[bytes]) -> bool:
-    """Note the segments among these packets with their senders, unless one may begin a connection.
+def classify_all(senders: Sequence[SenderState | None], raws: Sequence[bytes]) -> list[str] | None:
+    """Classify the segments among these packets, and note them with their senders.
 
     Args:
         senders: that of each packet, None unless its protocol is TCP.
         raws: the bytes of each packet.
 
     Returns:
-        Whether they were noted.
+        The class of each segment, "" for other packets; None, and nothing is noted, if a segment may begin a
+        connection, or can't be read.
     """
     segments = [read_tcp(raw) for raw in raws]
-    for tcp in segments:
-        if tcp is not None and tcp.flags & SYN:
-            return False
     for sender, tcp in zip(senders, segments, strict=True):
-        if sender is not None and tcp is not None:
-            sender.classify(tcp)
-    return True
+        if sender is not None and (tcp is None or tcp.flags & SYN):
+            return None
+    kinds = []
+    for sender, tcp in zip(senders, segments, strict=True):
+        kinds.append(sender.classify(tcp) if sender is not None and tcp is not None else "")
+    return kinds
 
 
 class Connections:
@@ -196,33 +202,46 @@ class Connections:
         state.connection.seen = now
         return state
 
-    def pass_on(
-        self, flows: Sequence[tuple[bytes, int]], raws: Callable[[], Sequence[bytes]], version: int, now: int
-    ) -> bool:
-        """Note packets as `classify` does, if all are of known flows in which no policy wants them.
+    def all_known(self, flows: Sequence[tuple[bytes, int]], version: int) -> list[FlowState] | None:
+        """The states of these flows, if each agrees with this version of the pipeline.
 
         Args:
-            flows, raws, now: see `Core.pass_on`.
-            version: of the pipeline.
-
-        Returns:
-            Whether they are; if not, nothing is noted.
+            flows: as `Core.pass_on` has them.
+            version: see above.
         """
         states: list[FlowState] = []
-        are_segments = False
         for key, _ in flows:
             state = self._flows.get(key)
-            if state is None or state.version != version or state.instances:
-                return False
-            are_segments |= state.sender is not None
+            if state is None or state.version != version:
+                return None
             states.append(state)
-        if are_segments:
+        return states
+
+    def note(
+        self,
+        states: Sequence[FlowState],
+        flows: Sequence[tuple[bytes, int]],
+        raws: Callable[[], Sequence[bytes]],
+        now: int,
+    ) -> list[str] | None:
+        """Note packets as `classify` does, unless one may begin a connection.
+
+        Args:
+            states: of the flows.
+            flows, raws, now: see `Core.pass_on`.
+
+        Returns:
+            The class of each segment, "" for other packets; an empty list if none is a segment. None if nothing is
+            noted.
+        """
+        kinds: list[str] | None = []
+        if any(state.sender is not None for state in states):
             senders = [state.sender for state, (_, count) in zip(states, flows, strict=True) for _ in range(count)]
-            if not classify_all(senders, raws()):
-                return False
-        for state in states:
-            state.connection.seen = now
-        return True
+            kinds = classify_all(senders, raws())
+        if kinds is not None:
+            for state in states:
+                state.connection.seen = now
+        return kinds
 
     def other(self, packet: Packet) -> FlowState | None:
         """The state of the other direction of a plain packet's connection; None if the packet isn't plain."""

@@ -28,6 +28,7 @@ from shaper.core.counts import Counts, StageUse, selection
 from shaper.core.failure import Failures, failure_of
 from shaper.core.instances import NEVER
 from shaper.core.pipeline import Pipeline
+from shaper.core.train import Came, Part
 from shaper.core.verdict import Verdict
 from shaper.policy.base import Policy
 from shaper.policy.signal import Kind, Signal
@@ -83,6 +84,7 @@ class Core:
         self._replaces_at = NEVER if self._following is None else 0
         self._connections = Connections(max(IDLE, max_hold), pass_strays=pass_strays)
         self._pipeline = Pipeline(pipeline, self._connections, seed, max_hold)
+        self._latest: FlowState | None = None  # of the packet that was received last
         self._agenda = self._pipeline.agenda
         self.counts: Counts = self._pipeline.counts
         self.failures: Failures = self._pipeline.failures
@@ -101,6 +103,7 @@ class Core:
         state = self._connections.classify(packet, pipeline.now)
         instances = state.instances if state.version == pipeline.version else pipeline.admit(packet, state)
         state.inside += 1
+        self._latest = state
         pipeline.enter(packet, instances)
 
     def pass_on(self, flows: Sequence[tuple[bytes, int]], raws: Callable[[], Sequence[bytes]], now: int) -> bool:
@@ -121,13 +124,52 @@ class Core:
         now = max(now, pipeline.now)
         if now >= self._replaces_at or self._agenda.earliest <= now or pipeline.verdicts:
             return False
-        if not self._connections.pass_on(flows, raws, pipeline.version, now):
+        states = self._connections.all_known(flows, pipeline.version)
+        if states is None or any(state.instances for state in states):
+            return False
+        if self._connections.note(states, flows, raws, now) is None:
             return False
         pipeline.now = now
         for _, count in flows:
             self.counts.taken += count
             self.counts.sent += count
         return True
+
+    @property
+    def may_hold_alike(self) -> bool:
+        """Whether `hold_alike` may hold packets: it could hold the one that `receive` had last."""
+        return self._latest is not None and self._latest.is_held_alike
+
+    def hold_alike(self, flows: Sequence[tuple[bytes, int]], read: Callable[[], Came], taken: int) -> Came | None:
+        """Packets were taken that are held as trains, if nothing else happens to any of them.
+
+        As `receive` for each at the time at which it arrived, but without an object for any of them.
+
+        Args:
+            flows: see `pass_on`.
+            read: gives the packets.
+            taken: when they were taken, in ns.
+
+        Returns:
+            What was read, if they are held; else None, and nothing has happened.
+        """
+        states = self._connections.all_known(flows, self._pipeline.version)
+        if states is None or not all(state.is_held_alike for state in states):
+            return None
+        came = read()
+        if came.arrived[-1] >= self._replaces_at or not self._pipeline.can_hold_alike(states, came):
+            return None
+        kinds = self._connections.note(states, flows, lambda: came.raws, came.arrived[-1])
+        if kinds is None:
+            return None
+        self._pipeline.hold_alike(flows, states, came, kinds, taken)
+        return came
+
+    def let_go(self, now: int) -> list[Part]:
+        """The packets of trains that go on up to `now` (ns), before anything else happens; `due` has the rest."""
+        if self._agenda.earliest > now or now >= self._replaces_at:
+            return []
+        return self._pipeline.let_go(now)
 
     def is_done_with(self, packet: Packet) -> bool:
         """Whether no policy wants any packet of this packet's connection, in either direction, unless it is changed."""

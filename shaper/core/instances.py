@@ -126,6 +126,11 @@ class PolicyInstance:
             return True
         return self.hook is NOTHING and not self.limited and not self.selects
 
+    @property
+    def holds_all(self) -> bool:
+        """Whether it holds each packet, and for the same time."""
+        return self.hold > 0 and not self.limited and not self.selects
+
     def is_full(self, packet: Packet) -> bool:
         """Whether holding this packet as well would exceed the policy's `limit`."""
         packets, size = self.policy.limit

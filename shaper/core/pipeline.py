@@ -14,6 +14,7 @@ from shaper.core.connections import Connections, FlowState
 from shaper.core.failure import FAULTS, PolicyError
 from shaper.core.instances import NOTHING, PolicyInstance
 from shaper.core.stages import Stages
+from shaper.core.train import Came, Part, Train
 from shaper.core.verdict import Fate, Verdict
 from shaper.policy.action import Action, Drop, Hold, Send, Wake
 from shaper.policy.base import Policy
@@ -147,6 +148,56 @@ class Pipeline(Stages):
         else:
             return
         self.verdicts.append(Verdict(packet, fate, self.now))
+
+    # Packets that are held without an object for each.
+
+    def can_hold_alike(self, states: Sequence[FlowState], came: Came) -> bool:
+        """Whether these packets, of flows of which each `is_held_alike`, can be held as trains."""
+        hold, since = states[0].instances[0].hold, max(came.arrived[0], self.now)
+        if not all(state.instances[0].hold == hold for state in states):
+            return False
+        return since - came.arrived[0] + hold <= self._max_hold and self.agenda.takes_trains(since + hold)
+
+    def hold_alike(
+        self,
+        flows: Sequence[tuple[bytes, int]],
+        states: Sequence[FlowState],
+        came: Came,
+        kinds: Sequence[str],
+        taken: int,
+    ) -> None:
+        """Hold these packets as trains; only if it `can_hold_alike`.
+
+        Args:
+            flows: see `Core.pass_on`.
+            states: of the flows.
+            came: the packets.
+            kinds: the class of each segment; may be empty if there is none.
+            taken: when they were taken, in ns.
+        """
+        ids, arrived, raws = came
+        since = arrived if arrived[0] >= self.now else [max(each, self.now) for each in arrived]
+        begin = 0
+        for state, (_, count) in zip(states, flows, strict=True):
+            end, instance = begin + count, state.instances[0]
+            own = kinds[begin:end] if state.kind is None else [state.kind] * count
+            part = Came(ids[begin:end], arrived[begin:end], raws[begin:end])
+            self.agenda.add_train(Train(state, instance, part, own, since[begin:end], taken))
+            state.inside += count
+            instance.place.counts.held += count
+            begin = end
+        self.counts.taken += begin
+
+    def let_go(self, now: int) -> list[Part]:
+        """The packets of trains that go on up to `now` (ns), before anything else happens."""
+        if self.verdicts:
+            return []
+        parts = self.agenda.take_trains(now)
+        for train, begin, end in parts:
+            train.state.inside -= end - begin
+            self.counts.sent += end - begin
+            self.now = max(self.now, train.due(end - 1))
+        return parts
 
     def retire(self) -> list[Packet]:
         """From now on packets pass all policies, whose objects are forgotten. Returns those that waited their turn."""

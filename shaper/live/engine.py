@@ -121,7 +121,9 @@ class Engine(Exchange):
         """Take a batch, and give the verdicts that are due; returns how many of each."""
         seen = time.monotonic_ns()
         taken, answered = self._take()
-        verdicts = self._core.due(self._now(seen, taken))
+        now = self._now(seen, taken)
+        answered += self._let_go(now)
+        verdicts = self._core.due(now)
         self.answer(verdicts)
         return taken, answered + len(verdicts)
 
@@ -231,6 +233,7 @@ class Engine(Exchange):
         """
         wait_until(deadline - DECIDE_AHEAD)
         taken, _ = self._take()
+        self._let_go(deadline, deadline)
         self.answer(self._core.due(deadline), deadline)
         self._last_sent = deadline
         return taken

@@ -11,6 +11,7 @@ from collections.abc import Sequence, Set
 
 from shaper.core.change import Change
 from shaper.core.core import Core
+from shaper.core.train import SHORTEST
 from shaper.core.verdict import Verdict
 from shaper.linux.timerfd import wait_until
 from shaper.live.connmark import Connmark
@@ -88,8 +89,13 @@ class Exchange:
         """
         if self._output is not None:
             self._output.hand_on()
-        if self._queue.receive() and self._looks_at_none and (row := self._queue.row()) and self._pass_on(row):
-            return row.count, row.count
+        if self._queue.receive() and self._looks_at_none:
+            is_answered = self._queue.is_answered
+            if (is_answered or self._core.may_hold_alike) and (row := self._queue.row()):
+                if is_answered and self._pass_on(row):
+                    return row.count, row.count
+                if self._core.may_hold_alike and self._hold(row):
+                    return row.count, 0
         packets = self._queue.packets()
         if packets:
             self.last_id, self._first, self._last = packets[-1].id, packets[0].arrived, packets[-1].arrived
@@ -123,6 +129,27 @@ class Exchange:
         self.holds.passed(row.count, samples, first, before, time.monotonic_ns())
         self.last_id, self._first, self._last = row.last_id, first, arrived
         return True
+
+    def _hold(self, row: Row) -> bool:
+        """Let the core hold packets as trains; returns whether it does."""
+        if row.count < SHORTEST * len(row.flows):
+            return False
+        queue = self._queue
+        came = self._core.hold_alike(row.flows, lambda: queue.came(row), time.monotonic_ns())
+        if came is None:
+            return False
+        queue.hold(came)
+        self.last_id, self._first, self._last = row.last_id, came.arrived[0], came.arrived[-1]
+        return True
+
+    def _let_go(self, now: int, at: int = 0) -> int:
+        """Let packets of trains go on that are due by `now` (ns), but not before `at`; returns how many."""
+        parts = self._core.let_go(now) if self._looks_at_none else ()
+        if not parts:
+            return 0
+        self._queue.let_go(parts, at)
+        self.holds.went(parts, time.monotonic_ns())
+        return sum([end - begin for _, begin, end in parts])
 
     def _record(self, packets: Sequence[Packet], recorder: PacketRecorder) -> None:
         """Record that these packets arrived, and that some are late for the core's time, which a replay must know."""

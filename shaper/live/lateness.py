@@ -6,6 +6,7 @@ from array import array
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Self
 
+from shaper.core.train import Part
 from shaper.core.verdict import Verdict
 from shaper.report.quantiles import Quantiles
 
@@ -62,6 +63,18 @@ class Holds:
             self._wanted.append(max(planned - arrived, 0))
             self._actual.append(at - arrived)
         self._next = (self._next - count) % self._step
+        self._thin_out()
+
+    def went(self, parts: Sequence[Part], at: int) -> None:
+        """As `add` for packets of trains."""
+        for train, begin, end in parts:
+            arrived = train.arrived
+            self._worst = max(self._worst, at - train.due(begin))
+            self._max_actual = max(self._max_actual, at - arrived[begin])
+            for nth in self.sampled(end - begin):
+                self._wanted.append(train.due(begin + nth) - arrived[begin + nth])
+                self._actual.append(at - arrived[begin + nth])
+            self._next = (self._next - end + begin) % self._step
         self._thin_out()
 
     def _thin_out(self) -> None:

@@ -10,6 +10,7 @@ is where it was.
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 from struct import Struct
 from typing import Any, NamedTuple
 
@@ -42,6 +43,8 @@ class Layout(NamedTuple):
         reads: for each length of a message, what reads it.
         words: the type and the heads again, as bytes: where each begins, and what it is.
         id_at, stamp_at: where the packet's id and its stamp begin.
+        constant: where the rest is, up to the payload: from where to where, in bytes. Messages of one length that are
+            the same there have this layout.
         is_packet: the message is about a packet; some are not.
     """
 
@@ -54,6 +57,7 @@ class Layout(NamedTuple):
     words: tuple[tuple[int, bytes], ...] = ()
     id_at: int = 0
     stamp_at: int = 0
+    constant: tuple[tuple[int, int], ...] = ()
     is_packet: bool = True
 
     def read(self, length: int) -> Read:
@@ -88,7 +92,11 @@ def learn(message: memoryview) -> Layout:
             words.append((at + 2, bytes(message[at + 2 : content])))
             values += f"{content - read}x"
             unpack = Struct(heads + "2xH").unpack_from
-            return Layout(unpack, tuple(expected), values, stamped, content, {}, tuple(words), id_at, stamp_at)
+            own = [(id_at, id_at + 4), *([(stamp_at, stamp_at + 16)] if stamped else [])]
+            constant = tuple(between([(0, 4), (8, HEADERS), *own], content))
+            return Layout(
+                unpack, tuple(expected), values, stamped, content, {}, tuple(words), id_at, stamp_at, constant
+            )
         if attribute == NFQA_PACKET_HDR:
             values += f"{content - read}xI"
             read, id_at = content + 4, content
@@ -101,6 +109,11 @@ def learn(message: memoryview) -> Layout:
         heads += f"I{padded - _head.size}x"
         at += padded
     return NO_PACKET
+
+
+def between(spans: list[tuple[int, int]], end: int) -> list[tuple[int, int]]:
+    """What is between these spans, in their order, and between the last one and the end."""
+    return [(after, before) for (_, after), (before, _) in pairwise([*spans, (end, end)]) if after < before]
 
 
 class Layouts:

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Final
 
+from shaper.core.train import Came, Part
 from shaper.core.verdict import Verdict
 from shaper.errors import ShaperError
 from shaper.linux.capabilities import CAP_NET_ADMIN, CAP_NET_RAW, can, remedy
@@ -147,8 +148,8 @@ class Queue:
         return self._count
 
     def row(self) -> Row | None:
-        """The packets that were read as a row; None if they aren't alike, or few, or if earlier ones await verdicts."""
-        if self._count < SHORTEST_ROW or len(self._batches):
+        """The packets that were read as a row; None if they aren't alike, or few."""
+        if self._count < SHORTEST_ROW:
             return None
         self._now = time.monotonic_ns()
         offset = time.time_ns() - self._now
@@ -160,6 +161,25 @@ class Queue:
     def arrival(self, row: Row, nth: int) -> int:
         """When one of the packets of the row that was read last arrived, in ns."""
         return max(min(row.stamped(nth) - self._offset, self._now), self._last_arrival)
+
+    def came(self, row: Row) -> Came:
+        """The packets of the row that was read last."""
+        offset, now, last = self._offset, self._now, self._last_arrival
+        arrivals: list[int] = []
+        for stamp in row.stamps():
+            arrived = stamp - offset
+            if arrived > now:
+                arrived = now
+            if arrived < last:
+                arrived = last
+            last = arrived
+            arrivals.append(arrived)
+        return Came(row.ids(), arrivals, row.raws())
+
+    @property
+    def is_answered(self) -> bool:
+        """Whether each packet that was taken has its verdict."""
+        return not len(self._batches)
 
     def packets(self) -> list[Packet]:
         """The packets that were read, in their order."""
@@ -175,12 +195,12 @@ class Queue:
             last = now  # nobody knows by which clock these were stamped: they count as arrived now
         self._offset = offset
         slots, layout = self._datagrams.slots, self._layout
-        heads, expected, _, stamped, _, reads, _, _, _, is_packet = layout
+        heads, expected, _, stamped, _, reads, *_, is_packet = layout
         for nth, length in enumerate(self._datagrams.lengths(self._count)):
             message = slots[nth]
             if heads(message) != expected:
                 layout = self._layouts.of(message)
-                heads, expected, _, stamped, _, reads, _, _, _, is_packet = layout
+                heads, expected, _, stamped, _, reads, *_, is_packet = layout
             if not is_packet:
                 continue
             read = reads.get(length) or layout.read(length)
@@ -203,13 +223,28 @@ class Queue:
         return taken
 
     def accept(self, row: Row) -> None:
-        """Let the packets of the row that was read last go on.
+        """Let the packets of the row that was read last go on; only if the queue `is_answered`.
 
         Raises:
             OSError: the socket fails.
         """
         self._last_arrival = self.arrival(row, row.count - 1)
         os.write(self._fd, self._batches.accept_up_to(row.last_id))
+
+    def hold(self, came: Came) -> None:
+        """The packets of the row that was read last, as `came` gave them, get their verdicts later."""
+        self._last_arrival = came.arrived[-1]
+        self._batches.expect(came.ids)
+
+    def let_go(self, parts: Sequence[Part], at: int) -> None:
+        """Let packets of trains go on, in their order, but not before a time (ns).
+
+        Raises:
+            OSError: the socket fails.
+        """
+        for data in self._batches.accept([train.ids[begin:end] for train, begin, end in parts]):
+            wait_until(at)
+            os.write(self._fd, data)
 
     def answer(self, verdicts: Sequence[Verdict], at: int = 0) -> None:
         """Give these verdicts, in their order, in as few system calls as possible, but not before a time (ns).

@@ -3,7 +3,10 @@
 The messages of one batch lie in memory at equal distances. So one slice, in steps of that distance, has the same byte
 of each of them: a column. To compare it with what is expected takes a nanosecond a message; to unpack a message, and
 to make a packet of it, takes half a microsecond. That is worth it where most packets come in many at once, and no
-policy wants any of them.
+policy wants any of them, or it holds all alike.
+
+Mostly even more is the same in all: they have one length, and came by one interface from one sender. Then columns of
+up to eight bytes are compared, each with itself, one message further on.
 
 If not all messages are alike, they are looked at in groups. A column is then a large number, and so is a group: it has
 the byte 255 for each of its messages.
@@ -11,8 +14,9 @@ the byte 255 for each of its messages.
 
 from __future__ import annotations
 
-from struct import Struct
-from typing import Final, NamedTuple
+from collections.abc import Sequence
+from struct import Struct, unpack
+from typing import Final, Literal, NamedTuple
 
 from shaper.linux.recvmmsg import Datagrams
 from shaper.live.nfqueue.layout import Layout, Layouts
@@ -32,6 +36,11 @@ MAX_COLUMNS: Final = 32
 # options, and the part of the flow key behind its first byte, the protocol.
 SAME: Final = {4: (0, 6, 7, 9), 6: (0, 6)}
 KEY: Final = {4: (12, 24), 6: (8, 44)}
+# More than these bytes is constant where all packets are of one sender, and equally long; a flow label isn't looked at.
+CONSTANT: Final = {4: ((0, 4), (6, 10)), 6: ((0, 1), (4, 8))}
+
+FORMATS: Final[dict[int, Literal["Q", "I", "H", "B"]]] = {8: "Q", 4: "I", 2: "H", 1: "B"}
+"""Numbers of so many bytes, as `memoryview.cast` has them."""
 
 _id: Final = Struct(">I").unpack_from
 _stamp: Final = Struct(">QQ").unpack_from
@@ -44,6 +53,7 @@ class Group(NamedTuple):
     layout: Layout
     key: bytes  # the flow key of the first one's packet
     is_one_flow: bool
+    length: int = 0  # of each message, in bytes; 0 if they may differ
 
 
 class Row:
@@ -91,10 +101,36 @@ class Row:
         seconds, microseconds = _stamp(self._datagrams.slots[nth], self._group(nth).layout.stamp_at)
         return seconds * 1_000_000_000 + microseconds * 1000
 
+    def ids(self) -> Sequence[int]:
+        """Their numbers."""
+        first: int = _id(self._datagrams.slots[0], self._group(0).layout.id_at)[0]
+        if self.last_id - first == self.count - 1:
+            return range(first, self.last_id + 1)
+        slots = self._datagrams.slots[: self.count]
+        return [_id(slot, self._group(nth).layout.id_at)[0] for nth, slot in enumerate(slots)]
+
+    def stamps(self) -> list[int]:
+        """When each arrived, in ns of the wall clock."""
+        first, *others = self._groups
+        at = first.layout.stamp_at
+        if others or not are_constant(columns_in(self._datagrams, at, at + 8), self.count):
+            return [self.stamped(nth) for nth in range(self.count)]
+        base = self.stamped(0) // 1_000_000_000 * 1_000_000_000
+        # The lower half of the microseconds, in the network's byte order.
+        numbers, start, step = columns_in(self._datagrams, at + 12, at + 16)[0]
+        column = numbers[start : start + self.count * step : step].tobytes()
+        return [base + microseconds * 1000 for microseconds in unpack(f">{self.count}I", column)]
+
     def raws(self) -> list[bytes]:
         """What was copied of each packet."""
-        slots, lengths = self._datagrams.slots, self._datagrams.lengths(self.count)
-        return [bytes(slots[nth][self._group(nth).layout.payload : lengths[nth]]) for nth in range(self.count)]
+        datagrams, count = self._datagrams, self.count
+        first, *others = self._groups
+        if first.length and not others:
+            at = first.layout.payload
+            each = Struct(f"{at}x{first.length - at}s{datagrams.room - first.length}x")
+            return [raw for (raw,) in each.iter_unpack(memoryview(datagrams.memory)[: count * datagrams.room])]
+        slots, lengths = datagrams.slots, datagrams.lengths(count)
+        return [bytes(slots[nth][self._group(nth).layout.payload : lengths[nth]]) for nth in range(count)]
 
 
 class Rows:
@@ -112,23 +148,37 @@ class Rows:
 
     def row(self, count: int) -> Row | None:
         """All the messages, so many, as a row; None if not all are about plain packets with a stamp, or too mixed."""
-        slots, lengths = self._datagrams.slots, self._datagrams.lengths(count)
+        found = self._first(0)
+        if found is None:
+            return None
+        columns, key = found
+        group = columns.constant(count, key) or columns.whole(count, key)
+        groups = [group] if group is not None else self._groups(count)
+        return Row(count, groups, self._datagrams) if groups else None
+
+    def _groups(self, count: int) -> list[Group]:
+        """All the messages in groups; none if they are too mixed, or not all are about plain packets with a stamp."""
         groups: list[Group] = []
-        everything = others = ones(count)  # the messages that aren't in a group yet
+        others = ones(count)  # the messages that aren't in a group yet
         while others:
             nth = lowest(others)
-            first, length = slots[nth], lengths[nth]
-            layout = self._layouts.of(first)
-            key = plain_key(bytes(first[layout.payload : min(layout.payload + LONGEST_KEY, length)]))
-            if not key or not layout.stamped or len(groups) == MOST_GROUPS:
-                return None
-            columns = self._columns_of(layout, 4 if len(key) == V4_KEY else 6)
-            group = columns.whole(first, key, lengths) if others == everything else None
-            if group is None:
-                group = columns.part(first, key, lengths, others)
+            found = self._first(nth)
+            if found is None or len(groups) == MOST_GROUPS:
+                return []
+            columns, key = found
+            group = columns.part(nth, key, count, others)
             others &= ~group.messages
             groups.append(group)
-        return Row(count, groups, self._datagrams)
+        return groups
+
+    def _first(self, nth: int) -> tuple[Columns, bytes] | None:
+        """The columns of one of the messages, and its packet's flow key; None if it isn't plain, or has no stamp."""
+        message = self._datagrams.slots[nth]
+        layout = self._layouts.of(message)
+        key = plain_key(bytes(message[layout.payload : min(layout.payload + LONGEST_KEY, self._datagrams.length(nth))]))
+        if not key or not layout.stamped:
+            return None
+        return self._columns_of(layout, 4 if len(key) == V4_KEY else 6), key
 
     def _columns_of(self, layout: Layout, version: int) -> Columns:
         named = (version, layout.expected)
@@ -138,6 +188,14 @@ class Rows:
                 self._columns.clear()
             columns = self._columns[named] = Columns(self._datagrams, layout, version)
         return columns
+
+
+class Column(NamedTuple):
+    """Something of each message, as a number: where the first one is, and the distance of two, in numbers."""
+
+    numbers: memoryview
+    start: int
+    step: int
 
 
 class Columns:
@@ -150,18 +208,32 @@ class Columns:
         self._fixed += [layout.payload + place for place in SAME[version]]
         first, self._least = (layout.payload + place for place in KEY[version])
         self._key = range(first, self._least)
+        spans = [
+            *layout.constant,
+            *((layout.payload + begin, layout.payload + end) for begin, end in CONSTANT[version]),
+        ]
+        self._constant = [Column(*datagrams.length_column)]
+        self._constant += [column for span in spans for column in columns_in(datagrams, *span)]
+        self._constant_key = columns_in(datagrams, first, self._least)
 
-    def whole(self, first: memoryview, key: bytes, lengths: list[int]) -> Group | None:
-        """All messages as a group; None if not all are like the first one.
+    def constant(self, count: int, key: bytes) -> Group | None:
+        """All messages as a group; None if not even the rest of what the kernel says is the same in all.
 
         Args:
-            first: see above.
-            key: the flow key of its packet.
-            lengths: those of all messages. What an earlier message left behind a short one is no part of it.
+            count: how many.
+            key: the flow key of the first one's packet.
         """
-        count = len(lengths)
-        if min(lengths) < self._least:
+        if not are_constant(self._constant, count):
             return None
+        is_one_flow = are_constant(self._constant_key, count)
+        return Group(ones(count), self._layout, key, is_one_flow, self._datagrams.length(0))
+
+    def whole(self, count: int, key: bytes) -> Group | None:
+        """All messages as a group; None if not all are like the first one. See `constant`."""
+        # What an earlier message left behind a short one is no part of it.
+        if min(self._datagrams.lengths(count)) < self._least:
+            return None
+        first = self._datagrams.slots[0]
         for place in self._fixed:
             if self._column(place, count) != bytes(first[place : place + 1]) * count:
                 return None
@@ -172,9 +244,9 @@ class Columns:
                 break
         return Group(ones(count), self._layout, key, is_one_flow)
 
-    def part(self, first: memoryview, key: bytes, lengths: list[int], among: int) -> Group:
-        """Those of some messages that are like the first of these; see `whole`."""
-        count = len(lengths)
+    def part(self, nth: int, key: bytes, count: int, among: int) -> Group:
+        """Those of some messages that are like one of them, whose packet has this flow key."""
+        first, lengths = self._datagrams.slots[nth], self._datagrams.lengths(count)
         if min(lengths) < self._least:
             among &= int.from_bytes(bytes([255 * (length >= self._least) for length in lengths]), "little")
         for place in self._fixed:
@@ -196,6 +268,28 @@ class Columns:
         """How the bytes of a column differ from that of the first message."""
         expected = bytes(first[place : place + 1]) * count
         return int.from_bytes(self._column(place, count), "little") ^ int.from_bytes(expected, "little")
+
+
+def columns_in(datagrams: Datagrams, begin: int, end: int) -> list[Column]:
+    """The bytes from `begin` to before `end` of each message, in as few columns as possible."""
+    columns = []
+    while begin < end:
+        size = next(size for size in FORMATS if begin + size <= end)
+        # Numbers lie where their size allows it, counted from the place of the first one.
+        shift, memory = begin % size, memoryview(datagrams.memory)
+        numbers = memory[shift : len(memory) - (size - shift) % size].cast(FORMATS[size])
+        columns.append(Column(numbers, begin // size, datagrams.room // size))
+        begin += size
+    return columns
+
+
+def are_constant(columns: list[Column], count: int) -> bool:
+    """Whether the first messages, so many, have the same in each of these columns."""
+    for numbers, start, step in columns:
+        last = start + (count - 1) * step
+        if numbers[start:last:step] != numbers[start + step : last + step : step]:
+            return False
+    return True
 
 
 def telling(word: bytes) -> list[int]:

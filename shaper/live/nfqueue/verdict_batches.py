@@ -48,6 +48,39 @@ class VerdictBatches:
         """What to write to accept all packets up to this one, while none of those taken before has no verdict."""
         return self._accept_up_to + netlink.pack_id(id)
 
+    def accept(self, runs: Sequence[Sequence[int]]) -> list[bytes]:
+        """What to write to accept packets, one item per write, in their order; given by their numbers, run by run."""
+        outstanding, early, pack_id = self._outstanding, self._early, netlink.pack_id
+        writes: list[bytes] = []
+        messages: list[bytes] = []
+        last: int | None = None  # the last of some that are accepted together
+        for run in runs:
+            for id in run:
+                if outstanding and outstanding[0] == id:
+                    outstanding.popleft()
+                    last = id
+                    continue
+                early.add(id)
+                if last is not None:
+                    messages += self._accept_up_to, pack_id(last)
+                    last = None
+                messages += self._accept, pack_id(id)
+            if len(messages) >= 2 * MESSAGES_AT_ONCE:
+                writes.append(b"".join(messages))
+                messages.clear()
+        if last is not None:
+            messages += self._accept_up_to, pack_id(last)
+        self._forget_early()
+        if messages:
+            writes.append(b"".join(messages))
+        return writes
+
+    def _forget_early(self) -> None:
+        """Forget packets whose turn it would be, but that were answered before."""
+        outstanding, early = self._outstanding, self._early
+        while early and outstanding and outstanding[0] in early:
+            early.discard(outstanding.popleft())
+
     def messages(self, verdicts: Sequence[Verdict]) -> list[bytes]:
         """What to write for these verdicts, one item per write, in their order; none may be of an injected packet."""
         outstanding, early, pack_id = self._outstanding, self._early, netlink.pack_id
@@ -82,8 +115,7 @@ class VerdictBatches:
                 rewritten = 0
         if last is not None:
             parts += self._accept_up_to, pack_id(last)
-        while early and outstanding and outstanding[0] in early:
-            early.discard(outstanding.popleft())
+        self._forget_early()
         if parts:
             writes.append(b"".join(parts))
         return writes
