@@ -46,6 +46,10 @@ _id: Final = Struct(">I").unpack_from
 _stamp: Final = Struct(">QQ").unpack_from
 
 
+Column = tuple[memoryview, int, int]
+"""Something of each message, as numbers: where the first one is among these, and the distance of two."""
+
+
 class Group(NamedTuple):
     """Messages that are alike: with the same layout, about packets with the same version of IP and protocol."""
 
@@ -190,14 +194,6 @@ class Rows:
         return columns
 
 
-class Column(NamedTuple):
-    """Something of each message, as a number: where the first one is, and the distance of two, in numbers."""
-
-    numbers: memoryview
-    start: int
-    step: int
-
-
 class Columns:
     """The columns of one layout, for one version of IP."""
 
@@ -212,7 +208,7 @@ class Columns:
             *layout.constant,
             *((layout.payload + begin, layout.payload + end) for begin, end in CONSTANT[version]),
         ]
-        self._constant = [Column(*datagrams.length_column)]
+        self._constant = [datagrams.length_column]
         self._constant += [column for span in spans for column in columns_in(datagrams, *span)]
         self._constant_key = columns_in(datagrams, first, self._least)
 
@@ -278,7 +274,7 @@ def columns_in(datagrams: Datagrams, begin: int, end: int) -> list[Column]:
         # Numbers lie where their size allows it, counted from the place of the first one.
         shift, memory = begin % size, memoryview(datagrams.memory)
         numbers = memory[shift : len(memory) - (size - shift) % size].cast(FORMATS[size])
-        columns.append(Column(numbers, begin // size, datagrams.room // size))
+        columns.append((numbers, begin // size, datagrams.room // size))
         begin += size
     return columns
 
