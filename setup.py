@@ -20,7 +20,7 @@ MODULES = (
     "core/stages", "core/train", "core/turns", "core/verdict",
     "live/engine", "live/exchange", "live/lateness", "live/nfqueue/verdict_batches", "live/nfqueue/layout",
     "live/nfqueue/netlink", "live/nfqueue/output", "live/nfqueue/queue", "live/nfqueue/row", "live/waiting",
-    "linux/timerfd",
+    "linux/recvmmsg", "linux/timerfd",
 )  # fmt: skip
 # pip runs this several times; what it asks for before the build has no modules in it.
 IS_WANTED = "bdist_wheel" in sys.argv and os.environ.get("SHAPER_COMPILED") != "0"

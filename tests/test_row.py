@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 from collections.abc import Sequence
 from struct import pack
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -12,7 +13,7 @@ from hypothesis import strategies as some
 
 from shaper.linux.recvmmsg import Datagrams
 from shaper.live.nfqueue.layout import NFQNL_MSG_PACKET, Layouts
-from shaper.live.nfqueue.row import MOST_GROUPS, Row, Rows, lowest, ones, spread, telling
+from shaper.live.nfqueue.row import MOST_GROUPS, Row, Rows, Table, columns_in
 from shaper.wire.header import plain_key
 from tests.test_taking import message
 
@@ -92,7 +93,11 @@ def test_a_row_says_of_each_packet_what_its_message_says(sent: list[tuple[bytes,
         ]
     )
     raws = [packet for packet, _ in sent]
-    assert row is not None
+    kinds = {(len(packet) + 8 * mark, packet[0] >> 4, mark) for packet, mark in sent}
+    lengths = {length for length, _, _ in kinds}
+    assert (row is not None) == (len(kinds) == len(lengths) <= MOST_GROUPS)
+    if row is None:
+        return
     assert flows_in(row) == [plain_key(raw) for raw in raws]
     assert row.raws() == raws
     assert (row.last_id, list(row.ids())) == (ids[-1], ids)
@@ -139,27 +144,28 @@ def test_what_an_earlier_message_left_behind_is_no_part_of_a_packet() -> None:
     assert row_of([*whole[:9], cut[9]], before=whole) is None
 
 
-def test_too_many_kinds_are_no_row() -> None:
-    protocols = [17, 6, 33, 132, 136]
-    for kinds in (MOST_GROUPS, MOST_GROUPS + 1):
+def test_too_many_lengths_are_no_row() -> None:
+    for lengths in (MOST_GROUPS, MOST_GROUPS + 1):
         messages = [
-            message(nth, v4(protocol=protocol), stamp=True) for nth, protocol in enumerate(protocols[:kinds] * 4)
+            message(nth, v4(payload=bytes(length)), stamp=True) for nth, length in enumerate([*range(lengths)] * 4)
         ]
-        assert (row_of(messages) is not None) == (kinds <= MOST_GROUPS)
+        assert (row_of(messages) is not None) == (lengths <= MOST_GROUPS)
 
 
-@given(some.lists(some.sampled_from([0, 1, 0x7F, 0x80, 0xFF]), min_size=1, max_size=40))
-def test_each_byte_that_is_not_0_becomes_255(given: list[int]) -> None:
-    count, number = len(given), int.from_bytes(bytes(given), "little")
-    found = spread(number, count)
-    assert found == int.from_bytes(bytes(255 if each else 0 for each in given), "little")
-    assert found & ~ones(count) == 0
-    if number:
-        assert lowest(number) == next(nth for nth, each in enumerate(given) if each)
+@pytest.mark.parametrize("other", [v4(protocol=6), v4()[:8] + b"\x3f" + v4()[9:], b"\x45\x04" + v4()[2:]])
+def test_packets_of_one_length_that_are_not_alike_are_no_row(other: bytes) -> None:
+    messages = [message(nth, v4(), stamp=True) for nth in range(19)]
+    assert row_of([*messages, message(19, v4(2), stamp=True)]) is not None
+    assert row_of([*messages, message(19, other, stamp=True)]) is None
 
 
-def test_of_a_long_attribute_all_bytes_are_looked_at() -> None:
-    # Two bytes of length, two of type.
-    assert telling(pack("=HH", 20, 4)) == ([0, 2] if pack("=H", 1)[0] else [1, 3])
-    assert telling(pack("=HH", 256, 4)) == [0, 1, 2, 3]
-    assert telling(pack("=H", NFQNL_MSG_PACKET)) == [0, 1]
+@given(some.integers(0, 60), some.integers(1, 60), some.data())
+def test_a_span_is_looked_at_wholly_and_nothing_else_is(begin: int, length: int, data: Any) -> None:
+    end, count, step = begin + length, data.draw(some.integers(2, 5)), 128
+    columns = columns_in(begin, end)
+    memory = bytearray(b"same".ljust(step) * count)
+    table = Table(memoryview(memory), step)
+    assert table.is_constant(columns, count)
+    place, which = data.draw(some.integers(0, step - 1)), data.draw(some.integers(0, count - 1))
+    memory[which * step + place] ^= 1 << data.draw(some.integers(0, 7))
+    assert table.is_constant(columns, count) == (not begin <= place < end)

@@ -51,15 +51,6 @@ class Datagrams:
             return 0
         raise last_error()
 
-    @property
-    def length_column(self) -> tuple[memoryview, int, int]:
-        """The lengths of those taken last: numbers, where the first one is among them, and the distance of two."""
-        return self._lengths, _FIRST, _STEP
-
-    def length(self, nth: int) -> int:
-        """The length of one of those taken last."""
-        return self._lengths[_FIRST + nth * _STEP]
-
     def lengths(self, count: int) -> list[int]:
         """The lengths of the first of those taken last."""
         return self._lengths[_FIRST : count * _STEP : _STEP].tolist()

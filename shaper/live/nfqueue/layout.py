@@ -41,7 +41,6 @@ class Layout(NamedTuple):
         stamped: the kernel has stamped the packet.
         payload: where the packet begins.
         reads: for each length of a message, what reads it.
-        words: the type and the heads again, as bytes: where each begins, and what it is.
         id_at, stamp_at: where the packet's id and its stamp begin.
         constant: where the rest is, up to the payload: from where to where, in bytes. Messages of one length that are
             the same there have this layout.
@@ -54,7 +53,6 @@ class Layout(NamedTuple):
     stamped: bool
     payload: int
     reads: dict[int, Read]
-    words: tuple[tuple[int, bytes], ...] = ()
     id_at: int = 0
     stamp_at: int = 0
     constant: tuple[tuple[int, int], ...] = ()
@@ -79,7 +77,6 @@ def learn(message: memoryview) -> Layout:
     if kind != NFQNL_MSG_PACKET:
         return NO_PACKET
     heads, expected = "=4xH14x", [kind]
-    words = [(4, bytes(message[4:6]))]
     values, read, stamped = ">", 0, False
     id_at = stamp_at = 0
     at = HEADERS
@@ -89,14 +86,11 @@ def learn(message: memoryview) -> Layout:
         if attribute == NFQA_PAYLOAD:
             # The packet's length is its own, so of this head only the type counts.
             expected.append(attribute)
-            words.append((at + 2, bytes(message[at + 2 : content])))
             values += f"{content - read}x"
             unpack = Struct(heads + "2xH").unpack_from
             own = [(id_at, id_at + 4), *([(stamp_at, stamp_at + 16)] if stamped else [])]
             constant = tuple(between([(0, 4), (8, HEADERS), *own], content))
-            return Layout(
-                unpack, tuple(expected), values, stamped, content, {}, tuple(words), id_at, stamp_at, constant
-            )
+            return Layout(unpack, tuple(expected), values, stamped, content, {}, id_at, stamp_at, constant)
         if attribute == NFQA_PACKET_HDR:
             values += f"{content - read}xI"
             read, id_at = content + 4, content
@@ -104,7 +98,6 @@ def learn(message: memoryview) -> Layout:
             values += f"{content - read}xQQ"
             read, stamped, stamp_at = content + 16, True, content
         expected += _head.unpack_from(message, at)
-        words.append((at, bytes(message[at:content])))
         padded = max(size, ATTRIBUTE.size) + 3 & ~3
         heads += f"I{padded - _head.size}x"
         at += padded
