@@ -234,9 +234,9 @@ class Rows:
         if not key or not layout.stamped or at + LONGEST_KEY > HEAD:
             return None
         kind = self._kind(layout, 4 if len(key) == V4_KEY else 6)
-        if not table.is_constant(kind.same, count):
+        if count > 1 and not table.is_constant(kind.same, count):
             return None
-        return Group(table, count, layout, key, is_one_flow=table.is_constant(kind.key, count))
+        return Group(table, count, layout, key, is_one_flow=count == 1 or table.is_constant(kind.key, count))
 
     def _kind(self, layout: Layout, version: int) -> Kind:
         named = (version, layout.expected)
@@ -245,7 +245,8 @@ class Rows:
             if len(self._kinds) >= MAX_LAYOUTS:
                 self._kinds.clear()
             at, (first, last) = layout.payload, KEY[version]
-            spans = [*layout.constant, *((at + begin, at + end) for begin, end in SAME[version])]
-            same = [column for begin, end in spans for column in columns_in(begin, end)]
+            *before, (begin, _) = layout.constant  # the last one ends where the packet begins
+            (_, end), *behind = ((at + begin, at + end) for begin, end in SAME[version])
+            same = [column for span in (*before, (begin, end), *behind) for column in columns_in(*span)]
             kind = self._kinds[named] = Kind(same, columns_in(at + first, at + last))
         return kind
