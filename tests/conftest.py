@@ -20,6 +20,9 @@ from tests.examples import FULL, USUAL
 # Started in the background by a shell without job control, the tests would ignore SIGINT, and so would all they start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
+# Only one test needs this plugin, and not as one. A pytest that a test runs would take a second to load it.
+os.environ["PYTEST_ADDOPTS"] = f"{os.environ.get('PYTEST_ADDOPTS', '')} -p no:schemathesis".strip()
+
 PART, QUICK_PART = 200, 400
 """Tests of endurance do this many times less than `./dev soak`; with --quick."""
 DOCUMENT = Path(__file__).parents[1] / "docs" / "reliability.md"
@@ -46,7 +49,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--full",
         action="store_true",
-        help="only tests of endurance, at full count, and of examples, ten times as many; figures go to the documents",
+        help="only tests of endurance, at full count, and of examples, 15 times as many; figures go to the documents",
     )
     parser.addoption(
         "--quick", action="store_true", help="only tests that need neither namespaces nor the kernel's tracer"

@@ -2,7 +2,7 @@
 
 from hypothesis import settings
 
-USUAL, FULL = 30, 300
+USUAL, FULL = 20, 300
 """Of a test that doesn't say how many: with `./dev test`, and with `./dev soak`."""
 STATED_FOR = 50
 """What a test says holds where the others have so many."""

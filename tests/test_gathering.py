@@ -38,8 +38,9 @@ class Traffic:
     def receive(self) -> int:
         return self._waiting
 
-    def row(self) -> None:
-        return None
+    @property
+    def is_answered(self) -> bool:
+        return False
 
     def packets(self) -> list[Packet]:
         now = time.monotonic_ns()

@@ -29,7 +29,7 @@ LONGEST_TURN: Final = 2 * ms
 """The longest time (ns) before other tasks of this process get a turn."""
 LONGEST_TURN_ALONE: Final = 25 * ms
 """The same, if all that they wait for, but for a time or a thread, wakes the engine."""
-LONGEST_SLEEP: Final = 250 * ms
+LONGEST_SLEEP: Final = 330 * ms
 """Then it may sleep for this long (ns), if no thread is at work, and none of them has to do something earlier."""
 WATCH_INTERVAL: Final = 50 * ms
 """Between two calls of `watch`, in ns. A task of its own would cost a turn of trio each time, 0.1 ms."""

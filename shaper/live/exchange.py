@@ -8,6 +8,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Sequence, Set
+from typing import Final
 
 from shaper.core.change import Change
 from shaper.core.core import Core
@@ -20,12 +21,15 @@ from shaper.live.inject import Injector
 from shaper.live.lateness import Holds
 from shaper.live.meter import Meter
 from shaper.live.nfqueue.output import OutputQueue
-from shaper.live.nfqueue.queue import Queue
+from shaper.live.nfqueue.queue import SHORTEST_ROW, Queue
 from shaper.live.nfqueue.row import Row
 from shaper.live.record import PacketRecorder
 from shaper.policy.signal import Signal, SignalRecord
 from shaper.wire.header import flow_key
 from shaper.wire.packet import Packet
+
+SINGLY: Final = 16
+"""So many batches are looked at packet by packet after one that could not be held as trains."""
 
 
 class Exchange:
@@ -67,6 +71,7 @@ class Exchange:
         self._queue = queue
         self.injector = injector
         self.last_id = 0
+        self._looks_singly = 0  # how many batches more aren't looked at as rows to be held
         self._first = self._last = 0  # when the first and the last of those taken last arrived, in ns
         self._injected = 0  # verdicts on packets that policies made, carried out so far
         # Packets that the core holds and the kernel no longer does, since a copy went in their place; by id.
@@ -89,13 +94,8 @@ class Exchange:
         """
         if self._output is not None:
             self._output.hand_on()
-        if self._queue.receive() and self._looks_at_none:
-            is_answered = self._queue.is_answered
-            if (is_answered or self._core.may_hold_alike) and (row := self._queue.row()):
-                if is_answered and self._pass_on(row):
-                    return row.count, row.count
-                if self._core.may_hold_alike and self._hold(row):
-                    return row.count, 0
+        if self._queue.receive() >= SHORTEST_ROW and self._looks_at_none and (took := self._take_row()):
+            return took
         packets = self._queue.packets()
         if packets:
             self.last_id, self._first, self._last = packets[-1].id, packets[0].arrived, packets[-1].arrived
@@ -111,6 +111,22 @@ class Exchange:
         if self._drain_watcher is not None:
             self._signal_drained(self._drain_watcher)
         return len(packets), 0
+
+    def _take_row(self) -> tuple[int, int] | None:
+        """As `_receive`, if the packets that were read are a row, and all go on, or are held alike; else None."""
+        is_answered, may_hold = self._queue.is_answered, self._core.may_hold_alike and not self._looks_singly
+        self._looks_singly = max(self._looks_singly - 1, 0)
+        if not is_answered and not may_hold:
+            return None
+        row = self._queue.row()
+        if row is not None:
+            if is_answered and self._pass_on(row):
+                return row.count, row.count
+            if may_hold and self._hold(row):
+                return row.count, 0
+        if may_hold:
+            self._looks_singly = SINGLY
+        return None
 
     @property
     def _looks_at_none(self) -> bool:

@@ -33,7 +33,7 @@ from shaper.units import ms, s
 
 IDLE_INTERVAL = 1 * s
 """Between two looks at the kernel's own count of held packets while no packets come."""
-QUIET_INTERVAL = 250 * ms
+QUIET_INTERVAL = 330 * ms
 """The same while few come, or some are held, and at any time between two looks at the memory used.
 
 The process then wakes for its guardian, too, which is told that it lives.
@@ -118,7 +118,7 @@ class Run:
     @property
     def _rest(self) -> int:
         """How long (ns) it may go without a sign of life and a look."""
-        return min(QUIET_INTERVAL, (self.settings.watchdog or QUIET_INTERVAL * 4) // 4)
+        return min(QUIET_INTERVAL, (self.settings.watchdog or QUIET_INTERVAL * 3) // 3)
 
     async def _flush(self) -> None:
         """Keep the files of a long run readable while it goes on."""

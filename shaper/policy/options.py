@@ -36,19 +36,24 @@ class Option(NamedTuple):
     Attributes:
         kind: how its values are written: "duration", "share", "yes|no", "uniform|normal" …
         default: as a value, not as text.
-        doc: the string below it; empty if there is none.
         parse: reads a value; raises ValueError for a bad one.
         format: writes a value as `parse` reads it.
         common: whether every policy has it.
+        policy: whose it is.
     """
 
     name: str
     kind: str
     default: Any
-    doc: str
     parse: Callable[[str], Any]
     format: Callable[[Any], str]
     common: bool
+    policy: type
+
+    @property
+    def doc(self) -> str:
+        """The string below it; empty if there is none. It is read from the source, which takes 30 ms at first."""
+        return _attribute_docs(self.policy).get(self.name, "")
 
 
 def options_of(policy: type[HasOptions]) -> dict[str, Option]:
@@ -58,7 +63,6 @@ def options_of(policy: type[HasOptions]) -> dict[str, Option]:
         TypeError: an option has no default, or a type whose values can't be given on a command line.
     """
     hints = get_type_hints(policy, include_extras=True)
-    docs = _attribute_docs(policy)
     found = {}
     for name in policy.option_names():
         if not hasattr(policy, name):
@@ -68,7 +72,7 @@ def options_of(policy: type[HasOptions]) -> dict[str, Option]:
         except TypeError as error:
             raise TypeError(f"option '{name}' of {policy.__name__}: {error}") from None
         common = name in Policy.__annotations__ and name not in inspect.get_annotations(policy)
-        found[name] = Option(name, kind, getattr(policy, name), docs.get(name, ""), parse, write, common)
+        found[name] = Option(name, kind, getattr(policy, name), parse, write, common, policy)
     return found
 
 

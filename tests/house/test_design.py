@@ -2,6 +2,7 @@
 
 import ast
 import re
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ DRAWN = re.findall(r"[A-Z]\w*[a-z]\w*\.[a-z_]\w*", TEXT)
 """Methods in the drawings, which have no backticks, as `Queue.take`."""
 
 
+@cache
 def classes() -> dict[str, set[str]]:
     """All classes of shaper, by name, with the names of their attributes and methods."""
     found: dict[str, set[str]] = {}
@@ -27,7 +29,6 @@ def classes() -> dict[str, set[str]]:
     return found
 
 
-CLASSES = classes()
 NAMES = sorted(set(spans(PROSE)))
 PATHS = [name for name in NAMES if re.fullmatch(r"\w[\w/.]*/[\w.]*", name)]
 OBJECTS = sorted({name for name in NAMES if re.fullmatch(r"[A-Z]\w*[a-z]\w*(\.\w+)?", name)} | set(DRAWN))
@@ -41,8 +42,8 @@ def test_a_file_that_it_names_exists(path: str) -> None:
 @pytest.mark.parametrize("name", OBJECTS)
 def test_a_class_that_it_names_exists(name: str) -> None:
     kind, _, attribute = name.partition(".")
-    assert kind in CLASSES
-    assert not attribute or attribute in CLASSES[kind]
+    assert kind in classes()
+    assert not attribute or attribute in classes()[kind]
 
 
 def test_its_rooms_are_those_whose_imports_are_tested() -> None:

@@ -39,7 +39,7 @@ LINE = 64
 BATCH: Final = 128
 """The most packets taken at once."""
 SHORTEST_ROW: Final = 8
-"""To look at fewer packets by column would cost more than to look at each."""
+"""To look at fewer packets by column costs more than to look at each."""
 
 CLOCK_STEP: Final = 1_000_000
 """The wall clock was set if its distance from CLOCK_MONOTONIC changed by more than this (ns) between two reads."""
@@ -148,9 +148,7 @@ class Queue:
         return self._count
 
     def row(self) -> Row | None:
-        """The packets that were read as a row; None if they aren't alike, or few."""
-        if self._count < SHORTEST_ROW:
-            return None
+        """The packets that were read, at least SHORTEST_ROW, as a row; None if they aren't alike."""
         self._now = time.monotonic_ns()
         offset = time.time_ns() - self._now
         if abs(offset - self._offset) > CLOCK_STEP:

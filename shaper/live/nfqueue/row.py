@@ -11,6 +11,7 @@ Messages of different lengths are looked at apart. Of what a sender hands over i
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import groupby
 from struct import Struct, unpack
 from typing import Final, NamedTuple, TypeVar
 
@@ -152,7 +153,8 @@ class Row:
         key = self._groups[self._lengths[0]].key
         for group in self._groups.values():
             if not group.is_one_flow or group.key != key:
-                return [(self._key(nth), 1) for nth in range(self.count)]
+                keys = [self._key(nth) for nth in range(self.count)]
+                return [(key, len(list(run))) for key, run in groupby(keys)]
         return [(key, self.count)]
 
     def _key(self, nth: int) -> bytes:
