@@ -100,10 +100,46 @@ def test_waiting_ends_with_a_packet_a_deadline_or_the_turn(timing: Timing) -> No
         for turn in (50 * us, 10_000 * ms):
             assert waiting.sleep(None, time.monotonic_ns() + turn, all_held=True)
         _, longest, missed, _ = GATHERING[timing]
+        waiting.close()
         for deadline, least in ((None, longest), (10 * ms, longest), (longest - 1, longest - 1), (-1, missed)):
+            waiting = Waiting([ours.fileno()], timing)
             before = time.monotonic_ns()
             waiting.gather(deadline if deadline is None else before + deadline, before)
             assert time.monotonic_ns() >= before + least
+            waiting.close()
+
+
+class Sleepy(Waiting):
+    """In a time of its own, it sleeps longer than it wants to, by `late` ns."""
+
+    now = late = slept = 0
+
+    def _sleep(self, duration: int, *, for_packets: bool) -> int:
+        self.slept += 1
+        self.now += duration + self.late
+        return 0
+
+
+@pytest.mark.parametrize("timing", ["balanced", "thrifty"])
+def test_where_waking_takes_long_balanced_timing_gathers_shorter(
+    timing: Timing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.socket() as some_socket:
+        waiting = Sleepy([some_socket.fileno()], timing)
+        monkeypatch.setattr(time, "monotonic_ns", lambda: waiting.now)
+        waiting.late = 40 * us
+        for _ in range(40):
+            deadline = waiting.now + 50 * us
+            waiting.gather(deadline, waiting.now)
+        late = waiting.now - deadline
+        assert late < 2 * us if timing == "balanced" else late == 90 * us
+        # There is no time for a sleep now; but it tries again, as waking may have become quicker.
+        waiting.late = waiting.slept = 0
+        for _ in range(200):
+            deadline = waiting.now
+            waiting.gather(deadline, waiting.now)
+        assert 0 < waiting.slept < 200 if timing == "balanced" else waiting.slept == 200
+        assert waiting.now - deadline <= GATHERING[timing].missed
         waiting.close()
 
 

@@ -96,6 +96,7 @@ class Waiting:
         self.tired_at = 0 if self._adapts else NEVER
         self._gathering = GATHERING[timing]
         self.frequent, self.look = self._gathering.frequent, self._gathering.look
+        self._oversleep = 0  # how much longer than wanted it slept lately while packets gathered, in ns; balanced alone
         self._timeout = TimeSpec()
         self._watched = c_ulong()
         self._timer = TimerFD()
@@ -146,11 +147,19 @@ class Waiting:
         return "others" if ready < 0 or any(each.revents for each in self._of_others) else "packets"
 
     def gather(self, deadline: int | None, now: int) -> None:
-        """Sleep for a moment while packets gather; `deadline` and `now` are in ns."""
+        """Sleep for a moment, if there is time, while packets gather; `deadline` and `now` are in ns."""
         _, longest, missed, _ = self._gathering
-        duration = longest if deadline is None else min(max(deadline - now, missed), longest)
-        self._sleep(duration, for_packets=False)
+        # In time for the deadline, or for what may be missed of it: where waking takes long, it does not sleep at all.
+        wakes = now + longest
+        if deadline is not None:
+            wakes = min(wakes, max(deadline, now + missed) - self._oversleep)
+        if wakes <= now:
+            self._oversleep -= self._oversleep >> 6  # so that it tries again some time
+            return
+        self._sleep(wakes - now, for_packets=False)
         if self._adapts:
+            # One that was very late was kept from running by others.
+            self._oversleep += (min(time.monotonic_ns() - wakes, LONGEST_LEAD) - self._oversleep) >> 3
             self.tired_at = now + LONGEST_AWAKE  # who gathers sleeps often, if not for long
 
     def nap(self) -> None:

@@ -43,7 +43,7 @@ def test_it_is_the_install_under_test(installed: Path, tmp_path: Path) -> None:
 
 ON_THE_CORE = (
     "test_core.py", "test_connections.py", "test_header.py", "test_invariants.py", "test_segment.py",
-    "timelines/test_stories.py", "kernel/test_engine.py", "kernel/test_start.py",
+    "test_trains.py", "timelines/test_stories.py", "kernel/test_engine.py", "kernel/test_start.py",
 )  # fmt: skip
 """Tests of what is compiled where shaper is installed from a wheel."""
 
